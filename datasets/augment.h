@@ -1,0 +1,28 @@
+// Augmentation of training images: a random crop from the image padded by zeros, and a horizontal flip.
+#pragma once
+
+#include <cstdint>
+
+namespace mollify::datasets {
+
+struct Augmentation {
+  int64_t padding = 0;  // zeros on each of the four sides, of which a crop of the image's own extents is taken
+  bool flip = false;    // mirror left and right with probability 1/2
+
+  bool any() const { return padding > 0 || flip; }
+};
+
+// How one image is moved: output (row, column) is input (row + row_shift, column + column_shift), and 0 outside;
+// then, when flipped, columns are reversed.
+struct Move {
+  int64_t row_shift = 0, column_shift = 0;  // −padding … padding, uniform
+  bool flip = false;
+};
+
+// A function of its arguments alone. Throws ValueError unless padding ≥ 0 and 0 ≤ epoch < 2^32.
+Move draw_move(const Augmentation& augmentation, uint64_t seed, int64_t epoch, int64_t index);
+
+// Writes the moved (H, W, C) image to `output`, which does not overlap `input`.
+void apply_move(const Move& move, int64_t height, int64_t width, int64_t channels, const float* input, float* output);
+
+}  // namespace mollify::datasets

@@ -1,0 +1,87 @@
+// From a formula to a kernel for one SIMD target. Included once per target, by the files of ops/ that hold formulas.
+#include <mollify/engine/cpu/simd_math-inl.h>
+
+#if defined(MOLLIFY_ENGINE_CPU_POINTWISE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef MOLLIFY_ENGINE_CPU_POINTWISE_INL_H_
+#undef MOLLIFY_ENGINE_CPU_POINTWISE_INL_H_
+#else
+#define MOLLIFY_ENGINE_CPU_POINTWISE_INL_H_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace mollify::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// struct Add : Pointwise<Add, 2> { f(m, a, b) }: `in` numbers to one; with several outputs f(m, in[], out[]).
+template <class Formula, int in_count, int out_count = 1>
+struct Pointwise {
+  template <class T>
+  static void run(const void* const* in, void* const* out, int64_t n) {
+    const hn::ScalableTag<T> d;
+    const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+    const T* from[in_count > 0 ? in_count : 1];
+    T* to[out_count];
+    for (int i = 0; i < in_count; ++i) from[i] = static_cast<const T*>(in[i]);
+    for (int i = 0; i < out_count; ++i) to[i] = static_cast<T*>(out[i]);
+    int64_t k = 0;
+    for (; k + lanes <= n; k += lanes) vector(d, from, to, k);
+    if (k < n) tail(d, from, to, k, n - k);
+  }
+
+ private:
+  template <class D, class T>
+  static HWY_INLINE void vector(D d, const T* const* from, T* const* to, int64_t k) {
+    hn::Vec<D> values[in_count > 0 ? in_count : 1], results[out_count];
+    for (int i = 0; i < in_count; ++i) values[i] = hn::LoadU(d, from[i] + k);
+    evaluate(SimdMath<D>{d}, values, results);
+    for (int i = 0; i < out_count; ++i) hn::StoreU(results[i], d, to[i] + k);
+  }
+
+  // The last, shorter vector runs the same text on padded copies, so that it gives the same bits.
+  template <class D, class T>
+  static HWY_NOINLINE void tail(D d, const T* const* from, T* const* to, int64_t k, int64_t rest) {
+    constexpr size_t kLanes = HWY_MAX_BYTES / sizeof(T);
+    T padded_in[in_count > 0 ? in_count : 1][kLanes] = {}, padded_out[out_count][kLanes];
+    const T* padded_from[in_count > 0 ? in_count : 1];
+    T* padded_to[out_count];
+    for (int i = 0; i < in_count; ++i) {
+      for (int64_t j = 0; j < rest; ++j) padded_in[i][j] = from[i][k + j];
+      padded_from[i] = padded_in[i];
+    }
+    for (int i = 0; i < out_count; ++i) padded_to[i] = padded_out[i];
+    vector(d, padded_from, padded_to, 0);
+    for (int i = 0; i < out_count; ++i)
+      for (int64_t j = 0; j < rest; ++j) to[i][k + j] = padded_out[i][j];
+  }
+
+  template <class M, class V>
+  static HWY_INLINE void evaluate(M m, const V* in, V* out) {
+    if constexpr (out_count > 1) Formula::f(m, in, out);
+    else if constexpr (in_count == 1) out[0] = Formula::f(m, in[0]);
+    else if constexpr (in_count == 2) out[0] = Formula::f(m, in[0], in[1]);
+    else if constexpr (in_count == 3) out[0] = Formula::f(m, in[0], in[1], in[2]);
+    else Formula::f(m, in, out);
+  }
+};
+
+}  // namespace mollify::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle
+
+#ifndef MOLLIFY_FN
+#define MOLLIFY_FN HWY_INLINE
+#endif
+
+// The kernel of a formula, for an Op's `cpu`: chooses among the compiled SIMD targets and the two dtypes.
+// Mixed dtypes: the first floating operand decides; comparisons of integers are exact in f64.
+#ifndef MOLLIFY_POINTWISE_KERNEL
+#define MOLLIFY_POINTWISE_KERNEL(Formula)                                                                                             \
+  [](const ::mollify::KernelArguments& a) {                                                                                           \
+    using namespace ::mollify::cpu;                                                                                                   \
+    static constexpr BlockFunction f32[] = {nullptr, HWY_CHOOSE_TARGET_LIST(Formula::run<float>), HWY_CHOOSE_FALLBACK(Formula::run<float>)};   \
+    static constexpr BlockFunction f64[] = {nullptr, HWY_CHOOSE_TARGET_LIST(Formula::run<double>), HWY_CHOOSE_FALLBACK(Formula::run<double>)}; \
+    const ::mollify::DType dtype = pointwise_dtype(a.in);                                                                             \
+    pointwise(a, dtype, (dtype == ::mollify::DType::f32 ? f32 : f64)[simd_target()]);                                                 \
+  }
+#endif

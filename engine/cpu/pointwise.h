@@ -1,0 +1,24 @@
+// Elementwise kernels: a formula over contiguous blocks (pointwise-inl.h) and the walk over strided, broadcast operands (pointwise.cc).
+#pragma once
+
+#include <mollify/engine/op.h>
+
+namespace mollify::cpu {
+
+// Reads n numbers of each input and writes n of each output; an output may be an input's memory.
+using BlockFunction = void (*)(const void* const* in, void* const* out, int64_t n);
+
+// The dtype that a formula computes in: that of the first floating operand; f64 where there is none, which holds every i32 and u8 exactly.
+DType pointwise_dtype(Inputs in);
+
+// Runs `block` over all of a.out. Operands of `dtype` are read and written in place where they are contiguous; the others (strided,
+// repeated, or of another dtype, such as masks) pass through blocks of converted copies.
+void pointwise(const KernelArguments& a, DType dtype, BlockFunction block);
+
+// Copies x to out, which may be strided and of another dtype (numbers convert as in C++); x broadcasts to out's shape.
+void copy(const Tensor& x, const Tensor& out);
+
+// Place of the machine's best SIMD target in Highway's dispatch tables.
+size_t simd_target();
+
+}  // namespace mollify::cpu

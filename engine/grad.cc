@@ -1,0 +1,186 @@
+#include <mollify/engine/grad.h>
+
+#include <mollify/engine/ops.h>
+
+#include <algorithm>
+
+namespace mollify {
+namespace {
+
+// A node on the way from the outputs down, with what has reached it.
+struct Visit {
+  Node* node;         // retained
+  Tensors outputs;    // as far as they are alive
+  Tensors gradients;  // of each output
+  bool reaches = false;
+};
+
+// The part of the record below some outputs, in order of creation. Nodes are let go one by one as the walk has used them.
+class Walk {
+ public:
+  Walk(Inputs outputs, Inputs inputs) {
+    for (const Tensor& t : outputs) discover(t);
+    for (size_t next = 0; next < visits_.size(); ++next) {
+      const Node* node = visits_[next].node;
+      const bool input = visits_[next].reaches = is_input(node, inputs);
+      const bool start = node->op->shape == nullptr;  // a variable
+      if (start) other_history_ |= !input || node->inputs.size() > 0;
+      if (start && input) continue;
+      for (const Tensor& t : node->inputs) discover(t);
+    }
+    sort_and_index();
+    for (size_t i = 0; i < visits_.size(); ++i)
+      for (const Tensor& t : visits_[i].node->inputs)
+        if (Visit* below = t.needs_grad() ? find(t.node()) : nullptr) visits_[i].reaches |= below->reaches;
+  }
+  ~Walk() {
+    for (Visit& visit : visits_)
+      if (visit.node) release(visit.node);
+  }
+
+  // Whether anything but the inputs themselves has a history here.
+  bool has_other_history() const { return other_history_; }
+
+  void add_gradient(const Tensor& of, const Tensor& gradient) {
+    Visit* visit = of.needs_grad() ? find(of.node()) : nullptr;
+    if (!visit || !visit->reaches) return;
+    Tensor& sum = visit->gradients[static_cast<size_t>(of.output_number())];
+    sum = sum.defined() ? sum + gradient : gradient;
+  }
+
+  // From the youngest node to the oldest; inputs keep their gradients.
+  void run(Inputs inputs, bool create_graph) {
+    NoGrad recording(create_graph);
+    for (size_t i = visits_.size(); i-- > 0;) {
+      Visit& visit = visits_[i];
+      if (visit.reaches) apply_rule(visit, create_graph);
+      if (!is_input(visit.node, inputs)) let_go(visit);
+    }
+  }
+
+  Tensor gradient(const Tensor& input) {
+    Visit* visit = find(input.node());
+    return visit ? visit->gradients[static_cast<size_t>(input.output_number())] : Tensor();
+  }
+
+ private:
+  static bool is_input(const Node* node, Inputs inputs) {
+    for (const Tensor& t : inputs)
+      if (t.node() == node) return true;
+    return false;
+  }
+
+  static size_t hash(const Node* node) { return (reinterpret_cast<uintptr_t>(node) >> 6) * 0x9E3779B97F4A7C15u >> 20; }
+
+  Visit* find(const Node* node) {
+    for (size_t slot = hash(node);; ++slot) {
+      const int32_t index = table_[slot & (table_.size() - 1)];
+      if (index < 0) return nullptr;
+      if (keys_[static_cast<size_t>(index)] == node) return &visits_[static_cast<size_t>(index)];
+    }
+  }
+
+  void insert(const Node* node, int32_t index) {
+    size_t slot = hash(node);
+    while (table_[slot & (table_.size() - 1)] >= 0) ++slot;
+    table_[slot & (table_.size() - 1)] = index;
+  }
+
+  void discover(const Tensor& t) {
+    if (!t.needs_grad()) return;
+    Visit* visit = find(t.node());
+    if (!visit) {
+      if (2 * visits_.size() >= table_.size()) {
+        table_.assign(4 * table_.size(), -1);
+        for (size_t i = 0; i < visits_.size(); ++i) insert(visits_[i].node, static_cast<int32_t>(i));
+      }
+      insert(t.node(), static_cast<int32_t>(visits_.size()));
+      retain(t.node());
+      keys_.push_back(t.node());
+      visits_.push_back({t.node(), Tensors(t.node()->outputs), Tensors(t.node()->outputs)});
+      visit = &visits_.back();
+    }
+    visit->outputs[static_cast<size_t>(t.output_number())] = t;
+  }
+
+  void sort_and_index() {
+    std::sort(visits_.begin(), visits_.end(), [](const Visit& a, const Visit& b) { return a.node->number < b.node->number; });
+    std::fill(table_.begin(), table_.end(), -1);
+    for (size_t i = 0; i < visits_.size(); ++i) {
+      keys_[i] = visits_[i].node;
+      insert(visits_[i].node, static_cast<int32_t>(i));
+    }
+  }
+
+  void apply_rule(Visit& visit, bool create_graph) {
+    const Node& node = *visit.node;
+    bool any_gradient = false;
+    for (const Tensor& g : visit.gradients) any_gradient |= g.defined();
+    if (!any_gradient) return;
+    require<GraphError>(version_sum(node.inputs) == node.version, "grad: an input of '{}' was overwritten after it was recorded; needs the values of then",
+                        node.op->name);
+    const size_t count = node.inputs.size();
+    bool few[16], any_needed = false;
+    std::unique_ptr<bool[]> many(count > 16 ? new bool[count] : nullptr);
+    bool* needed = many ? many.get() : few;
+    for (size_t i = 0; i < count; ++i) {
+      Visit* below = node.inputs[i].needs_grad() ? find(node.inputs[i].node()) : nullptr;
+      any_needed |= needed[i] = below && below->reaches;
+    }
+    if (!any_needed) return;
+    const auto rule = !create_graph && node.op->vjp_fast ? node.op->vjp_fast : node.op->vjp;
+    const Tensors gradients = rule(VjpArguments(node, visit.gradients, visit.outputs, {needed, count}));
+    for (size_t i = 0; i < gradients.size(); ++i)
+      if (needed[i] && gradients[i].defined()) add_gradient(node.inputs[i], sum_to(gradients[i], node.inputs[i].shape()));
+  }
+
+  // Frees what only the record kept alive, so that the memory serves the gradients still to come.
+  static void let_go(Visit& visit) {
+    visit.outputs = {};
+    visit.gradients = {};
+    release(std::exchange(visit.node, nullptr));
+  }
+
+  std::vector<Visit> visits_;
+  std::vector<const Node*> keys_;                             // node of each visit, also after it was let go
+  std::vector<int32_t> table_ = std::vector<int32_t>(64, -1);  // open addressing: hash → visit
+  bool other_history_ = false;
+};
+
+void check_seed(const char* operation, const Tensor& output, const Tensor& seed) {
+  require(output.shape() == seed.shape(), "{}: the output is {}, its seed {}; they must be equal", operation, output.shape(), seed.shape());
+  require<TypeError>(output.dtype() == seed.dtype(), "{}: the output is {}, its seed {}; they must be equal", operation, output.dtype(), seed.dtype());
+}
+
+}  // namespace
+
+Tensors vjp_of(Inputs outputs, Inputs seeds, Inputs inputs, bool create_graph) {
+  require(outputs.size() == seeds.size(), "vjp_of: {} outputs and {} seeds given; needs one seed for each", outputs.size(), seeds.size());
+  for (const Tensor& t : inputs) require<GraphError>(t.needs_grad(), "vjp_of: an input of shape {} has no history; make it a variable first", t.shape());
+  Walk walk(outputs, inputs);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    check_seed("vjp_of", outputs[i], seeds[i]);
+    walk.add_gradient(outputs[i], seeds[i]);
+  }
+  walk.run(inputs, create_graph);
+  Tensors result(inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    result[i] = walk.gradient(inputs[i]);
+    if (!result[i].defined()) result[i] = zeros_like(inputs[i]);
+  }
+  return result;
+}
+
+detail::Value detail::pull_back(const char* operation, Tensor value, const Tensor& x, const Tensor* seed, bool outer_recording) {
+  if (seed) check_seed(operation, value, *seed);
+  else require(value.size() == 1, "{}: the function's value is {}; needs a single number", operation, value.shape());
+  Walk walk({value}, {x});
+  walk.add_gradient(value, seed ? *seed : ones_like(value));
+  const bool create_graph = outer_recording && (walk.has_other_history() || (seed && seed->needs_grad()));
+  if (!create_graph) value = value.detach();  // the walk is now the record's only owner
+  walk.run({x}, create_graph);
+  Tensor gradient = walk.gradient(x);
+  return {std::move(value), gradient.defined() ? std::move(gradient) : zeros_like(x)};
+}
+
+}  // namespace mollify

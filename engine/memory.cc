@@ -1,0 +1,183 @@
+#include <mollify/engine/memory.h>
+
+#include <mollify/engine/error.h>
+
+#include <bit>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <vector>
+
+namespace mollify {
+
+const char* to_string(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
+
+namespace {
+
+// Blocks come in size classes: eight steps to each power of two, at least 64 bytes, so at most 1/8 is wasted.
+constexpr int kClasses = 8 * 48;
+constexpr int64_t kSmallest = 64;
+constexpr int64_t kThreadLimit = 64 << 10;      // blocks up to this size are cached per thread without a lock,
+constexpr int kThreadBlocks = 64;               // at most so many of a class
+constexpr int64_t kCacheLimit = int64_t{4} << 30;  // beyond this, freed large blocks go back to the system
+
+int size_class(int64_t bytes) {
+  if (bytes <= kSmallest) return 0;
+  const uint64_t units = static_cast<uint64_t>(bytes - 1) / kSmallest;  // ≥ 1
+  const int power = std::bit_width(units) - 1;                         // 2^power ≤ units < 2^(power+1)
+  if (power < 3) return static_cast<int>(units);
+  return 8 * (power - 2) + static_cast<int>((units >> (power - 3)) & 7);
+}
+
+int64_t class_bytes(int index) {
+  if (index < 8) return kSmallest * (index + 1);
+  const int power = index / 8 + 2, step = index % 8;
+  return kSmallest * ((int64_t{8 + step + 1}) << (power - 3));
+}
+
+std::atomic<int64_t> live{0}, peak{0}, cached{0};
+
+void count_live(int64_t bytes) {
+  const int64_t now = live.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+  for (int64_t seen = peak.load(std::memory_order_relaxed); now > seen && !peak.compare_exchange_weak(seen, now, std::memory_order_relaxed);) {
+  }
+}
+
+void* from_system(int64_t bytes) { return std::aligned_alloc(64, static_cast<size_t>(bytes)); }
+
+struct SharedCache {
+  std::mutex mutex;
+  std::vector<void*> blocks[kClasses];
+
+  void* take(int index) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (blocks[index].empty()) return nullptr;
+    void* block = blocks[index].back();
+    blocks[index].pop_back();
+    return block;
+  }
+  void put(int index, void* block) {
+    std::lock_guard<std::mutex> lock(mutex);
+    blocks[index].push_back(block);
+  }
+  void clear() {
+    std::lock_guard<std::mutex> lock(mutex);
+    for (int i = 0; i < kClasses; ++i) {
+      cached.fetch_sub(class_bytes(i) * static_cast<int64_t>(blocks[i].size()), std::memory_order_relaxed);
+      for (void* block : blocks[i]) std::free(block);
+      blocks[i].clear();
+      blocks[i].shrink_to_fit();
+    }
+  }
+};
+
+// Never destroyed: tensors of static storage duration may be freed after every static object is gone.
+SharedCache& shared_cache() {
+  static SharedCache* cache = new SharedCache;
+  return *cache;
+}
+
+struct ThreadCache {
+  struct FreeBlock { FreeBlock* next; };
+  static constexpr int kThreadClasses = 8 * 9;
+  FreeBlock* head[kThreadClasses] = {};
+  int count[kThreadClasses] = {};
+
+  void clear() {
+    for (int i = 0; i < kThreadClasses; ++i) {
+      cached.fetch_sub(class_bytes(i) * count[i], std::memory_order_relaxed);
+      while (head[i]) {
+        FreeBlock* next = head[i]->next;
+        std::free(head[i]);
+        head[i] = next;
+      }
+      count[i] = 0;
+    }
+  }
+  ~ThreadCache();
+};
+
+thread_local bool thread_cache_gone = false;  // true while the thread's other thread-locals are being destroyed
+ThreadCache::~ThreadCache() {
+  clear();
+  thread_cache_gone = true;
+}
+thread_local ThreadCache thread_cache;
+
+void* take_block(int index) {
+  if (index < ThreadCache::kThreadClasses && class_bytes(index) <= kThreadLimit && !thread_cache_gone) {
+    if (auto* block = thread_cache.head[index]) {
+      thread_cache.head[index] = block->next;
+      --thread_cache.count[index];
+      cached.fetch_sub(class_bytes(index), std::memory_order_relaxed);
+      return block;
+    }
+  }
+  if (void* block = shared_cache().take(index)) {
+    cached.fetch_sub(class_bytes(index), std::memory_order_relaxed);
+    return block;
+  }
+  void* block = from_system(class_bytes(index));
+  if (!block) {
+    release_cached_memory();
+    block = from_system(class_bytes(index));
+  }
+  return block;
+}
+
+void put_block(int index, void* block) {
+  const int64_t bytes = class_bytes(index);
+  if (index < ThreadCache::kThreadClasses && bytes <= kThreadLimit && !thread_cache_gone && thread_cache.count[index] < kThreadBlocks) {
+    auto* head = static_cast<ThreadCache::FreeBlock*>(block);
+    head->next = thread_cache.head[index];
+    thread_cache.head[index] = head;
+    ++thread_cache.count[index];
+  } else if (cached.load(std::memory_order_relaxed) + bytes > kCacheLimit) {
+    std::free(block);
+    return;
+  } else {
+    shared_cache().put(index, block);
+  }
+  cached.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+MemoryStatistics memory_statistics(Device) { return {live.load(), peak.load(), cached.load()}; }
+
+void reset_peak_memory(Device) { peak.store(live.load()); }
+
+void release_cached_memory() {
+  shared_cache().clear();
+  if (!thread_cache_gone) thread_cache.clear();
+}
+
+void* allocate_small(size_t bytes) {
+  void* block = take_block(size_class(static_cast<int64_t>(bytes)));
+  if (!block) throw MemoryError(format("memory: {} bytes asked for, {} live; the system has no more", bytes, live.load()));
+  return block;
+}
+
+void free_small(void* pointer, size_t bytes) { put_block(size_class(static_cast<int64_t>(bytes)), pointer); }
+
+Buffer* Buffer::allocate(int64_t bytes, Device device) {
+  require<DeviceError>(device == Device::cpu, "memory: {} bytes on {}; this build has no such device", bytes, device);
+  require<MemoryError>(bytes >= 0 && bytes <= (int64_t{1} << 46), "memory: {} bytes asked for; at most 2^46 can be", bytes);
+  void* data = take_block(size_class(bytes));
+  if (!data) throw MemoryError(format("memory: {} bytes asked for, {} live; the system has no more", bytes, live.load()));
+  auto* buffer = new (allocate_small(sizeof(Buffer))) Buffer;
+  buffer->data_ = data;
+  buffer->bytes_ = bytes;
+  buffer->device_ = device;
+  count_live(bytes);
+  return buffer;
+}
+
+void Buffer::destroy() {
+  live.fetch_sub(bytes_, std::memory_order_relaxed);
+  put_block(size_class(bytes_), data_);
+  this->~Buffer();
+  free_small(this, sizeof(Buffer));
+}
+
+}  // namespace mollify

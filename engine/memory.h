@@ -1,0 +1,71 @@
+// Memory of tensors: counted buffers from a caching allocator, and its statistics.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace mollify {
+
+enum class Device : uint8_t { cpu, cuda };
+const char* to_string(Device device);
+
+struct MemoryStatistics {
+  int64_t live_bytes;    // held by buffers now
+  int64_t peak_bytes;    // largest live_bytes since the start or the last reset_peak_memory()
+  int64_t cached_bytes;  // freed, kept for reuse
+};
+MemoryStatistics memory_statistics(Device device = Device::cpu);
+void reset_peak_memory(Device device = Device::cpu);
+
+// Returns cached memory to the system: all of the shared cache, and the calling thread's small blocks.
+void release_cached_memory();
+
+// Counted bytes on one device. `version` rises whenever an assign-like operation changes them, so that grad can tell.
+class Buffer {
+ public:
+  // 64-byte aligned, not initialised. Throws MemoryError with what was asked and what is live.
+  static Buffer* allocate(int64_t bytes, Device device);
+
+  void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
+  void release() {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy();
+  }
+  bool unique() const { return references_.load(std::memory_order_acquire) == 1; }
+
+  void* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+  Device device() const { return device_; }
+  uint32_t version() const { return version_.load(std::memory_order_relaxed); }
+  void changed() { version_.fetch_add(1, std::memory_order_relaxed); }
+
+ private:
+  void destroy();
+
+  std::atomic<int32_t> references_{1};
+  std::atomic<uint32_t> version_{0};
+  void* data_ = nullptr;
+  int64_t bytes_ = 0;
+  Device device_ = Device::cpu;
+};
+
+// Small objects of the engine (tensor bodies, nodes, buffers' heads) from the same cache: about 10 ns each.
+void* allocate_small(size_t bytes);
+void free_small(void* pointer, size_t bytes);
+
+// Uninitialised scratch of a kernel, returned to the cache at the end of its scope.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t count) : buffer_(Buffer::allocate(count * int64_t{sizeof(T)}, Device::cpu)) {}
+  ~Scratch() { buffer_->release(); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  T* data() const { return static_cast<T*>(buffer_->data()); }
+  T& operator[](int64_t i) const { return data()[i]; }
+
+ private:
+  Buffer* buffer_;
+};
+
+}  // namespace mollify

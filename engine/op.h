@@ -1,0 +1,157 @@
+// The funnel: every computation is apply(op, inputs, attributes). An op is data.
+#pragma once
+
+#include <mollify/engine/tensor.h>
+
+#include <cstring>
+#include <memory>
+#include <type_traits>
+
+namespace mollify {
+
+// The inputs of an operation, as passed in a call: apply(op, {a, b}).
+class Inputs {
+ public:
+  Inputs(std::initializer_list<Tensor> list) : size_(list.size()) { data_ = list.begin(); }
+  Inputs(std::span<const Tensor> list) : data_(list.data()), size_(list.size()) {}
+  Inputs(const Tensors& list) : Inputs(std::span<const Tensor>(list)) {}
+  size_t size() const { return size_; }
+  const Tensor& operator[](size_t i) const { return data_[i]; }
+  const Tensor* begin() const { return data_; }
+  const Tensor* end() const { return data_ + size_; }
+
+ private:
+  const Tensor* data_;
+  size_t size_;
+};
+
+// The numbers of an operation that are not tensors: one small plain struct of the op's own choosing, and a list where lengths vary.
+class Attributes {
+ public:
+  Attributes() = default;
+  template <class T>
+    requires(std::is_trivially_copyable_v<T> && !std::is_same_v<T, Attributes>)
+  Attributes(const T& value) : size_(sizeof(T)) {  // NOLINT: implicit, so that calls read apply(op, in, Slice{…})
+    static_assert(sizeof(T) <= sizeof bytes_ && alignof(T) <= 8);
+    std::memcpy(bytes_, &value, sizeof(T));
+  }
+  Attributes(std::vector<int64_t> list) : list_(std::make_shared<const std::vector<int64_t>>(std::move(list))) {}
+  Attributes(const Attributes& other) : size_(other.size_), list_(other.list_) { std::memcpy(bytes_, other.bytes_, size_); }
+  Attributes& operator=(const Attributes&) = delete;
+
+  template <class T>
+  const T& as() const { return *reinterpret_cast<const T*>(bytes_); }
+  const std::vector<int64_t>& list() const { return *list_; }
+
+ private:
+  size_t size_ = 0;
+  alignas(8) unsigned char bytes_[168];
+  std::shared_ptr<const std::vector<int64_t>> list_;
+};
+
+// Layouts of an op's outputs, at most four unless the op is a split.
+class Layouts {
+ public:
+  Layouts() = default;
+  Layouts(const Layout& single) : size_(1), first_(single) {}  // NOLINT: most rules return one
+  Layouts(std::initializer_list<Layout> list) {
+    for (const Layout& layout : list) push_back(layout);
+  }
+  void push_back(const Layout& layout) {
+    if (size_ == 0) first_ = layout;
+    else rest_.push_back(layout);
+    ++size_;
+  }
+  size_t size() const { return size_; }
+  const Layout& operator[](size_t i) const { return i == 0 ? first_ : rest_[i - 1]; }
+
+ private:
+  size_t size_ = 0;
+  Layout first_;
+  std::vector<Layout> rest_;
+};
+
+struct KernelArguments {
+  Inputs in;
+  std::span<const Tensor> out;  // packed, unless the op assigns
+  const Attributes& attributes;
+};
+using Kernel = void (*)(const KernelArguments&);
+
+class VjpArguments;
+
+struct Op {
+  const char* name;
+  Layouts (*shape)(const Op&, Inputs, const Attributes&);  // throws with the shapes or values at fault; null for a variable
+  Kernel cpu = nullptr;
+  Kernel cuda = nullptr;
+  // Vector–Jacobian product in public, differentiable ops: one gradient per input; an empty one where nothing flows or nobody asked.
+  // A gradient may have the broadcast shape; grad sums it down. Null: not differentiable.
+  Tensors (*vjp)(const VjpArguments&) = nullptr;
+  // The same numbers faster, for when no graph of the gradient is wanted; tests hold the two equal.
+  Tensors (*vjp_fast)(const VjpArguments&) = nullptr;
+  bool view = false;            // output 0… share input 0's buffer; there is no kernel
+  int assigns = 0;              // the first `assigns` inputs are overwritten and are the outputs
+  uint32_t saved_outputs = 0;   // bit i: a rule reads output i's values, which are kept with the node
+};
+
+// A recorded application of an op. Output tensors own their node and nodes own their inputs: no cycle.
+struct Node {
+  const Op* op;
+  Attributes attributes;
+  Tensors inputs;
+  uint64_t version;       // sum of the inputs' buffers' versions when recorded: versions only rise, so any change shows
+  Tensors saved;          // integer outputs and those of op->saved_outputs, without history
+  uint64_t number;        // rises with time: inputs have smaller numbers
+  size_t outputs = 1;
+  std::atomic<int32_t> references{0};
+  Node* next_dead = nullptr;
+};
+uint64_t version_sum(Inputs in);
+
+// What a backward rule sees.
+class VjpArguments {
+ public:
+  VjpArguments(const Node& node, Inputs gradients, Inputs outputs, std::span<const bool> needed)
+      : in(node.inputs), attributes(node.attributes), g(gradients[0]), gradients(gradients), node_(node), outputs_(outputs), needed_(needed) {}
+
+  Inputs in;
+  const Attributes& attributes;
+  const Tensor& g;   // gradient of output 0
+  Inputs gradients;  // of every output; empty where none arrived
+  bool needs(size_t i) const { return needed_[i]; }
+  template <class T>
+  const T& as() const { return attributes.as<T>(); }
+  Tensor out(size_t i = 0) const;              // output i with its history: the live one, or computed again
+  const Tensor& saved(size_t i) const { return node_.saved[i]; }  // output i's values only
+
+ private:
+  const Node& node_;
+  Inputs outputs_;
+  std::span<const bool> needed_;
+};
+
+// The same value as the start of a new piece of history: what grad differentiates with respect to.
+Tensor variable(const Tensor& value);
+
+Tensor apply(const Op& op, Inputs in, const Attributes& attributes = {});            // of one output
+Tensors apply_all(const Op& op, Inputs in, const Attributes& attributes = {});       // of any number
+
+// Recording is per thread and on by default; it has an effect only where an input has a history.
+bool is_recording();
+class NoGrad {
+ public:
+  explicit NoGrad(bool record = false);
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+
+ private:
+  bool before_;
+};
+template <class F>
+auto no_grad(F&& f) {
+  NoGrad guard;
+  return f();
+}
+
+}  // namespace mollify

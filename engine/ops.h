@@ -1,0 +1,176 @@
+// Every public operation, a line and a sentence each: read this first.
+//
+// All of them record gradients of any order. Elementwise operations broadcast (trailing axes aligned, extents equal or 1); dtypes
+// never convert by themselves: cast says so. NaN in is NaN out. Axes count from the back when negative. Shapes at fault are in the
+// exception's text. Derivatives at kinks are written beside the operation.
+#pragma once
+
+#include <mollify/engine/op.h>
+#include <mollify/engine/random.h>
+
+namespace mollify {
+
+// ---- Making tensors
+Tensor full(const Shape& shape, double value, DType dtype = DType::f32);
+Tensor zeros(const Shape& shape, DType dtype = DType::f32);
+Tensor ones(const Shape& shape, DType dtype = DType::f32);
+Tensor zeros_like(const Tensor& x);
+Tensor ones_like(const Tensor& x);
+Tensor arange(int64_t count, DType dtype = DType::f32);  // 0, 1, …, count − 1
+
+// ---- Arithmetic (f32, f64)
+Tensor operator+(const Tensor& a, const Tensor& b);
+Tensor operator-(const Tensor& a, const Tensor& b);
+Tensor operator*(const Tensor& a, const Tensor& b);
+Tensor operator/(const Tensor& a, const Tensor& b);
+Tensor operator-(const Tensor& x);
+Tensor operator+(const Tensor& a, double b);
+Tensor operator-(const Tensor& a, double b);
+Tensor operator*(const Tensor& a, double b);
+Tensor operator/(const Tensor& a, double b);
+Tensor operator+(double a, const Tensor& b);
+Tensor operator-(double a, const Tensor& b);
+Tensor operator*(double a, const Tensor& b);
+Tensor operator/(double a, const Tensor& b);
+Tensor square(const Tensor& x);
+Tensor sqrt(const Tensor& x);
+Tensor pow(const Tensor& x, const Tensor& exponent);  // C's pow, but NaN in either is NaN; ∂/∂exponent is 0 at x = 0
+Tensor pow(const Tensor& x, double exponent);
+
+// ---- Comparisons and choice: u8 ones and zeros; NaN compares false, except not_equal
+Tensor less(const Tensor& a, const Tensor& b);
+Tensor less_equal(const Tensor& a, const Tensor& b);
+Tensor greater(const Tensor& a, const Tensor& b);
+Tensor greater_equal(const Tensor& a, const Tensor& b);
+Tensor equal(const Tensor& a, const Tensor& b);  // all comparisons also take i32 and u8
+Tensor not_equal(const Tensor& a, const Tensor& b);
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);  // condition (u8) ≠ 0 ? a : b
+Tensor minimum(const Tensor& a, const Tensor& b);                         // half of the gradient to each at equality
+Tensor maximum(const Tensor& a, const Tensor& b);                         // likewise
+Tensor clip(const Tensor& x, const Tensor& low, const Tensor& high);      // gradient to x inside and on the ends
+Tensor clip(const Tensor& x, double low, double high);
+Tensor cast(const Tensor& x, DType dtype);  // toward zero to integers; a value that does not fit throws ValueError
+
+// ---- Elementary functions: within 4 ulp, IEEE values at 0, infinity and NaN
+Tensor exp(const Tensor& x);
+Tensor expm1(const Tensor& x);
+Tensor log(const Tensor& x);
+Tensor log1p(const Tensor& x);
+Tensor sin(const Tensor& x);
+Tensor cos(const Tensor& x);
+Tensor tanh(const Tensor& x);
+Tensor abs(const Tensor& x);   // derivative sign(x)
+Tensor sign(const Tensor& x);  // sign(0) = 0; derivative 0
+
+// ---- The normal distribution: within 2 ulp (f32) and 4 (f64) wherever the value is a normal number, tails included
+Tensor erf(const Tensor& x);
+Tensor erfc(const Tensor& x);
+Tensor erfcx(const Tensor& x);            // exp(x²)·erfc(x)
+Tensor normal_cdf(const Tensor& x);       // Φ
+Tensor normal_pdf(const Tensor& x);       // φ
+Tensor normal_quantile(const Tensor& p);  // Φ⁻¹; −∞ at 0, ∞ at 1, NaN outside [0, 1]
+
+// ---- Activations
+Tensor relu(const Tensor& x);                             // derivative 0 at 0
+Tensor leaky_relu(const Tensor& x, double slope = 0.01);  // derivative `slope` at 0
+Tensor sigmoid(const Tensor& x);
+Tensor softplus(const Tensor& x);  // log(1 + eˣ)
+Tensor silu(const Tensor& x);      // x·sigmoid(x)
+Tensor elu(const Tensor& x);       // x > 0 ? x : eˣ − 1
+Tensor gelu(const Tensor& x);      // x·Φ(x)
+Tensor gate(const Tensor& g, const Tensor& x);  // x > 0 ? g : 0, NaN where x is: relu's derivative applied to g; no gradient to x
+
+// ---- Reductions. `axes` empty: all of them. keep: reduced axes stay with extent 1. The order of summation is fixed by the shape.
+using Axes = std::initializer_list<int>;
+Tensor sum(const Tensor& x, std::span<const int> axes, bool keep = false);
+Tensor sum(const Tensor& x, Axes axes = {}, bool keep = false);
+Tensor mean(const Tensor& x, Axes axes = {}, bool keep = false);  // NaN of an empty axis
+Tensor max(const Tensor& x, Axes axes = {}, bool keep = false);   // ties share the gradient evenly; an empty axis throws
+Tensor min(const Tensor& x, Axes axes = {}, bool keep = false);   // likewise
+Tensor logsumexp(const Tensor& x, int axis = -1, bool keep = false);
+Tensor argmax(const Tensor& x, int axis = -1);            // i32; the first of equals, the first NaN if there is one
+Tensor cumsum(const Tensor& x, int axis, bool reverse = false);  // inclusive
+Tensor sum_to(const Tensor& x, const Shape& shape);       // undoes broadcasting from `shape`
+
+struct ValuesAndIndices { Tensor values, indices; };  // indices i32, without gradient
+ValuesAndIndices sort(const Tensor& x, int axis = -1, bool descending = false);    // stable; NaN last
+ValuesAndIndices top_k(const Tensor& x, int64_t k, int axis = -1);                 // the k largest, falling; NaN counts as largest
+
+// ---- Products
+Tensor matmul(const Tensor& a, const Tensor& b);  // […, m, k]·[…, k, n]; leading axes broadcast; transposed views are read in place
+Tensor dense(const Tensor& x, const Tensor& weight, const Tensor& bias);  // x[…, in]·weight[out, in]ᵀ + bias[out]; bias may be empty
+
+// ---- Convolution: x [N, H, W, C], w [O, KH, KW, C/groups], bias [O] or empty
+struct Conv2d {
+  int64_t stride_height = 1, stride_width = 1;
+  int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
+  int64_t dilation_height = 1, dilation_width = 1;
+  int64_t groups = 1;
+  static Conv2d square(int64_t stride, int64_t padding) { return {stride, stride, padding, padding, padding, padding, 1, 1, 1}; }
+};
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {}, const Conv2d& how = {});
+Tensor conv2d_input_gradient(const Tensor& g, const Tensor& w, int64_t height, int64_t width, const Conv2d& how = {});
+Tensor conv2d_weight_gradient(const Tensor& g, const Tensor& x, int64_t kernel_height, int64_t kernel_width, const Conv2d& how = {});
+
+// ---- Pooling over [N, H, W, C]
+struct Pool2d {
+  int64_t kernel_height = 2, kernel_width = 2;
+  int64_t stride_height = 2, stride_width = 2;
+  int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
+  static Pool2d square(int64_t kernel, int64_t stride, int64_t padding = 0) {
+    return {kernel, kernel, stride, stride, padding, padding, padding, padding};
+  }
+};
+Tensor average_pool2d(const Tensor& x, const Pool2d& how = {});  // padding counts as zeros and in the divisor
+Tensor average_pool2d_gradient(const Tensor& g, int64_t height, int64_t width, const Pool2d& how = {});
+ValuesAndIndices max_pool2d_with_indices(const Tensor& x, const Pool2d& how = {});  // indices into H·W·C of the image
+Tensor max_pool2d(const Tensor& x, const Pool2d& how = {});  // the gradient goes to the first of equals; padding never wins
+
+// ---- Shape: views share memory where strides allow
+Tensor reshape(const Tensor& x, const Shape& shape);
+Tensor flatten(const Tensor& x, int first_axis = 0);                       // joins axes first_axis … last
+Tensor permute(const Tensor& x, std::span<const int> order);
+Tensor permute(const Tensor& x, Axes order);
+Tensor transpose(const Tensor& x, int axis_a = -2, int axis_b = -1);
+Tensor expand(const Tensor& x, const Shape& shape);                        // broadcast, as a view
+Tensor slice(const Tensor& x, int axis, int64_t start, int64_t stop, int64_t step = 1);  // numbers as in Python; step may be negative
+Tensor flip(const Tensor& x, int axis);
+Tensor pad(const Tensor& x, int axis, int64_t before, int64_t after, double value = 0);
+Tensors split(const Tensor& x, const std::vector<int64_t>& extents, int axis = 0);  // views; their gradients are laid into one tensor
+Tensor concat(std::span<const Tensor> parts, int axis = 0);
+Tensor stack(std::span<const Tensor> parts, int axis = 0);                 // along a new axis
+Tensor packed(const Tensor& x);                                            // itself, or a row-major copy
+
+// ---- Indexing: indices i32, negative ones throw
+Tensor gather(const Tensor& x, const Tensor& indices, int axis = -1);      // out[…, j, …] = x[…, indices[…, j, …], …]; other axes equal
+Tensor scatter_add(const Shape& shape, const Tensor& indices, const Tensor& x, int axis = -1);  // gather's transpose, into zeros
+Tensor take(const Tensor& x, const Tensor& indices, int axis = 0);         // whole slices by a 1-d list
+Tensor one_hot(const Tensor& indices, int64_t classes, DType dtype = DType::f32);
+
+// ---- Classification: logits […, classes], labels i32 […]
+Tensor softmax(const Tensor& logits);
+Tensor log_softmax(const Tensor& logits);
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels);  // one number per row: logsumexp(logits) − logits[label]
+
+// ---- Normalisation over all axes but the last; scale and shift [C]
+struct Normalized { Tensor output, mean, variance; };  // variance without Bessel's correction
+Normalized batch_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double epsilon = 1e-5);
+
+// ---- Random numbers: a function of (key, step, index), the same on every device. `step` is a 0-d i32 tensor.
+Tensor uniform(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32);  // on (0, 1)
+Tensor normal(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32);   // standard normal
+// Row r draws what a call with key.stream + streams[r] (i32, non-negative) and the row's shape would.
+Tensor uniform_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype = DType::f32);
+Tensor normal_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype = DType::f32);
+// x·mask/(1 − rate), mask ∈ {0, 1} with P(0) = rate ∈ [0, 1).
+Tensor dropout(const Tensor& x, double rate, RandomKey key, const Tensor& step);
+
+// ---- Overwriting: the only operations that change a buffer. Refused while an input has a history; grad notices them.
+void assign(const Tensor& target, const Tensor& value);
+// One pass over flat vectors; every number that a schedule moves is a 0-d tensor of their dtype.
+struct SgdStep { Tensor learning_rate, momentum, weight_decay; bool nesterov = false; };
+void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& velocity, const SgdStep& how);  // velocity may be empty: no momentum
+struct AdamStep { Tensor learning_rate, beta1, beta2, epsilon, weight_decay, decoupled_decay, step; };     // step counts from 1
+void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& first, const Tensor& second, const AdamStep& how);
+
+}  // namespace mollify

@@ -1,0 +1,191 @@
+// gather and its transpose scatter_add, take, one_hot, cast.
+#include <mollify/engine/cpu/pointwise.h>
+#include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/ops.h>
+#include <mollify/engine/ops/rules.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace mollify {
+namespace {
+
+struct Along { int axis; };
+
+// `values` and `indices` agree off the axis; the indices' axis may be of any extent.
+void check_indices(const char* name, const Shape& values, const Tensor& indices, int axis) {
+  require_indices(name, indices);
+  Shape expected = values;
+  if (indices.rank() == values.rank()) expected[axis] = indices.shape()[axis];
+  require(indices.shape() == expected, "{}: values are {}, indices {}; they must be equal but for axis {}", name, values, indices.shape(), axis);
+}
+
+// Calls f(position in `whole`, position in `part`, run) for runs along the inner axes, both packed; part's axis is indexed into whole's.
+// Indices may be strided: those of take repeat along all axes but one.
+template <class F>
+void for_indexed(const char* name, const Shape& whole, const Tensor& indices, int axis, int64_t begin_outer, int64_t end_outer, const F& f) {
+  const Shape& part = indices.shape();
+  const int64_t count = whole[axis], selected = part[axis];
+  const int64_t inner = extent_product(whole, axis + 1, whole.rank());
+  const bool repeats = std::all_of(indices.strides().begin() + axis + 1, indices.strides().end(), [](int64_t s) { return s == 0; });
+  const Tensor list = repeats ? indices : packed_values(indices);
+  const int32_t* base = list.data<int32_t>();
+  for (int64_t outer = begin_outer; outer < end_outer; ++outer) {
+    int64_t offset = 0;
+    for (int64_t i = axis - 1, rest = outer; i >= 0; --i) {
+      offset += rest % part[static_cast<int>(i)] * list.strides()[static_cast<int>(i)];
+      rest /= part[static_cast<int>(i)];
+    }
+    for (int64_t j = 0; j < selected; ++j) {
+      const int32_t* index = base + offset + j * list.strides()[axis];
+      const int64_t run = repeats ? inner : 1;
+      for (int64_t i = 0; i < inner; i += run) {
+        const int32_t at = repeats ? *index : index[i];
+        require<ValueError>(at >= 0 && at < count, "{}: index {} along axis {} of {}; needs 0 to {}", name, at, axis, whole, count - 1);
+        f((outer * count + at) * inner + i, (outer * selected + j) * inner + i, run);
+      }
+    }
+  }
+}
+
+// Ranges of outer positions: each writes its own part of the result.
+template <class F>
+void for_outer(const Shape& shape, int axis, const F& f) {
+  const int64_t outer = extent_product(shape, 0, axis), work = extent_product(shape, axis, shape.rank());
+  cpu::parallel_for(outer, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, work)), f);
+}
+
+Layouts gather_shape(const Op& op, Inputs in, const Attributes& attributes) {
+  check_indices(op.name, in[0].shape(), in[1], attributes.as<Along>().axis);
+  return Layout::packed(in[1].shape(), in[0].dtype(), in[0].device());
+}
+
+template <class T>
+void gather_values(const KernelArguments& a) {
+  const int axis = a.attributes.as<Along>().axis;
+  const Tensor x = packed_values(a.in[0]);
+  const T* from = x.data<T>();
+  T* to = a.out[0].data<T>();
+  for_outer(a.out[0].shape(), axis, [&](int64_t begin, int64_t end) {
+    for_indexed("gather", x.shape(), a.in[1], axis, begin, end, [&](int64_t whole, int64_t part, int64_t run) { std::copy_n(from + whole, run, to + part); });
+  });
+}
+
+void gather_kernel(const KernelArguments& a) {
+  switch (a.in[0].dtype()) {
+    case DType::f32: return gather_values<float>(a);
+    case DType::f64: return gather_values<double>(a);
+    case DType::i32: return gather_values<int32_t>(a);
+    case DType::u8: return gather_values<uint8_t>(a);
+  }
+}
+
+const Op gather_op{.name = "gather", .shape = gather_shape, .cpu = gather_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+                     return {scatter_add(a.in[0].shape(), a.in[1], a.g, a.as<Along>().axis), Tensor()};
+                   }};
+
+struct Scatter { Shape shape; int axis; };
+
+Layouts scatter_add_shape(const Op& op, Inputs in, const Attributes& attributes) {
+  const Scatter& s = attributes.as<Scatter>();
+  require_floating(op.name, in[0]);
+  require(in[0].shape() == in[1].shape(), "{}: values are {}, indices {}; they must be equal", op.name, in[0].shape(), in[1].shape());
+  check_indices(op.name, s.shape, in[1], s.axis);
+  return Layout::packed(s.shape, in[0].dtype(), in[0].device());
+}
+
+void scatter_add_kernel(const KernelArguments& a) {
+  const int axis = a.attributes.as<Scatter>().axis;
+  const Tensor x = packed_values(a.in[0]);
+  const Tensor& out = a.out[0];
+  for_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = x.data<T>();
+    T* to = out.data<T>();
+    std::fill_n(to, out.size(), T{0});
+    for_outer(out.shape(), axis, [&](int64_t begin, int64_t end) {
+      for_indexed("scatter_add", out.shape(), a.in[1], axis, begin, end, [&](int64_t whole, int64_t part, int64_t run) {
+        for (int64_t i = 0; i < run; ++i) to[whole + i] += from[part + i];
+      });
+    });
+  });
+}
+
+const Op scatter_add_op{.name = "scatter_add", .shape = scatter_add_shape, .cpu = scatter_add_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+                          return {gather(a.g, a.in[1], a.as<Scatter>().axis), Tensor()};
+                        }};
+
+struct Classes { int64_t count; DType dtype; };
+
+const Op one_hot_op{.name = "one_hot", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
+                      require_indices(op.name, in[0]);
+                      Shape shape = in[0].shape();
+                      shape.push_back(attributes.as<Classes>().count);
+                      return Layout::packed(shape, attributes.as<Classes>().dtype, in[0].device());
+                    }, .cpu = [](const KernelArguments& a) {
+                      const Tensor labels = packed_values(a.in[0]);
+                      const int32_t* label = labels.data<int32_t>();
+                      const int64_t classes = a.attributes.as<Classes>().count;
+                      for_floating(a.out[0].dtype(), [&](auto zero) {
+                        using T = decltype(zero);
+                        T* out = a.out[0].data<T>();
+                        std::fill_n(out, a.out[0].size(), T{0});
+                        for (int64_t i = 0; i < labels.size(); ++i) {
+                          require<ValueError>(label[i] >= 0 && label[i] < classes, "one_hot: label {}; needs 0 to {}", label[i], classes - 1);
+                          out[i * classes + label[i]] = T{1};
+                        }
+                      });
+                    }};
+
+// ---- cast
+
+struct Cast { DType to; };
+
+// Throws where a number has no counterpart: NaN, and what lies outside the range after rounding toward zero.
+template <class To>
+void check_range(const Tensor& x) {
+  const double low = static_cast<double>(std::numeric_limits<To>::min()), high = static_cast<double>(std::numeric_limits<To>::max());
+  const Tensor wide = x.dtype() == DType::f64 ? packed_values(x) : cast(x.detach(), DType::f64);
+  const double* value = wide.data<double>();
+  for (int64_t i = 0; i < wide.size(); ++i) {
+    const double whole = std::trunc(value[i]);
+    require<ValueError>(whole >= low && whole <= high, "cast: {} to {}; needs {} to {}", value[i], dtype_of<To>, low, high);
+  }
+}
+
+const Op cast_op{.name = "cast", .shape = [](const Op&, Inputs in, const Attributes& attributes) -> Layouts {
+                   return Layout::packed(in[0].shape(), attributes.as<Cast>().to, in[0].device());
+                 }, .cpu = [](const KernelArguments& a) {
+                   const DType from = a.in[0].dtype(), to = a.out[0].dtype();
+                   if (to == DType::u8) check_range<uint8_t>(a.in[0]);
+                   if (to == DType::i32 && is_floating(from)) check_range<int32_t>(a.in[0]);
+                   cpu::copy(a.in[0], a.out[0]);
+                 }, .vjp = [](const VjpArguments& a) -> Tensors {
+                   return is_floating(a.in[0].dtype()) ? cast(a.g, a.in[0].dtype()) : Tensor();
+                 }};
+
+}  // namespace
+
+Tensor gather(const Tensor& x, const Tensor& indices, int axis) { return apply(gather_op, {x, indices}, Along{resolve_axis("gather", axis, x.rank())}); }
+
+Tensor scatter_add(const Shape& shape, const Tensor& indices, const Tensor& x, int axis) {
+  return apply(scatter_add_op, {x, indices}, Scatter{shape, resolve_axis("scatter_add", axis, shape.rank())});
+}
+
+Tensor take(const Tensor& x, const Tensor& indices, int axis) {
+  const int at = resolve_axis("take", axis, x.rank());
+  require(indices.rank() == 1, "take: indices are {}; needs a 1-d list", indices.shape());
+  Shape column{indices.size()}, shape = x.shape();
+  while (column.rank() < x.rank() - at) column.push_back(1);
+  shape[at] = indices.size();
+  return gather(x, expand(reshape(indices, column), shape), at);
+}
+
+Tensor one_hot(const Tensor& indices, int64_t classes, DType dtype) {
+  require<TypeError>(is_floating(dtype), "one_hot: dtype {} asked for; needs f32 or f64", dtype);
+  return apply(one_hot_op, {indices}, Classes{classes, dtype});
+}
+
+Tensor cast(const Tensor& x, DType dtype) { return x.dtype() == dtype ? x : apply(cast_op, {x}, Cast{dtype}); }
+
+}  // namespace mollify

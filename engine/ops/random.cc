@@ -1,0 +1,71 @@
+// Random tensors, and dropout.
+#include <mollify/engine/cpu/random.h>
+#include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/ops.h>
+#include <mollify/engine/ops/rules.h>
+
+namespace mollify {
+namespace {
+
+struct Draw { Shape shape; RandomKey key; DType dtype; };
+
+// in: step, or streams and step
+Layouts draw_shape(const Op& op, Inputs in, const Attributes& attributes) {
+  const Draw& draw = attributes.as<Draw>();
+  const Tensor& step = in[in.size() - 1];
+  require<TypeError>(is_floating(draw.dtype), "{}: dtype {} asked for; needs f32 or f64", op.name, draw.dtype);
+  require_indices(op.name, step);
+  require(step.size() == 1, "{}: step is {}; needs a single number", op.name, step.shape());
+  if (in.size() > 1) {
+    require_indices(op.name, in[0]);
+    require(draw.shape.rank() >= 1 && in[0].shape() == Shape{draw.shape[0]}, "{}: shape {} with streams {}; needs one stream per row", op.name, draw.shape,
+            in[0].shape());
+  }
+  const int64_t rows = in.size() > 1 ? std::max<int64_t>(1, draw.shape[0]) : 1;
+  require<ValueError>(draw.shape.size() / rows <= int64_t{1} << 33, "{}: shape {}; at most 2^33 numbers come from one stream and step", op.name, draw.shape);
+  return Layout::packed(draw.shape, draw.dtype, step.device());
+}
+
+template <cpu::Distribution distribution>
+void draw_kernel(const KernelArguments& a) {
+  const Draw& how = a.attributes.as<Draw>();
+  const Tensor& out = a.out[0];
+  const auto step = static_cast<uint32_t>(*a.in[a.in.size() - 1].data<int32_t>());
+  for_floating(out.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T* values = out.data<T>();
+    if (a.in.size() == 1) return cpu::draw(distribution, how.key, step, 0, out.size(), values);
+    const Tensor streams = packed_values(a.in[0]);
+    const int32_t* stream = streams.data<int32_t>();
+    const int64_t rows = streams.size(), count = rows ? out.size() / rows : 0;
+    cpu::parallel_for(rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, count)), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        require<ValueError>(stream[r] >= 0, "random: stream {} for row {}; needs at least 0", stream[r], r);
+        cpu::draw(distribution, {how.key.seed, how.key.stream + static_cast<uint64_t>(stream[r])}, step, 0, count, values + r * count);
+      }
+    });
+  });
+}
+
+const Op uniform_op{.name = "uniform", .shape = draw_shape, .cpu = draw_kernel<cpu::Distribution::uniform>};
+const Op normal_op{.name = "normal", .shape = draw_shape, .cpu = draw_kernel<cpu::Distribution::normal>};
+
+}  // namespace
+
+Tensor uniform(const Shape& shape, RandomKey key, const Tensor& step, DType dtype) { return apply(uniform_op, {step}, Draw{shape, key, dtype}); }
+Tensor normal(const Shape& shape, RandomKey key, const Tensor& step, DType dtype) { return apply(normal_op, {step}, Draw{shape, key, dtype}); }
+Tensor uniform_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype) {
+  return apply(uniform_op, {streams, step}, Draw{shape, key, dtype});
+}
+Tensor normal_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype) {
+  return apply(normal_op, {streams, step}, Draw{shape, key, dtype});
+}
+
+Tensor dropout(const Tensor& x, double rate, RandomKey key, const Tensor& step) {
+  require<ValueError>(rate >= 0 && rate < 1, "dropout: rate {}; needs 0 ≤ rate < 1", rate);
+  if (rate == 0) return x;
+  const Tensor keep = greater_equal(uniform(x.shape(), key, step, x.dtype()), Tensor::scalar(rate, x.dtype()));
+  return x * where(keep, Tensor::scalar(1 / (1 - rate), x.dtype()), Tensor::scalar(0, x.dtype()));
+}
+
+}  // namespace mollify

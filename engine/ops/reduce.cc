@@ -1,0 +1,303 @@
+// Reductions over axes, and what is defined along one axis: logsumexp, argmax, cumsum, sort, top_k.
+#include <mollify/engine/cpu/reduce.h>
+#include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/ops.h>
+#include <mollify/engine/ops/rules.h>
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+
+namespace mollify {
+namespace {
+
+// ---- sum, max, min over the axes of a mask. Reduced axes stay with extent 1; the public functions drop them.
+
+struct Reduced { uint32_t axes; };  // bit i: axis i
+
+Shape reduced_shape(const Shape& shape, uint32_t axes) {
+  Shape out = shape;
+  for (int i = 0; i < shape.rank(); ++i)
+    if (axes >> i & 1) out[i] = 1;
+  return out;
+}
+
+Layouts reduce_shape(const Op& op, Inputs in, const Attributes& attributes) {
+  require_floating(op.name, in[0]);
+  return Layout::packed(reduced_shape(in[0].shape(), attributes.as<Reduced>().axes), in[0].dtype(), in[0].device());
+}
+
+Layouts extreme_shape(const Op& op, Inputs in, const Attributes& attributes) {
+  const Layouts layouts = reduce_shape(op, in, attributes);
+  require(in[0].size() > 0 || layouts[0].shape.size() == 0, "{}: shape {}; an extreme of no numbers is not defined", op.name, in[0].shape());
+  return layouts;
+}
+
+// Brings the reduced axes next to each other, so that the kernel sees [outer, count, inner].
+template <cpu::Reduction kind>
+void reduce_kernel(const KernelArguments& a) {
+  const uint32_t axes = a.attributes.as<Reduced>().axes;
+  const Shape& shape = a.in[0].shape();
+  int first = 0, last = shape.rank();  // the span of reduced axes
+  while (first < last && (!(axes >> first & 1) || shape[first] == 1)) ++first;
+  while (last > first && (!(axes >> (last - 1) & 1) || shape[last - 1] == 1)) --last;
+  bool together = true;
+  for (int i = first; i < last; ++i) together &= (axes >> i & 1) || shape[i] == 1;
+  Tensor x = a.in[0].detach();
+  if (!together) {  // kept axes first, in order; reduced axes last
+    int order[kMaxRank], n = 0;
+    for (uint32_t reduced : {0u, 1u})
+      for (int i = 0; i < shape.rank(); ++i)
+        if ((axes >> i & 1) == reduced) order[n++] = i;
+    x = permute(x, std::span<const int>(order, static_cast<size_t>(n)));
+    last = shape.rank();
+    first = last - std::popcount(axes);
+  }
+  x = packed_values(x);
+  const int64_t outer = extent_product(x.shape(), 0, first), count = extent_product(x.shape(), first, last);
+  const int64_t inner = extent_product(x.shape(), last, x.rank());
+  for_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    cpu::reduce(kind, x.data<T>(), outer, count, inner, a.out[0].data<T>());
+  });
+}
+
+const Op sum_op{.name = "sum", .shape = reduce_shape, .cpu = reduce_kernel<cpu::Reduction::sum>, .vjp = [](const VjpArguments& a) -> Tensors {
+                  return expand(a.g, a.in[0].shape());
+                }};
+
+// The gradient is shared evenly among equals.
+Tensors extreme_vjp(const VjpArguments& a) {
+  const Tensor wins = equal(a.in[0], a.out());
+  const Tensor count = apply(sum_op, {cast(wins, a.g.dtype())}, a.as<Reduced>());
+  return where(wins, a.g / count, Tensor::scalar(0, a.g.dtype()));
+}
+
+const Op max_op{.name = "max", .shape = extreme_shape, .cpu = reduce_kernel<cpu::Reduction::max>, .vjp = extreme_vjp};
+const Op min_op{.name = "min", .shape = extreme_shape, .cpu = reduce_kernel<cpu::Reduction::min>, .vjp = extreme_vjp};
+
+Tensor reduce(const Op& op, const Tensor& x, std::span<const int> axes, bool keep) {
+  uint32_t mask = axes.empty() ? (1u << x.rank()) - 1 : 0;
+  for (int axis : axes) mask |= 1u << resolve_axis(op.name, axis, x.rank());
+  Tensor out = apply(op, {x}, Reduced{mask});
+  if (keep) return out;
+  Shape shape;
+  for (int i = 0; i < x.rank(); ++i)
+    if (!(mask >> i & 1)) shape.push_back(x.shape()[i]);
+  return reshape(out, shape);
+}
+
+std::span<const int> as_span(Axes axes) { return {axes.begin(), axes.size()}; }
+
+// ---- along the last axis of a packed tensor; the public functions bring other axes there by a view
+
+Shape without_last(Shape shape) {
+  shape.erase(shape.rank() - 1);
+  return shape;
+}
+
+Layouts logsumexp_shape(const Op& op, Inputs in, const Attributes&) {
+  require_floating(op.name, in[0]);
+  return Layout::packed(without_last(in[0].shape()), in[0].dtype(), in[0].device());
+}
+
+Tensor with_last_axis(const Tensor& x) {
+  Shape shape = x.shape();
+  shape.push_back(1);
+  return reshape(x, shape);
+}
+
+const Op logsumexp_op{.name = "logsumexp", .shape = logsumexp_shape, .cpu = [](const KernelArguments& a) {
+                        const Tensor x = packed_values(a.in[0]);
+                        for_floating(x.dtype(), [&](auto zero) {
+                          using T = decltype(zero);
+                          cpu::logsumexp(x.data<T>(), a.out[0].size(), x.shape().back(), a.out[0].data<T>());
+                        });
+                      }, .vjp = [](const VjpArguments& a) -> Tensors {
+                        return with_last_axis(a.g) * exp(a.in[0] - with_last_axis(a.out()));
+                      }};
+
+// Calls f(row of x, row number) for all rows of the last axis, in parallel.
+template <class T, class F>
+void for_rows(const Tensor& x, const F& f) {
+  const int64_t count = x.shape().back(), rows = count ? x.size() / count : 0;
+  const T* data = x.data<T>();
+  cpu::parallel_for(rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, count)), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) f(data + row * count, row);
+  });
+}
+
+Layouts argmax_shape(const Op& op, Inputs in, const Attributes&) {
+  require_floating(op.name, in[0]);
+  require(in[0].shape().back() > 0, "{}: shape {}; needs at least one number to choose from", op.name, in[0].shape());
+  return Layout::packed(without_last(in[0].shape()), DType::i32, in[0].device());
+}
+
+template <class T>
+bool beats(T a, T b) { return a > b || (a != a && b == b); }  // NaN beats all numbers
+
+void argmax_kernel(const KernelArguments& a) {
+  const Tensor x = packed_values(a.in[0]);
+  int32_t* out = a.out[0].data<int32_t>();
+  for_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t count = x.shape().back();
+    for_rows<T>(x, [&](const T* row, int64_t r) {
+      int64_t best = 0;
+      for (int64_t i = 1; i < count; ++i)
+        if (beats(row[i], row[best])) best = i;
+      out[r] = static_cast<int32_t>(best);
+    });
+  });
+}
+
+const Op argmax_op{.name = "argmax", .shape = argmax_shape, .cpu = argmax_kernel};
+
+struct Cumulative { bool reverse; };
+
+Layouts same_shape(const Op& op, Inputs in, const Attributes&) {
+  require_floating(op.name, in[0]);
+  return Layout::packed(in[0].shape(), in[0].dtype(), in[0].device());
+}
+
+void cumsum_kernel(const KernelArguments& a) {
+  const Tensor x = packed_values(a.in[0]);
+  const bool reverse = a.attributes.as<Cumulative>().reverse;
+  for_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t count = x.shape().back();
+    T* out = a.out[0].data<T>();
+    for_rows<T>(x, [&](const T* row, int64_t r) {
+      double total = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t at = reverse ? count - 1 - i : i;
+        out[r * count + at] = static_cast<T>(total += static_cast<double>(row[at]));
+      }
+    });
+  });
+}
+
+const Op cumsum_op{.name = "cumsum", .shape = same_shape, .cpu = cumsum_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+                     return cumsum(a.g, -1, !a.as<Cumulative>().reverse);
+                   }};
+
+// The first `count` of the sorted row; NaN is taken as the largest.
+struct Sorted { int64_t count; bool descending; };
+
+Layouts sort_shape(const Op& op, Inputs in, const Attributes& attributes) {
+  require_floating(op.name, in[0]);
+  Shape shape = in[0].shape();
+  const int64_t count = attributes.as<Sorted>().count;
+  require(count >= 0 && count <= shape.back(), "{}: {} asked for of shape {}; needs 0 to {}", op.name, count, shape, shape.back());
+  shape[shape.rank() - 1] = count;
+  return {Layout::packed(shape, in[0].dtype(), in[0].device()), Layout::packed(shape, DType::i32, in[0].device())};
+}
+
+void sort_kernel(const KernelArguments& a) {
+  const Tensor x = packed_values(a.in[0]);
+  const Sorted how = a.attributes.as<Sorted>();
+  for_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T* values = a.out[0].data<T>();
+    int32_t* indices = a.out[1].data<int32_t>();
+    const int64_t count = x.shape().back();
+    for_rows<T>(x, [&](const T* row, int64_t r) {
+      std::vector<int32_t> order(static_cast<size_t>(count));
+      std::iota(order.begin(), order.end(), 0);
+      const auto before = [&](int32_t i, int32_t j) {
+        if (how.descending ? beats(row[i], row[j]) : beats(row[j], row[i])) return true;
+        if (how.descending ? beats(row[j], row[i]) : beats(row[i], row[j])) return false;
+        return i < j;
+      };
+      std::partial_sort(order.begin(), order.begin() + how.count, order.end(), before);
+      for (int64_t i = 0; i < how.count; ++i) {
+        indices[r * how.count + i] = order[static_cast<size_t>(i)];
+        values[r * how.count + i] = row[order[static_cast<size_t>(i)]];
+      }
+    });
+  });
+}
+
+const Op sort_op{.name = "sort", .shape = sort_shape, .cpu = sort_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+                   return scatter_add(a.in[0].shape(), a.saved(1), a.g);
+                 }};
+
+// Calls f on a view with `axis` last and puts the result's axis back.
+template <class F>
+Tensor along(const char* operation, const Tensor& x, int axis, const F& f) {
+  require(x.rank() > 0, "{}: a 0-d tensor given; needs at least one axis", operation);
+  const int at = resolve_axis(operation, axis, x.rank());
+  if (at == x.rank() - 1) return f(x);
+  return transpose(f(transpose(x, at, -1)), at, -1);
+}
+
+// The same for results that lost the axis.
+template <class F>
+Tensor along_and_drop(const char* operation, const Tensor& x, int axis, const F& f) {
+  require(x.rank() > 0, "{}: a 0-d tensor given; needs at least one axis", operation);
+  const int at = resolve_axis(operation, axis, x.rank());
+  if (at == x.rank() - 1) return f(x);
+  int order[kMaxRank], n = 0;
+  for (int i = 0; i < x.rank(); ++i)
+    if (i != at) order[n++] = i;
+  order[n++] = at;
+  return f(permute(x, std::span<const int>(order, static_cast<size_t>(n))));
+}
+
+ValuesAndIndices sorted(const char* operation, const Tensor& x, int axis, int64_t count, bool descending) {
+  Tensor indices;
+  const Tensor values = along(operation, x, axis, [&](const Tensor& rows) {
+    const Tensors both = apply_all(sort_op, {rows}, Sorted{count < 0 ? rows.shape().back() : count, descending});
+    indices = both[1];
+    return both[0];
+  });
+  const int at = resolve_axis(operation, axis, x.rank());
+  return {values, at == x.rank() - 1 ? indices : transpose(indices, at, -1)};
+}
+
+}  // namespace
+
+Tensor sum(const Tensor& x, std::span<const int> axes, bool keep) { return reduce(sum_op, x, axes, keep); }
+Tensor sum(const Tensor& x, Axes axes, bool keep) { return reduce(sum_op, x, as_span(axes), keep); }
+Tensor max(const Tensor& x, Axes axes, bool keep) { return reduce(max_op, x, as_span(axes), keep); }
+Tensor min(const Tensor& x, Axes axes, bool keep) { return reduce(min_op, x, as_span(axes), keep); }
+
+Tensor mean(const Tensor& x, Axes axes, bool keep) {
+  const Tensor total = sum(x, axes, keep);
+  return total / (static_cast<double>(x.size()) / static_cast<double>(total.size()));
+}
+
+Tensor sum_to(const Tensor& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  require(broadcast("sum_to", x.shape(), shape) == x.shape(), "sum_to: from {} to {}; the second must broadcast to the first", x.shape(), shape);
+  const int lead = x.rank() - shape.rank();
+  uint32_t mask = 0;
+  for (int i = 0; i < x.rank(); ++i)
+    if (i < lead || shape[i - lead] != x.shape()[i]) mask |= 1u << i;
+  return reshape(apply(sum_op, {x}, Reduced{mask}), shape);
+}
+
+Tensor logsumexp(const Tensor& x, int axis, bool keep) {
+  const Tensor out = along_and_drop("logsumexp", x, axis, [](const Tensor& rows) { return apply(logsumexp_op, {rows}); });
+  if (!keep) return out;
+  Shape shape = x.shape();
+  shape[resolve_axis("logsumexp", axis, x.rank())] = 1;
+  return reshape(out, shape);
+}
+
+Tensor argmax(const Tensor& x, int axis) {
+  return along_and_drop("argmax", x, axis, [](const Tensor& rows) { return apply(argmax_op, {rows}); });
+}
+
+Tensor cumsum(const Tensor& x, int axis, bool reverse) {
+  return along("cumsum", x, axis, [&](const Tensor& rows) { return apply(cumsum_op, {rows}, Cumulative{reverse}); });
+}
+
+ValuesAndIndices sort(const Tensor& x, int axis, bool descending) { return sorted("sort", x, axis, -1, descending); }
+
+ValuesAndIndices top_k(const Tensor& x, int64_t k, int axis) {
+  require<ValueError>(k >= 0, "top_k: k is {}; needs at least 0", k);
+  return sorted("top_k", x, axis, k, true);
+}
+
+}  // namespace mollify

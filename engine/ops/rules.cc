@@ -1,0 +1,29 @@
+#include <mollify/engine/ops/rules.h>
+
+namespace mollify {
+
+void require_floating(const char* operation, const Tensor& x) {
+  require<TypeError>(is_floating(x.dtype()), "{}: given {} of shape {}; needs f32 or f64 (cast converts)", operation, x.dtype(), x.shape());
+}
+
+void require_indices(const char* operation, const Tensor& x) {
+  require<TypeError>(x.dtype() == DType::i32, "{}: given {} of shape {}; needs i32", operation, x.dtype(), x.shape());
+}
+
+void require_same_dtype(const char* operation, const Tensor& a, const Tensor& b) {
+  require<TypeError>(a.dtype() == b.dtype(), "{}: given {} and {}; needs one dtype (cast converts)", operation, a.dtype(), b.dtype());
+}
+
+Tensor packed_values(const Tensor& x) { return x.is_packed() ? x : packed(x.detach()); }
+
+Layouts broadcast_shape(const Op& op, Inputs in, const Attributes&) {
+  require_floating(op.name, in[0]);
+  Shape shape = in[0].shape();
+  for (size_t i = 1; i < in.size(); ++i) {
+    require_same_dtype(op.name, in[0], in[i]);
+    if (!(in[i].shape() == shape)) shape = broadcast(op.name, shape, in[i].shape());
+  }
+  return Layout::packed(shape, in[0].dtype(), in[0].device());
+}
+
+}  // namespace mollify

@@ -1,0 +1,71 @@
+// The operations that overwrite: assign, and the optimisers' fused passes over flat vectors.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "mollify/engine/ops/update.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <mollify/engine/cpu/pointwise-inl.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace mollify::cpu::HWY_NAMESPACE {
+#include <mollify/engine/ops/update.inl>
+}  // namespace mollify::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+#include <mollify/engine/cpu/pointwise.h>
+#include <mollify/engine/ops.h>
+#include <mollify/engine/ops/rules.h>
+
+namespace mollify {
+namespace {
+
+// The overwritten tensors must be packed and alike; whatever else is not like them is a single number.
+template <int targets>
+Layouts update_shape(const Op& op, Inputs in, const Attributes&) {
+  require_floating(op.name, in[0]);
+  Layouts layouts;
+  for (size_t i = 0; i < in.size(); ++i) {
+    require_same_dtype(op.name, in[0], in[i]);
+    require(in[i].shape() == in[0].shape() || (i >= targets && in[i].size() == 1), "{}: weights are {}, input {} is {}; needs the same shape, or one number",
+            op.name, in[0].shape(), i, in[i].shape());
+    if (i >= targets) continue;
+    require(in[i].is_packed(), "{}: input {} of shape {} has strides {}; what is overwritten must be packed", op.name, i, in[i].shape(), in[i].strides());
+    layouts.push_back(in[i].layout());
+  }
+  return layouts;
+}
+
+const Op assign_op{.name = "assign", .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
+                     require_same_dtype(op.name, in[0], in[1]);
+                     require(broadcast(op.name, in[0].shape(), in[1].shape()) == in[0].shape(), "{}: {} into {}; the value must broadcast to the target", op.name,
+                             in[1].shape(), in[0].shape());
+                     return in[0].layout();
+                   }, .cpu = [](const KernelArguments& a) { cpu::copy(a.in[1], a.out[0]); }, .assigns = 1};
+const Op sgd_plain_op{.name = "sgd_step", .shape = update_shape<1>, .cpu = MOLLIFY_POINTWISE_KERNEL(SgdPlain), .assigns = 1};
+const Op sgd_momentum_op{.name = "sgd_step", .shape = update_shape<2>, .cpu = MOLLIFY_POINTWISE_KERNEL(SgdMomentum), .assigns = 2};
+const Op adam_op{.name = "adam_step", .shape = update_shape<3>, .cpu = MOLLIFY_POINTWISE_KERNEL(Adam), .assigns = 3};
+
+}  // namespace
+
+void assign(const Tensor& target, const Tensor& value) { apply_all(assign_op, {target, value}); }
+
+void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& velocity, const SgdStep& how) {
+  if (!velocity.defined()) {
+    apply_all(sgd_plain_op, {weights, gradient, how.learning_rate, how.weight_decay});
+  } else {
+    const Tensor nesterov = Tensor::scalar(how.nesterov, weights.dtype());
+    apply_all(sgd_momentum_op, {weights, velocity, gradient, how.learning_rate, how.momentum, how.weight_decay, nesterov});
+  }
+}
+
+void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& first, const Tensor& second, const AdamStep& how) {
+  const Tensor correction1 = 1.0 - pow(how.beta1, how.step), correction2 = 1.0 - pow(how.beta2, how.step);
+  apply_all(adam_op, {weights, first, second, gradient, how.learning_rate, how.beta1, how.beta2, how.epsilon, how.weight_decay, how.decoupled_decay, correction1,
+                      correction2});
+}
+
+}  // namespace mollify
+
+#endif  // HWY_ONCE

@@ -1,0 +1,12 @@
+// All of the library.
+#pragma once
+
+#include <mollify/datasets/datasets.h>
+#include <mollify/engine/grad.h>
+#include <mollify/engine/ops.h>
+#include <mollify/engine/cpu/threads.h>
+#include <mollify/nn/layers.h>
+#include <mollify/nn/losses.h>
+#include <mollify/nn/models.h>
+#include <mollify/nn/weights_file.h>
+#include <mollify/optim/optimizer.h>

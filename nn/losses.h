@@ -1,0 +1,17 @@
+// Losses of a batch: scalars, the mean over its rows.
+#pragma once
+
+#include <mollify/engine/ops.h>
+
+namespace mollify::nn {
+
+// Mean cross-entropy of logits [B, classes] and labels i32 [B].
+Tensor mean_cross_entropy(const Tensor& logits, const Tensor& labels);
+
+// Mean over the batch of ‖output − one_hot(label)‖²: what smooths in closed form.
+Tensor mean_squared_error(const Tensor& outputs, const Tensor& labels);
+
+// Share of rows whose largest output is the label's.
+double accuracy(const Tensor& outputs, const Tensor& labels);
+
+}  // namespace mollify::nn

@@ -1,0 +1,65 @@
+#include <mollify/optim/optimizer.h>
+
+namespace mollify::optim {
+namespace {
+
+class Adam final : public Optimizer {
+ public:
+  Adam(Schedule learning_rate, const AdamOptions& options, bool decoupled)
+      : Optimizer(std::move(learning_rate)), options_(options), decoupled_(decoupled) {
+    require<ValueError>(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1, "adam: betas {} and {}; need 0 ≤ beta < 1", options.beta1,
+                        options.beta2);
+    require<ValueError>(options.epsilon >= 0 && options.weight_decay >= 0 && options.clip_norm >= 0,
+                        "adam: epsilon {}, weight decay {}, clip norm {}; need at least 0", options.epsilon, options.weight_decay, options.clip_norm);
+  }
+
+  Tensor step(const Tensor& weights, const Loss& loss) override {
+    auto [value, g] = gradient(weights, loss, options_.clip_norm);
+    advance(weights.dtype());
+    if (!how_.learning_rate.defined()) start(weights);
+    adam_step(weights, g, first_, second_, how_);
+    return value;
+  }
+
+  std::map<std::string, Tensor> state() const override {
+    auto state = Optimizer::state();
+    if (first_.defined()) {
+      state["first"] = first_;
+      state["second"] = second_;
+    }
+    return state;
+  }
+
+  void set_state(const std::map<std::string, Tensor>& state) override {
+    Optimizer::set_state(state);
+    const auto first = state.find("first"), second = state.find("second");
+    if (first != state.end() && second != state.end()) {
+      first_ = first->second;
+      second_ = second->second;
+    }
+  }
+
+ private:
+  void start(const Tensor& weights) {
+    const auto number = [&](double value) { return Tensor::scalar(value, weights.dtype()); };
+    how_ = {.learning_rate = rate(), .beta1 = number(options_.beta1), .beta2 = number(options_.beta2), .epsilon = number(options_.epsilon),
+            .weight_decay = number(decoupled_ ? 0 : options_.weight_decay), .decoupled_decay = number(decoupled_ ? options_.weight_decay : 0),
+            .step = step_number()};
+    if (!first_.defined()) {
+      first_ = zeros_like(weights);
+      second_ = zeros_like(weights);
+    }
+  }
+
+  AdamOptions options_;
+  bool decoupled_;
+  AdamStep how_;
+  Tensor first_, second_;
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> adam(Schedule learning_rate, const AdamOptions& options) { return std::make_unique<Adam>(std::move(learning_rate), options, false); }
+std::unique_ptr<Optimizer> adamw(Schedule learning_rate, AdamOptions options) { return std::make_unique<Adam>(std::move(learning_rate), options, true); }
+
+}  // namespace mollify::optim

@@ -1,0 +1,71 @@
+// One interface for every method: a step changes a flat weight vector, given the loss as a function of it.
+#pragma once
+
+#include <mollify/engine/grad.h>
+#include <mollify/engine/ops.h>
+#include <mollify/optim/schedule.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace mollify::optim {
+
+// The loss of the step's batch at some weights: a scalar. First-order methods differentiate it once; zeroth-order and
+// variance-reduced methods evaluate it at several points.
+using Loss = std::function<Tensor(const Tensor& weights)>;
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+
+  // Overwrites `weights` [d], which must be packed. Returns the loss before the step.
+  virtual Tensor step(const Tensor& weights, const Loss& loss) = 0;
+
+  int64_t steps() const { return steps_; }
+  double learning_rate() const { return learning_rate_(steps_); }  // of the next step
+
+  // What a checkpoint keeps, by name. Scalars are f64, as exact as the step count.
+  virtual std::map<std::string, Tensor> state() const;
+  virtual void set_state(const std::map<std::string, Tensor>& state);  // throws ValueError for a missing name
+
+ protected:
+  explicit Optimizer(Schedule learning_rate) : learning_rate_(std::move(learning_rate)) {}
+
+  // Value and gradient of the loss, the gradient scaled down to the norm `clip_norm` where it is longer (0: never).
+  static std::pair<Tensor, Tensor> gradient(const Tensor& weights, const Loss& loss, double clip_norm);
+
+  // Counts the step, and writes its numbers to the 0-d tensors that kernels read.
+  void advance(DType dtype);
+  const Tensor& rate() const { return rate_; }                // learning rate of the step under way
+  const Tensor& step_number() const { return step_number_; }  // from 1
+
+ private:
+  Schedule learning_rate_;
+  int64_t steps_ = 0;
+  Tensor rate_, step_number_;
+};
+
+// g scaled to the norm `longest` where it is longer; NaN stays.
+Tensor clip_norm(const Tensor& g, double longest);
+
+struct SgdOptions {
+  double momentum = 0, weight_decay = 0;
+  bool nesterov = false;
+  double clip_norm = 0;  // 0: no clipping
+};
+// v ← momentum·v + g + decay·w, w ← w − rate·v (PyTorch's convention).
+std::unique_ptr<Optimizer> sgd(Schedule learning_rate, const SgdOptions& options = {});
+
+struct AdamOptions {
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double weight_decay = 0;  // joins the gradient
+  double clip_norm = 0;
+};
+// Kingma & Ba 2015, algorithm 1.
+std::unique_ptr<Optimizer> adam(Schedule learning_rate, const AdamOptions& options = {});
+// Loshchilov & Hutter 2019: the weights shrink by rate·weight_decay, apart from the gradient.
+std::unique_ptr<Optimizer> adamw(Schedule learning_rate, AdamOptions options = {.weight_decay = 0.01});
+
+}  // namespace mollify::optim

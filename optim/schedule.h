@@ -1,0 +1,19 @@
+// What moves a number during training: functions of the step, which counts from 0.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace mollify::optim {
+
+using Schedule = std::function<double(int64_t step)>;
+
+Schedule constant(double value);
+// value·factor^⌊step / every⌋
+Schedule step_decay(double value, double factor, int64_t every);
+// From `value` at step 0 to `last` at step `steps` along half a cosine (Loshchilov & Hutter 2017); `last` from then on.
+Schedule cosine(double value, int64_t steps, double last = 0);
+// (step + 1)/steps of what `then` starts with, for the first `steps` steps; after them `then`, counted from their end.
+Schedule linear_warmup(int64_t steps, Schedule then);
+
+}  // namespace mollify::optim

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Builds program.cc in an empty folder: against an installed copy of the library through pkg-config, then with the source tree as a
+# Meson subproject.   usage: test.sh SOURCE_DIR BUILD_DIR
+set -eu
+source=$1 build=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+echo "== pkg-config"
+DESTDIR="$work/root" meson install -C "$build" --no-rebuild --quiet
+pc=$(dirname "$(find "$work/root" -name mollify.pc)")
+libdir=$(dirname "$pc")
+prefix=$(sed -n 's/^prefix=//p' "$pc/mollify.pc")
+export PKG_CONFIG_PATH="$pc"
+flags=$(pkg-config --define-variable=prefix="$work/root$prefix" --cflags --libs mollify)
+${CXX:-c++} -std=c++20 "$source/tests/install/program.cc" -o "$work/installed" $flags ${MOLLIFY_SANITIZE:-}
+LD_LIBRARY_PATH="$libdir" "$work/installed"
+
+echo "== subproject"
+mkdir -p "$work/outside/subprojects"
+cp "$source/tests/install/program.cc" "$source/tests/install/meson.build" "$work/outside/"
+ln -s "$source" "$work/outside/subprojects/mollify"
+unset PKG_CONFIG_PATH
+meson setup "$work/outside/build" "$work/outside" --wrap-mode=forcefallback > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+ninja -C "$work/outside/build" outside > "$work/log" 2>&1 || { tail -40 "$work/log"; exit 1; }
+"$work/outside/build/outside"

@@ -1,0 +1,134 @@
+#include <mollify/optim/optimizer.h>
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace mollify::optim {
+namespace {
+
+// Rosenbrock's function, and its gradient by hand.
+Tensor rosenbrock(const Tensor& w) {
+  const Tensor x = slice(w, 0, 0, 1), y = slice(w, 0, 1, 2);
+  return sum(square(1.0 - x) + square(y - square(x)) * 100.0);
+}
+std::vector<double> rosenbrock_gradient(const std::vector<double>& w) {
+  return {-2 * (1 - w[0]) - 400 * w[0] * (w[1] - w[0] * w[0]), 200 * (w[1] - w[0] * w[0])};
+}
+
+const std::vector<double> kStart{-0.5, 0.7};
+
+std::vector<double> run(Optimizer& optimizer, int steps, Tensor weights = Tensor::from(kStart, {2})) {
+  for (int i = 0; i < steps; ++i) optimizer.step(weights, rosenbrock);
+  return weights.to_vector<double>();
+}
+
+void expect_near(const std::vector<double>& got, const std::vector<double>& expected) {
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-12 * (1 + std::abs(expected[i])));
+}
+
+TEST(Sgd, StepsAsByHand) {
+  for (const SgdOptions& how : {SgdOptions{}, SgdOptions{.momentum = 0.9}, SgdOptions{.momentum = 0.9, .weight_decay = 0.1, .nesterov = true},
+                                SgdOptions{.weight_decay = 0.2}}) {
+    const double rate = 1e-3;
+    std::vector<double> w = kStart, v(2, 0.0);
+    for (int i = 0; i < 5; ++i) {
+      std::vector<double> g = rosenbrock_gradient(w);
+      for (size_t j = 0; j < 2; ++j) {
+        g[j] += how.weight_decay * w[j];
+        v[j] = how.momentum * v[j] + g[j];
+        w[j] -= rate * (how.nesterov ? g[j] + how.momentum * v[j] : v[j]);
+      }
+    }
+    expect_near(run(*sgd(constant(rate), how), 5), w);
+  }
+}
+
+TEST(Adam, StepsAsByHand) {
+  for (const bool decoupled : {false, true}) {
+    const AdamOptions how{.beta1 = 0.8, .beta2 = 0.99, .epsilon = 1e-6, .weight_decay = 0.1};
+    std::vector<double> w = kStart, m(2, 0.0), v(2, 0.0);
+    for (int i = 1; i <= 5; ++i) {
+      const std::vector<double> g = rosenbrock_gradient(w);
+      for (size_t j = 0; j < 2; ++j) {
+        const double gradient = g[j] + (decoupled ? 0 : how.weight_decay * w[j]);
+        m[j] = how.beta1 * m[j] + (1 - how.beta1) * gradient;
+        v[j] = how.beta2 * v[j] + (1 - how.beta2) * gradient * gradient;
+        if (decoupled) w[j] -= 0.01 * how.weight_decay * w[j];
+        w[j] -= 0.01 * (m[j] / (1 - std::pow(how.beta1, i))) / (std::sqrt(v[j] / (1 - std::pow(how.beta2, i))) + how.epsilon);
+      }
+    }
+    expect_near(run(decoupled ? *adamw(constant(0.01), how) : *adam(constant(0.01), how), 5), w);
+  }
+}
+
+TEST(Optimizer, ResumesFromItsStateToTheSameBits) {
+  const auto make = [](int which) {
+    const Schedule rate = cosine(0.01, 20);
+    return which == 0 ? sgd(cosine(1e-4, 20), {.momentum = 0.9, .nesterov = true}) : which == 1 ? adam(rate) : adamw(rate);
+  };
+  for (int which : {0, 1, 2}) {
+    const auto whole = make(which);
+    const std::vector<double> expected = run(*whole, 12);
+    const auto first = make(which), second = make(which);
+    const std::vector<double> middle = run(*first, 5);
+    second->set_state(first->state());
+    EXPECT_EQ(second->steps(), 5);
+    EXPECT_EQ(run(*second, 7, Tensor::from(middle, {2})), expected);
+    EXPECT_THROW(second->set_state({}), ValueError);
+  }
+}
+
+TEST(Optimizer, MinimisesRosenbrock) {
+  const std::vector<double> w = run(*adam(constant(0.02)), 3000);
+  EXPECT_NEAR(w[0], 1, 1e-3);
+  EXPECT_NEAR(w[1], 1, 2e-3);
+}
+
+TEST(Optimizer, StepReturnsTheLossBeforeIt) {
+  const Tensor w = Tensor::from(kStart, {2});
+  const double before = rosenbrock(w).item();
+  EXPECT_EQ(sgd(constant(1e-3))->step(w, rosenbrock).item(), before);
+}
+
+TEST(Optimizer, ClipsTheGradientsNorm) {
+  const Tensor g = Tensor::from(std::vector<double>{3, 4}, {2});
+  expect_near(clip_norm(g, 1).to_vector<double>(), {0.6, 0.8});
+  expect_near(clip_norm(g, 10).to_vector<double>(), {3, 4});
+  EXPECT_TRUE(std::isnan(sum(clip_norm(g * std::nan(""), 1)).item()));
+  const std::vector<double> w = run(*sgd(constant(0.5), {.clip_norm = 0.1}), 1), g0 = rosenbrock_gradient(kStart);
+  const double norm = std::hypot(g0[0], g0[1]);
+  expect_near(w, {kStart[0] - 0.05 * g0[0] / norm, kStart[1] - 0.05 * g0[1] / norm});
+}
+
+TEST(Optimizer, RefusesBadOptions) {
+  EXPECT_THROW(sgd(constant(1), {.momentum = 1}), ValueError);
+  EXPECT_THROW(sgd(constant(1), {.nesterov = true}), ValueError);
+  EXPECT_THROW(sgd(constant(1), {.weight_decay = -1}), ValueError);
+  EXPECT_THROW(adam(constant(1), {.beta2 = 1}), ValueError);
+  EXPECT_THROW(adam(constant(1), {.epsilon = std::nan("")}), ValueError);
+  EXPECT_THROW(clip_norm(ones({2}), 0), ValueError);
+}
+
+TEST(Schedule, HasItsValues) {
+  EXPECT_EQ(constant(0.3)(1000), 0.3);
+  const Schedule decay = step_decay(1, 0.1, 10);
+  EXPECT_EQ(decay(9), 1);
+  EXPECT_NEAR(decay(10), 0.1, 1e-15);
+  EXPECT_NEAR(decay(25), 0.01, 1e-15);
+  const Schedule half = cosine(2, 100, 1);
+  EXPECT_EQ(half(0), 2);
+  EXPECT_NEAR(half(50), 1.5, 1e-12);
+  EXPECT_EQ(half(100), 1);
+  EXPECT_EQ(half(500), 1);
+  const Schedule warm = linear_warmup(4, cosine(1, 10));
+  EXPECT_EQ(warm(0), 0.25);
+  EXPECT_EQ(warm(3), 1);
+  EXPECT_EQ(warm(4), 1);
+  EXPECT_NEAR(warm(9), 0.5, 1e-12);
+  EXPECT_THROW(cosine(1, 0), ValueError);
+  EXPECT_THROW(step_decay(1, 0.5, 0), ValueError);
+}
+
+}  // namespace
+}  // namespace mollify::optim
