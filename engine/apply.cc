@@ -31,10 +31,13 @@ Kernel kernel_for(const Op& op, Device device) {
   return kernel;
 }
 
+// Its only reference belongs to the caller.
 Node* new_node(const Op& op, Inputs in, const Attributes& attributes) {
+  Tensors inputs(in.size());
+  for (size_t i = 0; i < in.size(); ++i) inputs[i] = in[i];
   return new (allocate_small(sizeof(Node))) Node{.op = &op,
                                                  .attributes = attributes,
-                                                 .inputs = Tensors(std::span<const Tensor>(in.begin(), in.size())),
+                                                 .inputs = std::move(inputs),
                                                  .version = version_sum(in),
                                                  .saved = {},
                                                  .number = next_number.fetch_add(1, std::memory_order_relaxed)};
@@ -42,7 +45,6 @@ Node* new_node(const Op& op, Inputs in, const Attributes& attributes) {
 
 void record(const Op& op, Inputs in, const Attributes& attributes, std::span<Tensor> out) {
   Node* node = new_node(op, in, attributes);
-  retain(node);
   node->outputs = out.size();
   bool saves = op.saved_outputs != 0;
   for (const Tensor& t : out) saves |= !is_floating(t.dtype());
@@ -108,7 +110,9 @@ void release(Node* node) {
 Tensor variable(const Tensor& value) {
   static const Op variable_op{.name = "variable", .shape = nullptr, .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }};
   Tensor out = value.detach();
-  out.set_node(new_node(variable_op, value.needs_grad() ? Inputs{value} : Inputs{}, {}), 0);
+  Node* node = new_node(variable_op, value.needs_grad() ? Inputs(value) : Inputs(), {});
+  out.set_node(node, 0);
+  release(node);
   return out;
 }
 

@@ -17,8 +17,8 @@ namespace {
 // Blocks come in size classes: eight steps to each power of two, at least 64 bytes, so at most 1/8 is wasted.
 constexpr int kClasses = 8 * 48;
 constexpr int64_t kSmallest = 64;
-constexpr int64_t kThreadLimit = 64 << 10;      // blocks up to this size are cached per thread without a lock,
-constexpr int kThreadBlocks = 64;               // at most so many of a class
+constexpr int64_t kThreadLimit = 64 << 10;         // blocks up to this size are cached per thread without a lock,
+constexpr int64_t kThreadBytes = 1 << 20;          // of each class about as many bytes
 constexpr int64_t kCacheLimit = int64_t{4} << 30;  // beyond this, freed large blocks go back to the system
 
 int size_class(int64_t bytes) {
@@ -85,7 +85,6 @@ struct ThreadCache {
 
   void clear() {
     for (int i = 0; i < kThreadClasses; ++i) {
-      cached.fetch_sub(class_bytes(i) * count[i], std::memory_order_relaxed);
       while (head[i]) {
         FreeBlock* next = head[i]->next;
         std::free(head[i]);
@@ -109,7 +108,6 @@ void* take_block(int index) {
     if (auto* block = thread_cache.head[index]) {
       thread_cache.head[index] = block->next;
       --thread_cache.count[index];
-      cached.fetch_sub(class_bytes(index), std::memory_order_relaxed);
       return block;
     }
   }
@@ -127,17 +125,18 @@ void* take_block(int index) {
 
 void put_block(int index, void* block) {
   const int64_t bytes = class_bytes(index);
-  if (index < ThreadCache::kThreadClasses && bytes <= kThreadLimit && !thread_cache_gone && thread_cache.count[index] < kThreadBlocks) {
+  if (index < ThreadCache::kThreadClasses && bytes <= kThreadLimit && !thread_cache_gone && thread_cache.count[index] * bytes < kThreadBytes) {
     auto* head = static_cast<ThreadCache::FreeBlock*>(block);
     head->next = thread_cache.head[index];
     thread_cache.head[index] = head;
     ++thread_cache.count[index];
-  } else if (cached.load(std::memory_order_relaxed) + bytes > kCacheLimit) {
+    return;
+  }
+  if (cached.load(std::memory_order_relaxed) + bytes > kCacheLimit) {
     std::free(block);
     return;
-  } else {
-    shared_cache().put(index, block);
   }
+  shared_cache().put(index, block);
   cached.fetch_add(bytes, std::memory_order_relaxed);
 }
 
@@ -160,13 +159,17 @@ void* allocate_small(size_t bytes) {
 
 void free_small(void* pointer, size_t bytes) { put_block(size_class(static_cast<int64_t>(bytes)), pointer); }
 
+// A buffer's head takes the first 64 bytes of its block, the data the rest.
+constexpr int64_t kHead = 64;
+static_assert(sizeof(Buffer) <= kHead);
+
 Buffer* Buffer::allocate(int64_t bytes, Device device) {
   require<DeviceError>(device == Device::cpu, "memory: {} bytes on {}; this build has no such device", bytes, device);
   require<MemoryError>(bytes >= 0 && bytes <= (int64_t{1} << 46), "memory: {} bytes asked for; at most 2^46 can be", bytes);
-  void* data = take_block(size_class(bytes));
-  if (!data) throw MemoryError(format("memory: {} bytes asked for, {} live; the system has no more", bytes, live.load()));
-  auto* buffer = new (allocate_small(sizeof(Buffer))) Buffer;
-  buffer->data_ = data;
+  void* block = take_block(size_class(bytes + kHead));
+  if (!block) throw MemoryError(format("memory: {} bytes asked for, {} live; the system has no more", bytes, live.load()));
+  auto* buffer = new (block) Buffer;
+  buffer->data_ = static_cast<char*>(block) + kHead;
   buffer->bytes_ = bytes;
   buffer->device_ = device;
   count_live(bytes);
@@ -174,10 +177,10 @@ Buffer* Buffer::allocate(int64_t bytes, Device device) {
 }
 
 void Buffer::destroy() {
-  live.fetch_sub(bytes_, std::memory_order_relaxed);
-  put_block(size_class(bytes_), data_);
+  const int64_t bytes = bytes_;
+  live.fetch_sub(bytes, std::memory_order_relaxed);
   this->~Buffer();
-  free_small(this, sizeof(Buffer));
+  put_block(size_class(bytes + kHead), this);
 }
 
 }  // namespace mollify

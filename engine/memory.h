@@ -13,7 +13,7 @@ const char* to_string(Device device);
 struct MemoryStatistics {
   int64_t live_bytes;    // held by buffers now
   int64_t peak_bytes;    // largest live_bytes since the start or the last reset_peak_memory()
-  int64_t cached_bytes;  // freed, kept for reuse
+  int64_t cached_bytes;  // freed and kept for reuse by all threads
 };
 MemoryStatistics memory_statistics(Device device = Device::cpu);
 void reset_peak_memory(Device device = Device::cpu);

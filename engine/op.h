@@ -9,20 +9,36 @@
 
 namespace mollify {
 
-// The inputs of an operation, as passed in a call: apply(op, {a, b}).
+// The inputs of an operation, as passed in a call: apply(op, {a, b}). Refers to tensors, and lives no longer than they do.
 class Inputs {
  public:
-  Inputs(std::initializer_list<Tensor> list) : size_(list.size()) { data_ = list.begin(); }
-  Inputs(std::span<const Tensor> list) : data_(list.data()), size_(list.size()) {}
+  Inputs() = default;
+  template <class... Rest>
+    requires(sizeof...(Rest) < 6 && (std::is_same_v<Rest, Tensor> && ...))
+  Inputs(const Tensor& first, const Rest&... rest) : size_(1 + sizeof...(Rest)), few_{&first, &rest...} {}  // NOLINT: implicit by design
+  Inputs(std::span<const Tensor> list) : size_(list.size()), list_(list.data()) {}
   Inputs(const Tensors& list) : Inputs(std::span<const Tensor>(list)) {}
+
   size_t size() const { return size_; }
-  const Tensor& operator[](size_t i) const { return data_[i]; }
-  const Tensor* begin() const { return data_; }
-  const Tensor* end() const { return data_ + size_; }
+  const Tensor& operator[](size_t i) const { return list_ ? list_[i] : *few_[i]; }
+
+  struct Iterator {
+    const Inputs* inputs;
+    size_t i;
+    const Tensor& operator*() const { return (*inputs)[i]; }
+    Iterator& operator++() {
+      ++i;
+      return *this;
+    }
+    bool operator==(const Iterator&) const = default;
+  };
+  Iterator begin() const { return {this, 0}; }
+  Iterator end() const { return {this, size_}; }
 
  private:
-  const Tensor* data_;
-  size_t size_;
+  size_t size_ = 0;
+  const Tensor* list_ = nullptr;
+  const Tensor* few_[6] = {};
 };
 
 // The numbers of an operation that are not tensors: one small plain struct of the op's own choosing, and a list where lengths vary.
@@ -45,7 +61,7 @@ class Attributes {
 
  private:
   size_t size_ = 0;
-  alignas(8) unsigned char bytes_[168];
+  alignas(8) unsigned char bytes_[96];
   std::shared_ptr<const std::vector<int64_t>> list_;
 };
 
@@ -104,7 +120,7 @@ struct Node {
   Tensors saved;          // integer outputs and those of op->saved_outputs, without history
   uint64_t number;        // rises with time: inputs have smaller numbers
   size_t outputs = 1;
-  std::atomic<int32_t> references{0};
+  std::atomic<int32_t> references{1};
   Node* next_dead = nullptr;
 };
 uint64_t version_sum(Inputs in);

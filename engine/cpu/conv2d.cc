@@ -120,7 +120,9 @@ void correlate_by_pixel(const Correlation<T>& c, int64_t depth_limit) {
   std::vector<Block> blocks;
   for (const Patch& patch : patches) {
     const int64_t pixels = c.batch * patch.pixels();
-    for (int64_t first = 0; first < pixels; first += kPixelBlock) blocks.push_back({slices.size(), first, std::min(pixels, first + kPixelBlock)});
+    for (int64_t first = 0; first < pixels; first += kPixelBlock) {
+      blocks.push_back({slices.size(), first, std::min(pixels, first + kPixelBlock)});
+    }
     slices.push_back(slices_of(segments_of(c, patch), depth_limit));
   }
   const int64_t panel_count = static_cast<int64_t>(columns.size()), units = static_cast<int64_t>(blocks.size()) * panel_count;
@@ -128,8 +130,8 @@ void correlate_by_pixel(const Correlation<T>& c, int64_t depth_limit) {
   parallel_for(units, 1 + kUnitProducts / (products / std::max<int64_t>(1, units) + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
     for (int64_t unit = begin; unit < end; ++unit) {
       const Block& block = blocks[static_cast<size_t>(unit / panel_count)];
-      correlate_pixels(c, patches[block.patch], slices[block.patch], block.first, block.last, columns[static_cast<size_t>(unit % panel_count)],
-                       false);
+      const Columns& unit_columns = columns[static_cast<size_t>(unit % panel_count)];
+      correlate_pixels(c, patches[block.patch], slices[block.patch], block.first, block.last, unit_columns, false);
     }
   });
 }
@@ -224,11 +226,11 @@ template <int kChannels, class T>
 void add_products(const Conv2dShape& s, int64_t first_row, int64_t last_row, const T* products, int64_t products_width, T* dx) {
   const Axis vertical = vertical_axis(s), horizontal = horizontal_axis(s);
   const int64_t channels = kChannels == 0 ? s.channels : kChannels, step = s.stride_width * channels;
-  for (int64_t i = first_row; i < last_row; ++i) {
-    for (int64_t tap = 0; tap < s.kernel_height * s.kernel_width; ++tap) {
+  for (int64_t tap = 0; tap < s.kernel_height * s.kernel_width; ++tap) {
+    const Range columns = destinations_of(horizontal, tap % s.kernel_width).destinations;
+    for (int64_t i = first_row; i < last_row; ++i) {
       const int64_t row = vertical.source(i, tap / s.kernel_width);
       if (row < 0 || row >= s.height) continue;
-      const Range columns = destinations_of(horizontal, tap % s.kernel_width).destinations;
       const T* from = products + ((i - first_row) * s.out_width + columns.begin) * products_width + tap * channels;
       T* to = dx + (row * s.width + horizontal.source(columns.begin, tap % s.kernel_width)) * channels;
       for (int64_t j = 0; j < columns.size(); ++j, from += products_width, to += step) {
@@ -291,7 +293,8 @@ void input_gradient(const Conv2dShape& s, const T* g, const T* w, T* dx) {
       std::vector<WeightBlock<T>> blocks;
       for (int64_t i = 0; i < vertical.axis.taps; ++i) {
         for (int64_t j = 0; j < horizontal.axis.taps; ++j) {
-          blocks.push_back({w + tap_of(s, vertical, horizontal, i, j) * channels, (i * horizontal.axis.taps + j) * filters, filters, taps * channels, 1});
+          const int64_t row = (i * horizontal.axis.taps + j) * filters;
+          blocks.push_back({w + tap_of(s, vertical, horizontal, i, j) * channels, row, filters, taps * channels, 1});
         }
       }
       pack_weights(c, blocks, filters * taps * channels, packed.data());

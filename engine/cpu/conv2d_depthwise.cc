@@ -114,7 +114,8 @@ void input_gradient(const Conv2dShape& s, const T* g, const T* w, T* dx) {
     for (const Phase& horizontal : phases(horizontal_axis(s))) {
       for (int64_t i = 0, tap = 0; i < vertical.axis.taps; ++i) {
         for (int64_t j = 0; j < horizontal.axis.taps; ++j, ++tap) {
-          std::copy_n(weights.data() + tap_of(s, vertical, horizontal, i, j) * s.channels, s.channels, phase_weights.data() + tap * s.channels);
+          const T* from = weights.data() + tap_of(s, vertical, horizontal, i, j) * s.channels;
+          std::copy_n(from, s.channels, phase_weights.data() + tap * s.channels);
         }
       }
       Correlation<T> c = input_gradient_correlation(s, vertical, horizontal, g, dx);

@@ -2,7 +2,8 @@
 //
 // Rows of the product are (tap, channel), columns are filters, and the reduction runs over output pixels: row (tap, c) reads
 // x[·, c] from the tap's first pixel on with steps of a pixel, and the rows of b are the pixels of g. A segment is a run of
-// pixels in one output row. The product gives dw transposed ([tap, c, f]), which a last pass turns.
+// pixels in one output row. The product gives dw transposed ([tap, c, f]); each unit of work turns its part, or, where the batch is
+// cut into chunks, a last pass adds the chunks up in their order and turns the sum.
 
 #include <mollify/engine/cpu/conv2d.h>
 
@@ -23,7 +24,7 @@ namespace HWY_NAMESPACE {
 namespace {
 
 constexpr int64_t kCacheBytes = 32 << 10;        // of x and g that many tiles use before the next pixels are read
-constexpr int64_t kMinPixels = 128;               // but no fewer pixels: each tile reads and writes its sums once per block
+constexpr int64_t kMinPixels = 128;              // but no fewer pixels: each tile reads and writes its sums once per block
 constexpr int64_t kUnits = 32;                   // units of work wanted; the batch is cut into chunks to reach them,
 constexpr int64_t kChunkProducts = 1 << 22;      // each of at least so many multiply-adds,
 constexpr int64_t kChunkElements = 1 << 22;      // and all their private sums together at most so many elements
@@ -139,7 +140,8 @@ void pack_gradient(const WeightGradient<T>& p, const T* g, T* packed) {
           const Panel panel = p.panels[i];
           const int64_t width = panel.vectors * lanes<T>();
           T* to = packed + p.pixels() * (group * padded_columns<T>(p.filters) + panel.column) + first * width;
-          pack_panel(rows, panel.columns, g + first * p.shape.filters + group * p.filters + panel.column, p.shape.filters, int64_t{1}, to, width);
+          const T* from = g + first * p.shape.filters + group * p.filters + panel.column;
+          pack_panel(rows, panel.columns, from, p.shape.filters, int64_t{1}, to, width);
         }
       }
     }
@@ -187,7 +189,8 @@ void compute_unit(const WeightGradient<T>& p, const Unit& unit, T* dw) {
     const int64_t first_row = (patch.vertical.taps.begin * p.shape.kernel_width + patch.horizontal.taps.begin) * p.channels;
     const Scratch<T> sums(p.channels * panel.columns);
     accumulate_patch(p, patch, 0, unit.group, panel, {sums.data(), first_row, panel.columns});
-    transpose(p.channels, panel.columns, sums.data(), panel.columns, dw + (unit.group * p.filters + panel.column) * p.rows() + first_row, p.rows());
+    T* to = dw + (unit.group * p.filters + panel.column) * p.rows() + first_row;
+    transpose(p.channels, panel.columns, sums.data(), panel.columns, to, p.rows());
   }
 }
 
@@ -203,8 +206,10 @@ void weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
     std::fill_n(dw, elements, T{0});
     return;
   }
-  const int64_t most = std::min({kMaxChunks, p.pixels() * elements / kChunkProducts, kChunkElements / elements, (kUnits + units - 1) / units});
-  p.chunk_images = (s.batch + std::max<int64_t>(1, most) - 1) / std::max<int64_t>(1, most);
+  const int64_t wanted = std::min(kMaxChunks, (kUnits + units - 1) / units);
+  const int64_t worth = std::min(p.pixels() * elements / kChunkProducts, kChunkElements / elements);
+  const int64_t most = std::max<int64_t>(1, std::min(wanted, worth));
+  p.chunk_images = (s.batch + most - 1) / most;
   p.chunks = (s.batch + p.chunk_images - 1) / p.chunk_images;
 
   const bool in_place = s.groups == 1 && p.panels.size() == 1 && s.filters % lanes<T>() == 0;  // g is the one panel already

@@ -16,8 +16,8 @@ namespace mollify::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kDepth = 256;        // rows of b that stay in the cache while many tiles use them
-constexpr int64_t kRowBlock = 96;      // rows of one unit of work
+constexpr int64_t kDepth = 256;               // rows of b that stay in the cache while many tiles use them
+constexpr int64_t kRowBlock = 96;             // rows of one unit of work
 constexpr int64_t kUnitProducts = 1 << 16;  // multiply-adds that pay for handing a range to another thread
 constexpr int64_t kUnitElements = 1 << 9;    // copied elements, per column, that do
 constexpr int64_t kRowsToPack = 64;          // rows of a that pay for packing b
@@ -41,7 +41,8 @@ struct PanelSource {
 
 template <class T>
 void pack(const Panels<T>& panels, const PanelSource<T>& source) {
-  parallel_for(panels.size(), source.in_place ? panels.size() : 1 + kUnitElements / (source.k + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
+  const int64_t grain = source.in_place ? panels.size() : 1 + kUnitElements / (source.k + 1);
+  parallel_for(panels.size(), grain, [&](int64_t begin, int64_t end) HWY_ATTR {
     for (int64_t p = begin; p < end; ++p) {
       const Panel panel = panels[p];
       const Matrix<T>& b = source.b;

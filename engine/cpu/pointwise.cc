@@ -29,7 +29,7 @@ struct Iteration {
   int count = 0;
   Operand operands[kMaxOperands];
 
-  Iteration(const Shape& shape, std::span<const Tensor> tensors) : size(shape.size()), count(static_cast<int>(tensors.size())) {
+  Iteration(const Shape& shape, Inputs tensors) : size(shape.size()), count(static_cast<int>(tensors.size())) {
     for (int j = 0; j < count; ++j) {
       const Tensor& t = tensors[static_cast<size_t>(j)];
       operands[j].dtype = t.dtype();
@@ -166,7 +166,7 @@ void store_converted(const T* from, const Tensor& out, int64_t begin, int64_t n)
 template <class T>
 class Runner {
  public:
-  Runner(const KernelArguments& a, BlockFunction block) : a_(a), block_(block), it_(a.out[0].shape(), {a.in.begin(), a.in.size()}) {
+  Runner(const KernelArguments& a, BlockFunction block) : a_(a), block_(block), it_(a.out[0].shape(), a.in) {
     for (int j = 0; j < it_.count; ++j) {
       Operand& operand = it_.operands[j];
       if (operand.dtype == dtype_of<T> && it_.is_linear(j)) {
@@ -229,6 +229,27 @@ class Runner {
   int64_t joint_period_ = 1, block_size_ = kBlock;
 };
 
+// Small tensors, all packed and of the output's shape or single numbers: no walk at all. False where that is not so.
+template <class T>
+bool run_small(const KernelArguments& a, BlockFunction block) {
+  constexpr int64_t kSmall = 512;
+  const Shape& shape = a.out[0].shape();
+  const int64_t n = shape.size();
+  if (n > kSmall || a.in.size() > 4 || a.out.size() > 1 || a.out[0].dtype() != dtype_of<T>) return false;
+  alignas(64) T repeated[4][kSmall];
+  const void* from[4];
+  for (size_t j = 0; j < a.in.size(); ++j) {
+    const Tensor& t = a.in[j];
+    if (t.dtype() != dtype_of<T>) return false;
+    if (t.shape() == shape && t.is_packed()) from[j] = t.data<T>();
+    else if (t.size() == 1) from[j] = std::fill_n(repeated[j], n, *t.data<T>()) - n;
+    else return false;
+  }
+  void* to = a.out[0].data<T>();
+  block(from, &to, n);
+  return true;
+}
+
 }  // namespace
 
 size_t simd_target() {
@@ -244,13 +265,15 @@ DType pointwise_dtype(Inputs in) {
 }
 
 void pointwise(const KernelArguments& a, DType dtype, BlockFunction block) {
-  if (dtype == DType::f32) Runner<float>(a, block).run();
-  else Runner<double>(a, block).run();
+  if (dtype == DType::f32) {
+    if (!run_small<float>(a, block)) Runner<float>(a, block).run();
+  } else {
+    if (!run_small<double>(a, block)) Runner<double>(a, block).run();
+  }
 }
 
 void copy(const Tensor& x, const Tensor& out) {
-  const Tensor both[] = {x, out};
-  const Iteration it(out.shape(), both);
+  const Iteration it(out.shape(), {x, out});
   parallel_for(it.size, kGrain, [&](int64_t begin, int64_t end) {
     for_dtype(x.dtype(), [&](auto from) {
       for_dtype(out.dtype(), [&](auto to) { copy_range<decltype(from), decltype(to)>(it, begin, end - begin); });

@@ -1,4 +1,5 @@
-// The one micro-kernel of matrix products and convolutions: a tile of rows × vectors that stays in registers, and the packing that feeds it.
+// The one micro-kernel of matrix products and convolutions: a tile of rows × vectors that stays in registers, and the packing
+// that feeds it.
 //
 //   c[r, j] = start[r, j] + Σ_segments Σ_k a_row[r][offset + k·a_step] · b[row + k, j]
 //

@@ -8,7 +8,7 @@
 #define MOLLIFY_ENGINE_CPU_SIMD_ELEMENTARY_INL_H_
 #endif
 
-#include <cmath>
+#include <cstdint>
 #include <limits>
 
 #include <hwy/highway.h>
@@ -17,7 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace mollify::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_SSE4
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_SSE4
 inline constexpr bool kFusedMultiplyAdd = false;
 #else
 inline constexpr bool kFusedMultiplyAdd = true;
@@ -66,7 +66,7 @@ HWY_INLINE V horner(D d, V x, double c, Rest... rest) {
 // Minimum and maximum that give b where either argument is NaN (what the x86 instructions do).
 template <class V>
 HWY_INLINE V min_or_second(V a, V b) {
-#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
   return hn::Min(a, b);
 #else
   return hn::IfThenElse(hn::Lt(a, b), a, b);
@@ -74,7 +74,7 @@ HWY_INLINE V min_or_second(V a, V b) {
 }
 template <class V>
 HWY_INLINE V max_or_second(V a, V b) {
-#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
   return hn::Max(a, b);
 #else
   return hn::IfThenElse(hn::Gt(a, b), a, b);

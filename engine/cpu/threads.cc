@@ -17,12 +17,14 @@
 namespace mollify {
 namespace {
 
+constexpr int kMostThreads = 1024;
+
 int default_threads() {
   if (const char* text = std::getenv("MOLLIFY_NUM_THREADS")) {
     char* end = nullptr;
     const long count = std::strtol(text, &end, 10);
-    require<ValueError>(end != text && *end == '\0' && count >= 1 && count <= 1024,
-                        "MOLLIFY_NUM_THREADS: given '{}'; needs a whole number from 1 to 1024", text);
+    require<ValueError>(end != text && *end == '\0' && count >= 1 && count <= kMostThreads,
+                        "MOLLIFY_NUM_THREADS: given '{}'; needs a whole number from 1 to {}", text, kMostThreads);
     return static_cast<int>(count);
   }
   cpu_set_t mask;
@@ -45,7 +47,7 @@ int num_threads() {
 }
 
 void set_num_threads(int count) {
-  require<ValueError>(count >= 1, "set_num_threads: given {}; needs at least 1", count);
+  require<ValueError>(count >= 1 && count <= kMostThreads, "set_num_threads: given {}; needs 1 to {}", count, kMostThreads);
   thread_count.store(count);
 }
 

@@ -8,7 +8,7 @@ namespace mollify {
 // Threads that kernels may use, the caller included. Default: $MOLLIFY_NUM_THREADS, else the size of the process's affinity mask.
 int num_threads();
 
-// Takes effect for kernels that start afterwards; throws ValueError for count < 1.
+// Takes effect for kernels that start afterwards; throws ValueError unless 1 ≤ count ≤ 1024.
 void set_num_threads(int count);
 
 }  // namespace mollify

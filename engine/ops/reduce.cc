@@ -63,7 +63,9 @@ void reduce_kernel(const KernelArguments& a) {
 }
 
 const Op sum_op{.name = "sum", .shape = reduce_shape, .cpu = reduce_kernel<cpu::Reduction::sum>, .vjp = [](const VjpArguments& a) -> Tensors {
-                  return expand(a.g, a.in[0].shape());
+                  Shape shape = a.in[0].shape();
+                  if (shape.rank() > 0 && !(a.as<Reduced>().axes & 1)) shape[0] = a.g.dim(0);  // leading extent from the gradient
+                  return expand(a.g, shape);
                 }};
 
 // The gradient is shared evenly among equals.

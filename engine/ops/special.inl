@@ -124,6 +124,7 @@ MOLLIFY_FN V normal_cdf_of_negated(M m, V x) {
 }
 
 // erf(x): for |x| < 1 x + x P(x^2), a Remez fit with relative error 9.5e-9 (float), 7.3e-18 (double); beyond, 1 - erfc.
+// 1.4 / 1.4 ulp.
 struct Erf : Pointwise<Erf, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {
@@ -145,6 +146,7 @@ struct Erf : Pointwise<Erf, 1> {
 };
 
 // 1 - erf(x), to full relative accuracy in the right tail.
+// 1.8 / 2.7 ulp.
 struct Erfc : Pointwise<Erfc, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {
@@ -154,6 +156,7 @@ struct Erfc : Pointwise<Erfc, 1> {
 };
 
 // e^{x^2} erfc(x): about 1/(sqrt(pi) x) at the right, 2 e^{x^2} (so soon infinite) at the left.
+// 1.8 / 3.3 ulp.
 struct Erfcx : Pointwise<Erfcx, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {
@@ -176,6 +179,7 @@ struct Erfcx : Pointwise<Erfcx, 1> {
 };
 
 // Phi(x), the distribution function of the standard normal.
+// 1.9 / 3.0 ulp.
 struct NormalCdf : Pointwise<NormalCdf, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {
@@ -185,6 +189,7 @@ struct NormalCdf : Pointwise<NormalCdf, 1> {
 };
 
 // phi(x) = e^{-x^2/2} / sqrt(2 pi).
+// 1.1 / 1.1 ulp.
 struct NormalPdf : Pointwise<NormalPdf, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {
@@ -199,6 +204,7 @@ struct NormalPdf : Pointwise<NormalPdf, 1> {
 // Phi^{-1}(p) on (0, 1), infinite at 0 and 1, NaN outside. With d = 2p - 1 and w = -log(4p(1 - p)) it is d C(w) for small w,
 // which keeps full relative accuracy at p = 1/2; the rest starts from d s T((s - a)/(s + a)), s = sqrt(w), and takes a
 // Halley step on log Phi.
+// 1.8 / 2.8 ulp.
 struct NormalQuantile : Pointwise<NormalQuantile, 1> {
   // Remez fits; relative error 1.7e-8 on w < 3.5 (float), 6.5e-17 on w < 6 (double).
   template <class M, class V>
@@ -266,6 +272,7 @@ struct NormalQuantile : Pointwise<NormalQuantile, 1> {
 };
 
 // 1/(1 + e^{-x}).
+// 2.0 / 2.2 ulp.
 struct Sigmoid : Pointwise<Sigmoid, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {
@@ -275,6 +282,7 @@ struct Sigmoid : Pointwise<Sigmoid, 1> {
 };
 
 // log(1 + e^x).
+// 1.5 / 1.5 ulp.
 struct Softplus : Pointwise<Softplus, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {
@@ -282,16 +290,8 @@ struct Softplus : Pointwise<Softplus, 1> {
   }
 };
 
-// log(1/(1 + e^{-x})).
-// 1.5 / 1.4 ulp.
-struct LogSigmoid {
-  template <class M, class V>
-  static MOLLIFY_FN V f(M m, V x) {
-    return m.neg(Softplus::f(m, m.neg(x)));
-  }
-};
-
 // x/(1 + e^{-x}); -0 at minus infinity. At the left e^x is carried times 2^64, since it is subnormal before the result is.
+// 2.6 / 2.3 ulp.
 struct Silu : Pointwise<Silu, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {
@@ -304,6 +304,7 @@ struct Silu : Pointwise<Silu, 1> {
 };
 
 // x for x > 0, e^x - 1 elsewhere.
+// 0.9 / 1.1 ulp.
 struct Elu : Pointwise<Elu, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {
@@ -312,6 +313,7 @@ struct Elu : Pointwise<Elu, 1> {
 };
 
 // x Phi(x); -0 at minus infinity. At the left x multiplies before the exponential, which is subnormal before the result is.
+// 2.6 / 3.1 ulp.
 struct Gelu : Pointwise<Gelu, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {

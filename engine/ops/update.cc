@@ -56,14 +56,14 @@ void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& veloc
     apply_all(sgd_plain_op, {weights, gradient, how.learning_rate, how.weight_decay});
   } else {
     const Tensor nesterov = Tensor::scalar(how.nesterov, weights.dtype());
-    apply_all(sgd_momentum_op, {weights, velocity, gradient, how.learning_rate, how.momentum, how.weight_decay, nesterov});
+    apply_all(sgd_momentum_op, Tensors{weights, velocity, gradient, how.learning_rate, how.momentum, how.weight_decay, nesterov});
   }
 }
 
 void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& first, const Tensor& second, const AdamStep& how) {
   const Tensor correction1 = 1.0 - pow(how.beta1, how.step), correction2 = 1.0 - pow(how.beta2, how.step);
-  apply_all(adam_op, {weights, first, second, gradient, how.learning_rate, how.beta1, how.beta2, how.epsilon, how.weight_decay, how.decoupled_decay, correction1,
-                      correction2});
+  apply_all(adam_op, Tensors{weights, first, second, gradient, how.learning_rate, how.beta1, how.beta2, how.epsilon, how.weight_decay,
+                             how.decoupled_decay, correction1, correction2});
 }
 
 }  // namespace mollify

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Runs the same work in mollify and in PyTorch by turns and prints one table of medians and ratios.
+
+usage: compare.py [--bench build/bench/mollify_bench] [--python INTERPRETER_WITH_TORCH ...] [--threads 2] [--rounds 5]
+
+Debian's PyTorch is the package python3-torch (--python /usr/bin/python3); give --python again for a newer one beside it.
+"""
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# name, our benchmark, PyTorch's cases (the fastest counts)
+ROWS = [
+    ("Table 3 CNN, SGD step, batch 16", "training_step/cnn/16/real_time", ["cnn16"]),
+    ("Table 3 CNN, SGD step, batch 128", "training_step/cnn/128/real_time", ["cnn128"]),
+    ("200 dependent products of 16 numbers, forward and backward", "chain_gradient/real_time", ["chain"]),
+    ("ResNet-18 (CIFAR form), SGD step, batch 32", "training_step/resnet18/32/real_time", ["resnet32", "resnet32_channels_last"]),
+    ("1,000,000 standard normal draws", "normal_draws/1000000/real_time", ["normal"]),
+]
+
+
+def ours(bench, name, threads):
+    """Seconds an iteration, and the process's peak memory in MiB."""
+    command = [bench, f"--benchmark_filter=^{name}$", "--benchmark_format=json", "--benchmark_min_time=1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "MOLLIFY_NUM_THREADS": str(threads)})
+    text = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"{' '.join(command)} failed")
+    result = json.loads(text)["benchmarks"][0]
+    return result["real_time"] * {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}[result["time_unit"]], usage.ru_maxrss / 1024
+
+
+def torch(python, case, threads):
+    output = subprocess.run([python, os.path.join(HERE, "torch_side.py"), case, str(threads)], check=True, capture_output=True, text=True).stdout
+    version, seconds, memory = output.split()
+    return version, float(seconds), float(memory)
+
+
+def duration(seconds):
+    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bench", default="build/bench/mollify_bench")
+    parser.add_argument("--python", action="append", default=None)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    pythons = options.python or ["/usr/bin/python3"]
+
+    versions, lines, memory = {}, [], {}
+    for title, name, cases in ROWS:
+        mine, theirs = [], {(python, case): [] for python in pythons for case in cases}
+        for _ in range(options.rounds):
+            seconds, peak = ours(options.bench, name, options.threads)
+            mine.append(seconds)
+            memory.setdefault(title, {})["mollify"] = peak
+            for python, case in theirs:
+                versions[python], seconds, peak = torch(python, case, options.threads)
+                theirs[python, case].append(seconds)
+                memory[title][python] = peak
+        me = statistics.median(mine)
+        cells = [title, duration(me)]
+        for python in pythons:
+            other = min(statistics.median(theirs[python, case]) for case in cases)
+            cells += [duration(other), f"{other / me:.2f}"]
+        lines.append(cells)
+        print(f"{title}: done", file=sys.stderr)
+    header = ["median time", "mollify"]
+    for python in pythons:
+        header += [f"PyTorch {versions[python]}", "ratio"]
+    peak = memory[ROWS[1][0]]
+    lines.append(["peak memory of the batch-128 CNN's training process", f"{peak['mollify']:.0f} MiB"]
+                 + [cell for python in pythons for cell in (f"{peak[python]:.0f} MiB", f"{peak[python] / peak['mollify']:.1f}")])
+    for cells in [header, ["---"] * len(header)] + lines:
+        print("| " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+// What an operation costs beyond its kernel.
+#include <mollify/engine/grad.h>
+#include <mollify/engine/ops.h>
+
+#include <benchmark/benchmark.h>
+
+namespace mollify {
+namespace {
+
+constexpr int kChain = 200;
+
+Tensor chain(const Tensor& x) {
+  Tensor y = x;
+  for (int i = 0; i < kChain; ++i) y = y * x;
+  return y;
+}
+
+Tensor small() { return full({16}, 0.99); }
+
+// Time per operation on 16 numbers, recorded, with the record's destruction.
+void recorded_operation(benchmark::State& state) {
+  const Tensor x = variable(small());
+  for (auto _ : state) benchmark::DoNotOptimize(chain(x));
+  state.counters["per_operation"] =
+      benchmark::Counter(kChain * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+BENCHMARK(recorded_operation);
+
+// 200 dependent operations, forward and backward.
+void chain_gradient(benchmark::State& state) {
+  const Tensor x = small();
+  const auto gradient = value_and_grad([](const Tensor& v) { return sum(chain(v)); });
+  for (auto _ : state) benchmark::DoNotOptimize(gradient(x));
+}
+BENCHMARK(chain_gradient)->UseRealTime();
+
+}  // namespace
+}  // namespace mollify
