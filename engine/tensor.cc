@@ -69,16 +69,15 @@ Layout Layout::packed(const Shape& shape, DType dtype, Device device) {
   layout.shape = layout.strides = shape;
   layout.dtype = dtype;
   layout.device = device;
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) {
+    for (int i = 0; i < shape.rank(); ++i) layout.strides[i] = 0;
+    return layout;
+  }
   int64_t stride = 1;
-  bool empty = false;
   for (int i = shape.rank() - 1; i >= 0; --i) {
     layout.strides[i] = stride;
-    if (shape[i] == 0) empty = true;
-    else if (__builtin_mul_overflow(stride, shape[i], &stride) || stride > (int64_t{1} << 46))
+    if (__builtin_mul_overflow(stride, shape[i], &stride) || stride > (int64_t{1} << 46))
       throw ShapeError(format("shape: {} has more elements than can be addressed", shape));
-  }
-  if (empty) {
-    for (int i = 0; i < shape.rank(); ++i) layout.strides[i] = 0;
   }
   return layout;
 }

@@ -83,7 +83,8 @@ void copy_run(const From* from, int64_t from_stride, To* to, int64_t to_stride, 
   if (to_stride != 1) {
     for (int64_t i = 0; i < n; ++i) to[i * to_stride] = static_cast<To>(from[i * from_stride]);
   } else if (from_stride == 1) {
-    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<To>(from[i]);
+    if constexpr (std::is_same_v<From, To>) std::memcpy(to, from, static_cast<size_t>(n) * sizeof(To));
+    else for (int64_t i = 0; i < n; ++i) to[i] = static_cast<To>(from[i]);
   } else if (from_stride == 0) {
     std::fill_n(to, n, static_cast<To>(*from));
   } else {

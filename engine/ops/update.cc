@@ -61,7 +61,11 @@ void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& veloc
 }
 
 void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& first, const Tensor& second, const AdamStep& how) {
-  const Tensor correction1 = 1.0 - pow(how.beta1, how.step), correction2 = 1.0 - pow(how.beta2, how.step);
+  // 1 − βᵗ in f64: near β = 1 it would lose digits in f32.
+  const auto correction = [&](const Tensor& beta) {
+    return cast(-expm1(cast(how.step, DType::f64) * log(cast(beta, DType::f64))), weights.dtype());
+  };
+  const Tensor correction1 = correction(how.beta1), correction2 = correction(how.beta2);
   apply_all(adam_op, Tensors{weights, first, second, gradient, how.learning_rate, how.beta1, how.beta2, how.epsilon, how.weight_decay,
                              how.decoupled_decay, correction1, correction2});
 }

@@ -1,0 +1,86 @@
+#include <mollify/experiments/evaluate.h>
+
+#include <mollify/datasets/load.h>
+#include <mollify/engine/cpu/threads.h>
+#include <mollify/nn/weights_file.h>
+
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <numeric>
+
+namespace mollify::experiments {
+namespace {
+
+using nlohmann::ordered_json;
+
+double share(int64_t part, int64_t whole) { return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole); }
+
+// What the weights' file says under `key`, or `otherwise`.
+std::string said(const nn::SafeTensors& file, const std::string& key, const std::string& otherwise) {
+  const auto found = file.metadata.find(key);
+  return found == file.metadata.end() ? otherwise : found->second;
+}
+
+void print_json(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset, const Evaluation& result) {
+  ordered_json out = {{"weights", command.weights.string()}, {"model", network.name()}, {"data", dataset.name}, {"split", command.split},
+                      {"images", result.images()}, {"accuracy", result.accuracy()}, {"loss", result.loss}, {"classes", ordered_json::array()}};
+  for (size_t c = 0; c < result.correct.size(); ++c)
+    out["classes"].push_back({{"name", dataset.class_names[c]}, {"images", result.class_images[c]},
+                              {"accuracy", share(result.correct[c], result.class_images[c])}});
+  std::printf("%s\n", out.dump().c_str());
+}
+
+void print_text(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset, const Evaluation& result) {
+  std::printf("%s on the %s images of %s: accuracy %.2f %%, mean loss %.6f (%lld images)\n", network.name().c_str(), command.split.c_str(),
+              dataset.name.c_str(), 100 * result.accuracy(), result.loss, static_cast<long long>(result.images()));
+  size_t width = 5;
+  for (const std::string& name : dataset.class_names) width = std::max(width, name.size());
+  std::printf("%-*s  images  accuracy\n", static_cast<int>(width), "class");
+  for (size_t c = 0; c < result.correct.size(); ++c)
+    std::printf("%-*s  %6lld  %6.2f %%\n", static_cast<int>(width), dataset.class_names[c].c_str(), static_cast<long long>(result.class_images[c]),
+                100 * share(result.correct[c], result.class_images[c]));
+}
+
+}  // namespace
+
+int64_t Evaluation::images() const { return std::accumulate(class_images.begin(), class_images.end(), int64_t{0}); }
+double Evaluation::accuracy() const { return share(std::accumulate(correct.begin(), correct.end(), int64_t{0}), images()); }
+
+std::optional<Evaluation> evaluate(const nn::Network& network, const Tensor& weights, const Tensor& state, const datasets::Dataset& dataset,
+                                   const datasets::Preparation& preparation, LossFunction loss, int64_t batch_size, const std::function<bool()>& stop) {
+  const NoGrad guard;
+  Evaluation result{.loss = 0, .class_images = std::vector<int64_t>(dataset.classes), .correct = std::vector<int64_t>(dataset.classes)};
+  datasets::Loader loader(dataset, {.batch_size = batch_size, .shuffle = false, .preparation = preparation});
+  loader.start_epoch(0);
+  while (const auto batch = loader.next()) {
+    if (stop && stop()) return std::nullopt;
+    const Tensor outputs = network(weights, state, batch->images, nn::Mode::evaluate).output;
+    result.loss += loss(outputs, batch->labels).item() * static_cast<double>(batch->size());
+    const std::vector<int32_t> answers = argmax(outputs).to_vector<int32_t>(), labels = batch->labels.to_vector<int32_t>();
+    for (size_t i = 0; i < labels.size(); ++i) {
+      ++result.class_images[labels[i]];
+      result.correct[labels[i]] += answers[i] == labels[i];
+    }
+  }
+  result.loss /= static_cast<double>(std::max<int64_t>(1, result.images()));
+  return result;
+}
+
+int evaluate_command(const EvaluateCommand& command) {
+  if (command.threads > 0) set_num_threads(static_cast<int>(command.threads));
+  const nn::SafeTensors file = nn::read_safetensors(command.weights);
+  const std::string model = said(file, "model", ""), data = command.data.empty() ? said(file, "data", "") : command.data;
+  require<FormatError>(!model.empty(), "{}: its metadata names no model; needs weights that mollify saved", command.weights.string());
+  require<UsageError>(!data.empty(), "mollify eval: --data: not given, and {} does not name its data", command.weights.string());
+  const datasets::Splits splits = datasets::load(data, command.data_dir);
+  const datasets::Dataset& dataset = command.split == "train" ? splits.train : splits.test;
+  const nn::Network network = network_for(model, dataset);
+  const nn::Loaded loaded = nn::load(command.weights, network);
+  const Evaluation result = *evaluate(network, loaded.weights, loaded.state, dataset, plain_preparation(data), loss_named(said(file, "loss", "cross_entropy")),
+                                      command.batch);
+  (command.json ? print_json : print_text)(command, network, dataset, result);
+  return 0;
+}
+
+}  // namespace mollify::experiments

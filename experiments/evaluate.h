@@ -1,0 +1,35 @@
+// How well weights do on a dataset.
+#pragma once
+
+#include <mollify/experiments/task.h>
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+
+namespace mollify::experiments {
+
+struct Evaluation {
+  double loss = 0;                             // mean over the images
+  std::vector<int64_t> class_images, correct;  // of each class
+
+  int64_t images() const;
+  double accuracy() const;
+};
+
+inline constexpr int64_t kEvaluationBatch = 500;
+
+// In evaluation mode, without gradients. Asks `stop` (if there is one) before every batch and returns nothing once it is true.
+std::optional<Evaluation> evaluate(const nn::Network& network, const Tensor& weights, const Tensor& state, const datasets::Dataset& dataset,
+                                   const datasets::Preparation& preparation, LossFunction loss, int64_t batch = kEvaluationBatch,
+                                   const std::function<bool()>& stop = {});
+
+struct EvaluateCommand {
+  std::filesystem::path weights;
+  std::string data, data_dir, split = "test";  // data empty: as the weights' file says
+  int64_t batch = kEvaluationBatch, threads = 0;
+  bool json = false;
+};
+int evaluate_command(const EvaluateCommand& command);  // `mollify eval`
+
+}  // namespace mollify::experiments

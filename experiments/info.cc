@@ -1,0 +1,77 @@
+#include <mollify/experiments/info.h>
+
+#include <mollify/engine/cpu/threads.h>
+#include <mollify/nn/models.h>
+
+#include <hwy/targets.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+namespace mollify::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+void line(const char* name, const std::string& value) { std::printf("%-12s %s\n", name, value.c_str()); }
+
+std::string compiler() {
+#if defined(__clang__)
+  return "clang " __clang_version__;
+#else
+  return "g++ " __VERSION__;
+#endif
+}
+
+std::string processor() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string text; std::getline(file, text);)
+    if (text.rfind("model name", 0) == 0) return text.substr(text.find(':') + 2);
+  return "unknown";
+}
+
+// Best first: Highway gives better targets lower bits.
+std::string names_of(int64_t targets) {
+  std::string out;
+  for (; targets != 0; targets &= targets - 1) out += (out.empty() ? "" : ", ") + std::string(hwy::TargetName(targets & -targets));
+  return out;
+}
+
+// Where datasets::load would look, without reading anything.
+std::string folder_of(const std::vector<const char*>& folders) {
+  const char* named = std::getenv("MOLLIFY_DATA");
+  for (const std::string& root : {std::string(named ? named : ""), std::string("data")})
+    for (const char* folder : folders) {
+      std::error_code ignored;
+      if (!root.empty() && fs::is_directory(fs::path(root) / folder, ignored)) return (fs::path(root) / folder).string();
+    }
+  return "not found (in $MOLLIFY_DATA or ./data)";
+}
+
+}  // namespace
+
+std::string version_text() { return "mollify " MOLLIFY_VERSION; }
+
+int info_command() {
+  line("version", version_text());
+  line("compiler", compiler());
+  line("processor", processor());
+  const int64_t compiled = HWY_TARGETS, available = hwy::SupportedTargets() & compiled;
+  line("SIMD", names_of(available & -available) + " chosen; available: " + names_of(available) + "; compiled: " + names_of(compiled));
+  line("products", "own register-tiled kernels, no BLAS library");
+  line("threads", std::to_string(num_threads()));
+  line("GPU", "none: this build has no CUDA kernels");
+  std::string models;
+  for (const std::string& name : nn::model_names()) models += (models.empty() ? "" : ", ") + name;
+  line("models", models);
+  line("digits", "drawn by the program");
+  line("mnist", folder_of({"mnist"}));
+  line("cifar10", folder_of({"cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"}));
+  line("cifar100", folder_of({"cifar-100-binary", "cifar100/cifar-100-binary"}));
+  return 0;
+}
+
+}  // namespace mollify::experiments

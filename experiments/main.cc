@@ -1,0 +1,49 @@
+// The program `mollify`. Exit status: 0; 1 where the work failed; 2 where the request cannot be met; 130 after an interrupt.
+#include <mollify/datasets/load.h>
+#include <mollify/experiments/command_line.h>
+#include <mollify/experiments/info.h>
+#include <mollify/experiments/train.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace mollify::experiments {
+namespace {
+
+struct Runner {
+  int operator()(const ShowText& command) const {
+    std::fputs(command.text.c_str(), stdout);
+    return 0;
+  }
+  int operator()(const TrainCommand& command) const { return train_command(command); }
+  int operator()(const EvaluateCommand& command) const { return evaluate_command(command); }
+  int operator()(const InfoCommand&) const { return info_command(); }
+};
+
+int fail(int status, const char* prefix, std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s%s\n", prefix, text.c_str());
+  return status;
+}
+
+int run(int argc, char** argv) {
+  try {
+    return std::visit(Runner{}, parse(argc, argv));
+  } catch (const UsageError& error) {
+    return fail(2, "", error.what());
+  } catch (const ValueError& error) {
+    return fail(2, "mollify: ", error.what());
+  } catch (const FormatError& error) {
+    return fail(2, "mollify: ", error.what());
+  } catch (const datasets::MissingData& error) {
+    return fail(2, "mollify: ", error.what());
+  } catch (const std::exception& error) {
+    return fail(1, "mollify: ", error.what());
+  }
+}
+
+}  // namespace
+}  // namespace mollify::experiments
+
+int main(int argc, char** argv) { return mollify::experiments::run(argc, argv); }

@@ -1,0 +1,98 @@
+#include <mollify/experiments/metrics.h>
+
+#include <mollify/engine/error.h>
+
+#include <nlohmann/json.hpp>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+namespace mollify::experiments {
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json json_of(const EpochMetrics& m) {
+  ordered_json out = {{"epoch", m.epoch}, {"steps", m.steps}, {"train_loss", m.train.loss}, {"train_accuracy", m.train.accuracy}};
+  if (m.validation) {
+    out["validation_loss"] = m.validation->loss;
+    out["validation_accuracy"] = m.validation->accuracy;
+  }
+  out["test_loss"] = m.test.loss;
+  out["test_accuracy"] = m.test.accuracy;
+  out["learning_rate"] = m.learning_rate;
+  return out;
+}
+
+ordered_json json_of(const EpochTimings& t) {
+  return {{"epoch", t.epoch}, {"training_seconds", t.training_seconds}, {"evaluation_seconds", t.evaluation_seconds},
+          {"images_per_second", t.images_per_second}, {"peak_memory_bytes", t.peak_memory_bytes}};
+}
+
+void read(const ordered_json& line, EpochMetrics& m) {
+  m = {line.at("epoch"), line.at("steps"), {line.at("train_loss"), line.at("train_accuracy")}, {}, {line.at("test_loss"), line.at("test_accuracy")},
+       line.at("learning_rate")};
+  if (line.contains("validation_loss")) m.validation = Score{line.at("validation_loss"), line.at("validation_accuracy")};
+}
+
+void read(const ordered_json& line, EpochTimings& t) {
+  t = {line.at("epoch"), line.at("training_seconds"), line.at("evaluation_seconds"), line.at("images_per_second"), line.at("peak_memory_bytes")};
+}
+
+template <class Record> void write_lines(const std::filesystem::path& path, const std::vector<Record>& records) {
+  std::string text;
+  for (const Record& record : records) text += json_of(record).dump() + "\n";
+  write_text(path, text);
+}
+
+template <class Record> std::vector<Record> read_lines(const std::filesystem::path& path, int64_t count) {
+  std::istringstream lines(read_text(path));
+  std::vector<Record> records;
+  std::string line;
+  try {
+    while (static_cast<int64_t>(records.size()) < count && std::getline(lines, line)) {
+      read(ordered_json::parse(line), records.emplace_back());
+      require<FormatError>(records.back().epoch == static_cast<int64_t>(records.size()), "{}: line {} is of epoch {}", path.string(), records.size(),
+                           records.back().epoch);
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw FormatError(format("{}: line {}: {}", path.string(), records.size(), error.what()));
+  }
+  require<FormatError>(static_cast<int64_t>(records.size()) == count, "{}: {} epochs; the checkpoint is of {}", path.string(), records.size(), count);
+  return records;
+}
+
+}  // namespace
+
+void write_text(const std::filesystem::path& path, const std::string& text) {
+  const std::filesystem::path temporary = path.string() + ".tmp";
+  std::ofstream file(temporary, std::ios::binary);
+  file << text;
+  file.close();
+  require<FormatError>(file.good(), "{}: cannot be written ({})", path.string(), std::strerror(errno));
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  require<FormatError>(!error, "{}: cannot be written ({})", path.string(), error.message());
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  require<FormatError>(file.is_open() && !file.bad(), "{}: cannot be read ({})", path.string(), std::strerror(errno));
+  return text.str();
+}
+
+void write_history(const std::filesystem::path& folder, const History& history) {
+  write_lines(folder / "metrics.jsonl", history.metrics);
+  write_lines(folder / "timings.jsonl", history.timings);
+}
+
+History read_history(const std::filesystem::path& folder, int64_t epochs) {
+  if (epochs == 0) return {};
+  return {read_lines<EpochMetrics>(folder / "metrics.jsonl", epochs), read_lines<EpochTimings>(folder / "timings.jsonl", epochs)};
+}
+
+}  // namespace mollify::experiments

@@ -1,0 +1,116 @@
+// What a training run is asked to do. Every option is described once, in each_option: the command line, config.json, checkpoints and
+// the check of a resumed run all read that list.
+#pragma once
+
+#include <mollify/engine/error.h>
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace mollify::experiments {
+
+// A command line that cannot be obeyed; the text is the whole line that the user sees, such as "mollify train: --epochs: …".
+struct UsageError : ValueError { using ValueError::ValueError; };
+
+struct TrainOptions {
+  std::string data = "digits", data_dir, model = "cnn", initialization = "fan_in_uniform", loss = "cross_entropy", optimizer = "sgd";
+  std::optional<double> learning_rate, momentum, weight_decay;  // set by resolve() where not given
+  bool nesterov = false;
+  double clip_norm = 0;
+  std::string schedule = "cosine";
+  int64_t warmup = 0, step_every = 10;
+  double step_factor = 0.1;
+  int64_t epochs = 3, batch = 64, steps = 0, seed = 0;
+  int64_t limit = 0, validation = 0, patience = 0;
+  double input_noise = 0, label_noise = 0;
+  std::string augment = "auto", device = "cpu";
+  int64_t threads = 0;
+  std::string out;
+};
+
+// What `mollify train` was given: the options, and the names of those that stood on the command line.
+struct TrainCommand {
+  TrainOptions options;
+  std::set<std::string> given;
+  bool resume = false, overwrite = false;
+};
+
+// Values that an option takes: numbers from low to high, or one of the choices.
+struct Rule {
+  double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity();
+  bool above_low = false, below_high = false;  // the end itself is not taken
+  std::vector<std::string> choices = {};
+};
+inline Rule at_least(double low) { return {.low = low}; }
+inline Rule above(double low) { return {.low = low, .above_low = true}; }
+inline Rule thread_rule() { return {.low = 1, .high = 1024}; }
+inline Rule share() { return {.low = 0, .high = 1}; }
+inline Rule one_of(std::vector<std::string> choices) { return {.choices = std::move(choices)}; }
+
+// Empty where `text` follows the rule, else "<text> given; needs …".
+enum class Kind { text, whole, number };
+std::string fault(const Rule& rule, Kind kind, const std::string& text);
+
+// Names of datasets::load, and of nn::initialization_named.
+std::vector<std::string> data_names();
+std::vector<std::string> initialization_names();
+
+struct Description {
+  const char *name, *group, *help, *default_text;  // default_text null: the field's own value
+  bool free = false;                               // may differ when a run is resumed
+};
+
+// Calls visit(description, field, rule) for every option; fields are strings, int64_t, double, bool and optional<double>.
+template <class Visit>
+void each_option(TrainOptions& o, const std::vector<std::string>& models, const Visit& visit) {
+  visit(Description{"data", "Data", "dataset", nullptr}, o.data, one_of(data_names()));
+  visit(Description{"data-dir", "Data", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", true}, o.data_dir, Rule{});
+  visit(Description{"limit", "Data", "use only the first N training images", "all"}, o.limit, at_least(1));
+  visit(Description{"validation", "Data", "hold N training images out, chosen by the seed", "none"}, o.validation, at_least(1));
+  visit(Description{"input-noise", "Data", "standard deviation of Gaussian noise fixed to the training images, whose pixels are 0 to 1", nullptr},
+        o.input_noise, at_least(0));
+  visit(Description{"label-noise", "Data", "share of training labels replaced by uniform ones", nullptr}, o.label_noise, share());
+  visit(Description{"augment", "Data", "random crops (padding 4) and flips of training images; auto: for CIFAR", nullptr}, o.augment,
+        one_of({"auto", "on", "off"}));
+
+  visit(Description{"model", "Network", "network", nullptr}, o.model, one_of(models));
+  visit(Description{"init", "Network", "initial weights", nullptr}, o.initialization, one_of(initialization_names()));
+  visit(Description{"loss", "Network", "loss", nullptr}, o.loss, one_of({"cross_entropy", "squared_error"}));
+
+  visit(Description{"optimizer", "Optimizer", "method", nullptr}, o.optimizer, one_of({"sgd", "adam", "adamw"}));
+  visit(Description{"lr", "Optimizer", "learning rate", "0.1 for sgd, 0.001 for adam and adamw"}, o.learning_rate, above(0));
+  visit(Description{"momentum", "Optimizer", "momentum, for sgd", "0.9"}, o.momentum, Rule{.low = 0, .high = 1, .below_high = true});
+  visit(Description{"nesterov", "Optimizer", "Nesterov's momentum, for sgd", nullptr}, o.nesterov, Rule{});
+  visit(Description{"weight-decay", "Optimizer", "weight decay", "0.0005 for sgd, 0.01 for adamw, 0 for adam"}, o.weight_decay, at_least(0));
+  visit(Description{"clip-norm", "Optimizer", "scale longer gradients down to this norm", "never"}, o.clip_norm, above(0));
+  visit(Description{"schedule", "Optimizer", "learning rate's course: constant, falling in steps, half a cosine to 0 at the last step", nullptr}, o.schedule,
+        one_of({"constant", "step", "cosine"}));
+  visit(Description{"warmup", "Optimizer", "steps of linear warm-up before the schedule", nullptr}, o.warmup, at_least(0));
+  visit(Description{"step-every", "Optimizer", "epochs between the falls of --schedule step", nullptr}, o.step_every, at_least(1));
+  visit(Description{"step-factor", "Optimizer", "factor of each fall", nullptr}, o.step_factor, above(0));
+
+  visit(Description{"epochs", "Run", "passes over the training images", nullptr, true}, o.epochs, at_least(1));
+  visit(Description{"batch", "Run", "images in a batch", nullptr}, o.batch, at_least(1));
+  visit(Description{"steps", "Run", "stop after step N, within an epoch if need be; --resume goes on", "none", true}, o.steps, at_least(1));
+  visit(Description{"patience", "Run", "stop after N epochs without a lower validation loss; needs --validation", "never", true}, o.patience, at_least(1));
+  visit(Description{"seed", "Run", "seed of weights, order, noise, augmentation and validation", nullptr}, o.seed, at_least(0));
+  visit(Description{"device", "Run", "device", nullptr, true}, o.device, one_of({"cpu", "cuda"}));
+  visit(Description{"threads", "Run", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all", true}, o.threads, thread_rule());
+  visit(Description{"out", "Run", "folder of the run", "runs/<data>-<model>-<optimizer>-s<seed>", true}, o.out, Rule{});
+}
+
+// Fills in what depends on other options and checks options against each other; throws UsageError.
+void resolve(TrainOptions& options);
+
+std::string to_json(const TrainOptions& options);
+TrainOptions options_from_json(const std::string& file, const std::string& text);  // throws FormatError naming the file
+
+// Options of a run that goes on: the stored ones, with what may change taken from the command.
+// Throws UsageError where the command contradicts the run.
+TrainOptions resumed(const TrainOptions& stored, const TrainCommand& command);
+
+}  // namespace mollify::experiments

@@ -1,0 +1,69 @@
+#include <mollify/experiments/progress.h>
+
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace mollify::experiments {
+namespace {
+
+constexpr int kCells = 24;
+constexpr double kBarInterval = 0.1, kLineInterval = 10;  // seconds
+constexpr const char* kClear = "\r\x1b[K";
+
+bool on_terminal() { return isatty(STDOUT_FILENO) == 1; }
+
+std::string bar(double share) {
+  static const char* const kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+  const int eighths = static_cast<int>(share * kCells * 8);
+  std::string out;
+  for (int i = 0; i < eighths / 8; ++i) out += "█";
+  out += kEighths[eighths % 8];
+  for (int i = (eighths + 7) / 8; i < kCells; ++i) out += " ";
+  return out;
+}
+
+std::string clock_text(double seconds) {
+  const long long whole = static_cast<long long>(seconds + 0.5);
+  char text[48];
+  if (whole >= 3600) std::snprintf(text, sizeof text, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+  else std::snprintf(text, sizeof text, "%lld:%02lld", whole / 60, whole % 60);
+  return text;
+}
+
+}  // namespace
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+Progress::Progress(std::string title, int64_t total, int64_t done)
+    : title_(std::move(title)), total_(total), first_(done), terminal_(on_terminal()), start_(Clock::now()), shown_(start_) {}
+
+Progress::~Progress() {
+  if (!terminal_) return;
+  std::fputs(kClear, stdout);
+  std::fflush(stdout);
+}
+
+std::string Progress::line(int64_t done, double loss) const {
+  const double share = static_cast<double>(done) / static_cast<double>(total_), seconds = seconds_since(start_);
+  const double rate = seconds > 0 ? static_cast<double>(done - first_) / seconds : 0;
+  char numbers[160];
+  std::snprintf(numbers, sizeof numbers, "%3d %%  %.0f images/s  %s left  loss %.4f", static_cast<int>(100 * share), rate,
+                rate > 0 ? clock_text(static_cast<double>(total_ - done) / rate).c_str() : "?", loss);
+  return title_ + "  " + (terminal_ ? "│" + bar(share) + "│ " : "") + numbers;
+}
+
+void Progress::update(int64_t done, double loss) {
+  if (seconds_since(shown_) < (terminal_ ? kBarInterval : kLineInterval)) return;
+  shown_ = Clock::now();
+  std::printf(terminal_ ? "\r%s\x1b[K" : "%s\n", line(done, loss).c_str());
+  std::fflush(stdout);
+}
+
+void show_briefly(const std::string& text) {
+  if (!on_terminal()) return;
+  std::printf("%s%s%s", kClear, text.c_str(), "\r");
+  std::fflush(stdout);
+}
+
+}  // namespace mollify::experiments

@@ -1,0 +1,35 @@
+// What a running epoch shows: a bar that moves on a terminal, else a plain line now and then.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace mollify::experiments {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start);
+
+class Progress {
+ public:
+  // `done` of `total` images were seen before.
+  Progress(std::string title, int64_t total, int64_t done);
+  ~Progress();  // clears the bar
+  Progress(const Progress&) = delete;
+
+  void update(int64_t done, double loss);  // loss of the last batch
+
+ private:
+  std::string line(int64_t done, double loss) const;
+
+  const std::string title_;
+  const int64_t total_, first_;
+  const bool terminal_;
+  const Clock::time_point start_;
+  Clock::time_point shown_;
+};
+
+// A short line that stays on a terminal only until the next output; nothing elsewhere.
+void show_briefly(const std::string& text);
+
+}  // namespace mollify::experiments

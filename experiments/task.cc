@@ -1,0 +1,93 @@
+#include <mollify/experiments/task.h>
+
+#include <mollify/datasets/digits.h>
+#include <mollify/datasets/load.h>
+#include <mollify/nn/losses.h>
+#include <mollify/nn/models.h>
+
+namespace mollify::experiments {
+namespace {
+
+datasets::Splits load_splits(const TrainOptions& options) {
+  if (options.data == "digits" && options.limit > 0)  // draws no more than are asked for: the same digits as load's first
+    return {datasets::digits(options.limit, 0, datasets::Split::train), datasets::digits(10000, 0, datasets::Split::test)};
+  datasets::Splits all = datasets::load(options.data, options.data_dir);
+  const int64_t count = all.train.size();
+  if (options.limit > 0) {
+    require<UsageError>(options.limit <= count, "mollify train: --limit: {} given; {} has {} training images", options.limit, options.data, count);
+    all.train = datasets::take(all.train, 0, options.limit);
+  }
+  return all;
+}
+
+optim::Schedule make_schedule(const TrainOptions& options, int64_t batches) {
+  const double rate = *options.learning_rate;
+  const int64_t total = options.epochs * batches;
+  optim::Schedule schedule = optim::constant(rate);
+  if (options.schedule == "step") schedule = optim::step_decay(rate, options.step_factor, options.step_every * batches);
+  if (options.schedule == "cosine") {
+    require<UsageError>(options.warmup < total, "mollify train: --warmup: {} given; needs fewer than the run's {} steps", options.warmup, total);
+    schedule = optim::cosine(rate, total - options.warmup);
+  }
+  return options.warmup > 0 ? optim::linear_warmup(options.warmup, schedule) : schedule;
+}
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options, const optim::Schedule& rate) {
+  if (options.optimizer == "sgd")
+    return optim::sgd(rate, {.momentum = *options.momentum, .weight_decay = *options.weight_decay, .nesterov = options.nesterov,
+                             .clip_norm = options.clip_norm});
+  const optim::AdamOptions how{.weight_decay = *options.weight_decay, .clip_norm = options.clip_norm};
+  return options.optimizer == "adam" ? optim::adam(rate, how) : optim::adamw(rate, how);
+}
+
+bool is_cifar(const std::string& data) { return data == "cifar10" || data == "cifar100"; }
+
+}  // namespace
+
+LossFunction loss_named(const std::string& name) {
+  if (name == "cross_entropy") return nn::mean_cross_entropy;
+  if (name == "squared_error") return nn::mean_squared_error;
+  throw ValueError(format("loss: '{}' given; needs cross_entropy or squared_error", name));
+}
+
+datasets::Preparation plain_preparation(const std::string& data) {
+  datasets::Preparation preparation;
+  if (data == "cifar10") {
+    preparation.mean = {0.4914f, 0.4822f, 0.4465f};
+    preparation.deviation = {0.2470f, 0.2435f, 0.2616f};
+  } else if (data == "cifar100") {
+    preparation.mean = {0.5071f, 0.4865f, 0.4409f};
+    preparation.deviation = {0.2673f, 0.2564f, 0.2762f};
+  }
+  return preparation;
+}
+
+nn::Network network_for(const std::string& model, const datasets::Dataset& dataset) {
+  return nn::make(model, {dataset.height, dataset.width, dataset.channels}, dataset.classes);
+}
+
+Task make_task(const TrainOptions& options) {
+  const uint64_t seed = static_cast<uint64_t>(options.seed);
+  datasets::Splits all = load_splits(options);
+  const int64_t count = all.train.size();
+  require<UsageError>(options.validation < count, "mollify train: --validation: {} given; needs fewer than the {} training images", options.validation,
+                      count);
+  datasets::Splits parts;
+  if (options.validation > 0) parts = datasets::split(all.train, options.validation, seed);
+  else parts.train = std::move(all.train);
+
+  const datasets::Preparation plain = plain_preparation(options.data);
+  datasets::Preparation training = plain;
+  training.noise = {.input_deviation = options.input_noise, .label_share = options.label_noise, .seed = seed};
+  if (options.augment == "on" || (options.augment == "auto" && is_cifar(options.data))) training.augmentation = {.padding = 4, .flip = true};
+  training.seed = seed;
+
+  nn::Network network = network_for(options.model, parts.train);
+  const int64_t batches = (parts.train.size() + options.batch - 1) / options.batch;
+  const optim::Schedule schedule = make_schedule(options, batches);
+  return {.train = std::move(parts.train), .validation = std::move(parts.test), .test = std::move(all.test), .training = training, .plain = plain,
+          .network = std::move(network), .loss = loss_named(options.loss), .batches = batches, .learning_rate = schedule,
+          .optimizer = make_optimizer(options, schedule)};
+}
+
+}  // namespace mollify::experiments

@@ -1,0 +1,246 @@
+#include <mollify/experiments/train.h>
+
+#include <mollify/engine/cpu/threads.h>
+#include <mollify/experiments/checkpoint.h>
+#include <mollify/experiments/curves.h>
+#include <mollify/experiments/evaluate.h>
+#include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/metrics.h>
+#include <mollify/experiments/progress.h>
+#include <mollify/nn/weights_file.h>
+
+#include <cmath>
+#include <cstdio>
+
+namespace mollify::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Dropout draws from streams above those of the initial weights.
+constexpr uint64_t kDropoutStream = uint64_t{1} << 32;
+
+constexpr const char* kFiles[] = {"config.json", "metrics.jsonl", "timings.jsonl", "curves.svg", "checkpoint.safetensors", "model.safetensors",
+                                  "best.safetensors"};
+
+class Training {
+ public:
+  Training(TrainOptions options, const std::optional<Checkpoint>& checkpoint);
+  int run();
+
+ private:
+  enum class End { complete, interrupted, steps };
+  End train_epoch();
+  void step(const datasets::Batch& batch);
+  bool evaluate_epoch();  // false: interrupted
+  void finish_epoch(const EpochMetrics& metrics, double evaluation_seconds);
+  bool all_steps_done() const { return options_.steps > 0 && task_.optimizer->steps() >= options_.steps; }
+  bool out_of_patience() const;
+  void save();
+  void save_weights(const char* file) const;
+  int stop_within_epoch(End end);
+  void require_finite(double number, const char* what) const;  // throws Diverged
+  std::string title() const { return format("epoch {}/{}", position_.epoch + 1, options_.epochs); }
+
+  const TrainOptions options_;
+  const fs::path folder_;
+  Task task_;
+  Tensor weights_, state_;
+  Position position_;
+  History history_;
+  double last_loss_ = 0;
+};
+
+Training::Training(TrainOptions options, const std::optional<Checkpoint>& checkpoint)
+    : options_(std::move(options)), folder_(options_.out), task_(make_task(options_)) {
+  if (checkpoint) {
+    weights_ = checkpoint->weights;
+    state_ = checkpoint->state;
+    require<FormatError>(weights_.size() == task_.network.weight_count(), "{}: {} weights; the network {} has {}",
+                         (folder_ / "checkpoint.safetensors").string(), weights_.size(), options_.model, task_.network.weight_count());
+    task_.optimizer->set_state(checkpoint->optimizer);
+    position_ = checkpoint->position;
+    history_ = read_history(folder_, position_.epoch);
+  } else {
+    weights_ = task_.network.initial_weights(nn::initialization_named(options_.initialization), static_cast<uint64_t>(options_.seed));
+    state_ = task_.network.initial_state();
+  }
+}
+
+void Training::require_finite(double number, const char* what) const {
+  require<Diverged>(std::isfinite(number), "train: {} {} (epoch {}) is {}; try a lower --lr or --clip-norm; a checkpoint in {} stays as it was", what,
+                    task_.optimizer->steps(), position_.epoch + 1, number, options_.out);
+}
+
+void Training::step(const datasets::Batch& batch) {
+  const RandomKey key{static_cast<uint64_t>(options_.seed), kDropoutStream};
+  const Tensor number = Tensor::from(std::vector<int32_t>{static_cast<int32_t>(task_.optimizer->steps())}, {});
+  Tensor outputs, new_state;
+  const auto loss = [&](const Tensor& weights) {
+    const nn::Network::Result result = task_.network(weights, state_, batch.images, nn::Mode::train, key, number);
+    outputs = result.output.detach();
+    new_state = result.state.detach();
+    return task_.loss(result.output, batch.labels);
+  };
+  last_loss_ = task_.optimizer->step(weights_, loss).item();
+  require_finite(last_loss_, "the loss of step");
+  state_ = new_state;
+  ++position_.batch;
+  position_.loss_sum += last_loss_ * static_cast<double>(batch.size());
+  position_.images += batch.size();
+  position_.correct += static_cast<int64_t>(sum(cast(equal(argmax(outputs), batch.labels), DType::f64)).item());
+}
+
+Training::End Training::train_epoch() {
+  datasets::Loader loader(task_.train, {.batch_size = options_.batch, .seed = static_cast<uint64_t>(options_.seed), .preparation = task_.training});
+  loader.start_epoch(position_.epoch, position_.batch);
+  Progress progress(title(), task_.train.size(), position_.images);
+  const double seconds_before = position_.seconds;
+  const auto start = Clock::now();
+  while (const auto batch = loader.next()) {
+    step(*batch);
+    position_.seconds = seconds_before + seconds_since(start);
+    progress.update(position_.images, last_loss_);
+    if (interrupted()) return End::interrupted;
+    if (all_steps_done()) return position_.batch == task_.batches ? End::complete : End::steps;
+  }
+  return End::complete;
+}
+
+bool Training::evaluate_epoch() {
+  const auto start = Clock::now();
+  const auto score = [&](const datasets::Dataset& dataset) -> std::optional<Score> {
+    const auto result = evaluate(task_.network, weights_, state_, dataset, task_.plain, task_.loss, kEvaluationBatch, interrupted);
+    if (!result) return std::nullopt;
+    require_finite(result->loss, "the evaluation's loss after step");
+    return Score{result->loss, result->accuracy()};
+  };
+  show_briefly(title() + "  evaluating");
+  std::optional<Score> validation;
+  if (options_.validation > 0 && !(validation = score(task_.validation))) return false;
+  const std::optional<Score> test = score(task_.test);
+  if (!test) return false;
+  const double images = static_cast<double>(position_.images);
+  finish_epoch({.epoch = position_.epoch + 1, .steps = task_.optimizer->steps(),
+                .train = {position_.loss_sum / images, static_cast<double>(position_.correct) / images}, .validation = validation, .test = *test,
+                .learning_rate = task_.learning_rate(task_.optimizer->steps() - 1)},
+               seconds_since(start));
+  return true;
+}
+
+void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_seconds) {
+  const double rate = static_cast<double>(position_.images) / position_.seconds;
+  history_.metrics.push_back(metrics);
+  history_.timings.push_back({metrics.epoch, position_.seconds, evaluation_seconds, rate, memory_statistics().peak_bytes});
+  std::string held_out;
+  if (metrics.validation) {
+    char text[64];
+    std::snprintf(text, sizeof text, "  validation %.4f %6.2f %%", metrics.validation->loss, 100 * metrics.validation->accuracy);
+    held_out = text;
+  }
+  show_briefly("");
+  std::printf("%s  train %.4f %6.2f %%%s  test %.4f %6.2f %%  %.1f s  %.0f images/s\n", title().c_str(), metrics.train.loss, 100 * metrics.train.accuracy,
+              held_out.c_str(), metrics.test.loss, 100 * metrics.test.accuracy, position_.seconds, rate);
+  std::fflush(stdout);
+
+  const bool best = metrics.validation && (!position_.best_validation_loss || metrics.validation->loss < *position_.best_validation_loss);
+  position_ = {.epoch = position_.epoch + 1, .best_validation_loss = position_.best_validation_loss, .best_epoch = position_.best_epoch};
+  if (best) {
+    position_.best_validation_loss = metrics.validation->loss;
+    position_.best_epoch = metrics.epoch;
+    save_weights("best.safetensors");
+  }
+  write_history(folder_, history_);
+  const std::string heading = format("{} on {}, {}, seed {}", options_.model, options_.data, options_.optimizer, options_.seed);
+  write_text(folder_ / "curves.svg", curves_svg(heading, history_.metrics));
+  save();
+}
+
+bool Training::out_of_patience() const {
+  return options_.patience > 0 && position_.batch == 0 && position_.epoch - position_.best_epoch >= options_.patience;
+}
+
+void Training::save_weights(const char* file) const {
+  nn::save(folder_ / file, task_.network, weights_, state_,
+           {{"data", options_.data}, {"loss", options_.loss}, {"epoch", std::to_string(position_.epoch)}});
+}
+
+// The last step may have spoilt weights whose loss nobody has seen yet: those never replace a good checkpoint.
+void Training::save() {
+  require_finite(sum(weights_).item(), "the weights' sum after step");
+  save_weights("model.safetensors");
+  write_checkpoint(folder_ / "checkpoint.safetensors",
+                   {weights_, state_, task_.optimizer->state(), position_, options_.model, options_.data, to_json(options_)});
+}
+
+int Training::stop_within_epoch(End end) {
+  save();
+  const std::string where = format("epoch {}, batch {} of {}", position_.epoch + 1, position_.batch, task_.batches);
+  if (end == End::interrupted) {
+    std::fprintf(stderr, "mollify train: interrupted after %s; to go on: mollify train --resume --out %s\n", where.c_str(), options_.out.c_str());
+    return 130;
+  }
+  std::printf("stopped after step %lld (%s): loss of the last batch %.4f, mean of the epoch so far %.4f, %.0f images/s\n",
+              static_cast<long long>(task_.optimizer->steps()), where.c_str(), last_loss_, position_.loss_sum / static_cast<double>(position_.images),
+              static_cast<double>(position_.images) / position_.seconds);
+  return 0;
+}
+
+int Training::run() {
+  std::puts(format("{} ({} weights) on {}: {} training, {} validation, {} test images; {}, learning rate {}, batch {}, {} threads; in {}", options_.model,
+                   task_.network.weight_count(), options_.data, task_.train.size(), task_.validation.size(), task_.test.size(), options_.optimizer,
+                   *options_.learning_rate, options_.batch, num_threads(), options_.out)
+                .c_str());
+  if (position_.epoch >= options_.epochs) std::printf("nothing is left to do: the run has its %lld epochs\n", static_cast<long long>(options_.epochs));
+  std::fflush(stdout);
+  write_text(folder_ / "config.json", to_json(options_) + "\n");
+  while (position_.epoch < options_.epochs && !all_steps_done() && !out_of_patience()) {
+    const End end = train_epoch();
+    if (end != End::complete) return stop_within_epoch(end);
+    if (!evaluate_epoch()) return stop_within_epoch(End::interrupted);
+    if (interrupted() && position_.epoch < options_.epochs) return stop_within_epoch(End::interrupted);
+  }
+  if (out_of_patience())
+    std::printf("stopped early: the lowest validation loss is epoch %lld's, %.4f; its weights are best.safetensors\n",
+                static_cast<long long>(position_.best_epoch), *position_.best_validation_loss);
+  return 0;
+}
+
+// Makes the run's folder, or finds its checkpoint.
+std::optional<Checkpoint> open_folder(const TrainCommand& command, const fs::path& folder) {
+  const fs::path file = folder / "checkpoint.safetensors";
+  if (command.resume) {
+    require<UsageError>(fs::exists(file), "mollify train: --resume: {} does not exist; needs a run that wrote a checkpoint", file.string());
+    return read_checkpoint(file);
+  }
+  require<UsageError>(command.overwrite || !fs::exists(folder / "config.json"),
+                      "mollify train: --out: {} holds a run; needs --resume, --overwrite or another folder", folder.string());
+  return std::nullopt;
+}
+
+void make_folder(const fs::path& folder, bool fresh) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  require<UsageError>(fs::is_directory(folder), "mollify train: --out: {} cannot be made ({})", folder.string(), error.message());
+  for (const char* file : kFiles)
+    if (fresh) fs::remove(folder / file, error);
+}
+
+}  // namespace
+
+int train_command(const TrainCommand& command) {
+  require<UsageError>(!(command.resume && command.overwrite), "mollify train: --resume and --overwrite given; needs one of them at most");
+  TrainCommand resolved = command;
+  resolve(resolved.options);
+  const fs::path folder = resolved.options.out;
+  const std::optional<Checkpoint> checkpoint = open_folder(resolved, folder);
+  TrainOptions options = resolved.options;
+  if (checkpoint) options = resumed(options_from_json((folder / "checkpoint.safetensors").string(), checkpoint->options), resolved);
+  if (options.threads > 0) set_num_threads(static_cast<int>(options.threads));
+  catch_interrupts();
+  Training training(options, checkpoint);  // reads the data: what is missing shows before the folder is made
+  make_folder(folder, !checkpoint);
+  return training.run();
+}
+
+}  // namespace mollify::experiments
