@@ -31,27 +31,42 @@ std::vector<std::filesystem::path> roots(const std::filesystem::path& data_dir) 
   return out;
 }
 
-Splits load_from(const Source& source, const std::filesystem::path& data_dir) {
-  std::string looked;
-  for (const auto& root : roots(data_dir)) {
-    for (const char* folder : source.folders) {
-      const std::filesystem::path path = root / folder;
-      std::error_code failure;
-      if (std::filesystem::is_directory(path, failure)) return source.read(path);
-      looked += (looked.empty() ? "" : ", ") + path.string();
-    }
+// Folders that may hold the source, in the order in which they are tried.
+std::vector<std::filesystem::path> candidates(const Source& source, const std::filesystem::path& data_dir) {
+  std::vector<std::filesystem::path> out;
+  for (const auto& root : roots(data_dir))
+    for (const char* folder : source.folders) out.push_back(root / folder);
+  return out;
+}
+
+std::optional<std::filesystem::path> find_source(const Source& source, const std::filesystem::path& data_dir) {
+  for (const auto& path : candidates(source, data_dir)) {
+    std::error_code failure;
+    if (std::filesystem::is_directory(path, failure)) return path;
   }
-  throw MissingData(format("load: {} is in none of {}; needs {} in one of them (MOLLIFY_DATA names the folder above it)", source.name,
-                           looked, source.address));
+  return std::nullopt;
+}
+
+const Source& source_named(const std::string& name) {
+  for (const Source& source : kSources)
+    if (name == source.name) return source;
+  throw ValueError(format("load: dataset '{}'; needs digits, mnist, cifar10 or cifar100", name));
 }
 
 }  // namespace
 
+std::optional<std::filesystem::path> find(const std::string& name, const std::filesystem::path& data_dir) {
+  return find_source(source_named(name), data_dir);
+}
+
 Splits load(const std::string& name, const std::filesystem::path& data_dir) {
   if (name == "digits") return {digits(60000, 0, Split::train), digits(10000, 0, Split::test)};
-  for (const Source& source : kSources)
-    if (name == source.name) return load_from(source, data_dir);
-  throw ValueError(format("load: dataset '{}'; needs digits, mnist, cifar10 or cifar100", name));
+  const Source& source = source_named(name);
+  if (const auto folder = find_source(source, data_dir)) return source.read(*folder);
+  std::string looked;
+  for (const auto& path : candidates(source, data_dir)) looked += (looked.empty() ? "" : ", ") + path.string();
+  throw MissingData(format("load: {} is in none of {}; needs {} in one of them (MOLLIFY_DATA names the folder above it)", source.name,
+                           looked, source.address));
 }
 
 }  // namespace mollify::datasets

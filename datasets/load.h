@@ -4,6 +4,7 @@
 #include <mollify/datasets/dataset.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace mollify::datasets {
@@ -15,5 +16,8 @@ struct MissingData : Error { using Error::Error; };
 // $MOLLIFY_DATA and ./data that has mnist/, cifar-10-batches-bin/ or cifar10/cifar-10-batches-bin/, cifar-100-binary/ or
 // cifar100/cifar-100-binary/. Throws ValueError for another name, MissingData, and FormatError for files that are damaged.
 Splits load(const std::string& name, const std::filesystem::path& data_dir = {});
+
+// The folder from which load would read mnist, cifar10 or cifar100; nothing is read.
+std::optional<std::filesystem::path> find(const std::string& name, const std::filesystem::path& data_dir = {});
 
 }  // namespace mollify::datasets

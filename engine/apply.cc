@@ -91,7 +91,7 @@ void retain(Node* node) { node->references.fetch_add(1, std::memory_order_relaxe
 
 // Iterative: a chain of a million nodes must not be a million stack frames. Nodes that die while another is being destroyed queue up.
 void release(Node* node) {
-  if (node->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (!drop_reference(node->references)) return;
   thread_local Node* dead = nullptr;
   thread_local bool destroying = false;
   node->next_dead = dead;

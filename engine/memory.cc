@@ -17,8 +17,7 @@ namespace {
 // Blocks come in size classes: eight steps to each power of two, at least 64 bytes, so at most 1/8 is wasted.
 constexpr int kClasses = 8 * 48;
 constexpr int64_t kSmallest = 64;
-constexpr int64_t kThreadLimit = 64 << 10;         // blocks up to this size are cached per thread without a lock,
-constexpr int64_t kThreadBytes = 1 << 20;          // of each class about as many bytes
+constexpr int64_t kThreadBytes = 1 << 20;          // of small blocks, each thread keeps about so many bytes a class, without a lock
 constexpr int64_t kCacheLimit = int64_t{4} << 30;  // beyond this, freed large blocks go back to the system
 
 int size_class(int64_t bytes) {
@@ -79,7 +78,7 @@ SharedCache& shared_cache() {
 
 struct ThreadCache {
   struct FreeBlock { FreeBlock* next; };
-  static constexpr int kThreadClasses = 8 * 9;
+  static constexpr int kThreadClasses = 8 * 8;  // blocks of up to 64 KiB
   FreeBlock* head[kThreadClasses] = {};
   int count[kThreadClasses] = {};
 
@@ -93,21 +92,35 @@ struct ThreadCache {
       count[i] = 0;
     }
   }
-  ~ThreadCache();
 };
 
-thread_local bool thread_cache_gone = false;  // true while the thread's other thread-locals are being destroyed
-ThreadCache::~ThreadCache() {
-  clear();
-  thread_cache_gone = true;
+// The calling thread's cache; null before its first use, and again while the thread's other thread-locals are being destroyed.
+thread_local ThreadCache* thread_cache = nullptr;
+thread_local bool thread_cache_gone = false;
+
+struct ThreadCacheOwner {
+  ThreadCache cache;
+  ThreadCacheOwner() { thread_cache = &cache; }
+  ~ThreadCacheOwner() {
+    cache.clear();
+    thread_cache = nullptr;
+    thread_cache_gone = true;
+  }
+};
+
+// The cache for blocks of a class: null for large ones, and at the thread's end.
+ThreadCache* cache_for(int index) {
+  if (index >= ThreadCache::kThreadClasses) return nullptr;
+  if (thread_cache || thread_cache_gone) return thread_cache;
+  thread_local ThreadCacheOwner owner;
+  return thread_cache;
 }
-thread_local ThreadCache thread_cache;
 
 void* take_block(int index) {
-  if (index < ThreadCache::kThreadClasses && class_bytes(index) <= kThreadLimit && !thread_cache_gone) {
-    if (auto* block = thread_cache.head[index]) {
-      thread_cache.head[index] = block->next;
-      --thread_cache.count[index];
+  if (ThreadCache* cache = cache_for(index)) {
+    if (auto* block = cache->head[index]) {
+      cache->head[index] = block->next;
+      --cache->count[index];
       return block;
     }
   }
@@ -125,11 +138,11 @@ void* take_block(int index) {
 
 void put_block(int index, void* block) {
   const int64_t bytes = class_bytes(index);
-  if (index < ThreadCache::kThreadClasses && bytes <= kThreadLimit && !thread_cache_gone && thread_cache.count[index] * bytes < kThreadBytes) {
+  if (ThreadCache* cache = cache_for(index); cache && cache->count[index] * bytes < kThreadBytes) {
     auto* head = static_cast<ThreadCache::FreeBlock*>(block);
-    head->next = thread_cache.head[index];
-    thread_cache.head[index] = head;
-    ++thread_cache.count[index];
+    head->next = cache->head[index];
+    cache->head[index] = head;
+    ++cache->count[index];
     return;
   }
   if (cached.load(std::memory_order_relaxed) + bytes > kCacheLimit) {
@@ -148,7 +161,7 @@ void reset_peak_memory(Device) { peak.store(live.load()); }
 
 void release_cached_memory() {
   shared_cache().clear();
-  if (!thread_cache_gone) thread_cache.clear();
+  if (thread_cache) thread_cache->clear();
 }
 
 void* allocate_small(size_t bytes) {

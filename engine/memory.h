@@ -21,6 +21,11 @@ void reset_peak_memory(Device device = Device::cpu);
 // Returns cached memory to the system: all of the shared cache, and the calling thread's small blocks.
 void release_cached_memory();
 
+// Gives one reference up; true when it was the last. The only owner needs no locked instruction, which is most of the cost.
+inline bool drop_reference(std::atomic<int32_t>& references) {
+  return references.load(std::memory_order_acquire) == 1 || references.fetch_sub(1, std::memory_order_acq_rel) == 1;
+}
+
 // Counted bytes on one device. `version` rises whenever an assign-like operation changes them, so that grad can tell.
 class Buffer {
  public:
@@ -29,7 +34,7 @@ class Buffer {
 
   void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
   void release() {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy();
+    if (drop_reference(references_)) destroy();
   }
   bool unique() const { return references_.load(std::memory_order_acquire) == 1; }
 

@@ -95,7 +95,7 @@ class Tensor {
     return *this;
   }
   ~Tensor() {
-    if (body_ && body_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy();
+    if (body_ && drop_reference(body_->references)) destroy();
   }
 
   // A new packed tensor with values that are not set.

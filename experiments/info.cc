@@ -1,20 +1,17 @@
 #include <mollify/experiments/info.h>
 
+#include <mollify/datasets/load.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/nn/models.h>
 
 #include <hwy/targets.h>
 
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
-#include <vector>
 
 namespace mollify::experiments {
 namespace {
 
-namespace fs = std::filesystem;
 
 void line(const char* name, const std::string& value) { std::printf("%-12s %s\n", name, value.c_str()); }
 
@@ -40,17 +37,6 @@ std::string names_of(int64_t targets) {
   return out;
 }
 
-// Where datasets::load would look, without reading anything.
-std::string folder_of(const std::vector<const char*>& folders) {
-  const char* named = std::getenv("MOLLIFY_DATA");
-  for (const std::string& root : {std::string(named ? named : ""), std::string("data")})
-    for (const char* folder : folders) {
-      std::error_code ignored;
-      if (!root.empty() && fs::is_directory(fs::path(root) / folder, ignored)) return (fs::path(root) / folder).string();
-    }
-  return "not found (in $MOLLIFY_DATA or ./data)";
-}
-
 }  // namespace
 
 std::string version_text() { return "mollify " MOLLIFY_VERSION; }
@@ -68,9 +54,10 @@ int info_command() {
   for (const std::string& name : nn::model_names()) models += (models.empty() ? "" : ", ") + name;
   line("models", models);
   line("digits", "drawn by the program");
-  line("mnist", folder_of({"mnist"}));
-  line("cifar10", folder_of({"cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"}));
-  line("cifar100", folder_of({"cifar-100-binary", "cifar100/cifar-100-binary"}));
+  for (const char* name : {"mnist", "cifar10", "cifar100"}) {
+    const auto folder = datasets::find(name);
+    line(name, folder ? folder->string() : "not found (in $MOLLIFY_DATA or ./data)");
+  }
   return 0;
 }
 
