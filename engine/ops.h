@@ -75,6 +75,7 @@ Tensor relu(const Tensor& x);                             // derivative 0 at 0
 Tensor leaky_relu(const Tensor& x, double slope = 0.01);  // derivative `slope` at 0
 Tensor sigmoid(const Tensor& x);
 Tensor softplus(const Tensor& x);  // log(1 + eˣ)
+Tensor log_sigmoid(const Tensor& x);  // log of sigmoid, right in both tails
 Tensor silu(const Tensor& x);      // x·sigmoid(x)
 Tensor elu(const Tensor& x);       // x > 0 ? x : eˣ − 1
 Tensor gelu(const Tensor& x);      // x·Φ(x)

@@ -49,6 +49,9 @@ const Op sigmoid_op{.name = "sigmoid", .shape = broadcast_shape, .cpu = MOLLIFY_
 const Op softplus_op{.name = "softplus", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Softplus), .vjp = [](const VjpArguments& a) -> Tensors {
                        return a.g * sigmoid(a.in[0]);
                      }};
+const Op log_sigmoid_op{.name = "log_sigmoid", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(LogSigmoid), .vjp = [](const VjpArguments& a) -> Tensors {
+                          return a.g * sigmoid(-a.in[0]);
+                        }};
 const Op silu_op{.name = "silu", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Silu), .vjp = [](const VjpArguments& a) -> Tensors {
                    const Tensor s = sigmoid(a.in[0]);
                    return a.g * (s + a.out() * (1.0 - s));
@@ -70,6 +73,7 @@ Tensor normal_pdf(const Tensor& x) { return apply(normal_pdf_op, {x}); }
 Tensor normal_quantile(const Tensor& p) { return apply(normal_quantile_op, {p}); }
 Tensor sigmoid(const Tensor& x) { return apply(sigmoid_op, {x}); }
 Tensor softplus(const Tensor& x) { return apply(softplus_op, {x}); }
+Tensor log_sigmoid(const Tensor& x) { return apply(log_sigmoid_op, {x}); }
 Tensor silu(const Tensor& x) { return apply(silu_op, {x}); }
 Tensor elu(const Tensor& x) { return apply(elu_op, {x}); }
 Tensor gelu(const Tensor& x) { return apply(gelu_op, {x}); }

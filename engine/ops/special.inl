@@ -290,6 +290,15 @@ struct Softplus : Pointwise<Softplus, 1> {
   }
 };
 
+// log(1/(1 + e^{-x})).
+// 1.5 / 1.4 ulp.
+struct LogSigmoid : Pointwise<LogSigmoid, 1> {
+  template <class M, class V>
+  static MOLLIFY_FN V f(M m, V x) {
+    return m.neg(Softplus::f(m, m.neg(x)));
+  }
+};
+
 // x/(1 + e^{-x}); -0 at minus infinity. At the left e^x is carried times 2^64, since it is subnormal before the result is.
 // 2.6 / 2.3 ulp.
 struct Silu : Pointwise<Silu, 1> {

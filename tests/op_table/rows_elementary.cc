@@ -55,6 +55,8 @@ Rows elementary_rows() {
   rows.push_back(unary("sigmoid", sigmoid, sigmoid_formula, {-6, 6}));
   rows.push_back(
       unary("softplus", softplus, [](double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }, {-6, 6}));
+  rows.push_back(
+      unary("log_sigmoid", log_sigmoid, [](double x) { return x > 0 ? -std::log1p(std::exp(-x)) : x - std::log1p(std::exp(x)); }, {-6, 6}));
   rows.push_back(unary("silu", silu, [](double x) { return below(-1e4, x, x * sigmoid_formula(x)); }, {-6, 6}));
   rows.push_back(unary("elu", elu, [](double x) { return x > 0 ? x : std::expm1(x); }, {-3, 3, {0}}));
   rows.push_back(unary("gelu", gelu, [](double x) { return below(-1e4, x, static_cast<double>(x * cdf_formula(x))); }, {-4, 4}));
