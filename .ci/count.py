@@ -1,4 +1,4 @@
-"""Prints 'N passed, N failed, N skipped' over Meson's JUnit files; a missing file or a program that died counts as a failure."""
+"""Prints 'N passed, N failed' over Meson's JUnit files, after the number of skipped ones if any; a missing file or a program that died counts as a failure."""
 import sys
 import xml.etree.ElementTree as xml
 
@@ -17,5 +17,7 @@ for path in sys.argv[1:]:
             skipped += 1
         else:
             passed += 1
-print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+if skipped:
+    print(f"{skipped} skipped")
+print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0 or passed == 0)

@@ -51,7 +51,7 @@ void record(const Op& op, Inputs in, const Attributes& attributes, std::span<Ten
   if (saves) node->saved = Tensors(out.size());
   for (size_t i = 0; i < out.size(); ++i) {
     const bool differentiable = is_floating(out[i].dtype());
-    if (!differentiable || (op.saved_outputs >> i & 1)) node->saved[i] = out[i].detach();
+    if (!differentiable || (i < 32 && (op.saved_outputs >> i & 1))) node->saved[i] = out[i].detach();
     if (differentiable) out[i].set_node(node, static_cast<int>(i));
   }
   release(node);

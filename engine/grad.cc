@@ -130,7 +130,7 @@ class Walk {
     if (!any_needed) return;
     const auto rule = !create_graph && node.op->vjp_fast ? node.op->vjp_fast : node.op->vjp;
     const Tensors gradients = rule(VjpArguments(node, visit.gradients, visit.outputs, {needed, count}));
-    for (size_t i = 0; i < gradients.size(); ++i)
+    for (size_t i = 0; i < count; ++i)  // a rule may speak of optional inputs that are not there
       if (needed[i] && gradients[i].defined()) add_gradient(node.inputs[i], sum_to(gradients[i], node.inputs[i].shape()));
   }
 

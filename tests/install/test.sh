@@ -21,6 +21,6 @@ mkdir -p "$work/outside/subprojects"
 cp "$source/tests/install/program.cc" "$source/tests/install/meson.build" "$work/outside/"
 ln -s "$source" "$work/outside/subprojects/mollify"
 unset PKG_CONFIG_PATH
-meson setup "$work/outside/build" "$work/outside" --wrap-mode=forcefallback > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+meson setup "$work/outside/build" "$work/outside" --wrap-mode=forcefallback --buildtype=debug > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 ninja -C "$work/outside/build" outside > "$work/log" 2>&1 || { tail -40 "$work/log"; exit 1; }
 "$work/outside/build/outside"
