@@ -1,4 +1,4 @@
-#include <mollify/engine/op.h>
+#include <mollify/engine/trace.h>
 
 #include <atomic>
 #include <new>
@@ -67,7 +67,27 @@ void assign(const Op& op, Inputs in, std::span<Tensor> out) {
   }
 }
 
+bool any_abstract(Inputs in) {
+  for (const Tensor& t : in)
+    if (is_abstract(t)) return true;
+  return false;
+}
+
+// Layouts only: outputs without values, recorded whatever their dtype.
+void run_abstractly(const Op& op, Inputs in, const Attributes& attributes, const Layouts& layouts, std::span<Tensor> out) {
+  require<GraphError>(!op.assigns, "{}: an input has no values yet, as its function is traced; it cannot be overwritten", op.name);
+  Node* node = new_node(op, in, attributes);
+  node->outputs = out.size();
+  for (size_t i = 0; i < out.size(); ++i) {
+    out[i] = Tensor::on(&Buffer::without_values(), layouts[i]);
+    out[i].set_node(node, static_cast<int>(i));
+  }
+  release(node);
+  detail::add_step(out);
+}
+
 void run(const Op& op, Inputs in, const Attributes& attributes, const Layouts& layouts, std::span<Tensor> out) {
+  if (detail::is_tracing() && any_abstract(in)) return run_abstractly(op, in, attributes, layouts, out);
   if (op.view) {
     for (size_t i = 0; i < out.size(); ++i) out[i] = Tensor::on(&in[0].buffer(), layouts[i]);
   } else {

@@ -189,6 +189,11 @@ Buffer* Buffer::allocate(int64_t bytes, Device device) {
   return buffer;
 }
 
+Buffer& Buffer::without_values() {
+  static Buffer buffer;  // its first reference is its own, so that it is never destroyed
+  return buffer;
+}
+
 void Buffer::destroy() {
   const int64_t bytes = bytes_;
   live.fetch_sub(bytes, std::memory_order_relaxed);

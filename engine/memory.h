@@ -32,6 +32,9 @@ class Buffer {
   // 64-byte aligned, not initialised. Throws MemoryError with what was asked and what is live.
   static Buffer* allocate(int64_t bytes, Device device);
 
+  // Stands behind tensors of a trace, which have a layout only.
+  static Buffer& without_values();
+
   void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
   void release() {
     if (drop_reference(references_)) destroy();

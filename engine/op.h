@@ -96,8 +96,13 @@ using Kernel = void (*)(const KernelArguments&);
 
 class VjpArguments;
 
+// What readers of a trace may rely on. sum: linear in all floating inputs together. product: linear in input 0 and in input 1 (or in its
+// inverse) apart, with an optional input 2 added.
+enum class Linearity : uint8_t { none, sum, product };
+
 struct Op {
   const char* name;
+  Linearity linearity = Linearity::none;
   Layouts (*shape)(const Op&, Inputs, const Attributes&);  // throws with the shapes or values at fault; null for a variable
   Kernel cpu = nullptr;
   Kernel cuda = nullptr;

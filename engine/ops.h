@@ -86,6 +86,7 @@ using Axes = std::initializer_list<int>;
 Tensor sum(const Tensor& x, std::span<const int> axes, bool keep = false);
 Tensor sum(const Tensor& x, Axes axes = {}, bool keep = false);
 Tensor mean(const Tensor& x, Axes axes = {}, bool keep = false);  // NaN of an empty axis
+Tensor sum_of_squares(const Tensor& x);                           // of all numbers
 Tensor max(const Tensor& x, Axes axes = {}, bool keep = false);   // ties share the gradient evenly; an empty axis throws
 Tensor min(const Tensor& x, Axes axes = {}, bool keep = false);   // likewise
 Tensor logsumexp(const Tensor& x, int axis = -1, bool keep = false);
@@ -171,7 +172,8 @@ void assign(const Tensor& target, const Tensor& value);
 // One pass over flat vectors; every number that a schedule moves is a 0-d tensor of their dtype.
 struct SgdStep { Tensor learning_rate, momentum, weight_decay; bool nesterov = false; };
 void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& velocity, const SgdStep& how);  // velocity may be empty: no momentum
-struct AdamStep { Tensor learning_rate, beta1, beta2, epsilon, weight_decay, decoupled_decay, step; };     // step counts from 1
+// step counts from 1 (infinite: no bias correction); epsilon_inside joins the second moment under the root, and may be empty: 0.
+struct AdamStep { Tensor learning_rate, beta1, beta2, epsilon, weight_decay, decoupled_decay, step, epsilon_inside = {}; };
 void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& first, const Tensor& second, const AdamStep& how);
 
 }  // namespace mollify

@@ -133,6 +133,8 @@ Tensor Tensor::detach() const { return on(body_->buffer, layout()); }
 void* Tensor::typed_data(DType wanted) const {
   require<TypeError>(dtype() == wanted, "data: the tensor is {}; read as {}", dtype(), wanted);
   require<DeviceError>(device() == Device::cpu, "data: the tensor is on {}; only the CPU's memory can be read", device());
+  require<GraphError>(body_->buffer != &Buffer::without_values(), "data: a value of a tensor {} is read while its function is traced; there is none yet",
+                      shape());
   return static_cast<char*>(body_->buffer->data()) + body_->layout.offset * size_of(wanted);
 }
 

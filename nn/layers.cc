@@ -1,5 +1,7 @@
 #include <mollify/nn/layers.h>
 
+#include <mollify/engine/trace.h>
+
 namespace mollify::nn {
 namespace {
 
@@ -61,7 +63,7 @@ struct BatchNormLayer final : Layer {
     const Tensor scales = how.affine ? pass.weights[static_cast<size_t>(scale)] : ones({x.shape().back()}, x.dtype());
     const Tensor shifts = how.affine ? pass.weights[static_cast<size_t>(shift)] : zeros({x.shape().back()}, x.dtype());
     const Tensor &running_mean = pass.statistics[static_cast<size_t>(mean)], &running_variance = pass.statistics[static_cast<size_t>(variance)];
-    if (pass.mode == Mode::evaluate) {
+    if (pass.mode != Mode::train) {
       const Tensor factor = scales / sqrt(running_variance + how.epsilon);
       return x * factor + (shifts - running_mean * factor);
     }
@@ -145,9 +147,11 @@ struct Sequential final : Layer {
     Shape shape = input;
     for (LayerPointer& layer : layers) {
       if (dynamic_cast<Sequential*>(layer.get())) {  // nested sequences share their parent's names
+        paths.emplace_back();
         shape = layer->declare(declaration, shape);
       } else {
         const Declaration::Scope scope(declaration, layer->kind());
+        paths.push_back(scope.path());
         shape = layer->declare(declaration, shape);
       }
     }
@@ -155,10 +159,14 @@ struct Sequential final : Layer {
   }
   Tensor apply(Pass& pass, const Tensor& x) const override {
     Tensor y = x;
-    for (const LayerPointer& layer : layers) y = layer->apply(pass, y);
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const Label label(paths[i]);
+      y = layers[i]->apply(pass, y);
+    }
     return y;
   }
   std::vector<LayerPointer> layers;
+  std::vector<std::string> paths;  // of the layers; a nested sequence labels its own
 };
 
 struct Residual final : Layer {

@@ -5,7 +5,7 @@ namespace mollify::nn {
 Tensor mean_cross_entropy(const Tensor& logits, const Tensor& labels) { return mean(cross_entropy(logits, labels)); }
 
 Tensor mean_squared_error(const Tensor& outputs, const Tensor& labels) {
-  return sum(square(outputs - one_hot(labels, outputs.dim(-1), outputs.dtype()))) / static_cast<double>(outputs.dim(0));
+  return sum_of_squares(outputs - one_hot(labels, outputs.dim(-1), outputs.dtype())) / static_cast<double>(outputs.dim(0));
 }
 
 double accuracy(const Tensor& outputs, const Tensor& labels) {

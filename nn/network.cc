@@ -125,7 +125,7 @@ Network::Result Network::operator()(const Tensor& weights, const Tensor& state, 
             .statistics = statistic_count_ ? views(state, statistic_sizes_, statistics_) : Tensors(),
             .new_statistics = Tensors(statistics_.size()), .mode = mode, .key = key, .step = step};
   const Tensor output = root_->apply(pass, x);
-  if (statistic_count_ == 0 || mode == Mode::evaluate) return {output, state};
+  if (statistic_count_ == 0 || mode != Mode::train) return {output, state};
   for (size_t i = 0; i < statistics_.size(); ++i) pass.new_statistics[i] = flatten(pass.new_statistics[i]);
   return {output, concat(pass.new_statistics)};
 }

@@ -10,7 +10,8 @@
 
 namespace mollify::nn {
 
-enum class Mode { train, evaluate };
+// frozen: as in training, but batch norm uses its running statistics and leaves them.
+enum class Mode { train, frozen, evaluate };
 
 enum class Role { weight, bias, scale, shift, statistic };
 
@@ -49,6 +50,8 @@ class Declaration {
     Scope(Declaration& declaration, const std::string& kind);
     ~Scope();
     Scope(const Scope&) = delete;
+
+    std::string path() const { return declaration_.prefix_.substr(0, declaration_.prefix_.size() - 1); }
 
    private:
     Declaration& declaration_;

@@ -73,15 +73,18 @@ HWY_AFTER_NAMESPACE();
 #define MOLLIFY_FN HWY_INLINE
 #endif
 
-// The kernel of a formula, for an Op's `cpu`: chooses among the compiled SIMD targets and the two dtypes.
+// The kernel of a formula, for an Op's `cpu`: chooses among the compiled SIMD targets and the two dtypes. The SUM form sums the
+// formula's last output (see pointwise_sum).
 // Mixed dtypes: the first floating operand decides; comparisons of integers are exact in f64.
 #ifndef MOLLIFY_POINTWISE_KERNEL
-#define MOLLIFY_POINTWISE_KERNEL(Formula)                                                                                             \
+#define MOLLIFY_POINTWISE_KERNEL(Formula) MOLLIFY_WALK_KERNEL(pointwise, Formula)
+#define MOLLIFY_POINTWISE_SUM_KERNEL(Formula) MOLLIFY_WALK_KERNEL(pointwise_sum, Formula)
+#define MOLLIFY_WALK_KERNEL(walk, Formula)                                                                                            \
   [](const ::mollify::KernelArguments& a) {                                                                                           \
     using namespace ::mollify::cpu;                                                                                                   \
     static constexpr BlockFunction f32[] = {nullptr, HWY_CHOOSE_TARGET_LIST(Formula::run<float>), HWY_CHOOSE_FALLBACK(Formula::run<float>)};   \
     static constexpr BlockFunction f64[] = {nullptr, HWY_CHOOSE_TARGET_LIST(Formula::run<double>), HWY_CHOOSE_FALLBACK(Formula::run<double>)}; \
     const ::mollify::DType dtype = pointwise_dtype(a.in);                                                                             \
-    pointwise(a, dtype, (dtype == ::mollify::DType::f32 ? f32 : f64)[simd_target()]);                                                 \
+    walk(a, dtype, (dtype == ::mollify::DType::f32 ? f32 : f64)[simd_target()]);                                                      \
   }
 #endif

@@ -1,5 +1,6 @@
 #include <mollify/engine/cpu/pointwise.h>
 
+#include <mollify/engine/cpu/reduce.h>
 #include <mollify/engine/cpu/threads.h>
 
 #include <hwy/highway.h>
@@ -167,7 +168,9 @@ void store_converted(const T* from, const Tensor& out, int64_t begin, int64_t n)
 template <class T>
 class Runner {
  public:
-  Runner(const KernelArguments& a, BlockFunction block) : a_(a), block_(block), it_(a.out[0].shape(), a.in) {
+  // sums_last: the formula's last output is not stored but summed.
+  Runner(const KernelArguments& a, BlockFunction block, bool sums_last = false)
+      : a_(a), block_(block), stored_(a.out.size() - sums_last), sums_last_(sums_last), it_(stored_ ? a.out[0].shape() : a.in[0].shape(), a.in) {
     for (int j = 0; j < it_.count; ++j) {
       Operand& operand = it_.operands[j];
       if (operand.dtype == dtype_of<T> && it_.is_linear(j)) {
@@ -183,14 +186,17 @@ class Runner {
   }
 
   void run() {
-    const int64_t n = it_.size;
-    if (n == 0) return;
-    const int64_t blocks = (n + block_size_ - 1) / block_size_;
-    parallel_for(blocks, std::max<int64_t>(1, kGrain / block_size_), [&](int64_t begin, int64_t end) { run_blocks(begin, end); });
+    const int64_t blocks = (it_.size + block_size_ - 1) / block_size_;
+    Scratch<double> sums(sums_last_ ? blocks : 0);
+    parallel_for(blocks, std::max<int64_t>(1, kGrain / block_size_), [&](int64_t begin, int64_t end) { run_blocks(begin, end, sums.data()); });
+    if (!sums_last_) return;
+    double total = 0;
+    for (int64_t i = 0; i < blocks; ++i) total += sums[i];
+    *a_.out.back().template data<T>() = static_cast<T>(total);
   }
 
  private:
-  void run_blocks(int64_t begin, int64_t end) const {
+  void run_blocks(int64_t begin, int64_t end, double* sums) const {
     alignas(64) T copies[kMaxOperands][kBlock];  // touched only as far as used
     const void* from[kMaxOperands];
     void* to[kMaxOperands];
@@ -199,9 +205,9 @@ class Runner {
       from[j] = copies[j];
       if (it_.operands[j].how == Operand::repeated) fetch_any(it_, it_.operands[j], 0, longest, copies[j]);
     }
-    bool all_in_place = true;
+    bool all_in_place = !sums_last_ && outputs_in_place();
     for (int j = 0; j < it_.count; ++j) all_in_place &= it_.operands[j].how == Operand::in_place;
-    const int64_t step = all_in_place && outputs_in_place() ? (end - begin) * block_size_ : block_size_;
+    const int64_t step = all_in_place ? (end - begin) * block_size_ : block_size_;
     for (int64_t first = begin * block_size_; first < std::min(end * block_size_, it_.size); first += step) {
       const int64_t n = std::min(step, it_.size - first);
       for (int j = 0; j < it_.count; ++j) {
@@ -209,12 +215,17 @@ class Runner {
         else if (it_.operands[j].how == Operand::general) fetch_any(it_, it_.operands[j], first, n, copies[j]);
       }
       for (size_t i = 0; i < a_.out.size(); ++i) {
-        const bool in_place = a_.out[i].dtype() == dtype_of<T>;
+        const bool in_place = i < stored_ && a_.out[i].dtype() == dtype_of<T>;
         to[i] = in_place ? static_cast<void*>(a_.out[i].data<T>() + first) : copies[kMaxOperands - 1 - i];
       }
       block_(from, to, n);
-      for (size_t i = 0; i < a_.out.size(); ++i)
+      for (size_t i = 0; i < stored_; ++i)
         if (a_.out[i].dtype() != dtype_of<T>) store_converted(static_cast<const T*>(to[i]), a_.out[i], first, n);
+      if (sums_last_) {
+        T sum;
+        reduce(Reduction::sum, static_cast<const T*>(to[stored_]), 1, n, 1, &sum);
+        sums[first / block_size_] = static_cast<double>(sum);
+      }
     }
   }
 
@@ -226,6 +237,8 @@ class Runner {
 
   const KernelArguments& a_;
   BlockFunction block_;
+  size_t stored_;  // outputs but for the sum
+  bool sums_last_;
   Iteration it_;
   int64_t joint_period_ = 1, block_size_ = kBlock;
 };
@@ -271,6 +284,11 @@ void pointwise(const KernelArguments& a, DType dtype, BlockFunction block) {
   } else {
     if (!run_small<double>(a, block)) Runner<double>(a, block).run();
   }
+}
+
+void pointwise_sum(const KernelArguments& a, DType dtype, BlockFunction block) {
+  if (dtype == DType::f32) Runner<float>(a, block, true).run();
+  else Runner<double>(a, block, true).run();
 }
 
 void copy(const Tensor& x, const Tensor& out) {

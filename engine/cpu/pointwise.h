@@ -15,6 +15,10 @@ DType pointwise_dtype(Inputs in);
 // repeated, or of another dtype, such as masks) pass through blocks of converted copies.
 void pointwise(const KernelArguments& a, DType dtype, BlockFunction block);
 
+// The same, but the formula's last output is summed into the last tensor of a.out, a single number, in an order that the shape decides.
+// Where nothing else is stored the walk is over input 0, to which the others broadcast.
+void pointwise_sum(const KernelArguments& a, DType dtype, BlockFunction block);
+
 // Copies x to out, which may be strided and of another dtype (numbers convert as in C++); x broadcasts to out's shape.
 void copy(const Tensor& x, const Tensor& out);
 

@@ -164,6 +164,18 @@ HWY_INLINE V exp_times(D d, V a, V a_low, V x, V x_low) {
   return scale_by_power_of_two(d, v, magic_sum);
 }
 
+// 2^lift e^x where that is a normal number, and NaN for NaN: half the work of exp.
+template <int lift, class D, class V>
+HWY_INLINE V exp_lifted(D d, V x) {
+  using F = Format<hn::TFromD<D>>;
+  const hn::RebindToSigned<D> di;
+  V magic_sum;
+  const V m = reduce_exponent(d, x, hn::Zero(d), magic_sum);
+  const auto exponent = hn::Add(small_integer(d, magic_sum), hn::Set(di, F::kBias + lift));
+  const V scale = hn::BitCast(d, hn::ShiftLeft<F::kMantissaBits>(exponent));
+  return hn::MulAdd(m, scale, scale);
+}
+
 // 2^n (e^r - 1) + (2^n - 1), carried at half its size so that the top of the range does not overflow early.
 template <class D, class V>
 HWY_INLINE V expm1(D d, V x) {

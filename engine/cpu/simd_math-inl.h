@@ -64,6 +64,9 @@ struct SimdMath {
   // (a + a_low) * e^(x + x_low), rounded once more than `a` itself is; a subnormal or infinite e^x is no harm where the
   // product is normal, for |log a| < 60 (float) or 600 (double). x_low is below the last digit of x, a_low of a.
   HWY_INLINE V exp_times(V a, V a_low, V x, V x_low) const { return cpu::HWY_NAMESPACE::exp_times(d, a, a_low, x, x_low); }
+  // 2^lift e^x where that is a normal number, and NaN for NaN.
+  template <int lift>
+  HWY_INLINE V exp_lifted(V x) const { return cpu::HWY_NAMESPACE::exp_lifted<lift>(d, x); }
   HWY_INLINE V expm1(V x) const { return cpu::HWY_NAMESPACE::expm1(d, x); }
   HWY_INLINE V log(V x) const { return cpu::HWY_NAMESPACE::log(d, x); }
   HWY_INLINE V log1p(V x) const { return cpu::HWY_NAMESPACE::log1p(d, x); }

@@ -38,24 +38,30 @@ Layouts where_shape(const Op& op, Inputs in, const Attributes&) {
 // What an extreme of two passes on to the one of them: all where it wins, half at equality.
 Tensor share(const Tensor& g, const Tensor& wins, const Tensor& equals) { return where(wins, g, where(equals, g * 0.5, like(g, 0))); }
 
-const Op add_op{.name = "add", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Add), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op add_op{.name = "add", .linearity = Linearity::sum, .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Add), .vjp = [](const VjpArguments& a) -> Tensors {
                   return {a.g, a.g};
                 }};
-const Op subtract_op{.name = "subtract", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Subtract), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op subtract_op{.name = "subtract", .linearity = Linearity::sum, .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Subtract), .vjp = [](const VjpArguments& a) -> Tensors {
                        return {a.g, a.needs(1) ? -a.g : Tensor()};
                      }};
-const Op multiply_op{.name = "multiply", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Multiply), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op multiply_op{.name = "multiply", .linearity = Linearity::product, .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Multiply), .vjp = [](const VjpArguments& a) -> Tensors {
                        return {a.needs(0) ? a.g * a.in[1] : Tensor(), a.needs(1) ? a.g * a.in[0] : Tensor()};
                      }};
-const Op divide_op{.name = "divide", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Divide), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op divide_op{.name = "divide", .linearity = Linearity::product, .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Divide), .vjp = [](const VjpArguments& a) -> Tensors {
                      return {a.needs(0) ? a.g / a.in[1] : Tensor(), a.needs(1) ? -(a.g * a.out() / a.in[1]) : Tensor()};
                    }};
-const Op negative_op{.name = "negative", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Negative), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op negative_op{.name = "negative", .linearity = Linearity::sum, .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Negative), .vjp = [](const VjpArguments& a) -> Tensors {
                        return -a.g;
                      }};
 const Op square_op{.name = "square", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Square), .vjp = [](const VjpArguments& a) -> Tensors {
                      return a.g * (a.in[0] * 2.0);
                    }};
+const Op sum_of_squares_op{.name = "sum_of_squares", .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
+                             require_floating(op.name, in[0]);
+                             return Layout::packed({}, in[0].dtype(), in[0].device());
+                           }, .cpu = MOLLIFY_POINTWISE_SUM_KERNEL(Square), .vjp = [](const VjpArguments& a) -> Tensors {
+                             return a.in[0] * (a.g * 2.0);
+                           }};
 const Op sqrt_op{.name = "sqrt", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Sqrt), .vjp = [](const VjpArguments& a) -> Tensors {
                    return a.g / (a.out() * 2.0);
                  }};
@@ -71,7 +77,7 @@ const Op less_equal_op{.name = "less_equal", .shape = compare_shape, .cpu = MOLL
 const Op equal_op{.name = "equal", .shape = compare_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Equal)};
 const Op not_equal_op{.name = "not_equal", .shape = compare_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(NotEqual)};
 
-const Op where_op{.name = "where", .shape = where_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Where), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op where_op{.name = "where", .linearity = Linearity::sum, .shape = where_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Where), .vjp = [](const VjpArguments& a) -> Tensors {
                     const Tensor zero = like(a.g, 0);
                     return {Tensor(), a.needs(1) ? where(a.in[0], a.g, zero) : Tensor(), a.needs(2) ? where(a.in[0], zero, a.g) : Tensor()};
                   }};
@@ -120,6 +126,7 @@ Tensor operator-(double a, const Tensor& b) { return like(b, a) - b; }
 Tensor operator*(double a, const Tensor& b) { return like(b, a) * b; }
 Tensor operator/(double a, const Tensor& b) { return like(b, a) / b; }
 Tensor square(const Tensor& x) { return apply(square_op, {x}); }
+Tensor sum_of_squares(const Tensor& x) { return apply(sum_of_squares_op, {x}); }
 Tensor sqrt(const Tensor& x) { return apply(sqrt_op, {x}); }
 Tensor abs(const Tensor& x) { return apply(abs_op, {x}); }
 Tensor sign(const Tensor& x) { return apply(sign_op, {x}); }

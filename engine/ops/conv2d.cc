@@ -65,7 +65,7 @@ void check_dtypes(const Op& op, Inputs in) {
   for (size_t i = 1; i < in.size(); ++i) require_same_dtype(op.name, in[0], in[i]);
 }
 
-const Op conv2d_op{.name = "conv2d", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
+const Op conv2d_op{.name = "conv2d", .linearity = Linearity::product, .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                      check_dtypes(op, in);
                      const cpu::Conv2dShape s = forward_geometry(in, attributes);
                      require(in.size() < 3 || in[2].shape() == Shape{s.filters}, "{}: weight is {}, bias is {}; needs one number per filter", op.name,
@@ -86,7 +86,7 @@ const Op conv2d_op{.name = "conv2d", .shape = [](const Op& op, Inputs in, const 
                              a.in.size() > 2 && a.needs(2) ? sum(a.g, {0, 1, 2}) : Tensor()};
                    }};
 
-const Op conv2d_input_gradient_op{.name = "conv2d_input_gradient", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
+const Op conv2d_input_gradient_op{.name = "conv2d_input_gradient", .linearity = Linearity::product, .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                                     check_dtypes(op, in);
                                     const cpu::Conv2dShape s = input_gradient_geometry(in, attributes);
                                     return Layout::packed({s.batch, s.height, s.width, s.channels}, in[0].dtype(), in[0].device());
@@ -103,7 +103,7 @@ const Op conv2d_input_gradient_op{.name = "conv2d_input_gradient", .shape = [](c
                                             a.needs(1) ? conv2d_weight_gradient(a.in[0], a.g, w[1], w[2], how) : Tensor()};
                                   }};
 
-const Op conv2d_weight_gradient_op{.name = "conv2d_weight_gradient", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
+const Op conv2d_weight_gradient_op{.name = "conv2d_weight_gradient", .linearity = Linearity::product, .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                                      check_dtypes(op, in);
                                      const cpu::Conv2dShape s = weight_gradient_geometry(in, attributes);
                                      return Layout::packed({s.filters, s.kernel_height, s.kernel_width, s.channels / s.groups}, in[0].dtype(), in[0].device());

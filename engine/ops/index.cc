@@ -80,7 +80,7 @@ void gather_kernel(const KernelArguments& a) {
   }
 }
 
-const Op gather_op{.name = "gather", .shape = gather_shape, .cpu = gather_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op gather_op{.name = "gather", .linearity = Linearity::sum, .shape = gather_shape, .cpu = gather_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
                      return {scatter_add(a.in[0].shape(), a.in[1], a.g, a.as<Along>().axis), Tensor()};
                    }};
 
@@ -111,7 +111,7 @@ void scatter_add_kernel(const KernelArguments& a) {
   });
 }
 
-const Op scatter_add_op{.name = "scatter_add", .shape = scatter_add_shape, .cpu = scatter_add_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op scatter_add_op{.name = "scatter_add", .linearity = Linearity::sum, .shape = scatter_add_shape, .cpu = scatter_add_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
                           return {gather(a.g, a.in[1], a.as<Scatter>().axis), Tensor()};
                         }};
 
@@ -153,7 +153,7 @@ void check_range(const Tensor& x) {
   }
 }
 
-const Op cast_op{.name = "cast", .shape = [](const Op&, Inputs in, const Attributes& attributes) -> Layouts {
+const Op cast_op{.name = "cast", .linearity = Linearity::sum, .shape = [](const Op&, Inputs in, const Attributes& attributes) -> Layouts {
                    return Layout::packed(in[0].shape(), attributes.as<Cast>().to, in[0].device());
                  }, .cpu = [](const KernelArguments& a) {
                    const DType from = a.in[0].dtype(), to = a.out[0].dtype();

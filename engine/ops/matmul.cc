@@ -62,7 +62,7 @@ void matmul_kernel(const KernelArguments& arguments) {
   });
 }
 
-const Op matmul_op{.name = "matmul", .shape = matmul_shape, .cpu = matmul_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op matmul_op{.name = "matmul", .linearity = Linearity::product, .shape = matmul_shape, .cpu = matmul_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
                      return {a.needs(0) ? matmul(a.g, transpose(a.in[1])) : Tensor(), a.needs(1) ? matmul(transpose(a.in[0]), a.g) : Tensor()};
                    }};
 
@@ -96,7 +96,7 @@ void dense_kernel(const KernelArguments& a) {
 
 Tensor as_rows(const Tensor& x) { return x.rank() == 2 ? x : reshape(x, {extent_product(x.shape(), 0, x.rank() - 1), x.shape().back()}); }
 
-const Op dense_op{.name = "dense", .shape = dense_shape, .cpu = dense_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op dense_op{.name = "dense", .linearity = Linearity::product, .shape = dense_shape, .cpu = dense_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
                     const Tensor g = as_rows(a.g);
                     Tensor to_x;
                     if (a.needs(0)) {

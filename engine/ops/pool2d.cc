@@ -30,7 +30,7 @@ cpu::Pool2dShape geometry(const char* name, const Shape& x, const Pool2d& p) {
 Shape output_of(const cpu::Pool2dShape& s) { return {s.batch, s.out_height, s.out_width, s.channels}; }
 Shape pooled(const char* name, const Shape& x, const Pool2d& p) { return output_of(geometry(name, x, p)); }
 
-const Op average_pool2d_op{.name = "average_pool2d", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
+const Op average_pool2d_op{.name = "average_pool2d", .linearity = Linearity::sum, .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                              require_floating(op.name, in[0]);
                              return Layout::packed(pooled(op.name, in[0].shape(), attributes.as<Setup>().how), in[0].dtype(), in[0].device());
                            }, .cpu = [](const KernelArguments& a) {
@@ -44,7 +44,7 @@ const Op average_pool2d_op{.name = "average_pool2d", .shape = [](const Op& op, I
                              return average_pool2d_gradient(a.g, x[1], x[2], a.as<Setup>().how);
                            }};
 
-const Op average_pool2d_gradient_op{.name = "average_pool2d_gradient", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
+const Op average_pool2d_gradient_op{.name = "average_pool2d_gradient", .linearity = Linearity::sum, .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                                       require_floating(op.name, in[0]);
                                       const Setup& s = attributes.as<Setup>();
                                       const Shape& g = in[0].shape();
@@ -63,7 +63,7 @@ const Op average_pool2d_gradient_op{.name = "average_pool2d_gradient", .shape = 
 
 const Op max_pool2d_op{.name = "max_pool2d", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                          require_floating(op.name, in[0]);
-                         const Shape y = pooled(op.name, in[0].shape(), attributes.as<Setup>().how);
+                         const Shape y = pooled(op.name, in[0].shape(), attributes.as<Pool2d>());
                          require(extent_product(in[0].shape(), 1, 4) <= INT32_MAX, "{}: input is {}; an image of at most 2^31 numbers can be indexed", op.name,
                                  in[0].shape());
                          return {Layout::packed(y, in[0].dtype(), in[0].device()), Layout::packed(y, DType::i32, in[0].device())};
@@ -71,7 +71,7 @@ const Op max_pool2d_op{.name = "max_pool2d", .shape = [](const Op& op, Inputs in
                          const Tensor x = packed_values(a.in[0]);
                          for_floating(x.dtype(), [&](auto zero) {
                            using T = decltype(zero);
-                           cpu::max_pool2d(geometry("max_pool2d", x.shape(), a.attributes.as<Setup>().how), x.data<T>(), a.out[0].data<T>(), a.out[1].data<int32_t>());
+                           cpu::max_pool2d(geometry("max_pool2d", x.shape(), a.attributes.as<Pool2d>()), x.data<T>(), a.out[0].data<T>(), a.out[1].data<int32_t>());
                          });
                        }, .vjp = [](const VjpArguments& a) -> Tensors {
                          const Shape& x = a.in[0].shape();
@@ -88,7 +88,7 @@ Tensor average_pool2d_gradient(const Tensor& g, int64_t height, int64_t width, c
 }
 
 ValuesAndIndices max_pool2d_with_indices(const Tensor& x, const Pool2d& how) {
-  const Tensors both = apply_all(max_pool2d_op, {x}, Setup{how, 0, 0});
+  const Tensors both = apply_all(max_pool2d_op, {x}, how);
   return {both[0], both[1]};
 }
 

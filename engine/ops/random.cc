@@ -4,6 +4,8 @@
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
 
+#include <algorithm>
+
 namespace mollify {
 namespace {
 
@@ -47,6 +49,37 @@ void draw_kernel(const KernelArguments& a) {
   });
 }
 
+// in: x, step, rate. x where a uniform number is at least the rate, divided by 1 − rate. The mask is drawn again by the rule: cheaper than to keep it.
+void dropout_kernel(const KernelArguments& a) {
+  const RandomKey key = a.attributes.as<RandomKey>();
+  const Tensor x = packed_values(a.in[0]);
+  const auto step = static_cast<uint32_t>(*a.in[1].data<int32_t>());
+  constexpr int64_t kBlock = 4096;  // a multiple of 4, for draws
+  for_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T *from = x.data<T>(), rate = *a.in[2].data<T>(), scale = 1 / (1 - rate);
+    T* to = a.out[0].data<T>();
+    cpu::parallel_for((x.size() + kBlock - 1) / kBlock, 2, [&](int64_t begin, int64_t end) {
+      for (int64_t first = begin * kBlock; first < std::min(end * kBlock, x.size()); first += kBlock) {
+        T draws[kBlock];
+        const int64_t count = std::min(kBlock, x.size() - first);
+        cpu::draw(cpu::Distribution::uniform, key, step, first, count, draws);
+        for (int64_t i = 0; i < count; ++i) to[first + i] = from[first + i] * (draws[i] >= rate ? scale : T(0));
+      }
+    });
+  });
+}
+
+extern const Op dropout_op;
+const Op dropout_op{.name = "dropout", .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
+                      require_floating(op.name, in[0]);
+                      require_indices(op.name, in[1]);
+                      require(in[1].size() == 1, "{}: step is {}; needs a single number", op.name, in[1].shape());
+                      require<ValueError>(in[0].size() <= int64_t{1} << 33, "{}: input is {}; at most 2^33 numbers come from one step", op.name, in[0].shape());
+                      return Layout::packed(in[0].shape(), in[0].dtype(), in[0].device());
+                    }, .cpu = dropout_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+                      return {apply(dropout_op, {a.g, a.in[1], a.in[2]}, a.attributes), Tensor(), Tensor()};
+                    }};
 const Op uniform_op{.name = "uniform", .shape = draw_shape, .cpu = draw_kernel<cpu::Distribution::uniform>};
 const Op normal_op{.name = "normal", .shape = draw_shape, .cpu = draw_kernel<cpu::Distribution::normal>};
 
@@ -63,9 +96,7 @@ Tensor normal_rows(const Shape& shape, RandomKey key, const Tensor& streams, con
 
 Tensor dropout(const Tensor& x, double rate, RandomKey key, const Tensor& step) {
   require<ValueError>(rate >= 0 && rate < 1, "dropout: rate {}; needs 0 ≤ rate < 1", rate);
-  if (rate == 0) return x;
-  const Tensor keep = greater_equal(uniform(x.shape(), key, step, x.dtype()), Tensor::scalar(rate, x.dtype()));
-  return x * where(keep, Tensor::scalar(1 / (1 - rate), x.dtype()), Tensor::scalar(0, x.dtype()));
+  return rate == 0 ? x : apply(dropout_op, {x, step, Tensor::scalar(rate, x.dtype())}, key);
 }
 
 }  // namespace mollify

@@ -62,7 +62,7 @@ void reduce_kernel(const KernelArguments& a) {
   });
 }
 
-const Op sum_op{.name = "sum", .shape = reduce_shape, .cpu = reduce_kernel<cpu::Reduction::sum>, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op sum_op{.name = "sum", .linearity = Linearity::sum, .shape = reduce_shape, .cpu = reduce_kernel<cpu::Reduction::sum>, .vjp = [](const VjpArguments& a) -> Tensors {
                   Shape shape = a.in[0].shape();
                   if (shape.rank() > 0 && !(a.as<Reduced>().axes & 1)) shape[0] = a.g.dim(0);  // leading extent from the gradient
                   return expand(a.g, shape);
@@ -179,7 +179,7 @@ void cumsum_kernel(const KernelArguments& a) {
   });
 }
 
-const Op cumsum_op{.name = "cumsum", .shape = same_shape, .cpu = cumsum_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op cumsum_op{.name = "cumsum", .linearity = Linearity::sum, .shape = same_shape, .cpu = cumsum_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
                      return cumsum(a.g, -1, !a.as<Cumulative>().reverse);
                    }};
 

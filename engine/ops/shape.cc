@@ -26,7 +26,7 @@ Shape with_leading_extent_of(const Tensor& g, const Shape& out, const Shape& in)
   return shape;
 }
 
-const Op reshape_op{.name = "reshape", .shape = reshape_shape, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op reshape_op{.name = "reshape", .linearity = Linearity::sum, .shape = reshape_shape, .vjp = [](const VjpArguments& a) -> Tensors {
                       return reshape(a.g, with_leading_extent_of(a.g, a.as<Shape>(), a.in[0].shape()));
                     }, .view = true};
 
@@ -50,7 +50,7 @@ Layouts permute_shape(const Op& op, Inputs in, const Attributes& attributes) {
   return layout;
 }
 
-const Op permute_op{.name = "permute", .shape = permute_shape, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op permute_op{.name = "permute", .linearity = Linearity::sum, .shape = permute_shape, .vjp = [](const VjpArguments& a) -> Tensors {
                       const Order& order = a.as<Order>();
                       int inverse[kMaxRank];
                       for (int i = 0; i < order.rank; ++i) inverse[order.axis[i]] = i;
@@ -71,7 +71,7 @@ Layouts expand_shape(const Op& op, Inputs in, const Attributes& attributes) {
   return layout;
 }
 
-const Op expand_op{.name = "expand", .shape = expand_shape, .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }, .view = true};
+const Op expand_op{.name = "expand", .linearity = Linearity::sum, .shape = expand_shape, .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }, .view = true};
 
 // ---- slice: start + i·step for i < count, all within the axis
 
@@ -88,7 +88,7 @@ Layouts slice_shape(const Op&, Inputs in, const Attributes& attributes) { return
 
 Tensor unslice(const Tensor& g, const Slice& s, int64_t extent);
 
-const Op slice_op{.name = "slice", .shape = slice_shape, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op slice_op{.name = "slice", .linearity = Linearity::sum, .shape = slice_shape, .vjp = [](const VjpArguments& a) -> Tensors {
                     const Slice& s = a.as<Slice>();
                     return unslice(a.g, s, a.in[0].shape()[s.axis]);
                   }, .view = true};
@@ -123,7 +123,7 @@ void pad_kernel(const KernelArguments& a) {
   cpu::copy(a.in[0], Tensor::on(&out.buffer(), sliced(out.layout(), p.slice)));
 }
 
-const Op pad_op{.name = "pad", .shape = pad_shape, .cpu = pad_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op pad_op{.name = "pad", .linearity = Linearity::sum, .shape = pad_shape, .cpu = pad_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
                   return apply(slice_op, {a.g}, a.as<Place>().slice);
                 }};
 
@@ -145,7 +145,7 @@ Layouts split_shape(const Op& op, Inputs in, const Attributes& attributes) {
   return layouts;
 }
 
-const Op split_op{.name = "split", .shape = split_shape, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op split_op{.name = "split", .linearity = Linearity::sum, .shape = split_shape, .vjp = [](const VjpArguments& a) -> Tensors {
                     const std::vector<int64_t>& list = a.attributes.list();
                     const int axis = static_cast<int>(list[0]);
                     Tensors parts(a.gradients.size());
@@ -183,7 +183,7 @@ void concat_kernel(const KernelArguments& a) {
   }
 }
 
-const Op concat_op{.name = "concat", .shape = concat_shape, .cpu = concat_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op concat_op{.name = "concat", .linearity = Linearity::sum, .shape = concat_shape, .cpu = concat_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
                      const int axis = a.as<Join>().axis;
                      std::vector<int64_t> extents;
                      for (const Tensor& part : a.in) extents.push_back(part.shape()[axis]);
@@ -194,7 +194,7 @@ const Op concat_op{.name = "concat", .shape = concat_shape, .cpu = concat_kernel
 
 Layouts packed_shape(const Op&, Inputs in, const Attributes&) { return Layout::packed(in[0].shape(), in[0].dtype(), in[0].device()); }
 
-const Op packed_op{.name = "packed", .shape = packed_shape, .cpu = [](const KernelArguments& a) { cpu::copy(a.in[0], a.out[0]); },
+const Op packed_op{.name = "packed", .linearity = Linearity::sum, .shape = packed_shape, .cpu = [](const KernelArguments& a) { cpu::copy(a.in[0], a.out[0]); },
                    .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }};
 
 // ---- full

@@ -62,12 +62,14 @@ void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& veloc
 
 void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& first, const Tensor& second, const AdamStep& how) {
   // 1 − βᵗ in f64: near β = 1 it would lose digits in f32.
-  const auto correction = [&](const Tensor& beta) {
-    return cast(-expm1(cast(how.step, DType::f64) * log(cast(beta, DType::f64))), weights.dtype());
+  const auto over_correction = [&](const Tensor& numerator, const Tensor& beta) {
+    const Tensor correction = -expm1(cast(how.step, DType::f64) * log(cast(beta, DType::f64)));
+    return cast(cast(numerator, DType::f64) / correction, weights.dtype());
   };
-  const Tensor correction1 = correction(how.beta1), correction2 = correction(how.beta2);
+  const Tensor rate = over_correction(how.learning_rate, how.beta1), inverse = over_correction(ones({}, weights.dtype()), how.beta2);
   apply_all(adam_op, Tensors{weights, first, second, gradient, how.learning_rate, how.beta1, how.beta2, how.epsilon, how.weight_decay,
-                             how.decoupled_decay, correction1, correction2});
+                             how.decoupled_decay, rate, inverse,
+                             how.epsilon_inside.defined() ? how.epsilon_inside : Tensor::scalar(0, weights.dtype())});
 }
 
 }  // namespace mollify

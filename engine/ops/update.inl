@@ -19,16 +19,17 @@ struct SgdPlain : Pointwise<SgdPlain, 4, 1> {
   }
 };
 
-// Adam (Kingma & Ba, algorithm 1) with bias correction and ε outside the root; coupled decay joins the gradient, decoupled decay
-// (Loshchilov & Hutter) shrinks the weights. in: w, m, v, g, rate, β₁, β₂, ε, decay, decoupled decay, 1 − β₁ᵗ, 1 − β₂ᵗ; out: w, m, v
-struct Adam : Pointwise<Adam, 12, 3> {
+// Adam (Kingma & Ba, algorithm 1) with bias correction, ε outside the root and ε' inside; coupled decay joins the gradient, decoupled
+// decay (Loshchilov & Hutter) shrinks the weights. in: w, m, v, g, rate, β₁, β₂, ε, decay, decoupled decay, rate/(1 − β₁ᵗ),
+// 1/(1 − β₂ᵗ), ε'; out: w, m, v
+struct Adam : Pointwise<Adam, 13, 3> {
   template <class M, class V> static MOLLIFY_FN void f(M m, const V* in, V* out) {
     const V rate = in[4], beta1 = in[5], beta2 = in[6], one = m.one();
     const V g = m.fma(in[8], in[0], in[3]);
     const V first = m.fma(beta1, in[1], (one - beta1) * g);
     const V second = m.fma(beta2, in[2], (one - beta2) * (g * g));
     const V w = in[0] - rate * in[9] * in[0];
-    out[0] = w - rate * (first / in[10]) / (m.sqrt(second / in[11]) + in[7]);
+    out[0] = w - in[10] * first / (m.sqrt(m.fma(second, in[11], in[12])) + in[7]);
     out[1] = first;
     out[2] = second;
   }

@@ -122,7 +122,6 @@ Rows making_rows() {
   rows.push_back(random_row("uniform_rows", drawing_rows(uniform_rows, uniform_number)));
   rows.push_back(random_row("normal_rows", drawing_rows(normal_rows, normal_number)));
   rows.push_back(general("dropout", {dropout_case({17}, 0.5), dropout_case({3, 5}, 0.25), dropout_case({4}, 0), dropout_case({0, 2}, 0.5)})
-                     .reported("uniform")
                      .with_large({large_one({70, 1003}, [](In x) { return dropout(x, 0.5, kKey, step()); })}));
   return rows;
 }

@@ -181,12 +181,22 @@ Case by_span(const Shape& shape, const std::vector<int>& axes, bool keep) {
       [=](const Array& x) { return reduced(x, axes, keep, sum_of); });
 }
 
+Array sum_of_squares_of(const Array& x) {
+  double total = 0;
+  for (const double value : x.values) total += value * value;
+  return build({}, [&](const Index&) { return total; });
+}
+
 }  // namespace
 
 Rows reduction_rows() {
   Rows rows;
   rows.push_back(reduction("sum", sum, sum_of, true));
   rows.push_back(general("sum", {by_span({3, 4, 5}, {0, -1}, false), by_span({3, 4}, {}, true)}).labelled("span"));
+  std::vector<Case> squares;
+  for (const Shape& shape : {Shape{}, Shape{0}, Shape{1}, Shape{17}, Shape{3, 1031}, Shape{2, 3, 4}}) squares.push_back(of_one(shape, sum_of_squares, sum_of_squares_of));
+  rows.push_back(general("sum_of_squares", squares)
+                     .with_large({large_one({300, 1003}, sum_of_squares)}));
   rows.push_back(reduction("mean", mean, mean_of, true).reported("sum"));
   rows.push_back(reduction("max", max, max_of, false).refusing({misfit_one({3, 0}, [](In x) { return max(x); })}));
   rows.push_back(reduction("min", min, min_of, false).refusing({misfit_one({3, 0}, [](In x) { return min(x, {1}); })}));

@@ -1,0 +1,67 @@
+#include <mollify/engine/trace.h>
+
+#include <mollify/engine/ops.h>
+
+#include <set>
+
+namespace mollify {
+namespace {
+
+thread_local std::vector<Step>* recorder = nullptr;
+thread_local const std::string* label = nullptr;
+
+// Keeps the steps whose outputs the trace's output depends on.
+void drop_dead_steps(Trace& traced) {
+  std::set<const Node*> needed;
+  if (is_abstract(traced.output)) needed.insert(traced.output.node());
+  std::vector<Step> live;
+  for (auto step = traced.steps.rbegin(); step != traced.steps.rend(); ++step) {
+    if (!needed.contains(&step->node())) continue;
+    for (const Tensor& t : step->in())
+      if (is_abstract(t)) needed.insert(t.node());
+    live.push_back(std::move(*step));
+  }
+  traced.steps.assign(std::make_move_iterator(live.rbegin()), std::make_move_iterator(live.rend()));
+}
+
+}  // namespace
+
+bool is_abstract(const Tensor& x) { return &x.buffer() == &Buffer::without_values(); }
+
+Label::Label(const std::string& text) : before_(label) { label = &text; }
+Label::~Label() { label = before_; }
+
+bool detail::is_tracing() { return recorder != nullptr; }
+
+void detail::add_step(std::span<const Tensor> outputs) {
+  for (const Tensor& t : outputs[0].node()->inputs)
+    require<GraphError>(!is_abstract(t) || t.needs_grad(), "{}: an input of shape {} was detached while its function is traced; needs its history",
+                        outputs[0].node()->op->name, t.shape());
+  recorder->push_back({Tensors(outputs), label ? *label : std::string()});
+}
+
+Tensor pull_back(const Step& step, Inputs in, size_t i, const Tensor& g) {
+  require<GraphError>(step.op().vjp != nullptr, "{}: has no gradient", step.op().name);
+  Tensors inputs(in.size());
+  const std::unique_ptr<bool[]> needed(new bool[in.size()]());
+  for (size_t k = 0; k < in.size(); ++k) inputs[k] = in[k];
+  needed[i] = true;
+  const Node node{.op = &step.op(), .attributes = step.node().attributes, .inputs = std::move(inputs), .version = 0, .saved = {}, .number = 0};
+  return sum_to(step.op().vjp(VjpArguments(node, g, Tensor(), {needed.get(), in.size()}))[i], in[i].shape());
+}
+
+Trace trace(const std::function<Tensor(const Tensor&)>& f, const Layout& x) {
+  struct Recording {
+    explicit Recording(std::vector<Step>* steps) : before(recorder) { recorder = steps; }
+    ~Recording() { recorder = before; }
+    std::vector<Step>* before;
+  };
+  Trace traced;
+  const Recording recording(&traced.steps);
+  traced.input = variable(Tensor::on(&Buffer::without_values(), Layout::packed(x.shape, x.dtype, x.device)));
+  traced.output = f(traced.input);
+  drop_dead_steps(traced);
+  return traced;
+}
+
+}  // namespace mollify
