@@ -1,5 +1,7 @@
 #include <mollify/optim/optimizer.h>
 
+#include <limits>
+
 namespace mollify::optim {
 namespace {
 
@@ -42,9 +44,11 @@ class Adam final : public Optimizer {
  private:
   void start(const Tensor& weights) {
     const auto number = [&](double value) { return Tensor::scalar(value, weights.dtype()); };
-    how_ = {.learning_rate = rate(), .beta1 = number(options_.beta1), .beta2 = number(options_.beta2), .epsilon = number(options_.epsilon),
+    how_ = {.learning_rate = rate(), .beta1 = number(options_.beta1), .beta2 = number(options_.beta2),
+            .epsilon = number(options_.epsilon_inside ? 0 : options_.epsilon),
             .weight_decay = number(decoupled_ ? 0 : options_.weight_decay), .decoupled_decay = number(decoupled_ ? options_.weight_decay : 0),
-            .step = step_number()};
+            .step = options_.bias_correction ? step_number() : number(std::numeric_limits<double>::infinity()),
+            .epsilon_inside = number(options_.epsilon_inside ? options_.epsilon : 0)};
     if (!first_.defined()) {
       first_ = zeros_like(weights);
       second_ = zeros_like(weights);

@@ -27,7 +27,7 @@ void Optimizer::advance(DType dtype) {
 
 Tensor clip_norm(const Tensor& g, double longest) {
   require<ValueError>(longest > 0, "clip_norm: longest norm {}; needs a positive number", longest);
-  const Tensor norm = sqrt(sum(square(g)));
+  const Tensor norm = sqrt(sum_of_squares(g));
   return g * (longest / maximum(norm, Tensor::scalar(longest, g.dtype())));
 }
 

@@ -62,8 +62,10 @@ struct AdamOptions {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   double weight_decay = 0;  // joins the gradient
   double clip_norm = 0;
+  bool bias_correction = true;
+  bool epsilon_inside = false;  // w ← w − rate·m/√(v + ε)
 };
-// Kingma & Ba 2015, algorithm 1.
+// Kingma & Ba 2015, algorithm 1. GSmoothAdam as printed has no bias correction and ε inside the root.
 std::unique_ptr<Optimizer> adam(Schedule learning_rate, const AdamOptions& options = {});
 // Loshchilov & Hutter 2019: the weights shrink by rate·weight_decay, apart from the gradient.
 std::unique_ptr<Optimizer> adamw(Schedule learning_rate, AdamOptions options = {.weight_decay = 0.01});

@@ -23,6 +23,11 @@ Schedule cosine(double value, int64_t steps, double last) {
   };
 }
 
+Schedule polynomial(double value, int64_t steps, double power) {
+  require<ValueError>(steps >= 1 && power > 0, "polynomial: over {} steps with power {}; needs at least 1 and more than 0", steps, power);
+  return [=](int64_t step) { return step >= steps ? 0 : value * std::pow(1 - static_cast<double>(step) / static_cast<double>(steps), power); };
+}
+
 Schedule linear_warmup(int64_t steps, Schedule then) {
   require<ValueError>(steps >= 0, "linear_warmup: over {} steps; needs at least 0", steps);
   return [=](int64_t step) { return step < steps ? then(0) * static_cast<double>(step + 1) / static_cast<double>(steps) : then(step - steps); };

@@ -1,0 +1,63 @@
+#include <mollify/optim/svrg.h>
+
+namespace mollify::optim {
+namespace {
+
+Tensor gradient_at(const Tensor& weights, const Loss& loss) { return grad(loss)(weights); }
+
+}  // namespace
+
+Svrg::Svrg(Schedule learning_rate, const SvrgOptions& options) : Optimizer(std::move(learning_rate)), options_(options) {}
+
+void Svrg::start_round(const Tensor& weights, const Loss& full_loss) {
+  if (candidate_.defined()) assign(weights, candidate_);
+  anchor_ = zeros_like(weights);
+  assign(anchor_, weights);
+  full_gradient_ = gradient_at(anchor_, full_loss);
+  inner_steps_ = 0;
+}
+
+Tensor Svrg::step(const Tensor& weights, const Loss& loss, const Loss& anchor_loss) {
+  require<ValueError>(anchor_.defined(), "svrg: a step before the first round; needs start_round()");
+  auto [value, g] = gradient(weights, loss, 0);
+  const Tensor direction = no_grad([&, &g = g] { return g - gradient_at(anchor_, anchor_loss) + full_gradient_; });
+  advance(weights.dtype());
+  if (!how_.learning_rate.defined()) how_ = {rate(), Tensor::scalar(0, weights.dtype()), Tensor::scalar(0, weights.dtype())};
+  sgd_step(weights, direction, {}, how_);
+
+  // After n inner steps each of their n iterates is the candidate with probability 1/n.
+  ++inner_steps_;
+  const uint64_t draw = random_words({options_.seed, 0}, static_cast<uint32_t>(steps()), 0).word[0];
+  const bool replace = options_.next == SvrgOptions::Next::last || draw * static_cast<uint64_t>(inner_steps_) >> 32 == 0;
+  if (replace) {
+    if (!candidate_.defined()) candidate_ = zeros_like(weights);
+    assign(candidate_, weights);
+  }
+  return value;
+}
+
+std::map<std::string, Tensor> Svrg::state() const {
+  auto state = Optimizer::state();
+  if (anchor_.defined()) {
+    state["anchor"] = anchor_;
+    state["full_gradient"] = full_gradient_;
+    state["inner_steps"] = Tensor::scalar(static_cast<double>(inner_steps_), DType::f64);
+  }
+  if (candidate_.defined()) state["candidate"] = candidate_;
+  return state;
+}
+
+void Svrg::set_state(const std::map<std::string, Tensor>& state) {
+  Optimizer::set_state(state);
+  const auto found = [&](const char* name) {
+    const auto entry = state.find(name);
+    return entry == state.end() ? Tensor() : entry->second;
+  };
+  anchor_ = found("anchor");
+  full_gradient_ = found("full_gradient");
+  candidate_ = found("candidate");
+  require<ValueError>(anchor_.defined() == full_gradient_.defined(), "svrg: the state has one of 'anchor' and 'full_gradient'; needs both or none");
+  inner_steps_ = anchor_.defined() && found("inner_steps").defined() ? static_cast<int64_t>(found("inner_steps").item()) : 0;
+}
+
+}  // namespace mollify::optim
