@@ -21,6 +21,9 @@ ROWS = [
     ("Table 3 CNN, SGD step, batch 128", "training_step/cnn/128/real_time", ["cnn128"]),
     ("200 dependent products of 16 numbers, forward and backward", "chain_gradient/real_time", ["chain"]),
     ("ResNet-18 (CIFAR form), SGD step, batch 32", "training_step/resnet18/32/real_time", ["resnet32", "resnet32_channels_last"]),
+    ("Table 3 CNN smoothed, Adam step, batch 16", "adam_step_smoothed/split/16/real_time", ["smoothed16"]),
+    ("Table 3 CNN smoothed, Adam step, batch 128", "adam_step_smoothed/split/128/real_time", ["smoothed128"]),
+    ("relu_s of 4,000,000 numbers, forward and backward", "relu_smoothed_gradient/4000000/real_time", ["relu_smoothed"]),
     ("1,000,000 standard normal draws", "normal_draws/1000000/real_time", ["normal"]),
 ]
 

@@ -52,6 +52,54 @@ def training_step(network, batch, shape, channels_last):
     return step
 
 
+def relu_smoothed(x, s):
+    a = x / s
+    return x * (0.5 * torch.erfc(-a * 0.7071067811865476)) + s * torch.exp(-0.5 * a * a) * 0.3989422804014327
+
+
+def relu_square_smoothed(x, s):
+    a = x / s
+    return (x * x + s * s) * (0.5 * torch.erfc(-a * 0.7071067811865476)) + x * s * torch.exp(-0.5 * a * a) * 0.3989422804014327
+
+
+def smoothed_step(batch):
+    """The Table 3 CNN smoothed with paper sigma 0.1, penalties of the split form, Adam: what the closed forms say, written in PyTorch."""
+    network, s = cnn(), 0.1 * 0.7071067811865476
+    conv, _, pool, flatten, dense1, _, dense2 = network
+    images, targets = torch.randn(batch, 1, 28, 28), nn.functional.one_hot(torch.arange(batch) % 10, 10).float()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+
+    def variance(x, mean):
+        return (relu_square_smoothed(x, s) - mean * mean).sum() / batch
+
+    def weighted(layer, x):
+        return s * s * ((layer.weight ** 2).sum() + layer.out_features * (x * x).sum() / batch)
+
+    def step():
+        optimizer.zero_grad()
+        x1 = conv(images)
+        h1 = relu_smoothed(x1, s)
+        z1 = flatten(pool(h1))
+        x2 = dense1(z1)
+        h2 = relu_smoothed(x2, s)
+        output = dense2(h2)
+        penalty = 1e-7 * variance(x1, h1) + 1e-7 * weighted(dense1, z1) + 1e-5 * variance(x2, h2) + 1e-5 * weighted(dense2, h2)
+        (((output - targets) ** 2).sum() / batch + penalty).backward()
+        optimizer.step()
+
+    return step
+
+
+def relu_smoothed_gradient():
+    x, seed = torch.randn(4_000_000, requires_grad=True), torch.ones(4_000_000)
+
+    def step():
+        x.grad = None
+        relu_smoothed(x, 0.1).backward(seed)
+
+    return step
+
+
 def chain_gradient():
     x = torch.full((16,), 0.99, requires_grad=True)
 
@@ -71,6 +119,9 @@ CASES = {
     "chain": chain_gradient,
     "resnet32": lambda: training_step(resnet18(), 32, (3, 32, 32), False),
     "resnet32_channels_last": lambda: training_step(resnet18(), 32, (3, 32, 32), True),
+    "smoothed16": lambda: smoothed_step(16),
+    "smoothed128": lambda: smoothed_step(128),
+    "relu_smoothed": relu_smoothed_gradient,
     "normal": lambda: lambda: torch.randn(1_000_000),
 }
 

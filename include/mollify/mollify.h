@@ -10,3 +10,9 @@
 #include <mollify/nn/models.h>
 #include <mollify/nn/weights_file.h>
 #include <mollify/optim/optimizer.h>
+#include <mollify/optim/svrg.h>
+#include <mollify/smoothing/activations.h>
+#include <mollify/smoothing/gsmooth.h>
+#include <mollify/smoothing/moments.h>
+#include <mollify/smoothing/monte_carlo.h>
+#include <mollify/smoothing/smooth.h>

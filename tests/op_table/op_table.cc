@@ -170,7 +170,8 @@ const Rows& table() {
   static const Rows all = [] {
     Rows joined;
     for (const auto& family :
-         {arithmetic_rows, elementary_rows, reduction_rows, product_rows, pooling_rows, shape_rows, index_rows, making_rows, update_rows})
+         {arithmetic_rows, elementary_rows, reduction_rows, product_rows, pooling_rows, shape_rows, index_rows, making_rows, update_rows,
+          smoothed_rows})
       for (Row& row : family()) joined.push_back(std::move(row));
     return joined;
   }();

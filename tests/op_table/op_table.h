@@ -1,4 +1,4 @@
-// The table of operations: for each public function of engine/ops.h how to call it, on what, and what it must give.
+// The table of operations: for each public function of engine/ops.h and smoothing/ops.h how to call it, on what, and what it must give.
 // The generic tests beside this file run over all rows; coverage_test fails when a function has no row.
 #pragma once
 
@@ -49,7 +49,7 @@ struct Misfit {
 };
 
 struct Row {
-  std::string name;        // as declared in ops.h
+  std::string name;        // as declared in its header
   std::string label = {};  // tells apart the rows of one name
   std::vector<Domain> domains = {{}};  // of each input; the last one serves all that follow
   std::vector<Case> cases = {};

@@ -14,5 +14,6 @@ Rows shape_rows();
 Rows index_rows();
 Rows making_rows();
 Rows update_rows();
+Rows smoothed_rows();
 
 }  // namespace mollify::op_table

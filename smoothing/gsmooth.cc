@@ -1,0 +1,70 @@
+#include <mollify/smoothing/gsmooth.h>
+
+#include <algorithm>
+
+namespace mollify::smoothing {
+namespace {
+
+optim::Loss at(const SmoothedLoss& loss, Sigma sigma) {
+  return [&loss, sigma = std::move(sigma)](const Tensor& weights) { return loss(weights, sigma); };
+}
+
+}  // namespace
+
+GSmooth::GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma sigma) : optimizer_(std::move(optimizer)), sigma_(std::move(sigma)) {
+  require<ValueError>(optimizer_ != nullptr, "gsmooth: no optimizer given; needs one");
+}
+
+GSmooth::GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma start, const SlghRule& rule) : GSmooth(std::move(optimizer), std::move(start)) {
+  require<ValueError>(rule.rate >= 0 && rule.decay > 0 && rule.decay <= 1 && rule.least >= 0,
+                      "gsmooth: SLGH's rate {}, decay {} and least {}; need rate ≥ 0, 0 < decay ≤ 1, least ≥ 0", rule.rate, rule.decay, rule.least);
+  rule_ = rule;
+  sigma_ = Sigma::stddev(sigma_.stddev());
+}
+
+Sigma GSmooth::sigma() const { return sigma_.at(optimizer_->steps()); }
+
+Tensor GSmooth::step(const Tensor& weights, const SmoothedLoss& loss) {
+  const Sigma now = sigma();
+  if (!rule_) return optimizer_->step(weights, at(loss, now));
+  const Tensor slope = no_grad([&] {
+    const Tensor fixed = weights.detach();
+    return grad([&](const Tensor& s) { return loss(fixed, Sigma::stddev(s)); })(now.tensor(weights.dtype()));
+  });
+  const Tensor value = optimizer_->step(weights, at(loss, now));
+  const double s = now.stddev();
+  sigma_ = Sigma::stddev(std::max(std::min(s - rule_->rate * slope.item(), rule_->decay * s), rule_->least));
+  return value;
+}
+
+std::map<std::string, Tensor> GSmooth::state() const {
+  auto state = optimizer_->state();
+  if (rule_) state["sigma"] = sigma_.tensor(DType::f64);
+  return state;
+}
+
+void GSmooth::set_state(const std::map<std::string, Tensor>& state) {
+  optimizer_->set_state(state);
+  if (!rule_) return;
+  const auto found = state.find("sigma");
+  require<ValueError>(found != state.end(), "gsmooth: the state has no 'sigma'; needs one");
+  sigma_ = Sigma::stddev(found->second.item());
+}
+
+GSmoothSvrg::GSmoothSvrg(optim::Schedule learning_rate, Sigma sigma, Anchor anchor, const optim::SvrgOptions& options)
+    : svrg_(std::move(learning_rate), options), sigma_(std::move(sigma)), round_sigma_(sigma_.at(0)), anchor_(anchor) {}
+
+Sigma GSmoothSvrg::anchor_sigma() const { return anchor_ == Anchor::plain ? Sigma::stddev(0.0) : round_sigma_; }
+
+void GSmoothSvrg::start_round(const Tensor& weights, const SmoothedLoss& full_loss) {
+  const Sigma next = sigma_.at(rounds_);
+  require<ValueError>(next.stddev() <= round_sigma_.stddev(), "gsmooth_svrg: σ rises from {} to {} in round {}; needs a schedule that does not",
+                      round_sigma_.paper(), next.paper(), rounds_);
+  round_sigma_ = next;
+  svrg_.start_round(weights, at(full_loss, anchor_sigma()));
+  ++rounds_;
+}
+
+Tensor GSmoothSvrg::step(const Tensor& weights, const SmoothedLoss& loss) { return svrg_.step(weights, at(loss, round_sigma_), at(loss, anchor_sigma())); }
+
+}  // namespace mollify::smoothing

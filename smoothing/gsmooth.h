@@ -1,0 +1,62 @@
+// GSmoothSGD, GSmoothAdam and GSmoothSVRG (Starnes & Webster 2023): optimizers on ∇f_σ instead of ∇f, σ a schedule.
+#pragma once
+
+#include <mollify/optim/optimizer.h>
+#include <mollify/optim/svrg.h>
+#include <mollify/smoothing/sigma.h>
+
+#include <optional>
+
+namespace mollify::smoothing {
+
+// The loss of the step's batch at some weights, smoothed with a scale: of a smoothed network, by Monte Carlo, or a formula.
+using SmoothedLoss = std::function<Tensor(const Tensor& weights, const Sigma& sigma)>;
+
+// SLGH's second rule (Iwakiri et al. 2022): s ← max(min(s − rate·∂f_s/∂s, decay·s), least) after each step. Its first rule, s ← decay·s,
+// is the schedule step_decay(s, decay, 1).
+struct SlghRule { double rate, decay = 0.999, least = 0; };
+
+// Any optimizer, on the smoothed loss: GSmoothSGD and GSmoothAdam.
+class GSmooth {
+ public:
+  GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma sigma);
+  GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma start, const SlghRule& rule);
+
+  // Overwrites `weights` [d]; returns the smoothed loss before the step.
+  Tensor step(const Tensor& weights, const SmoothedLoss& loss);
+
+  Sigma sigma() const;  // of the next step
+  optim::Optimizer& optimizer() { return *optimizer_; }
+
+  std::map<std::string, Tensor> state() const;
+  void set_state(const std::map<std::string, Tensor>& state);
+
+ private:
+  std::unique_ptr<optim::Optimizer> optimizer_;
+  Sigma sigma_;
+  std::optional<SlghRule> rule_;
+};
+
+// GSmoothSVRG: SVRG whose round s uses σ_s, and at the anchor τ = σ_s or 0.
+class GSmoothSvrg {
+ public:
+  enum class Anchor { smoothed, plain };
+  // sigma is a schedule of the round, not increasing.
+  GSmoothSvrg(optim::Schedule learning_rate, Sigma sigma, Anchor anchor = Anchor::smoothed, const optim::SvrgOptions& options = {});
+
+  // Starts a round at the anchor that the options choose (the first: `weights`), to which it moves `weights`.
+  // full_loss is the mean over all data.
+  void start_round(const Tensor& weights, const SmoothedLoss& full_loss);
+  Tensor step(const Tensor& weights, const SmoothedLoss& loss);
+  int64_t rounds() const { return rounds_; }
+
+ private:
+  Sigma anchor_sigma() const;
+
+  optim::Svrg svrg_;
+  Sigma sigma_, round_sigma_;
+  Anchor anchor_;
+  int64_t rounds_ = 0;
+};
+
+}  // namespace mollify::smoothing

@@ -1,0 +1,171 @@
+// Smoothed ramps, exponential activations and maxima, and Owen's function, over the helpers of smoothing/smoothed.inl, after which this is
+// included. Errors here are absolute: a few units of 1 + |F| + |x F_x| + |s F_s|.
+
+// ∫ over [low, high] of Φ((x − t)/s) dt for x at or left of the middle, and its derivative in x. Gauss–Legendre with 8 points where
+// high − low < s (its error is below 1e-16 (high − low)); else the difference, whose second term is then at most a third of the first.
+struct Ramp {
+  static constexpr double kNodes[4] = {0.18343464249564981, 0.52553240991632899, 0.79666647741362673, 0.96028985649753629};
+  static constexpr double kHalfWeights[4] = {0.18134189168918099, 0.15685332293894364, 0.11119051722668724, 0.05061426814518813};
+
+  template <class M, class V, class F>
+  static MOLLIFY_FN V average(M m, V low, V high, F f) {
+    const V middle = (low + high) * m.set(0.5), half = (high - low) * m.set(0.5);
+    V sum = m.zero();
+    for (int i = 0; i < 4; ++i) {
+      const V offset = half * m.set(kNodes[i]);
+      sum = m.fma(f(middle + offset) + f(middle - offset), m.set(kHalfWeights[i]), sum);
+    }
+    return sum;
+  }
+
+  template <class M, class V>
+  struct StepAt {
+    M m;
+    V x, s;
+    MOLLIFY_FN V operator()(V t) const { return smoothed_step(m, (x - t) / s); }
+  };
+  template <class M, class V>
+  struct DensityAt {
+    M m;
+    V x, s;
+    MOLLIFY_FN V operator()(V t) const {
+      return times_exp(m, m.set(kPhiAtZero), half_square_exponent(m, bounded_distance(m, (x - t) / s)));
+    }
+  };
+
+  template <class M, class V>
+  static MOLLIFY_FN V value(M m, V x, V s, V low, V high) {
+    const V width = high - low;
+    const V apart = ReluSmoothed::f(m, x - low, s) - ReluSmoothed::f(m, x - high, s);
+    const auto is_narrow = m.lt(width, s);
+    if (!m.any(is_narrow)) return apart;
+    return m.select(is_narrow, width * average(m, low, high, StepAt<M, V>{m, x, s}), apart);
+  }
+
+  template <class M, class V>
+  static MOLLIFY_FN V derivative(M m, V x, V s, V low, V high) {
+    const V width = high - low;
+    const V apart = smoothed_step(m, (x - low) / s) - smoothed_step(m, (x - high) / s);
+    const auto is_narrow = m.lt(width, s);
+    if (!m.any(is_narrow)) return apart;
+    return m.select(is_narrow, width / s * average(m, low, high, DensityAt<M, V>{m, x, s}), apart);
+  }
+
+  // x or its mirror image about the middle, whichever is further left.
+  template <class M, class V>
+  static MOLLIFY_FN V folded(M m, V x, V low, V high) {
+    return m.min(x, (low - x) + high);
+  }
+};
+
+struct RampSmoothed : Pointwise<RampSmoothed, 4> {
+  template <class M, class V>
+  static MOLLIFY_FN V value(M m, V x, V s, V low, V high) {
+    const V folded = Ramp::folded(m, x, low, high);
+    const V left = Ramp::value(m, folded, divisor_of(m, s), low, high);
+    return m.select(m.lt(folded, x), (high - low) - left, left);
+  }
+  template <class M, class V>
+  static MOLLIFY_FN void f(M m, const V* in, V* out) {
+    const V x = in[0], s = in[1], low = in[2], high = in[3];
+    out[0] = at_zero_scale(m, s, value(m, x, s, low, high), m.min(m.max(x, low), high) - low);
+  }
+};
+
+struct RampSmoothedDerivative : Pointwise<RampSmoothedDerivative, 4> {
+  template <class M, class V>
+  static MOLLIFY_FN void f(M m, const V* in, V* out) {
+    const V x = in[0], s = in[1], low = in[2], high = in[3];
+    const V value = Ramp::derivative(m, Ramp::folded(m, x, low, high), divisor_of(m, s), low, high);
+    out[0] = at_zero_scale(m, s, value, m.select(m.both(m.le(low, x), m.le(x, high)), m.one(), m.zero()));
+  }
+};
+
+struct ClipSmoothed : Pointwise<ClipSmoothed, 4> {
+  template <class M, class V>
+  static MOLLIFY_FN void f(M m, const V* in, V* out) {
+    const V x = in[0], s = in[1], low = in[2], high = in[3];
+    out[0] = at_zero_scale(m, s, low + RampSmoothed::value(m, x, s, low, high), m.min(m.max(x, low), high));
+  }
+};
+
+// E[e^{x+sz}; x + sz < 0] = e^{x+s²/2} Φ(−q), q = a + s; for q >= 0 the exponents join to −a²/2, which cannot overflow.
+struct ExpBelowSmoothed : Pointwise<ExpBelowSmoothed, 2> {
+  template <class M, class V>
+  static MOLLIFY_FN V value(M m, V x, V divisor) {
+    const V a = x / divisor, q = a + divisor, far = m.set(0x1p29);
+    const V tail = normal_tail(m, m.min(m.abs(q), far)).high;
+    const V b = bounded_distance(m, a);
+    const V joined = times_exp(m, unless_negligible(m, b, m.one(), tail), half_square_exponent(m, b));
+    const auto is_negative = m.lt(q, m.zero());
+    if (!m.any(is_negative)) return joined;
+    return m.select(is_negative, m.exp(m.fma(divisor * divisor, m.set(0.5), x)) - joined, joined);
+  }
+  template <class M, class V>
+  static MOLLIFY_FN V f(M m, V x, V s) {
+    return at_zero_scale(m, s, value(m, x, divisor_of(m, s)), m.select(m.gt(x, m.zero()), m.zero(), m.exp(x)));
+  }
+};
+
+// relu_s(x) + E[e^{x+sz}; x + sz < 0] − Φ(−a)
+struct EluSmoothed : Pointwise<EluSmoothed, 2> {
+  template <class M, class V>
+  static MOLLIFY_FN V f(M m, V x, V s) {
+    const V divisor = divisor_of(m, s), a = x / divisor;
+    const V value = ReluSmoothed::f(m, x, divisor) + (ExpBelowSmoothed::value(m, x, divisor) - smoothed_step(m, m.neg(a)));
+    return at_zero_scale(m, s, value, Elu::f(m, x));
+  }
+};
+
+// relu_q(x) − φ(r)/q, q = √(1 + s²), r = x/q: max(x, 0) + e^{−r²/2} (q W_1(|r|) − φ(0)/q).
+struct GeluSmoothed : Pointwise<GeluSmoothed, 2> {
+  template <class M, class V>
+  static MOLLIFY_FN V f(M m, V x, V s) {
+    const V divisor = divisor_of(m, s);
+    const V far = m.set(0x1p30);  // from here on q = s to the last digit, and soon s² overflows
+    const V q = m.select(m.gt(divisor, far), divisor, m.sqrt(m.fma(divisor, divisor, m.one())));
+    const V r = bounded_distance(m, x / q);
+    const V factor = m.fma(q, tail_moment<1>(m, r), m.set(-kPhiAtZero) / q);
+    const V value = m.max(x, m.zero()) + times_exp(m, factor, half_square_exponent(m, r));
+    return at_zero_scale(m, s, value, Gelu::f(m, x));
+  }
+};
+
+struct MaxSmoothed : Pointwise<MaxSmoothed, 3> {
+  template <class M, class V>
+  static MOLLIFY_FN V f(M m, V x, V y, V theta) {
+    const V distance = m.select(m.eq(x, y), m.zero(), x - y);
+    const V b = bounded_distance(m, distance / divisor_of(m, theta));
+    return m.max(x, y) + smoothed_kink(m, b, theta);
+  }
+};
+
+// Owen's T(h, a) = 1/2π ∫_0^a e^{−h²(1+t²)/2}/(1 + t²) dt for |a| <= 1, NaN beyond. 24 Gauss–Legendre points over the part where
+// the integrand is not negligible; error of the rule 1e-17, so that rounding remains: a relative 4 (1 + h²) units of the last place.
+struct OwensT : Pointwise<OwensT, 2> {
+  static constexpr double kNodes[12] = {0.99518721999702131, 0.97472855597130947, 0.9382745520027328, 0.88641552700440107,
+                                        0.82000198597390295, 0.74012419157855436, 0.64809365193697555, 0.54542147138883956,
+                                        0.43379350762604513, 0.3150426796961634, 0.19111886747361631, 0.06405689286260563};
+  static constexpr double kWeights[12] = {0.0123412297999872, 0.028531388628933663, 0.044277438817419808, 0.059298584915436783,
+                                          0.0733464814110803, 0.086190161531953274, 0.097618652104113884, 0.10744427011596563,
+                                          0.1155056680537256, 0.12167047292780339, 0.1258374563468283, 0.12793819534675216};
+
+  template <class M, class V>
+  static MOLLIFY_FN V integrand(M m, V minus_half_square, V t) {
+    const V factor = m.fma(t, t, m.one());
+    return m.exp(minus_half_square * factor) / factor;
+  }
+
+  template <class M, class V>
+  static MOLLIFY_FN V f(M m, V h, V a) {
+    const V b = bounded_distance(m, h), exponent = half_square_exponent(m, b);
+    const V half = m.min(m.abs(a), m.set(8.6) / b) * m.set(0.5);
+    V sum = m.zero();
+    for (int i = 0; i < 12; ++i) {
+      const V offset = half * m.set(kNodes[i]);
+      sum = m.fma(integrand(m, exponent, half + offset) + integrand(m, exponent, half - offset), m.set(kWeights[i]), sum);
+    }
+    const V value = m.copysign(half * sum * m.set(0.15915494309189534), a);
+    return m.select(m.gt(m.abs(a), m.one()), m.set(std::numeric_limits<double>::quiet_NaN()), value);
+  }
+};
