@@ -61,21 +61,29 @@ CLI::Option* add(CLI::App& app, const Description& d, bool& field, const Rule&) 
   return app.add_flag("--" + std::string(d.name), field, d.help)->group(d.group);
 }
 
-void require_no_rest(const CLI::App& app) {
-  const std::vector<std::string> rest = app.remaining(true);
-  const std::string name = app.get_parent() ? app.get_parent()->get_name() + " " + app.get_name() : app.get_name();
-  if (rest.empty()) return;
-  const char* what = rest[0][0] == '-' ? "option" : "argument";
-  throw UsageError(format("{}: {} given; there is no such {}: see {} --help", name, rest[0], what, name));
+using NamedOptions = std::vector<std::pair<std::string, CLI::Option*>>;
+
+std::set<std::string> given_of(const NamedOptions& options) {
+  std::set<std::string> given;
+  for (const auto& [name, option] : options)
+    if (option->count() > 0) given.insert(name);
+  return given;
 }
 
 // The program, its subcommands and what they fill in.
 struct Line {
+  struct Reproduction {
+    CLI::App* app;
+    ReproduceCommand command;
+    NamedOptions options;
+  };
+
   CLI::App app{"Trains and evaluates image classifiers on the mollify library.", "mollify"};
-  CLI::App *train, *eval, *info;
+  CLI::App *train, *eval, *reproduce;
   TrainCommand train_command;
   EvaluateCommand evaluate_command;
-  std::vector<std::pair<std::string, CLI::Option*>> train_options;
+  NamedOptions train_options;
+  std::vector<Reproduction> reproductions;
 
   Line() {
     app.set_version_flag("--version", version_text(), "print the version");
@@ -83,8 +91,10 @@ struct Line {
     app.formatter(std::make_shared<Formatter>());
     add_train();
     add_eval();
-    info = app.add_subcommand("info", "Print version, processor, libraries, models and datasets")->allow_extras();
+    add_reproduce();
+    app.add_subcommand("info", "Print version, processor, libraries, models and datasets")->allow_extras();
     app.footer("mollify SUBCOMMAND --help tells all options of a subcommand.");  // last: subcommands would take it over
+    reproduce->footer("mollify reproduce EXPERIMENT --help tells all options of an experiment.");
   }
 
   void add_train() {
@@ -112,21 +122,66 @@ struct Line {
     eval->add_flag("--json", c.json, "print one JSON object");
   }
 
+  void add_reproduce() {
+    reproduce = app.add_subcommand("reproduce", "Repeat a paper's experiment: tables, pictures and whether its claims hold")->allow_extras();
+    const std::vector<std::shared_ptr<Experiment>> experiments = all_experiments();
+    reproductions.resize(experiments.size());  // at once: the command line keeps references into it
+    for (size_t i = 0; i < experiments.size(); ++i) {
+      Reproduction& r = reproductions[i];
+      r.command.experiment = experiments[i];
+      r.app = reproduce->add_subcommand(experiments[i]->name(), experiments[i]->summary())->allow_extras();
+      for (const Option& option : experiments[i]->options())
+        std::visit([&](auto* field) { r.options.emplace_back(option.description.name, add(*r.app, option.description, *field, option.rule)); },
+                   option.field);
+      r.app->add_flag("--resume", r.command.resume, "go on with the cells that are not finished in --out")->group("Run");
+      r.app->add_flag("--overwrite", r.command.overwrite, "start afresh in a folder that holds a run")->group("Run");
+    }
+  }
+
+  // The subcommands that were named, outermost first, below the program.
+  std::vector<const CLI::App*> path() const {
+    std::vector<const CLI::App*> named = {&app};
+    while (!named.back()->get_subcommands().empty()) named.push_back(named.back()->get_subcommands().front());
+    return named;
+  }
+  std::string place() const {
+    std::string out;
+    for (const CLI::App* sub : path()) out += (out.empty() ? "" : " ") + sub->get_name();
+    return out;
+  }
+
+  void require_no_rest() const {
+    std::string at;
+    for (const CLI::App* sub : path()) {
+      at += (at.empty() ? "" : " ") + sub->get_name();
+      const std::vector<std::string> rest = sub->remaining();
+      if (sub == reproduce && (sub == path().back() || !rest.empty())) throw UsageError(no_such_experiment(rest));
+      if (rest.empty()) continue;
+      const char* what = rest[0][0] == '-' ? "option" : "argument";
+      throw UsageError(format("{}: {} given; there is no such {}: see {} --help", at, rest[0], what, at));
+    }
+  }
+
+  std::string no_such_experiment(const std::vector<std::string>& rest) const {
+    std::string names;
+    for (const Reproduction& r : reproductions) names += (names.empty() ? "" : ", ") + r.app->get_name();
+    return format("mollify reproduce: {} given; there are {}", rest.empty() ? "no experiment" : rest[0], names);
+  }
+
   Command command() {
-    for (const CLI::App* sub : {train, eval, info})
-      if (sub->parsed()) require_no_rest(*sub);
-    require_no_rest(app);
+    require_no_rest();
     if (train->parsed()) {
-      for (const auto& [name, option] : train_options)
-        if (option->count() > 0) train_command.given.insert(name);
+      train_command.given = given_of(train_options);
       return train_command;
     }
     if (eval->parsed()) return evaluate_command;
-    if (info->parsed()) return InfoCommand{};
-    return ShowText{app.help()};
+    for (Reproduction& r : reproductions)
+      if (r.app->parsed()) {
+        r.command.given = given_of(r.options);
+        return r.command;
+      }
+    return path().size() == 1 ? Command(ShowText{app.help()}) : Command(InfoCommand{});
   }
-
-  std::string place() const { return train->parsed() ? "mollify train" : eval->parsed() ? "mollify eval" : info->parsed() ? "mollify info" : "mollify"; }
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/options.h>
+#include <mollify/experiments/reproduce/reproduce.h>
 
 #include <string>
 #include <variant>
@@ -11,7 +12,7 @@ namespace mollify::experiments {
 
 struct InfoCommand {};
 struct ShowText { std::string text; };  // help or version
-using Command = std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand>;
+using Command = std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand, ReproduceCommand>;
 
 Command parse(int argc, const char* const* argv);  // throws UsageError
 

@@ -1,142 +1,146 @@
 #include <mollify/experiments/curves.h>
 
+#include <mollify/experiments/svg.h>
+
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 
 namespace mollify::experiments {
 namespace {
 
-constexpr double kWidth = 960, kHeight = 420;
-constexpr double kTop = 84, kBottom = 364, kPanelWidth = 384;  // of the plotting areas
-constexpr double kLossLeft = 72, kAccuracyLeft = 552;
+using svg::text;
+using svg::Ticks;
 
-struct Curve { const char *name, *color; std::vector<double> values; };
+constexpr double kHeight = 420, kTop = 84, kBottom = 364;  // the last two: of the plotting areas
+constexpr double kPanelWidth = 384, kMargin = 72, kPanelDistance = 480;
+constexpr double kInset = 12;         // between an area's sides and its outer points
+constexpr size_t kMostMarked = 40;    // points of a curve that still get marks
 
-// Tick marks at multiples of 1, 2 or 5 times a power of ten, about `count` of them from low to high.
-struct Ticks { double first, last, step; };
-Ticks ticks_between(double low, double high, int count, double smallest = 0) {
-  const double rough = std::max((high - low) / count, std::max(1e-6, smallest)), power = std::pow(10, std::floor(std::log10(rough)));
-  double step = 10 * power;
-  for (double multiple : {5.0, 2.0, 1.0})
-    if (multiple * power >= rough * (1 - 1e-9)) step = multiple * power;
-  return {std::floor(low / step + 1e-9) * step, std::ceil(high / step - 1e-9) * step, step};
+Ticks y_ticks(const CurvePanel& panel) {
+  Ticks ticks = svg::ticks_between(panel.low, panel.high, 5);
+  if (ticks.last <= ticks.first) ticks.last = ticks.first + ticks.step;
+  ticks.last = std::min(ticks.last, panel.highest);
+  return ticks;
 }
 
-std::string text(const char* pattern, auto... values) {
-  char buffer[512];
-  std::snprintf(buffer, sizeof buffer, pattern, values...);
-  return buffer;
-}
-
-std::string escaped(const std::string& words) {
-  std::string out;
-  for (char c : words) out += c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : std::string(1, c);
-  return out;
-}
-
-// One panel: y runs over the ticks, x over epochs 1 … count.
-class Panel {
+class PanelDrawing {
  public:
-  Panel(double left, size_t count, const Ticks& y) : left_(left), count_(count), y_(y) {}
+  PanelDrawing(double left, const CurvePanel& panel) : left_(left), panel_(panel), y_(y_ticks(panel)) {
+    for (const Curve& curve : panel.curves)
+      for (double x : curve.x) {
+        first_ = std::min(first_, x);
+        last_ = std::max(last_, x);
+      }
+  }
 
-  std::string draw(const char* title, const char* unit, const std::vector<Curve>& curves, bool legend_on_top) const {
-    std::string out = text("<text class='title' x='%g' y='%g'>%s</text>\n", left_, kTop - 14, title);
+  std::string draw() const {
+    std::string out = text("<text class='title' x='%g' y='%g'>", left_, kTop - 14) + svg::escaped(panel_.title) + "</text>\n";
     for (double v = y_.first; v <= y_.last + y_.step / 2; v += y_.step) {
       const double shown = std::abs(v) < y_.step / 2 ? 0 : v;
       out += text("<line class='grid' x1='%g' y1='%.1f' x2='%g' y2='%.1f'/>", left_, y(v), left_ + kPanelWidth, y(v));
-      out += text("<text class='tick' x='%g' y='%.1f' text-anchor='end'>%g%s</text>\n", left_ - 8, y(v) + 4, shown, unit);
+      out += text("<text class='tick' x='%g' y='%.1f' text-anchor='end'>%g%s</text>\n", left_ - 8, y(v) + 4, shown, panel_.unit.c_str());
     }
-    const Ticks epochs = ticks_between(1, static_cast<double>(std::max<size_t>(count_, 2)), 8, 1);
-    for (double e = epochs.first; e <= static_cast<double>(count_); e += epochs.step) {
-      if (e < 1) continue;
-      out += text("<line class='axis' x1='%.1f' y1='%g' x2='%.1f' y2='%g'/>", x(e), kBottom, x(e), kBottom + 5);
-      out += text("<text class='tick' x='%.1f' y='%g' text-anchor='middle'>%g</text>\n", x(e), kBottom + 20, e);
+    const Ticks along = svg::ticks_between(first_, std::max(last_, first_ + 1), 8, 1);
+    for (double v = along.first; v <= last_; v += along.step) {
+      if (v < first_) continue;
+      out += text("<line class='axis' x1='%.1f' y1='%g' x2='%.1f' y2='%g'/>", x(v), kBottom, x(v), kBottom + 5);
+      out += text("<text class='tick' x='%.1f' y='%g' text-anchor='middle'>%g</text>\n", x(v), kBottom + 20, v);
     }
     out += text("<line class='axis' x1='%g' y1='%g' x2='%g' y2='%g'/>", left_, kBottom, left_ + kPanelWidth, kBottom);
-    out += text("<text class='tick' x='%g' y='%g' text-anchor='middle'>epoch</text>\n", left_ + kPanelWidth / 2, kBottom + 40);
-    for (const Curve& curve : curves) out += line(curve);
-    return out + legend(curves, legend_on_top);
+    out += text("<text class='tick' x='%g' y='%g' text-anchor='middle'>%s</text>\n", left_ + kPanelWidth / 2, kBottom + 40, panel_.x_title.c_str());
+    for (const Curve& curve : panel_.curves) out += line(curve);
+    return out + legend();
   }
 
  private:
-  double x(double epoch) const {
-    if (count_ < 2) return left_ + kPanelWidth / 2;
-    return left_ + 12 + (kPanelWidth - 24) * (epoch - 1) / (static_cast<double>(count_) - 1);
+  double x(double value) const {
+    if (last_ <= first_) return left_ + kPanelWidth / 2;
+    return left_ + kInset + (kPanelWidth - 2 * kInset) * (value - first_) / (last_ - first_);
   }
   double y(double value) const { return kBottom - (kBottom - kTop) * (value - y_.first) / (y_.last - y_.first); }
 
   std::string line(const Curve& curve) const {
     std::string points, marks;
-    for (size_t i = 0; i < curve.values.size(); ++i) {
-      const double px = x(static_cast<double>(i + 1)), py = y(curve.values[i]);
-      points += text("%s%.1f,%.1f", i ? " " : "", px, py);
-      if (count_ <= 40) marks += text("<circle cx='%.1f' cy='%.1f' r='3' fill='%s'/>", px, py, curve.color);
+    for (size_t i = 0; i < curve.y.size(); ++i) {
+      if (!std::isfinite(curve.y[i])) continue;
+      const double px = x(curve.x[i]), py = y(curve.y[i]);
+      points += text("%s%.1f,%.1f", points.empty() ? "" : " ", px, py);
+      if (curve.y.size() <= kMostMarked) marks += text("<circle cx='%.1f' cy='%.1f' r='3' fill='%s'/>", px, py, curve.color.c_str());
     }
-    return text("<polyline class='curve' stroke='%s' points='", curve.color) + points + "'/>" + marks + "\n";
+    return text("<polyline class='curve' stroke='%s' points='", curve.color.c_str()) + points + "'/>" + marks + "\n";
   }
 
-  std::string legend(const std::vector<Curve>& curves, bool on_top) const {
-    const double width = 160, height = 20 * static_cast<double>(curves.size()) + 10, x0 = left_ + kPanelWidth - width - 8;
-    double y0 = on_top ? kTop + 8 : kBottom - 8 - height;
+  std::string legend() const {
+    size_t longest = 0;
+    for (const Curve& curve : panel_.curves) longest = std::max(longest, curve.name.size());
+    const double width = std::max(160.0, 110 + 8 * static_cast<double>(longest)), height = 20 * static_cast<double>(panel_.curves.size()) + 10;
+    const double x0 = left_ + kPanelWidth - width - 8;
+    double y0 = panel_.legend_on_top ? kTop + 8 : kBottom - 8 - height;
     std::string out = text("<rect class='legend' x='%g' y='%g' width='%g' height='%g' rx='4'/>\n", x0, y0, width, height);
-    for (const Curve& curve : curves) {
+    for (const Curve& curve : panel_.curves) {
       y0 += 20;
-      out += text("<line x1='%g' y1='%g' x2='%g' y2='%g' stroke='%s' stroke-width='2.5'/>", x0 + 10, y0 - 5, x0 + 32, y0 - 5, curve.color);
-      out += text("<text class='tick' x='%g' y='%g'>%s</text>", x0 + 40, y0 - 1, curve.name);
-      out += text("<text class='tick' x='%g' y='%g' text-anchor='end'>%.4g</text>\n", x0 + width - 10, y0 - 1, curve.values.back());
+      out += text("<line x1='%g' y1='%g' x2='%g' y2='%g' stroke='%s' stroke-width='2.5'/>", x0 + 10, y0 - 5, x0 + 32, y0 - 5, curve.color.c_str());
+      out += text("<text class='tick' x='%g' y='%g'>%s</text>", x0 + 40, y0 - 1, curve.name.c_str());
+      if (!curve.y.empty() && std::isfinite(curve.y.back()))
+        out += text("<text class='tick' x='%g' y='%g' text-anchor='end'>%.4g</text>", x0 + width - 10, y0 - 1, curve.y.back());
+      out += "\n";
     }
     return out;
   }
 
-  double left_;
-  size_t count_;
-  Ticks y_;
+  const double left_;
+  const CurvePanel& panel_;
+  const Ticks y_;
+  double first_ = INFINITY, last_ = -INFINITY;  // of x
 };
 
 std::vector<Curve> curves_of(const std::vector<EpochMetrics>& epochs, double Score::*field, double scale) {
-  std::vector<Curve> curves = {{"train", "#2f6db3", {}}, {"test", "#d1495b", {}}};
-  if (epochs[0].validation) curves.insert(curves.begin() + 1, {"validation", "#e39a1f", {}});
+  std::vector<Curve> curves = {{"train", "#2f6db3", {}, {}}, {"test", "#d1495b", {}, {}}};
+  if (epochs[0].validation) curves.insert(curves.begin() + 1, {"validation", "#e39a1f", {}, {}});
+  const auto add = [&](Curve& curve, const EpochMetrics& epoch, const Score& score) {
+    curve.x.push_back(static_cast<double>(epoch.epoch));
+    curve.y.push_back(scale * score.*field);
+  };
   for (const EpochMetrics& epoch : epochs) {
-    curves.front().values.push_back(scale * epoch.train.*field);
-    if (curves.size() == 3 && epoch.validation) curves[1].values.push_back(scale * (*epoch.validation).*field);
-    curves.back().values.push_back(scale * epoch.test.*field);
+    add(curves.front(), epoch, epoch.train);
+    if (curves.size() == 3 && epoch.validation) add(curves[1], epoch, *epoch.validation);
+    add(curves.back(), epoch, epoch.test);
   }
   return curves;
 }
 
+}  // namespace
+
 std::pair<double, double> range_of(const std::vector<Curve>& curves) {
   double low = INFINITY, high = -INFINITY;
   for (const Curve& curve : curves)
-    for (double value : curve.values) {
+    for (double value : curve.y) {
+      if (!std::isfinite(value)) continue;
       low = std::min(low, value);
       high = std::max(high, value);
     }
-  return {low, high};
+  return low <= high ? std::pair{low, high} : std::pair{0.0, 1.0};
 }
 
-constexpr const char* kStyle =
-    "<style>text{font-family:'DejaVu Sans',Helvetica,Arial,sans-serif;fill:#222}.heading{font-size:17px;font-weight:bold}"
-    ".title{font-size:14px;font-weight:bold}.tick{font-size:12px;fill:#444}.grid{stroke:#e4e4e4;stroke-width:1}"
-    ".axis{stroke:#666;stroke-width:1}.curve{fill:none;stroke-width:2.5;stroke-linejoin:round;stroke-linecap:round}"
-    ".legend{fill:#fff;fill-opacity:.85;stroke:#ccc}</style>\n";
-
-}  // namespace
+std::string curves_svg(const std::string& title, const std::vector<CurvePanel>& panels) {
+  const double width = kPanelDistance * static_cast<double>(std::max<size_t>(2, panels.size()));
+  std::string out = svg::start(width, kHeight, kMargin, title);
+  double left = kMargin;
+  for (const CurvePanel& panel : panels) {
+    out += PanelDrawing(left, panel).draw();
+    left += kPanelDistance;
+  }
+  return out + svg::kEnd;
+}
 
 std::string curves_svg(const std::string& title, const std::vector<EpochMetrics>& epochs) {
-  std::string out = text("<svg xmlns='http://www.w3.org/2000/svg' width='%g' height='%g' viewBox='0 0 %g %g'>\n", kWidth, kHeight, kWidth, kHeight);
-  out += kStyle;
-  out += "<rect width='100%' height='100%' fill='#fff'/>\n";
-  out += text("<text class='heading' x='%g' y='38'>", kLossLeft) + escaped(title) + "</text>\n";
-  if (!epochs.empty()) {
-    const std::vector<Curve> losses = curves_of(epochs, &Score::loss, 1), accuracies = curves_of(epochs, &Score::accuracy, 100);
-    out += Panel(kLossLeft, epochs.size(), ticks_between(0, range_of(losses).second, 5)).draw("Loss", "", losses, true);
-    const auto [low, high] = range_of(accuracies);
-    Ticks percent = ticks_between(std::max(0.0, low - 0.1 * (100 - low)), high, 5, 0.1);
-    percent.last = std::min(percent.last, 100.0);
-    out += Panel(kAccuracyLeft, epochs.size(), percent).draw("Accuracy", " %", accuracies, false);
-  }
-  return out + "</svg>\n";
+  if (epochs.empty()) return curves_svg(title, std::vector<CurvePanel>{});
+  CurvePanel losses{"Loss", "epoch", "", curves_of(epochs, &Score::loss, 1), 0, 0};
+  CurvePanel accuracies{"Accuracy", "epoch", " %", curves_of(epochs, &Score::accuracy, 100), 0, 0, 100, false};
+  losses.high = range_of(losses.curves).second;
+  const auto [low, high] = range_of(accuracies.curves);
+  accuracies.low = std::max(0.0, low - 0.1 * (100 - low));
+  accuracies.high = high;
+  return curves_svg(title, {losses, accuracies});
 }
 
 }  // namespace mollify::experiments

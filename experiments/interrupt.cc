@@ -25,4 +25,6 @@ void catch_interrupts() {
 
 bool interrupted() { return asked != 0; }
 
+void stop_if_interrupted() { require<Interrupted>(!interrupted(), "interrupted"); }
+
 }  // namespace mollify::experiments

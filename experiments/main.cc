@@ -18,6 +18,7 @@ struct Runner {
   int operator()(const TrainCommand& command) const { return train_command(command); }
   int operator()(const EvaluateCommand& command) const { return evaluate_command(command); }
   int operator()(const InfoCommand&) const { return info_command(); }
+  int operator()(const ReproduceCommand& command) const { return reproduce_command(command); }
 };
 
 int fail(int status, const char* prefix, std::string text) {

@@ -1,8 +1,6 @@
 #include <mollify/experiments/options.h>
 
-#include <mollify/nn/models.h>
-
-#include <nlohmann/json.hpp>
+#include <mollify/experiments/stored_options.h>
 
 #include <algorithm>
 #include <charconv>
@@ -24,18 +22,8 @@ std::string join(const std::vector<std::string>& words) {
   return out;
 }
 
-template <class T> ordered_json value_of(const T& field) { return field; }
-ordered_json value_of(const std::optional<double>& field) { return field ? ordered_json(*field) : ordered_json(); }
-
-template <class T> void set(T& field, const ordered_json& value) { field = value.get<T>(); }
-void set(std::optional<double>& field, const ordered_json& value) {
-  if (!value.is_null()) field = value.get<double>();
-}
-
-ordered_json json_of(TrainOptions options) {
-  ordered_json out = ordered_json::object();
-  each_option(options, {}, [&](const Description& d, const auto& field, const Rule&) { out[d.name] = value_of(field); });
-  return out;
+auto each_of(TrainOptions& options) {
+  return [&options](const auto& visit) { each_option(options, {}, visit); };
 }
 
 void require_validation(const TrainOptions& o) {
@@ -84,30 +72,22 @@ void resolve(TrainOptions& o) {
   if (o.out.empty()) o.out = format("runs/{}-{}-{}-s{}", o.data, o.model, o.optimizer, o.seed);
 }
 
-std::string to_json(const TrainOptions& options) { return json_of(options).dump(2); }
+std::string to_json(const TrainOptions& options) {
+  TrainOptions copy = options;
+  return options_to_json(each_of(copy)).dump(2);
+}
 
 TrainOptions options_from_json(const std::string& file, const std::string& text) {
+  const ordered_json stored = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
   TrainOptions options;
-  try {
-    const ordered_json stored = ordered_json::parse(text);
-    each_option(options, {}, [&](const Description& d, auto& field, const Rule&) { set(field, stored.at(d.name)); });
-  } catch (const nlohmann::json::exception& error) {
-    throw FormatError(format("{}: the run's options cannot be read: {}", file, error.what()));
-  }
+  options_from_json(each_of(options), file, stored);
   return options;
 }
 
 TrainOptions resumed(const TrainOptions& stored, const TrainCommand& command) {
-  const ordered_json before = json_of(stored), now = json_of(command.options);
-  ordered_json merged = before;
-  TrainOptions names;
-  each_option(names, {}, [&](const Description& d, const auto&, const Rule&) {
-    if (!command.given.count(d.name)) return;
-    require<UsageError>(d.free || before[d.name] == now[d.name], "mollify train: --{}: {} given; the run in {} has {}", d.name, now[d.name].dump(),
-                        command.options.out, before[d.name].dump());
-    merged[d.name] = now[d.name];
-  });
-  TrainOptions options = options_from_json(command.options.out, merged.dump());
+  TrainOptions options = stored, given = command.options;
+  const ordered_json before = options_to_json(each_of(options));
+  options_from_json(each_of(options), command.options.out, merged_options(each_of(given), before, command.given, "mollify train", command.options.out));
   options.out = command.options.out;
   if (!command.given.count("steps")) options.steps = 0;
   require<UsageError>(options.schedule != "cosine" || options.epochs == stored.epochs,

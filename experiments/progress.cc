@@ -35,8 +35,8 @@ std::string clock_text(double seconds) {
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-Progress::Progress(std::string title, int64_t total, int64_t done)
-    : title_(std::move(title)), total_(total), first_(done), terminal_(on_terminal()), start_(Clock::now()), shown_(start_) {}
+Progress::Progress(std::string title, int64_t total, int64_t done, std::string unit)
+    : title_(std::move(title)), unit_(std::move(unit)), total_(total), first_(done), terminal_(on_terminal()), start_(Clock::now()), shown_(start_) {}
 
 Progress::~Progress() {
   if (!terminal_) return;
@@ -44,16 +44,21 @@ Progress::~Progress() {
   std::fflush(stdout);
 }
 
-std::string Progress::line(int64_t done, double loss) const {
+std::string Progress::line(int64_t done, std::optional<double> loss) const {
   const double share = static_cast<double>(done) / static_cast<double>(total_), seconds = seconds_since(start_);
   const double rate = seconds > 0 ? static_cast<double>(done - first_) / seconds : 0;
+  const std::string left = rate > 0 ? clock_text(static_cast<double>(total_ - done) / rate) : "?";
   char numbers[160];
-  std::snprintf(numbers, sizeof numbers, "%3d %%  %.0f images/s  %s left  loss %.4f", static_cast<int>(100 * share), rate,
-                rate > 0 ? clock_text(static_cast<double>(total_ - done) / rate).c_str() : "?", loss);
+  const int percent = static_cast<int>(100 * share);
+  const int length = unit_ == "images"
+                         ? std::snprintf(numbers, sizeof numbers, "%3d %%  %.0f images/s  %s left", percent, rate, left.c_str())
+                         : std::snprintf(numbers, sizeof numbers, "%lld of %lld %s  %s left", static_cast<long long>(done),
+                                         static_cast<long long>(total_), unit_.c_str(), left.c_str());
+  if (loss) std::snprintf(numbers + length, sizeof numbers - static_cast<size_t>(length), "  loss %.4f", *loss);
   return title_ + "  " + (terminal_ ? "│" + bar(share) + "│ " : "") + numbers;
 }
 
-void Progress::update(int64_t done, double loss) {
+void Progress::update(int64_t done, std::optional<double> loss) {
   if (seconds_since(shown_) < (terminal_ ? kBarInterval : kLineInterval)) return;
   shown_ = Clock::now();
   std::printf(terminal_ ? "\r%s\x1b[K" : "%s\n", line(done, loss).c_str());

@@ -1,8 +1,9 @@
-// What a running epoch shows: a bar that moves on a terminal, else a plain line now and then.
+// What shows while something runs: a bar that moves on a terminal, else a plain line now and then.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace mollify::experiments {
@@ -12,17 +13,17 @@ double seconds_since(Clock::time_point start);
 
 class Progress {
  public:
-  // `done` of `total` images were seen before.
-  Progress(std::string title, int64_t total, int64_t done);
+  // `done` of `total` were done before. Images pass fast and show their rate; of other units it shows how many are done.
+  Progress(std::string title, int64_t total, int64_t done, std::string unit = "images");
   ~Progress();  // clears the bar
   Progress(const Progress&) = delete;
 
-  void update(int64_t done, double loss);  // loss of the last batch
+  void update(int64_t done, std::optional<double> loss = {});  // loss of the last batch
 
  private:
-  std::string line(int64_t done, double loss) const;
+  std::string line(int64_t done, std::optional<double> loss) const;
 
-  const std::string title_;
+  const std::string title_, unit_;
   const int64_t total_, first_;
   const bool terminal_;
   const Clock::time_point start_;

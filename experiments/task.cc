@@ -8,16 +8,10 @@
 namespace mollify::experiments {
 namespace {
 
-datasets::Splits load_splits(const TrainOptions& options) {
-  if (options.data == "digits" && options.limit > 0)  // draws no more than are asked for: the same digits as load's first
-    return {datasets::digits(options.limit, 0, datasets::Split::train), datasets::digits(10000, 0, datasets::Split::test)};
-  datasets::Splits all = datasets::load(options.data, options.data_dir);
-  const int64_t count = all.train.size();
-  if (options.limit > 0) {
-    require<UsageError>(options.limit <= count, "mollify train: --limit: {} given; {} has {} training images", options.limit, options.data, count);
-    all.train = datasets::take(all.train, 0, options.limit);
-  }
-  return all;
+void keep_first(datasets::Dataset& images, int64_t count, const char* kind, const std::string& option) {
+  if (count == 0) return;
+  require<UsageError>(count <= images.size(), "{}: {} given; {} has {} {} images", option, count, images.name, images.size(), kind);
+  images = datasets::take(images, 0, count);
 }
 
 optim::Schedule make_schedule(const TrainOptions& options, int64_t batches) {
@@ -66,9 +60,18 @@ nn::Network network_for(const std::string& model, const datasets::Dataset& datas
   return nn::make(model, {dataset.height, dataset.width, dataset.channels}, dataset.classes);
 }
 
+datasets::Splits load_images(const std::string& data, const std::string& data_dir, int64_t train, int64_t test, const std::string& option) {
+  if (data == "digits")  // drawn as they are asked for: the same digits as load's first
+    return {datasets::digits(train > 0 ? train : 60000, 0, datasets::Split::train), datasets::digits(test > 0 ? test : 10000, 0, datasets::Split::test)};
+  datasets::Splits all = datasets::load(data, data_dir);
+  keep_first(all.train, train, "training", option);
+  keep_first(all.test, test, "test", option);
+  return all;
+}
+
 Task make_task(const TrainOptions& options) {
   const uint64_t seed = static_cast<uint64_t>(options.seed);
-  datasets::Splits all = load_splits(options);
+  datasets::Splits all = load_images(options.data, options.data_dir, options.limit, 0, "mollify train: --limit");
   const int64_t count = all.train.size();
   require<UsageError>(options.validation < count, "mollify train: --validation: {} given; needs fewer than the {} training images", options.validation,
                       count);

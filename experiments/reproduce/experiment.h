@@ -1,0 +1,44 @@
+// What `mollify reproduce` can run. An experiment is one file, and one line in experiments.cc.
+#pragma once
+
+#include <mollify/experiments/options.h>
+#include <mollify/experiments/reproduce/grid.h>
+
+#include <memory>
+#include <variant>
+
+namespace mollify::experiments {
+
+// An option as the command line and settings.json know it; the field belongs to the experiment.
+struct Option {
+  Description description;
+  std::variant<std::string*, int64_t*, double*, std::optional<double>*> field;
+  Rule rule;
+};
+
+class Experiment {
+ public:
+  virtual ~Experiment() = default;
+  virtual const char* name() const = 0;
+  virtual const char* summary() const = 0;  // one line
+  virtual std::vector<Option> options() = 0;
+
+  virtual void resolve() = 0;  // fills in what depends on other options; throws UsageError
+  virtual void load() = 0;     // reads the data
+  // Runs the cells and writes tables and pictures to the folder; returns the table. Throws Interrupted.
+  virtual std::string run(Grid& grid, const std::filesystem::path& folder) = 0;
+  virtual std::vector<std::string> files() const = 0;  // that run writes
+
+  // Shared options.
+  std::string scale = "quick", data, data_dir, out;
+  int64_t jobs = 0;
+
+ protected:
+  std::vector<Option> shared_options();
+  void resolve_shared();  // data and out
+  bool is(const char* scale_name) const { return scale == scale_name; }
+};
+
+std::vector<std::shared_ptr<Experiment>> all_experiments();
+
+}  // namespace mollify::experiments

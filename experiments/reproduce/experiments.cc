@@ -1,0 +1,25 @@
+#include <mollify/experiments/reproduce/experiments.h>
+
+#include <mollify/experiments/reproduce/experiment.h>
+
+namespace mollify::experiments {
+
+std::vector<std::shared_ptr<Experiment>> all_experiments() { return {gsmooth_heat_map(), gsmooth_svrg()}; }
+
+std::vector<Option> Experiment::shared_options() {
+  return {
+      {{"scale", "Run", "tiny: seconds, to see it run; quick: minutes; paper: all of it", nullptr}, &scale, one_of({"tiny", "quick", "paper"})},
+      {{"data", "Run", "dataset", "digits at tiny, else mnist"}, &data, one_of({"mnist", "digits", "cifar10"})},
+      {{"data-dir", "Run", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", true}, &data_dir, Rule{}},
+      {{"jobs", "Run", "cells at once, each on one thread; results do not depend on it", "$MOLLIFY_NUM_THREADS, else all processors", true}, &jobs,
+       thread_rule()},
+      {{"out", "Run", "folder of the results", "runs/<experiment>-<data>-<scale>", true}, &out, Rule{}},
+  };
+}
+
+void Experiment::resolve_shared() {
+  if (data.empty()) data = is("tiny") ? "digits" : "mnist";
+  if (out.empty()) out = format("runs/{}-{}-{}", name(), data, scale);
+}
+
+}  // namespace mollify::experiments

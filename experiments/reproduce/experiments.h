@@ -1,0 +1,13 @@
+// The experiments there are.
+#pragma once
+
+#include <memory>
+
+namespace mollify::experiments {
+
+class Experiment;
+
+std::shared_ptr<Experiment> gsmooth_heat_map();  // Starnes & Webster 2023: accuracy under noise, by optimizer and σ
+std::shared_ptr<Experiment> gsmooth_svrg();      // the same: deviation of the update's norm with and without variance reduction
+
+}  // namespace mollify::experiments

@@ -1,0 +1,367 @@
+// Test accuracy of GSmoothSGD and GSmoothAdam (Starnes & Webster, arXiv 2311.00531, figures 1 to 4) for training data with noise on the
+// inputs and random labels, by σ. Unlike there, every method gets the learning rate that a search on one grid finds for it, and
+// training stops by images held out from training, not by the test images.
+#include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/reproduce/experiment.h>
+#include <mollify/experiments/reproduce/experiments.h>
+#include <mollify/experiments/reproduce/heat_map.h>
+#include <mollify/experiments/reproduce/report.h>
+#include <mollify/experiments/reproduce/training.h>
+#include <mollify/experiments/task.h>
+#include <mollify/nn/losses.h>
+#include <mollify/nn/models.h>
+#include <mollify/smoothing/gsmooth.h>
+#include <mollify/smoothing/smooth.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace mollify::experiments {
+namespace {
+
+struct Method {
+  std::string optimizer;
+  double sigma;  // as in the paper
+};
+
+struct Noise { double inputs, labels; };  // standard deviation, share
+
+// One training. Those of the learning rates' search are not tested.
+struct Training {
+  Method method;
+  double rate;
+  Noise noise;
+  int64_t seed, epochs;
+  bool tuning;
+
+  std::string key() const {
+    return format("{} {} sigma={} rate={} inputs={} labels={} seed={}", tuning ? "rate" : "cell", method.optimizer, method.sigma, rate, noise.inputs,
+                  noise.labels, seed);
+  }
+};
+
+struct Finished {
+  Training training;
+  Results results;
+};
+
+const std::map<std::string, double> kPenaltyWeights = {{"activation1", 1e-7}, {"dense1", 1e-7}, {"activation2", 1e-5}, {"dense2", 1e-5}};
+constexpr const char* kAccuracy = "test_accuracy";
+const char* const kColumns[] = {kAccuracy, "plain_test_accuracy", "validation_loss", "validation_accuracy", "best_epoch", "epochs", "diverged"};
+
+class GSmoothHeatMap final : public Experiment {
+ public:
+  const char* name() const override { return "gsmooth-heatmap"; }
+  const char* summary() const override { return "GSmoothSGD and GSmoothAdam under input and label noise, by sigma (Starnes & Webster 2023)"; }
+  std::vector<std::string> files() const override { return {"results.csv", "table.txt", "heatmap.svg"}; }
+  std::vector<Option> options() override;
+  void resolve() override;
+  void load() override;
+  std::string run(Grid& grid, const std::filesystem::path& folder) override;
+
+ private:
+  Results train(const Training& training) const;
+  std::vector<Finished> finish(Grid& grid, const std::string& title, const std::vector<Training>& trainings) const;
+  std::vector<Training> searches() const;
+  std::vector<Training> cells(const std::vector<Finished>& searched) const;
+  double rate_of(const Method& method, const std::vector<Finished>& searched) const;
+  const std::vector<double>& rates(const std::string& optimizer) const { return optimizer == "sgd" ? sgd_rates_ : adam_rates_; }
+  const std::optional<double>& fixed_rate(const std::string& optimizer) const { return optimizer == "sgd" ? lr_sgd_ : lr_adam_; }
+  std::vector<Method> methods() const;
+  bool quoted(const Method& method, const Noise& noise) const;
+
+  std::string settings_text() const;
+  std::string rates_text(const std::vector<Finished>& searched) const;
+  HeatMap heat_map(const std::vector<Finished>& finished) const;
+  std::string quoted_text(const std::vector<Finished>& finished) const;
+  Summary summary(const std::vector<Finished>& finished, const Method& method, const Noise& noise, const char* number = kAccuracy) const;
+
+  int64_t limit_ = 0, validation_ = 0, test_limit_ = 0, epochs_ = 0, tuning_epochs_ = 0, patience_ = 2, batch_ = 16, seeds_ = 0, grid_seeds_ = 1;
+  std::optional<double> lr_sgd_, lr_adam_;
+
+  std::vector<double> inputs_ = {0, 0.25, 0.5, 0.75, 1}, labels_ = {0, 0.1, 0.2, 0.3, 0.4}, sigmas_ = {0, 0.01, 0.1, 0.5, 1};
+  std::vector<double> sgd_rates_ = {0.3, 0.1, 0.03, 0.01, 0.003}, adam_rates_ = {3e-3, 1e-3, 3e-4, 1e-4};
+  datasets::Dataset train_;  // training images, then those for validation
+  Images test_;
+  std::optional<nn::Network> network_;
+};
+
+std::vector<Option> GSmoothHeatMap::options() {
+  std::vector<Option> all = shared_options();
+  const std::vector<Option> own = {
+      {{"seeds", "Run", "seeds of the quoted cells: the corners of the noise, for SGD", "3, 1 at tiny"}, &seeds_, at_least(1)},
+      {{"grid-seeds", "Run", "seeds of the other cells", nullptr}, &grid_seeds_, at_least(1)},
+      {{"limit", "Training", "training images", "tiny 300, quick 6000, paper nine tenths of all"}, &limit_, at_least(1)},
+      {{"validation", "Training", "images held out from training, with the same noise", "tiny 100, quick 1000, paper the last tenth"}, &validation_,
+       at_least(1)},
+      {{"test-limit", "Training", "test images", "tiny 200, quick 5000, paper all"}, &test_limit_, at_least(1)},
+      {{"epochs", "Training", "epochs at most", "tiny 2, quick 8, paper 20"}, &epochs_, at_least(1)},
+      {{"patience", "Training", "stop after N epochs without a lower validation loss", nullptr}, &patience_, at_least(1)},
+      {{"batch", "Training", "images in a batch", nullptr}, &batch_, at_least(1)},
+      {{"lr-sgd", "Training", "learning rate of SGD for every sigma (paper 0.1, its code 0.0001)", "searched, by sigma"}, &lr_sgd_, above(0)},
+      {{"lr-adam", "Training", "learning rate of Adam for every sigma (paper 0.01, its code 0.0001)", "searched, by sigma"}, &lr_adam_, above(0)},
+      {{"tuning-epochs", "Training", "epochs of the learning rates' search", "tiny 1, quick 2, paper 3"}, &tuning_epochs_, at_least(1)},
+  };
+  all.insert(all.end(), own.begin(), own.end());
+  return all;
+}
+
+void GSmoothHeatMap::resolve() {
+  resolve_shared();
+  const auto choose = [&](int64_t& field, int64_t tiny, int64_t quick, int64_t paper) {
+    if (field == 0) field = is("tiny") ? tiny : is("quick") ? quick : paper;
+  };
+  choose(limit_, 300, 6000, data == "cifar10" ? 45000 : 54000);
+  choose(validation_, 100, 1000, data == "cifar10" ? 5000 : 6000);
+  choose(test_limit_, 200, 5000, 10000);
+  choose(epochs_, 2, 8, 20);
+  choose(tuning_epochs_, 1, 2, 3);
+  choose(seeds_, 1, 3, 3);
+}
+
+void GSmoothHeatMap::load() {
+  if (is("tiny")) {
+    inputs_ = {0, 1};
+    labels_ = {0, 0.4};
+    sigmas_ = {0, 0.1};
+    sgd_rates_ = {0.03, 0.01};
+    adam_rates_ = {1e-3};
+  }
+  datasets::Splits images = load_images(data, data_dir, limit_ + validation_, test_limit_, format("mollify reproduce {}: --limit", name()));
+  train_ = std::move(images.train);
+  test_ = prepare(images.test, plain_preparation(data));
+  network_ = network_for("cnn", train_);
+}
+
+std::vector<Method> GSmoothHeatMap::methods() const {
+  std::vector<Method> all;
+  for (const char* optimizer : {"sgd", "adam"})
+    for (double sigma : sigmas_) all.push_back({optimizer, sigma});
+  return all;
+}
+
+bool GSmoothHeatMap::quoted(const Method& method, const Noise& noise) const {
+  const auto extreme = [](double value, const std::vector<double>& all) { return value == all.front() || value == all.back(); };
+  return method.optimizer == "sgd" && method.sigma != 0.5 && extreme(noise.inputs, inputs_) && extreme(noise.labels, labels_);
+}
+
+Results GSmoothHeatMap::train(const Training& how) const {
+  const uint64_t seed = static_cast<uint64_t>(how.seed);
+  datasets::Preparation preparation = plain_preparation(data);
+  preparation.noise = {.input_deviation = how.noise.inputs, .label_share = how.noise.labels, .seed = seed};
+  const Images all = prepare(train_, preparation), training = range(all, 0, limit_), validation = range(all, limit_, validation_);
+
+  const smoothing::Sigma sigma = smoothing::Sigma::paper(how.method.sigma);
+  const smoothing::SmoothedNetwork smoothed = smooth(*network_, sigma, {.by_layer = kPenaltyWeights, .form = smoothing::Form::split});
+  const bool plain = how.method.sigma == 0;
+  const Model plain_model = [&](const Tensor& weights, const Tensor& images) { return (*network_)(weights, images); };
+  const Model model = plain ? plain_model : [&](const Tensor& weights, const Tensor& images) { return smoothed(weights, images).output; };
+  smoothing::GSmooth optimizer(how.method.optimizer == "sgd" ? optim::sgd(optim::constant(how.rate)) : optim::adam(optim::constant(how.rate)), sigma);
+
+  const Tensor weights = network_->initial_weights(nn::Initialization::fan_in_uniform, seed);
+  Tensor best = copy_of(weights);
+  double best_loss = INFINITY, best_accuracy = NAN;
+  int64_t best_epoch = 0, epoch = 0;
+  bool finite = true;
+  while (finite && epoch < how.epochs && epoch - best_epoch < patience_) {
+    const std::vector<int32_t> order = datasets::epoch_order(limit_, seed, epoch);
+    for (int64_t first = 0; finite && first < limit_; first += batch_) {
+      stop_if_interrupted();
+      const Images batch = chosen(training, std::span(order).subspan(first, std::min(batch_, limit_ - first)));
+      const auto loss = [&](const Tensor& w, const smoothing::Sigma& s) {
+        return plain ? nn::mean_squared_error(plain_model(w, batch.images), batch.labels)
+                     : smoothing::smoothed_squared_error(smoothed(w, {}, batch.images, s), batch.labels);
+      };
+      finite = std::isfinite(optimizer.step(weights, loss).item());
+    }
+    ++epoch;
+    const Score score = score_of(model, weights, validation);
+    finite = finite && std::isfinite(score.loss);
+    if (!(score.loss < best_loss)) continue;
+    best_loss = score.loss;
+    best_accuracy = score.accuracy;
+    best_epoch = epoch;
+    assign(best, weights);
+  }
+  Results results{.numbers = {{"validation_loss", best_epoch > 0 ? best_loss : NAN}, {"validation_accuracy", best_accuracy},
+                              {"best_epoch", static_cast<double>(best_epoch)}, {"epochs", static_cast<double>(epoch)}, {"diverged", !finite}}};
+  if (how.tuning) return results;
+  const Tensor& trained = best_epoch > 0 ? best : weights;  // diverged at once: what is left, which guesses
+  results.numbers[kAccuracy] = score_of(model, trained, test_).accuracy;
+  results.numbers["plain_test_accuracy"] = plain ? results.numbers[kAccuracy] : score_of(plain_model, trained, test_).accuracy;
+  return results;
+}
+
+std::vector<Finished> GSmoothHeatMap::finish(Grid& grid, const std::string& title, const std::vector<Training>& trainings) const {
+  std::vector<Cell> cells;
+  for (const Training& training : trainings) cells.push_back({training.key(), [this, training] { return train(training); }});
+  const std::vector<Results> results = grid.run(title, cells);
+  std::vector<Finished> finished;
+  for (size_t i = 0; i < trainings.size(); ++i) finished.push_back({trainings[i], results[i]});
+  return finished;
+}
+
+std::vector<Training> GSmoothHeatMap::searches() const {
+  std::vector<Training> all;
+  for (const Method& method : methods())
+    if (!fixed_rate(method.optimizer))
+      for (double rate : rates(method.optimizer)) all.push_back({method, rate, {0, 0}, 0, tuning_epochs_, true});
+  return all;
+}
+
+// The lowest validation loss decides; the smallest rate where all diverge.
+double GSmoothHeatMap::rate_of(const Method& method, const std::vector<Finished>& searched) const {
+  if (const auto& fixed = fixed_rate(method.optimizer)) return *fixed;
+  double best = INFINITY, rate = rates(method.optimizer).back();
+  for (const Finished& f : searched) {
+    const double loss = f.results.at("validation_loss");
+    const bool same = f.training.method.optimizer == method.optimizer && f.training.method.sigma == method.sigma;
+    if (!same || f.results.at("diverged") != 0 || !(loss < best)) continue;
+    best = loss;
+    rate = f.training.rate;
+  }
+  return rate;
+}
+
+std::vector<Training> GSmoothHeatMap::cells(const std::vector<Finished>& searched) const {
+  std::vector<Training> all;
+  for (const Method& method : methods()) {
+    const double rate = rate_of(method, searched);
+    for (double inputs : inputs_)
+      for (double labels : labels_) {
+        const Noise noise{inputs, labels};
+        const int64_t seeds = quoted(method, noise) ? std::max(seeds_, grid_seeds_) : grid_seeds_;
+        for (int64_t seed = 0; seed < seeds; ++seed) all.push_back({method, rate, noise, seed, epochs_, false});
+      }
+  }
+  return all;
+}
+
+Summary GSmoothHeatMap::summary(const std::vector<Finished>& finished, const Method& method, const Noise& noise, const char* number) const {
+  std::vector<double> numbers;
+  for (const auto& [t, results] : finished)
+    if (t.method.optimizer == method.optimizer && t.method.sigma == method.sigma && t.noise.inputs == noise.inputs && t.noise.labels == noise.labels)
+      numbers.push_back(100 * results.at(number));
+  return summary_of(numbers);
+}
+
+std::string GSmoothHeatMap::settings_text() const {
+  return format("Starnes & Webster, arXiv 2311.00531: GSmoothSGD and GSmoothAdam under noise.\n"
+                "Scale {}, {}: {} training, {} validation, {} clean test images.\n",
+                scale, data, limit_, validation_, test_.count()) +
+         format("Table 3 network ({} weights, fan-in uniform, the same initial ones throughout for a seed), linear output, squared error on one-hot\n"
+                "labels; batch {}, at most {} epochs, patience {} on the validation loss (same noise as training); weights of the best epoch.\n",
+                network_->weight_count(), batch_, epochs_, patience_) +
+         "SGD without momentum, Adam (0.9, 0.999, 1e-8), neither with weight decay. sigma as in the paper: noise of standard deviation sigma/sqrt(2).\n"
+         "Smoothed network in the split form, penalty weights 1e-7, 1e-7 (first ReLU, first dense), 1e-5, 1e-5 (second ReLU, output); sigma 0 is the\n"
+         "plain network. Tested is the network that was trained: the smoothed one where sigma > 0.\n" +
+         format("Seeds: {} for the quoted cells, {} for the others.\n", std::max(seeds_, grid_seeds_), grid_seeds_);
+}
+
+std::string GSmoothHeatMap::rates_text(const std::vector<Finished>& searched) const {
+  std::string out;
+  for (const char* optimizer : {"sgd", "adam"}) {
+    if (const auto& fixed = fixed_rate(optimizer)) {
+      out += format("\nLearning rate of {}: {}, as given.\n", optimizer, *fixed);
+      continue;
+    }
+    out += format("\nLearning rates of {}: validation loss after {} epochs on clean data, seed 0; the lowest is taken.\n", optimizer, tuning_epochs_);
+    std::vector<std::string> heading = {"sigma"};
+    for (double rate : rates(optimizer)) heading.push_back(format("{}", rate));
+    heading.push_back("taken");
+    TextTable table(heading);
+    for (double sigma : sigmas_) {
+      std::vector<std::string> row = {format("{}", sigma)};
+      for (const auto& [t, results] : searched)
+        if (t.method.optimizer == optimizer && t.method.sigma == sigma)
+          row.push_back(results.at("diverged") == 0 ? number_text(results.at("validation_loss"), "%.4f") : "diverged");
+      row.push_back(format("{}", rate_of({optimizer, sigma}, searched)));
+      table.add(row);
+    }
+    out += table.text();
+  }
+  return out;
+}
+
+HeatMap GSmoothHeatMap::heat_map(const std::vector<Finished>& finished) const {
+  HeatMap map;
+  map.heading = format("Test accuracy on {} after training with noise, by optimizer and σ", data);
+  map.rows_title = "standard deviation of input noise";
+  map.columns_title = "share of random labels";
+  map.values_title = "accuracy %";
+  map.panels_in_line = sigmas_.size();
+  for (double inputs : inputs_) map.row_names.push_back(format("{}", inputs));
+  for (double labels : labels_) map.column_names.push_back(format("{} %", std::lround(100 * labels)));
+  for (const Method& method : methods()) {
+    const std::string base = method.optimizer == "sgd" ? "SGD" : "Adam";
+    HeatMap::Panel panel{method.sigma == 0 ? base + " (σ = 0)" : format("GSmooth{}, σ = {}", base, method.sigma), {}};
+    for (double inputs : inputs_) {
+      panel.values.emplace_back();
+      for (double labels : labels_) panel.values.back().push_back(summary(finished, method, {inputs, labels}).mean);
+    }
+    map.panels.push_back(panel);
+  }
+  return map;
+}
+
+std::string GSmoothHeatMap::quoted_text(const std::vector<Finished>& finished) const {
+  const struct { const char* name; Noise noise; } corners[] = {{"clean", {0, 0}},
+                                                               {"worst labels", {0, labels_.back()}},
+                                                               {"worst inputs", {inputs_.back(), 0}},
+                                                               {"both worst", {inputs_.back(), labels_.back()}}};
+  std::vector<std::string> heading = {""};
+  for (double sigma : sigmas_)
+    if (quoted({"sgd", sigma}, {0, 0})) heading.push_back(format("sigma {}", sigma));
+  TextTable accuracies(heading), plain(heading), claims({"", "claim", "difference and its standard error", ""});
+  for (const auto& [name, noise] : corners) {
+    const auto of = [&, noise = noise](double sigma) { return summary(finished, {"sgd", sigma}, noise); };
+    std::vector<std::string> row = {name}, plain_row = {name};
+    for (double sigma : sigmas_) {
+      if (!quoted({"sgd", sigma}, {0, 0})) continue;
+      row.push_back(with_deviation(of(sigma), "%.2f"));
+      plain_row.push_back(with_deviation(summary(finished, {"sgd", sigma}, noise, "plain_test_accuracy"), "%.2f"));
+      if (sigma == 0.01 || sigma == 0.1)
+        claims.add({name, format("sigma {} at least as good as 0", sigma), difference_text(of(sigma), of(0), "%.2f"),
+                    to_string(at_least(of(sigma), of(0)))});
+      if (sigma == 1) claims.add({name, "sigma 1 worse than 0", difference_text(of(1), of(0), "%.2f"), to_string(below(of(1), of(0)))});
+    }
+    accuracies.add(row);
+    plain.add(plain_row);
+  }
+  return "\nQuoted cells, SGD: test accuracy %, mean ± deviation over the seeds.\n" + accuracies.text() +
+         "\nThe same weights in the plain network.\n" + plain.text() +
+         "\nClaims of the paper. One holds or does not where the difference has its sign or is beyond two standard errors against it; else it is\n"
+         "undecided (\"worse\" must be beyond two standard errors to hold).\n" + claims.text();
+}
+
+std::string GSmoothHeatMap::run(Grid& grid, const std::filesystem::path& folder) {
+  const std::vector<Finished> searched = finish(grid, "learning rates", searches());
+  const std::vector<Finished> finished = finish(grid, "noise", cells(searched));
+
+  std::string csv = "part,optimizer,sigma,learning_rate,input_noise,label_noise,seed";
+  for (const char* column : kColumns) csv += format(",{}", column);
+  csv += "\n";
+  int64_t diverged = 0;
+  for (const auto* part : {&searched, &finished})
+    for (const auto& [t, results] : *part) {
+      csv += format("{},{},{},{},{},{},{}", t.tuning ? "rate" : "cell", t.method.optimizer, t.method.sigma, t.rate, t.noise.inputs, t.noise.labels,
+                    t.seed);
+      for (const char* column : kColumns) csv += "," + csv_number(results.at(column));
+      csv += "\n";
+      diverged += !t.tuning && results.at("diverged") != 0;
+    }
+  write_text(folder / "results.csv", csv);
+  const HeatMap map = heat_map(finished);
+  write_text(folder / "heatmap.svg", heat_map_svg(map));
+  std::string table = settings_text() + rates_text(searched) + "\n" + heat_map_text(map);
+  if (diverged > 0) table += format("{} cells diverged; their accuracy is that of the weights before, or of guessing.\n", diverged);
+  table += quoted_text(finished);
+  write_text(folder / "table.txt", table);
+  return table;
+}
+
+}  // namespace
+
+std::shared_ptr<Experiment> gsmooth_heat_map() { return std::make_shared<GSmoothHeatMap>(); }
+
+}  // namespace mollify::experiments

@@ -1,0 +1,86 @@
+#include <mollify/experiments/reproduce/reproduce.h>
+
+#include <mollify/engine/cpu/threads.h>
+#include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/metrics.h>
+#include <mollify/experiments/progress.h>
+#include <mollify/experiments/stored_options.h>
+
+#include <cstdio>
+
+namespace mollify::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+auto each_of(const std::vector<Option>& options) {
+  return [&options](const auto& visit) {
+    for (const Option& option : options)
+      std::visit([&](auto* field) { visit(option.description, *field, option.rule); }, option.field);
+  };
+}
+
+std::string place(const Experiment& experiment) { return format("mollify reproduce {}", experiment.name()); }
+
+// Options of the run that goes on: those in its settings, with what may change taken from the command.
+void restore(const ReproduceCommand& command, const std::vector<Option>& options) {
+  Experiment& experiment = *command.experiment;
+  const std::string folder = experiment.out, file = (fs::path(folder) / "settings.json").string();
+  require<UsageError>(fs::exists(file), "{}: --resume: {} does not exist; needs a run that was started", place(experiment), file);
+  const ordered_json stored = ordered_json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
+  require<FormatError>(stored.is_object() && stored.contains("experiment"), "{}: names no experiment; needs settings that mollify reproduce wrote", file);
+  require<UsageError>(stored["experiment"] == experiment.name(), "{}: --resume: the run in {} is of {}", place(experiment), folder,
+                      stored["experiment"].dump());
+  options_from_json(each_of(options), file, merged_options(each_of(options), stored, command.given, place(experiment), folder));
+  experiment.out = folder;
+}
+
+void make_folder(const Experiment& experiment, bool fresh) {
+  std::error_code error;
+  fs::create_directories(experiment.out, error);
+  require<UsageError>(fs::is_directory(experiment.out), "{}: --out: {} cannot be made ({})", place(experiment), experiment.out, error.message());
+  if (!fresh) return;
+  std::vector<std::string> files = experiment.files();
+  files.insert(files.end(), {"settings.json", "cells.jsonl"});
+  for (const std::string& file : files) fs::remove(fs::path(experiment.out) / file, error);
+}
+
+}  // namespace
+
+int reproduce_command(const ReproduceCommand& command) {
+  Experiment& experiment = *command.experiment;
+  const std::string at = place(experiment);
+  require<UsageError>(!(command.resume && command.overwrite), "{}: --resume and --overwrite given; needs one of them at most", at);
+  const std::vector<Option> options = experiment.options();
+  if (command.resume) {
+    if (experiment.out.empty()) experiment.resolve();
+    restore(command, options);
+  } else {
+    experiment.resolve();
+    require<UsageError>(command.overwrite || !fs::exists(fs::path(experiment.out) / "settings.json"),
+                        "{}: --out: {} holds a run; needs --resume, --overwrite or another folder", at, experiment.out);
+  }
+  catch_interrupts();
+  experiment.load();  // before the folder is made: what is missing shows first
+  make_folder(experiment, !command.resume);
+  ordered_json settings = {{"experiment", experiment.name()}};
+  settings.update(options_to_json(each_of(options)));
+  write_text(fs::path(experiment.out) / "settings.json", settings.dump(2) + "\n");
+
+  Grid grid(experiment.out, experiment.jobs > 0 ? static_cast<int>(experiment.jobs) : num_threads());
+  const auto start = Clock::now();
+  try {
+    std::printf("%s", experiment.run(grid, experiment.out).c_str());
+  } catch (const Interrupted& stop) {
+    std::fprintf(stderr, "%s: %s; to go on: %s --resume --out %s\n", at.c_str(), stop.what(), at.c_str(), experiment.out.c_str());
+    return 130;
+  }
+  std::printf("\n%.0f s now; all cells together %.0f s of one processor; in %s\n", seconds_since(start), grid.seconds(), experiment.out.c_str());
+  if (grid.failures().empty()) return 0;
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s: %zu cells failed, the first is %s\n", at.c_str(), grid.failures().size(), grid.failures()[0].c_str());
+  return 1;
+}
+
+}  // namespace mollify::experiments

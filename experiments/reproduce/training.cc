@@ -1,0 +1,67 @@
+#include <mollify/experiments/reproduce/training.h>
+
+#include <mollify/engine/grad.h>
+#include <mollify/experiments/evaluate.h>
+#include <mollify/experiments/interrupt.h>
+#include <mollify/nn/losses.h>
+
+#include <cmath>
+#include <numeric>
+
+namespace mollify::experiments {
+
+Images prepare(const datasets::Dataset& dataset, const datasets::Preparation& preparation) {
+  std::vector<int32_t> all(static_cast<size_t>(dataset.size()));
+  std::iota(all.begin(), all.end(), 0);
+  datasets::Batch batch = datasets::make_batch(dataset, all, preparation);
+  return {batch.images, batch.labels};
+}
+
+Images range(const Images& images, int64_t first, int64_t count) {
+  return {slice(images.images, 0, first, first + count), slice(images.labels, 0, first, first + count)};
+}
+
+Images chosen(const Images& images, std::span<const int32_t> indices) {
+  const Tensor numbers = Tensor::from(indices, {static_cast<int64_t>(indices.size())});
+  return {take(images.images, numbers), take(images.labels, numbers)};
+}
+
+Score score_of(const Model& model, const Tensor& weights, const Images& images) {
+  const NoGrad guard;
+  Score score;
+  int64_t right = 0;
+  for (int64_t first = 0; first < images.count(); first += kEvaluationBatch) {
+    stop_if_interrupted();
+    const Images batch = range(images, first, std::min(kEvaluationBatch, images.count() - first));
+    const Tensor outputs = model(weights, batch.images);
+    const double share = static_cast<double>(batch.count()) / static_cast<double>(images.count());
+    score.loss += share * nn::mean_squared_error(outputs, batch.labels).item();
+    right += std::llround(nn::accuracy(outputs, batch.labels) * static_cast<double>(batch.count()));
+  }
+  score.accuracy = static_cast<double>(right) / static_cast<double>(images.count());
+  return score;
+}
+
+Tensor copy_of(const Tensor& values) {
+  const Tensor copy = Tensor::empty(Layout::packed(values.shape(), values.dtype()));
+  assign(copy, values);
+  return copy;
+}
+
+// The value is that of the batches; the gradient g is attached by a term (w − w')·g that is zero, w' being w without its history.
+Tensor mean_over_batches(const Tensor& weights, const Images& images, int64_t rows,
+                         const std::function<Tensor(const Tensor& weights, const Images& batch)>& loss) {
+  const Tensor point = weights.detach();
+  Tensor value = Tensor::scalar(0, weights.dtype()), gradient = zeros_like(point);
+  for (int64_t first = 0; first < images.count(); first += rows) {
+    stop_if_interrupted();
+    const Images batch = range(images, first, std::min(rows, images.count() - first));
+    const double share = static_cast<double>(batch.count()) / static_cast<double>(images.count());
+    const auto [batch_value, batch_gradient] = value_and_grad([&](const Tensor& w) { return loss(w, batch) * share; })(point);
+    value = value + batch_value;
+    gradient = gradient + batch_gradient;
+  }
+  return value.detach() + sum((weights - point) * gradient.detach());
+}
+
+}  // namespace mollify::experiments

@@ -1,0 +1,127 @@
+// `mollify reproduce` as its user meets it, at the tiny scale.
+#include "program.h"
+
+namespace {
+
+using namespace program_tests;
+
+class Reproduce : public ProgramTest {
+ protected:
+  std::string heat_map(const std::string& name, const std::string& more = "") const {
+    return "reproduce gsmooth-heatmap --scale tiny --limit 120 --epochs 1 --out " + in(name).string() + " " + more;
+  }
+  std::string svrg(const std::string& name, const std::string& more = "") const {
+    return "reproduce gsmooth-svrg --scale tiny --limit 100 --out " + in(name).string() + " " + more;
+  }
+  std::string resumed(const std::string& experiment, const std::string& name, const std::string& more = "") const {
+    return "reproduce " + experiment + " --resume --out " + in(name).string() + " " + more;
+  }
+  void expect_same(const std::string& a, const std::string& b, const std::vector<std::string>& files) const {
+    for (const std::string& file : files) {
+      EXPECT_FALSE(contents(in(a) / file).empty()) << file;
+      EXPECT_EQ(contents(in(a) / file), contents(in(b) / file)) << file << " of " << a << " and " << b;
+    }
+  }
+  const std::vector<std::string> heat_map_files = {"results.csv", "table.txt", "heatmap.svg"};
+  const std::vector<std::string> svrg_files = {"results.csv", "blocks.csv", "table.txt", "curves.svg"};
+};
+
+TEST_F(Reproduce, HeatMapDoesNotDependOnTheNumberOfJobs) {
+  const Outcome one = run(heat_map("1", "--jobs 1"));
+  EXPECT_EQ(one.status, 0) << one.error;
+  EXPECT_EQ(run(heat_map("3", "--jobs 3")).status, 0);
+  expect_same("1", "3", heat_map_files);
+  const std::string table = contents(in("1") / "table.txt"), csv = contents(in("1") / "results.csv"), svg = contents(in("1") / "heatmap.svg");
+  EXPECT_NE(one.out.find(table), std::string::npos);
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 6 + 16);  // heading, learning rates, cells
+  for (const char* word : {"Learning rates of sgd", "GSmoothAdam, σ = 0.1", "both worst", "sigma 0.1 at least as good as 0"})
+    EXPECT_NE(table.find(word), std::string::npos) << word;
+  expect_well_formed(svg);
+  EXPECT_NE(svg.find("GSmoothSGD, σ = 0.1"), std::string::npos);
+}
+
+TEST_F(Reproduce, SvrgDoesNotDependOnTheNumberOfJobs) {
+  EXPECT_EQ(run(svrg("1", "--jobs 1 --seeds 2")).status, 0);
+  EXPECT_EQ(run(svrg("3", "--jobs 3 --seeds 2")).status, 0);
+  expect_same("1", "3", svrg_files);
+  const std::string table = contents(in("1") / "table.txt");
+  for (const char* word : {"GSmoothSVRG below SVRG", "SVRG below SGD", "81 to 120"}) EXPECT_NE(table.find(word), std::string::npos) << word;
+  expect_well_formed(contents(in("1") / "curves.svg"));
+}
+
+TEST_F(Reproduce, AnInterruptLeavesARunThatGoesOn) {
+  EXPECT_EQ(run(heat_map("unbroken")).status, 0);
+  const Child child = start(heat_map("broken", "--jobs 1"));
+  for (int i = 0; i < 3000 && !fs::exists(in("broken") / "cells.jsonl"); ++i) usleep(5'000);
+  kill(child.pid, SIGINT);
+  const Outcome outcome = finish(child);
+  EXPECT_EQ(outcome.status, 130);
+  EXPECT_NE(outcome.error.find("to go on: mollify reproduce gsmooth-heatmap --resume"), std::string::npos) << outcome.error;
+  EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << outcome.error;
+  EXPECT_FALSE(fs::exists(in("broken") / "results.csv"));
+  const Outcome rest = run(resumed("gsmooth-heatmap", "broken", "--jobs 2"));
+  EXPECT_EQ(rest.status, 0) << rest.error;
+  expect_same("unbroken", "broken", heat_map_files);
+}
+
+TEST_F(Reproduce, ALineThatAKillCutOffIsRunAgain) {
+  EXPECT_EQ(run(svrg("unbroken")).status, 0);
+  EXPECT_EQ(run(svrg("broken")).status, 0);
+  const std::string cells = contents(in("broken") / "cells.jsonl");
+  const size_t second = cells.find('\n') + 1;
+  std::ofstream(in("broken") / "cells.jsonl") << cells.substr(0, second + 50);
+  fs::remove(in("broken") / "results.csv");
+  EXPECT_EQ(run(resumed("gsmooth-svrg", "broken")).status, 0);
+  const std::string again = contents(in("broken") / "cells.jsonl");
+  EXPECT_EQ(again.substr(0, second), cells.substr(0, second));
+  EXPECT_EQ(std::count(again.begin(), again.end(), '\n'), 4);
+  expect_same("unbroken", "broken", svrg_files);
+}
+
+TEST_F(Reproduce, CellsThatDivergeAreReported) {
+  const Outcome outcome = run(heat_map("run", "--lr-sgd 1e20 --lr-adam 1e30"));
+  EXPECT_EQ(outcome.status, 0) << outcome.error;
+  EXPECT_NE(outcome.out.find("16 cells diverged"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("Learning rate of sgd: 1e+20, as given."), std::string::npos) << outcome.out;
+  expect_well_formed(contents(in("run") / "heatmap.svg"));
+}
+
+TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
+  ASSERT_EQ(run(svrg("run")).status, 0);
+  fs::create_directory(in("damaged"));
+  std::ofstream(in("damaged") / "settings.json") << "{}";
+  fs::create_directory(in("torn"));
+  fs::copy(in("run") / "settings.json", in("torn") / "settings.json");
+  std::ofstream(in("torn") / "cells.jsonl") << "no JSON\n";
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"reproduce", "mollify reproduce: no experiment given; there are gsmooth-heatmap, gsmooth-svrg"},
+      {"reproduce nonsense --scale tiny", "mollify reproduce: nonsense given; there are gsmooth-heatmap, gsmooth-svrg"},
+      {"reproduce gsmooth-svrg --scale huge", "mollify reproduce gsmooth-svrg: --scale: huge given; needs tiny, quick or paper"},
+      {"reproduce gsmooth-svrg --epochs 3", "mollify reproduce gsmooth-svrg: --epochs given; there is no such option"},
+      {"reproduce gsmooth-svrg --data mnist --data-dir /nowhere --limit 1000000 --scale tiny --out " + in("new").string(), "mnist"},
+      {svrg("run"), "holds a run"},
+      {resumed("gsmooth-svrg", "run", "--overwrite"), "needs one of them at most"},
+      {resumed("gsmooth-svrg", "run", "--sigma 0.2"), "mollify reproduce gsmooth-svrg: --sigma: 0.2 given; the run in " + in("run").string() + " has 0.1"},
+      {resumed("gsmooth-svrg", "run", "--scale quick"), "--scale: \"quick\" given"},
+      {resumed("gsmooth-heatmap", "run"), "is of \"gsmooth-svrg\""},
+      {resumed("gsmooth-svrg", "nothing"), "does not exist"},
+      {resumed("gsmooth-svrg", "damaged"), "names no experiment"},
+      {resumed("gsmooth-svrg", "torn"), "cells.jsonl: line 1"},
+  };
+  for (const auto& [arguments, fragment] : cases) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.status, 2) << arguments;
+    EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << arguments << ": " << outcome.error;
+    EXPECT_NE(outcome.error.find(fragment), std::string::npos) << arguments << ": " << outcome.error;
+    EXPECT_EQ(outcome.out, "") << arguments;
+  }
+}
+
+TEST_F(Reproduce, TellsAboutItself) {
+  const Outcome all = run("reproduce --help"), svrg_help = run("reproduce gsmooth-svrg --help");
+  for (const Outcome& outcome : {all, svrg_help}) EXPECT_EQ(outcome.status, 0) << outcome.error;
+  for (const char* name : {"gsmooth-heatmap", "gsmooth-svrg"}) EXPECT_NE(all.out.find(name), std::string::npos) << all.out;
+  for (const char* name : {"--inner", "--seeds", "--resume", "--scale tiny|quick|paper"}) EXPECT_NE(svrg_help.out.find(name), std::string::npos) << svrg_help.out;
+}
+
+}  // namespace
