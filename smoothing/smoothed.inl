@@ -148,18 +148,18 @@ inline constexpr int kLift = kSinglePrecision<M> ? 60 : 500;
 template <class M>
 inline constexpr double kFar = kSinglePrecision<M> ? 15.0 : 44.0;
 
-// 2^−kLift q for q >= 0; 0 where that is subnormal.
+// 2^−kLift q; 0 where that is subnormal.
 template <class M, class V>
 MOLLIFY_FN V unlifted(M m, V q) {
   const V least = m.set(kSinglePrecision<M> ? 0x1p-66 : 0x1p-522);
-  return m.select(m.lt(q, least), m.zero(), q) * m.set(kSinglePrecision<M> ? 0x1p-60 : 0x1p-500);
+  return m.select(m.lt(m.abs(q), least), m.zero(), q) * m.set(kSinglePrecision<M> ? 0x1p-60 : 0x1p-500);
 }
 
-// s 2^−kLift q, likewise; a large s is scaled first, so that only a value that is too large overflows.
+// 2^−kLift c q, likewise; a large c is scaled first, so that only a result that is too large overflows.
 template <class M, class V>
-MOLLIFY_FN V unlifted_times(M m, V s, V q) {
-  if (m.any(m.gt(s, m.set(0x1p40)))) return (s * m.set(kSinglePrecision<M> ? 0x1p-60 : 0x1p-500)) * q;
-  return unlifted(m, s * q);
+MOLLIFY_FN V unlifted_product(M m, V c, V q) {
+  if (m.any(m.gt(m.abs(c), m.set(0x1p40)))) return (c * m.set(kSinglePrecision<M> ? 0x1p-60 : 0x1p-500)) * q;
+  return unlifted(m, c * q);
 }
 
 template <class M, class V>
@@ -175,7 +175,7 @@ struct ReluSmoothed : Pointwise<ReluSmoothed, 3> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x, V s, V reciprocal) {
     const KinkTerms<M, V> k(m, x, reciprocal);
-    return m.max(x, m.zero()) + unlifted_times(m, s, tail_moment<1>(m, k.b) * k.lifted);
+    return m.max(x, m.zero()) + unlifted_product(m, s, tail_moment<1>(m, k.b) * k.lifted);
   }
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x, V s) {
@@ -189,9 +189,9 @@ struct ReluSmoothedGradient : Pointwise<ReluSmoothedGradient, 4> {
   static MOLLIFY_FN void f(M m, const V* in, V* out) {
     const V g = in[0], x = in[1], s = in[2];
     const KinkTerms<M, V> k(m, x, in[3]);
-    const V lower = unlifted(m, tail_moment<0>(m, k.b) * k.lifted);
-    const V slope = m.select(m.gt(x, m.zero()), m.one() - lower, lower);
-    out[0] = g * at_zero_scale(m, s, slope, step(m, x));
+    const V lower = unlifted_product(m, g, tail_moment<0>(m, k.b) * k.lifted);
+    const V value = m.select(m.gt(x, m.zero()), g - lower, lower);
+    out[0] = at_zero_scale(m, s, value, g * step(m, x));
   }
 };
 
@@ -206,9 +206,9 @@ struct ReluMoments : Pointwise<ReluMoments, 3, 2> {
     const V lifted_r = first * k.lifted, r = unlifted(m, lifted_r), c = unlifted(m, m.fma(k.b, first, second) * k.lifted);
     const V lifted_left = k.lifted * m.fma(m.neg(r), first, second);
     V left = unlifted(m, s * (s * lifted_left));
-    if (m.any(m.gt(s, m.set(0x1p20)))) left = s * unlifted_times(m, s, lifted_left);
+    if (m.any(m.gt(s, m.set(0x1p20)))) left = s * unlifted_product(m, s, lifted_left);
     const V right = s * (s * ((m.one() - c) - r * (k.b + r)));
-    out[0] = m.max(x, m.zero()) + unlifted_times(m, s, lifted_r);
+    out[0] = m.max(x, m.zero()) + unlifted_product(m, s, lifted_r);
     out[1] = m.select(m.gt(x, m.zero()), right, left);
   }
 };
@@ -220,14 +220,13 @@ struct ReluMomentsGradient : Pointwise<ReluMomentsGradient, 5> {
   static MOLLIFY_FN void f(M m, const V* in, V* out) {
     const V g_mean = in[0], g_variance = in[1], x = in[2], s = in[3];
     const KinkTerms<M, V> k(m, x, in[4]);
-    const V first = tail_moment<1>(m, k.b);
-    const V q = at_zero_scale(m, s, m.fma(k.b, first, tail_moment<2>(m, k.b)) * k.lifted, m.zero());
-    const V right = m.max(x, m.zero()), twice = (right + right) + unlifted_times(m, s + s, first * k.lifted);
-    const V tail = unlifted(m, q), rest = m.one() - tail;
+    const V first = tail_moment<1>(m, k.b), r = first * k.lifted;
+    const V c = at_zero_scale(m, s, m.fma(k.b, first, tail_moment<2>(m, k.b)) * k.lifted, m.zero());
+    const V right = m.max(x, m.zero()), mean = right + unlifted_product(m, s, r), rest = m.one() - unlifted(m, c);
     const auto is_positive = m.gt(x, m.zero());
-    const V at_right = unlifted(m, m.select(is_positive, twice, m.zero()) * q);
-    const V slope_of_variance = m.select(is_positive, at_right, twice * rest);
-    out[0] = m.fma(g_mean, m.select(is_positive, rest, tail), g_variance * slope_of_variance);
+    const V of_mean = m.select(is_positive, g_mean * rest, unlifted_product(m, g_mean, c));
+    const V of_variance = unlifted_product(m, (g_variance + g_variance) * m.select(is_positive, mean, s * rest), m.select(is_positive, c, r));
+    out[0] = of_mean + of_variance;
   }
 };
 

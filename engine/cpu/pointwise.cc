@@ -188,7 +188,7 @@ class Runner {
   void run() {
     const int64_t blocks = (it_.size + block_size_ - 1) / block_size_;
     Scratch<double> sums(sums_last_ ? blocks : 0);
-    parallel_for(blocks, std::max<int64_t>(1, kGrain / block_size_), [&](int64_t begin, int64_t end) { run_blocks(begin, end, sums.data()); });
+    parallel_for(blocks, grain(blocks), [&](int64_t begin, int64_t end) { run_blocks(begin, end, sums.data()); });
     if (!sums_last_) return;
     double total = 0;
     for (int64_t i = 0; i < blocks; ++i) total += sums[i];
@@ -196,6 +196,12 @@ class Runner {
   }
 
  private:
+  // Long ranges where there are many blocks, since each range fills the repeated operands anew.
+  int64_t grain(int64_t blocks) const {
+    const int64_t least = std::max<int64_t>(1, kGrain / block_size_);
+    return std::clamp(blocks / (4 * num_threads()), least, 16 * least);
+  }
+
   void run_blocks(int64_t begin, int64_t end, double* sums) const {
     alignas(64) T copies[kMaxOperands][kBlock];  // touched only as far as used
     const void* from[kMaxOperands];
