@@ -12,7 +12,6 @@
 namespace mollify::experiments {
 namespace {
 
-
 void line(const char* name, const std::string& value) { std::printf("%-12s %s\n", name, value.c_str()); }
 
 std::string compiler() {

@@ -6,8 +6,9 @@
 //       + Σ A_{θ²} V_h(x)         weights squared, on the variance V_h = (h²)_s − h_s² (Tables 1 and 4 print + for −)
 //       + s² ‖√(h²)_s(x)‖²_C      ‖z‖²_C = Σ over outputs of the squares of all the inputs that each reads
 //       + 2 s² dim(y)             a constant
-// For h the identity V = s². The first weighted layer, on the data, and linear maps without weights (pooling, flattening, residual
-// addition, batch norm with fixed statistics) are left with constants, which the penalty leaves out.
+// For h the identity V = s². Data carry no noise: what is computed from the input alone, activations included, stays as it is. The first
+// weighted layer, on the data, and linear maps without weights (pooling, flattening, residual addition, batch norm with fixed statistics)
+// are left with constants, which the penalty leaves out.
 #pragma once
 
 #include <mollify/nn/network.h>
@@ -25,7 +26,8 @@ namespace mollify::smoothing {
 // split: every activation is a term of its own (Tables 2 and 4), Σ V_h(x), and the layer's activation is the identity.
 enum class Form { joint, split };
 
-// λ of each term by the name of its layer: "activation1", "dense1", …
+// λ of each term by the name of its layer: "activation1", "dense1", … Layers without a term of their own, such as a joined activation,
+// may be named too: one map serves both forms.
 struct PenaltyWeights {
   std::map<std::string, double> by_layer;
   double otherwise = 0;             // of layers that by_layer leaves out

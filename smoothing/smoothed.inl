@@ -220,8 +220,8 @@ struct ReluMomentsGradient : Pointwise<ReluMomentsGradient, 5> {
   static MOLLIFY_FN void f(M m, const V* in, V* out) {
     const V g_mean = in[0], g_variance = in[1], x = in[2], s = in[3];
     const KinkTerms<M, V> k(m, x, in[4]);
-    const V first = tail_moment<1>(m, k.b), r = first * k.lifted;
-    const V c = at_zero_scale(m, s, m.fma(k.b, first, tail_moment<2>(m, k.b)) * k.lifted, m.zero());
+    const V zeroth = tail_moment<0>(m, k.b), c = at_zero_scale(m, s, zeroth * k.lifted, m.zero());
+    const V r = m.fma(m.neg(k.b), zeroth, m.set(kPhiAtZero)) * k.lifted;  // W_1 = φ(0) − b W_0 loses a relative b² units, which is allowed
     const V right = m.max(x, m.zero()), mean = right + unlifted_product(m, s, r), rest = m.one() - unlifted(m, c);
     const auto is_positive = m.gt(x, m.zero());
     const V of_mean = m.select(is_positive, g_mean * rest, unlifted_product(m, g_mean, c));
