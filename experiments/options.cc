@@ -68,6 +68,8 @@ void resolve(TrainOptions& o) {
   if (!o.momentum && sgd) o.momentum = 0.9;
   if (!o.weight_decay) o.weight_decay = sgd ? 0.0005 : o.optimizer == "adamw" ? 0.01 : 0;
   check(!o.nesterov || *o.momentum > 0, "mollify train: --nesterov: given with momentum 0; needs a positive --momentum");
+  check(o.sigma == 0 || o.loss == "squared_error", "mollify train: --sigma: {} given with --loss {}; needs --loss squared_error, which smooths in closed form",
+        o.sigma, o.loss);
   require_validation(o);
   if (o.out.empty()) o.out = format("runs/{}-{}-{}-s{}", o.data, o.model, o.optimizer, o.seed);
 }

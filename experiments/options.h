@@ -24,6 +24,8 @@ struct TrainOptions {
   std::string schedule = "cosine";
   int64_t warmup = 0, step_every = 10;
   double step_factor = 0.1;
+  double sigma = 0, sigma_decay = 1, penalty = 1e-6;
+  std::string penalty_form = "joint";
   int64_t epochs = 3, batch = 64, steps = 0, seed = 0;
   int64_t limit = 0, validation = 0, patience = 0;
   double input_noise = 0, label_noise = 0;
@@ -92,6 +94,13 @@ void each_option(TrainOptions& o, const std::vector<std::string>& models, const 
   visit(Description{"warmup", "Optimizer", "steps of linear warm-up before the schedule", nullptr}, o.warmup, at_least(0));
   visit(Description{"step-every", "Optimizer", "epochs between the falls of --schedule step", nullptr}, o.step_every, at_least(1));
   visit(Description{"step-factor", "Optimizer", "factor of each fall", nullptr}, o.step_factor, above(0));
+
+  visit(Description{"sigma", "Smoothing", "train the network smoothed in closed form with noise of deviation sigma/sqrt(2); needs --loss squared_error. "
+                    "What is evaluated and kept is the plain network", nullptr}, o.sigma, at_least(0));
+  visit(Description{"sigma-decay", "Smoothing", "factor on sigma after each epoch", nullptr}, o.sigma_decay, Rule{.low = 0, .high = 1, .above_low = true});
+  visit(Description{"penalty", "Smoothing", "weight of every layer's penalty on variances", nullptr}, o.penalty, at_least(0));
+  visit(Description{"penalty-form", "Smoothing", "an activation is one term with the layer after it, or a term of its own", nullptr}, o.penalty_form,
+        one_of({"joint", "split"}));
 
   visit(Description{"epochs", "Run", "passes over the training images", nullptr, true}, o.epochs, at_least(1));
   visit(Description{"batch", "Run", "images in a batch", nullptr}, o.batch, at_least(1));

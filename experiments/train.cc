@@ -8,6 +8,7 @@
 #include <mollify/experiments/metrics.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/nn/weights_file.h>
+#include <mollify/smoothing/smooth.h>
 
 #include <cmath>
 #include <cstdio>
@@ -22,6 +23,14 @@ constexpr uint64_t kDropoutStream = uint64_t{1} << 32;
 
 constexpr const char* kFiles[] = {"config.json", "metrics.jsonl", "timings.jsonl", "curves.svg", "checkpoint.safetensors", "model.safetensors",
                                   "best.safetensors"};
+
+std::optional<smoothing::SmoothedNetwork> smoothed_network(const TrainOptions& options, const nn::Network& network) {
+  if (options.sigma == 0) return std::nullopt;
+  require<UsageError>(network.statistics().empty(), "mollify train: --sigma: {} given with {}, whose batch norm cannot be smoothed while its statistics move; "
+                      "needs a model without", options.sigma, options.model);
+  const auto form = options.penalty_form == "split" ? smoothing::Form::split : smoothing::Form::joint;
+  return smooth(network, smoothing::Sigma::paper(options.sigma), smoothing::PenaltyWeights::uniform(options.penalty, form));
+}
 
 class Training {
  public:
@@ -45,6 +54,7 @@ class Training {
   const TrainOptions options_;
   const fs::path folder_;
   Task task_;
+  std::optional<smoothing::SmoothedNetwork> smoothed_;
   Tensor weights_, state_;
   Position position_;
   History history_;
@@ -52,7 +62,7 @@ class Training {
 };
 
 Training::Training(TrainOptions options, const std::optional<Checkpoint>& checkpoint)
-    : options_(std::move(options)), folder_(options_.out), task_(make_task(options_)) {
+    : options_(std::move(options)), folder_(options_.out), task_(make_task(options_)), smoothed_(smoothed_network(options_, task_.network)) {
   if (checkpoint) {
     weights_ = checkpoint->weights;
     state_ = checkpoint->state;
@@ -76,7 +86,15 @@ void Training::step(const datasets::Batch& batch) {
   const RandomKey key{static_cast<uint64_t>(options_.seed), kDropoutStream};
   const Tensor number = Tensor::from(std::vector<int32_t>{static_cast<int32_t>(task_.optimizer->steps())}, {});
   Tensor outputs, new_state;
+  const auto smoothed_loss = [&](const Tensor& weights) {
+    const double sigma = options_.sigma * std::pow(options_.sigma_decay, static_cast<double>(position_.epoch));
+    const auto result = (*smoothed_)(weights, state_, batch.images, smoothing::Sigma::paper(sigma));
+    outputs = result.output.detach();
+    new_state = state_;
+    return smoothed_squared_error(result, batch.labels);
+  };
   const auto loss = [&](const Tensor& weights) {
+    if (smoothed_) return smoothed_loss(weights);
     const nn::Network::Result result = task_.network(weights, state_, batch.images, nn::Mode::train, key, number);
     outputs = result.output.detach();
     new_state = result.state.detach();

@@ -47,6 +47,21 @@ TEST_F(Program, GoesOnWithinAnEpochAsIfUnbroken) {
   expect_same_run("unbroken", "broken");
 }
 
+TEST_F(Program, TrainsSmoothedNetworks) {
+  const std::string options = "--optimizer adam --loss squared_error --schedule constant --sigma 0.3 --sigma-decay 0.5 --penalty-form split";
+  EXPECT_EQ(run(job("unbroken", options + " --epochs 3")).status, 0);
+  EXPECT_EQ(run(job("broken", options + " --epochs 1")).status, 0);
+  EXPECT_EQ(run("train --resume --epochs 3 --out " + in("broken").string()).status, 0);
+  expect_same_run("unbroken", "broken");
+  EXPECT_EQ(run(job("plain", "--optimizer adam --loss squared_error --schedule constant --epochs 1")).status, 0);
+  EXPECT_NE(last_line(in("plain") / "metrics.jsonl")["train_loss"], last_line(in("unbroken") / "metrics.jsonl")["train_loss"]);
+  const Outcome cross_entropy = run("train --sigma 0.1"), batch_norm = run("train --sigma 0.1 --loss squared_error --model lenet_300_100");
+  EXPECT_EQ(cross_entropy.status, 2);
+  EXPECT_NE(cross_entropy.error.find("--loss squared_error"), std::string::npos) << cross_entropy.error;
+  EXPECT_EQ(batch_norm.status, 2);
+  EXPECT_NE(batch_norm.error.find("batch norm"), std::string::npos) << batch_norm.error;
+}
+
 TEST_F(Program, AnInterruptLeavesARunThatGoesOn) {
   const std::string options = "--epochs 400 --optimizer adam --schedule constant";
   const Child child = start(job("broken", options));
