@@ -1,5 +1,5 @@
 #include <mollify/datasets/cifar.h>
-#include <mollify/datasets/file.h>
+#include <mollify/engine/file.h>
 #include <mollify/datasets/load.h>
 
 namespace mollify::datasets {

@@ -1,4 +1,4 @@
-#include <mollify/datasets/file.h>
+#include <mollify/engine/file.h>
 #include <mollify/datasets/load.h>
 #include <mollify/datasets/mnist.h>
 

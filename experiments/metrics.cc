@@ -1,6 +1,7 @@
 #include <mollify/experiments/metrics.h>
 
 #include <mollify/engine/error.h>
+#include <mollify/engine/file.h>
 
 #include <nlohmann/json.hpp>
 
@@ -67,14 +68,8 @@ template <class Record> std::vector<Record> read_lines(const std::filesystem::pa
 }  // namespace
 
 void write_text(const std::filesystem::path& path, const std::string& text) {
-  const std::filesystem::path temporary = path.string() + ".tmp";
-  std::ofstream file(temporary, std::ios::binary);
-  file << text;
-  file.close();
-  require<FormatError>(file.good(), "{}: cannot be written ({})", path.string(), std::strerror(errno));
-  std::error_code error;
-  std::filesystem::rename(temporary, path, error);
-  require<FormatError>(!error, "{}: cannot be written ({})", path.string(), error.message());
+  const std::string_view part = text;
+  write_bytes("write_text", path, {&part, 1});
 }
 
 std::string read_text(const std::filesystem::path& path) {

@@ -1,8 +1,8 @@
 #include <mollify/nn/weights_file.h>
 
-#include <nlohmann/json.hpp>
+#include <mollify/engine/file.h>
 
-#include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -103,25 +103,10 @@ void write_safetensors(const std::filesystem::path& path, const SafeTensors& con
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
 
-  const std::filesystem::path temporary = path.string() + ".tmp" + std::to_string(::getpid());
   const uint64_t length = text.size();
-  try {
-    std::ofstream file(temporary, std::ios::binary);
-    file.write(reinterpret_cast<const char*>(&length), 8);
-    file.write(text.data(), static_cast<std::streamsize>(text.size()));
-    for (const auto& [name, tensor] : order) file.write(bytes_of(tensor), byte_count(tensor));
-    file.close();
-    require<FormatError>(file.good(), "{}: cannot be written ({})", temporary.string(), std::strerror(errno));
-    std::filesystem::rename(temporary, path);
-  } catch (const std::filesystem::filesystem_error& error) {
-    std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
-    throw FormatError(format("{}: cannot be written: {}", path.string(), error.what()));
-  } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
-    throw;
-  }
+  std::vector<std::string_view> parts{{reinterpret_cast<const char*>(&length), 8}, text};
+  for (const auto& [name, tensor] : order) parts.emplace_back(bytes_of(tensor), static_cast<size_t>(byte_count(tensor)));
+  write_bytes("write_safetensors", path, parts);
 }
 
 SafeTensors read_safetensors(const std::filesystem::path& path) {

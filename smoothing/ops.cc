@@ -134,7 +134,7 @@ Tensors moments_vjp_fast(const VjpArguments& a) {
   return apply(moments_gradient_op, {g_mean, g_variance, a.in[0], a.in[1]});
 }
 
-constexpr Kernel kMoments = MOLLIFY_POINTWISE_KERNEL(ReluMoments), kTotals = MOLLIFY_POINTWISE_SUM_KERNEL(ReluMoments);
+constexpr Kernel kMoments = MOLLIFY_POINTWISE_KERNEL(ReluMoments), kTotals = MOLLIFY_POINTWISE_SUM_KERNEL(ReluTotalVariance);
 const Op moments_op{.name = "relu_moments", .shape = moments_shape, .cpu = with_reciprocal<kMoments>, .vjp = moments_vjp,
                     .vjp_fast = moments_vjp_fast};
 const Op totals_op{.name = "relu_total_variance", .shape = totals_shape, .cpu = with_reciprocal<kTotals>, .vjp = moments_vjp,

@@ -18,7 +18,7 @@ Tensor abs_smoothed(const Tensor& x, const Tensor& s);   // 2 relu_s(x) − x; r
 
 struct Moments { Tensor mean, variance; };
 Moments relu_moments(const Tensor& x, const Tensor& s);  // of relu(x + s z); relative, and the variance is never negative
-Moments relu_total_variance(const Tensor& x, const Tensor& s);  // the same with the sum of all variances, 0-d, in less time
+Moments relu_total_variance(const Tensor& x, const Tensor& s);  // the same with the variances' sum, 0-d, in less time; tiny ones lose a⁴ε
 
 // n-th derivative in x of ∫ over [low, high] of Φ((x − t)/s) dt = relu_s(x − low) − relu_s(x − high); absolute, for s far below and far
 // above high − low. At s = 0 the first derivative is 1 on [low, high], ends included, as that of clip. Needs finite low <= high.

@@ -170,6 +170,12 @@ struct KinkTerms {
   }
 };
 
+// W_1 = φ(0) − b W_0 where W_0 is at hand: it loses a relative b² units of the last place, as rounding a does.
+template <class M, class V>
+MOLLIFY_FN V first_from(M m, V b, V zeroth) {
+  return m.fma(m.neg(b), zeroth, m.set(kPhiAtZero));
+}
+
 // in: x, s, 1/s
 struct ReluSmoothed : Pointwise<ReluSmoothed, 3> {
   template <class M, class V>
@@ -213,6 +219,21 @@ struct ReluMoments : Pointwise<ReluMoments, 3, 2> {
   }
 };
 
+// The same for where only the sum of the variances is wanted: s² (Φ(a) − r (b + r)) loses a relative b⁴ units where it is tiny, and
+// counts as 0 below 2^−80 s² (float), 2^−500 s² (double).
+struct ReluTotalVariance : Pointwise<ReluTotalVariance, 3, 2> {
+  template <class M, class V>
+  static MOLLIFY_FN void f(M m, const V* in, V* out) {
+    const V x = in[0], s = in[1];
+    const KinkTerms<M, V> k(m, x, in[2]);
+    const V zeroth = tail_moment<0>(m, k.b), c = unlifted(m, zeroth * k.lifted);
+    const V lifted_r = first_from(m, k.b, zeroth) * k.lifted, r = unlifted(m, lifted_r);
+    const V variance = m.select(m.gt(x, m.zero()), m.one() - c, c) - r * (k.b + r);
+    out[0] = m.max(x, m.zero()) + unlifted_product(m, s, lifted_r);
+    out[1] = s * (s * m.select(m.lt(variance, m.set(kSinglePrecision<M> ? 0x1p-80 : 0x1p-500)), m.zero(), variance));
+  }
+};
+
 // g_mean Φ(a) + 2 g_variance relu_s(x) Φ(−a); in: g_mean, g_variance, x, s, 1/s. Computed again from x: on processors of today that
 // takes less time than to write and read what the forward pass knew.
 struct ReluMomentsGradient : Pointwise<ReluMomentsGradient, 5> {
@@ -221,7 +242,7 @@ struct ReluMomentsGradient : Pointwise<ReluMomentsGradient, 5> {
     const V g_mean = in[0], g_variance = in[1], x = in[2], s = in[3];
     const KinkTerms<M, V> k(m, x, in[4]);
     const V zeroth = tail_moment<0>(m, k.b), c = at_zero_scale(m, s, zeroth * k.lifted, m.zero());
-    const V r = m.fma(m.neg(k.b), zeroth, m.set(kPhiAtZero)) * k.lifted;  // W_1 = φ(0) − b W_0 loses a relative b² units, which is allowed
+    const V r = first_from(m, k.b, zeroth) * k.lifted;
     const V right = m.max(x, m.zero()), mean = right + unlifted_product(m, s, r), rest = m.one() - unlifted(m, c);
     const auto is_positive = m.gt(x, m.zero());
     const V of_mean = m.select(is_positive, g_mean * rest, unlifted_product(m, g_mean, c));
