@@ -29,13 +29,13 @@ Moments propagate_moments(const nn::Network& network, const Tensor& weights, con
     const auto variance = [&](const Tensor& t) { return values[t].variance; };
     switch (kind_of(step)) {
       case StepKind::linear: {
-        const Tensors means = replay(step, inputs_of(step, mean)), variances = linear_variances(step, inputs_of(step, variance));
+        const Tensors means = replay(step, inputs_of(step, mean)), variances = linear_spread(step, inputs_of(step, variance), Spread::variance);
         for (size_t i = 0; i < means.size(); ++i) values.set(step.outputs[i], {means[i], expand(variances[i], means[i].shape())});
         break;
       }
       case StepKind::weighted: values.set(step.outputs[0], weighted(step, values[step.in()[0]], weight_variance)); break;
       case StepKind::dropout: values.set(step.outputs[0], masked(values[step.in()[0]], step.in()[2].item())); break;
-      case StepKind::activation:
+      case StepKind::nonlinear:
       case StepKind::max_pool: values.set(step.outputs[0], nonlinear_moments(step, inputs_of(step, mean), sqrt(variance(step.in()[0])))); break;
       case StepKind::unknown: throw ValueError(format("propagate_moments: {} computes {}, which has no rule", place(step), step.op().name));
     }

@@ -1,20 +1,7 @@
 #include <mollify/smoothing/reading.h>
 
-#include <string_view>
-
 namespace mollify::smoothing {
 namespace {
-
-bool is(const Step& step, std::string_view name) { return step.op().name == name; }
-
-bool is_elementwise_product(const Step& step) { return is(step, "multiply") || is(step, "divide"); }
-
-StepKind kind_of_product(const Step& step) {
-  const Inputs in = step.in();
-  if (in.size() > 2 && is_abstract(in[2])) return StepKind::unknown;
-  if (is_abstract(in[1])) return is(step, "multiply") && !is_abstract(in[0]) ? StepKind::linear : StepKind::unknown;
-  return is_elementwise_product(step) ? StepKind::linear : StepKind::weighted;
-}
 
 // The windows' numbers at one place of the kernel: [N, OH, OW, C].
 Tensor window_place(const Tensor& padded, const Pool2d& how, int64_t row, int64_t column, int64_t height, int64_t width) {
@@ -42,48 +29,9 @@ Moments clark_max_pool2d(const Moments& x, const Pool2d& how) {
 
 }  // namespace
 
-Trace traced(const nn::Network& network, const Tensor& weights, const Tensor& state, int64_t rows) {
-  Shape shape = network.input();
-  shape.insert(0, rows);
-  const Tensor step = Tensor::scalar(0, DType::i32);
-  return trace([&](const Tensor& x) { return network(weights, state, x, nn::Mode::frozen, {}, step).output; },
-               Layout::packed(shape, weights.dtype(), weights.device()));
-}
-
-std::string place(const Step& step) {
-  return step.label.empty() ? format("operation '{}'", step.op().name) : format("layer '{}'", step.label);
-}
-
-Tensors replay(const Step& step, Inputs in) { return apply_all(step.op(), in, step.node().attributes); }
-
 StepKind kind_of(const Step& step) {
-  if (step.op().linearity == Linearity::sum) return StepKind::linear;
-  if (step.op().linearity == Linearity::product) return kind_of_product(step);
-  if (is(step, "max_pool2d")) return StepKind::max_pool;
-  if (is(step, "dropout")) return StepKind::dropout;
-  const Inputs in = step.in();
-  for (size_t i = 1; i < in.size(); ++i)
-    if (is_abstract(in[i])) return StepKind::unknown;
-  return find_activation(step.op().name) ? StepKind::activation : StepKind::unknown;
-}
-
-Tensors linear_variances(const Step& step, Inputs variances) {
-  if (step.op().linearity == Linearity::product) {
-    const bool left = is_abstract(step.in()[0]);
-    const Tensor other = square(step.in()[left ? 1 : 0]);
-    return replay(step, left ? Inputs(variances[0], other) : Inputs(other, variances[1]));
-  }
-  Tensors in(variances.size());
-  for (size_t i = 0; i < in.size(); ++i) {
-    const Tensor& given = step.in()[i];
-    in[i] = is_abstract(given) || !is_floating(given.dtype()) ? variances[i] : zeros_like(given);
-  }
-  if (is(step, "subtract")) return in[0] + in[1];
-  if (is(step, "negative")) return in[0];
-  const Tensors variance = replay(step, in);
-  if (!is(step, "average_pool2d")) return variance;  // every coefficient is 0 or 1
-  const Pool2d& how = step.node().attributes.as<Pool2d>();
-  return variance[0] / static_cast<double>(how.kernel_height * how.kernel_width);
+  const StepKind kind = nn::kind_of(step);
+  return kind == StepKind::nonlinear && !find_activation(step.op().name) ? StepKind::unknown : kind;
 }
 
 Moments nonlinear_moments(const Step& step, Inputs in, const Tensor& s) {

@@ -69,7 +69,7 @@ std::map<const Node*, const Step*> joined_steps(const Trace& trace) {
   return joined;
 }
 
-bool has_moments(StepKind kind) { return kind == StepKind::activation || kind == StepKind::max_pool; }
+bool has_moments(StepKind kind) { return kind == StepKind::nonlinear || kind == StepKind::max_pool; }
 
 void require_closed_form(const Step& step, StepKind kind, Approximations approximations) {
   const char* name = step.op().name;
@@ -77,7 +77,7 @@ void require_closed_form(const Step& step, StepKind kind, Approximations approxi
   for (const std::string& known : activation_names()) names += ", " + known;
   require<ValueError>(kind != StepKind::unknown, "smooth: {} computes {}, which cannot be smoothed; there are linear maps, dropout, max pooling{}",
                       place(step), name, names);
-  const bool exact = kind != StepKind::max_pool && (kind != StepKind::activation || find_activation(name)->closed_form);
+  const bool exact = kind != StepKind::max_pool && (kind != StepKind::nonlinear || find_activation(name)->closed_form);
   require<ValueError>(exact || approximations == Approximations::allowed,
                       "smooth: {} computes {}, whose smoothing has no closed form; allow approximations, or use another layer", place(step), name);
 }

@@ -1,0 +1,36 @@
+// Lines around smooth curves, and what rules of relaxation share. Inner header of nn/bounds/relaxations.cc.
+#pragma once
+
+#include <mollify/engine/ops.h>
+#include <mollify/nn/bounds/relaxations.h>
+
+namespace mollify::nn::bounds {
+
+// Outward: down for a lower bound or line, up for an upper one.
+enum class Side { lower, upper };
+
+std::span<const Relaxation> curved_relaxations();
+
+// The step's operation at x, in the place of its input 0.
+Tensor replay(const Step& step, const Tensor& x);
+
+// The tighter (looser) of two intercepts or values of a side that hold each for its part of the box: the looser holds for both.
+Tensor looser(Side side, const Tensor& a, const Tensor& b);
+
+// value moved outward by roundoff·error and a few of the smallest normal numbers; the value when roundoff is 0. The error is to count its
+// own computation too.
+Tensor outward(Side side, const Tensor& value, const Tensor& error, double roundoff);
+
+// h − slope·x, moved outward so that the line of exactly that slope passes (x, h(x)) on its side; |h − h(x)| ≤ roundoff·error, an empty
+// error being 0. Rounding: 1 for the product and 1 for each of two sums, so 4·roundoff·(|h| + |slope·x|) with half of it to spare.
+Tensor intercept_at(Side side, const Tensor& slope, const Tensor& x, const Tensor& h, const Tensor& error, double roundoff);
+
+// The lines where they are finite, elsewhere (an infinite box, overflow, NaN) the constant lines of the interval.
+Lines or_constant(const Lines& lines, const Box& range);
+
+double smallest_normal(DType dtype);
+double smallest_positive(DType dtype);
+double largest(DType dtype);
+inline Tensor number(double value, const Tensor& like) { return Tensor::scalar(value, like.dtype()); }
+
+}  // namespace mollify::nn::bounds

@@ -1,0 +1,22 @@
+// The two operations that backward bounds are made of beside the network's own.
+//
+// `rows` [S, K, d…] are K linear functions a·y for each of S samples (S = 1: shared by all N); lines are [N, 1, d…], or [N, K, d…] when each
+// row has its own. A coefficient a ≥ 0 takes the first of a pair, a < 0 the second. No gradient flows through the choice itself.
+#pragma once
+
+#include <mollify/engine/op.h>
+
+namespace mollify::nn::bounds {
+
+struct Relaxed { Tensor rows, constant; };
+
+// The rows on the other side of lines: a·y ≥ (a·slope)·x + Σ a·intercept for nonnegative_slope·x + nonnegative_intercept ≤ y ≤
+// negative_slope·x + negative_intercept. rows [N, K, d…], constant [N, K]. An empty nonnegative_intercept is 0.
+Relaxed relax(const Tensor& rows, const Tensor& nonnegative_slope, const Tensor& negative_slope, const Tensor& nonnegative_intercept,
+              const Tensor& negative_intercept);
+
+// Σ_d a ≥ 0 ? a·nonnegative : a·negative, [N, K]: the least value of the rows over a box with these ends. At most d/8 + 16 roundings on
+// the way of any term.
+Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& negative);
+
+}  // namespace mollify::nn::bounds

@@ -1,0 +1,43 @@
+// Rows of linear functions, substituted backward through a graph: what CROWN, DeepPoly, DeepZ and hybrid boxes share.
+//
+// A·y at a node is bounded from below by A'·x + constant at its inputs: exactly by the operation's own transpose where it is linear (the
+// vector–Jacobian product, with the rows folded into the batch), by lines where it has a rule (Zhang et al. 2018, Singh et al. 2019).
+#pragma once
+
+#include <mollify/nn/bounds/interval.h>
+
+#include <functional>
+
+namespace mollify::nn::bounds {
+
+// Inputs [N, …] within a box and, where there is one, within an l2 ball as well.
+struct Region {
+  Box box;
+  Tensor center = {}, radius = {};  // of the ball: [N, …], and [N] or 0-d; empty: the box alone
+  int64_t rows() const { return box.lower.shape()[0]; }
+};
+
+// What stands for a node with a rule: lines [N, 1 | K, d…].
+struct Substitute {
+  Lines lines;
+  Tensor indices = {};  // max pooling: the place in the image [N, …] that each line is of
+  Tensor added = {};    // to the rows of the node's input [N, K, d…], such as a split's multiplier; may be empty
+};
+
+// Bounds of every node's |numbers|, [N or 1, …], from which rounding is charged (interval.h); empty where roundoff is 0.
+struct Magnitudes {
+  double roundoff = 0;
+  std::vector<Tensor> of;
+  Tensor underflow;  // [N or 1, 1]: what results below the normal range may add up to
+  // The next node's: from its inputs' where it is linear, else from its box.
+  void add(const Graph& graph, int node, const Box& box);
+};
+
+// A lower bound [N, K] of rows [1 | N, K, d…] of node `start` over the region.
+Tensor walk_to_input(const Graph& graph, int start, const Tensor& rows, const Region& region, const std::function<Substitute(int node)>& substitute,
+                     const Magnitudes& magnitudes);
+
+// The same from boxes at the outputs of the nodes with rules that linear ones lead to, and at the input. Without offsets, of the linear part.
+Tensor walk_to_rules(const Graph& graph, int start, const Tensor& rows, const std::vector<Box>& boxes, bool offsets, const Magnitudes& magnitudes);
+
+}  // namespace mollify::nn::bounds
