@@ -5,6 +5,11 @@
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/nn/bounds/alpha_crown.h>
+#include <mollify/nn/bounds/bounds.h>
+#include <mollify/nn/bounds/verify.h>
+#include <mollify/nn/formats/onnx.h>
+#include <mollify/nn/formats/vnnlib.h>
 #include <mollify/nn/layers.h>
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
@@ -12,6 +17,8 @@
 #include <mollify/optim/optimizer.h>
 #include <mollify/optim/svrg.h>
 #include <mollify/smoothing/activations.h>
+#include <mollify/smoothing/attacks.h>
+#include <mollify/smoothing/falsify.h>
 #include <mollify/smoothing/gsmooth.h>
 #include <mollify/smoothing/moments.h>
 #include <mollify/smoothing/monte_carlo.h>

@@ -61,7 +61,7 @@ Tensor lower_with(const Bounds& bounds, const Tensor& rows, const std::map<int, 
     const auto own = alpha.find(node);
     return substitute_for(graph, node, box, bounds.options().lower_line, own == alpha.end() ? Tensor() : own->second, bounds.options().roundoff);
   };
-  return walk_to_input(graph, graph.output(), rows, bounds.region(), substitute, bounds.magnitudes());
+  return walk_to_input(graph, {graph.output(), rows}, bounds.region(), substitute, bounds.magnitudes());
 }
 
 // For each row, `better` where it is an improvement: [N, K] decides on [N, K, d…].

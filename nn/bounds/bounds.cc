@@ -1,10 +1,10 @@
 #include <mollify/nn/bounds/bounds.h>
 
 #include <mollify/nn/bounds/alpha_crown.h>
+#include <mollify/nn/bounds/starts.h>
 #include <mollify/nn/reading.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <string_view>
 
@@ -107,15 +107,6 @@ Tensor margin_rows(const Tensor& labels, int64_t classes, DType dtype) {
   return reshape(one_hot(labels, classes, dtype), {samples, 1, classes}) - one_hot(other, classes, dtype);
 }
 
-Tensor identity_rows(const Shape& shape, DType dtype) {
-  const int64_t size = shape.size();
-  const Tensor identity = one_hot(arange(size, DType::i32), size, dtype);
-  Shape rows = shape;
-  rows.insert(0, 2 * size);
-  rows.insert(0, 1);
-  return reshape(concat(std::array{identity, -identity}), rows);
-}
-
 Bounds::Bounds(const Graph& graph, Region region, Options options) : graph_(graph), region_(checked(std::move(region), graph)), options_(options) {
   const size_t count = graph.nodes().size();
   boxes_.resize(count);
@@ -146,9 +137,7 @@ void Bounds::find_box(int node) {
   if (n.kind != Kind::linear || !n.bounded) return;
   box = box_of(interval, options_.roundoff);
   if (!walks_for(node)) return;
-  const Tensor wanted = rows_wanted(node);
-  if (!wanted.defined()) return;
-  const Box walked = box_by_rows(node, wanted);
+  const Box walked = box_by_rows(node);
   box = options_.intersect ? Box{maximum(box.lower, walked.lower), minimum(box.upper, walked.upper)} : walked;
   if (options_.intersect) interval = interval_of(box, options_.roundoff);
 }
@@ -158,51 +147,50 @@ bool Bounds::walks_for(int node) const {
   return options_.method != Method::ibp && options_.method != Method::crown_ibp;
 }
 
-// Numbers of the node that need rows, i32; empty: none.
-Tensor Bounds::rows_wanted(int node) const {
-  const int64_t size = graph_.nodes()[static_cast<size_t>(node)].shape.size();
-  bool bends = options_.skip_stable;
+// u8 [N, size]: where the node's interval has a kink inside; empty where a rule of its is not straight on both sides of one.
+Tensor Bounds::crossing(int node) const {
   for (const Graph::Node& n : graph_.nodes())
-    if (n.kind != Kind::linear && !n.inputs.empty() && n.inputs[0] == node) bends = bends && bends_at_zero(n.rule);
-  if (!bends) return arange(size, DType::i32);
+    if (n.kind != Kind::linear && !n.inputs.empty() && n.inputs[0] == node && !bends_at_zero(n.rule)) return {};
   const Box& box = boxes_[static_cast<size_t>(node)];
   const Tensor zero = Tensor::scalar(0, graph_.dtype());
-  const Tensor crossing = cast(less(box.lower.detach(), zero), DType::f32) * cast(less(zero, box.upper.detach()), DType::f32);
-  const std::vector<float> any = max(flatten(crossing, 1), {0}).to_vector<float>();
-  std::vector<int32_t> wanted;
-  for (size_t i = 0; i < any.size(); ++i)
-    if (any[i] > 0) wanted.push_back(static_cast<int32_t>(i));
-  return wanted.empty() ? Tensor() : Tensor::from(wanted, {static_cast<int64_t>(wanted.size())});
+  return flatten(less(maximum(box.lower, -box.upper).detach(), zero), 1);
 }
 
-Box Bounds::box_by_rows(int node, const Tensor& wanted) const {
+Box Bounds::box_by_rows(int node) const {
+  const Tensor crosses = options_.skip_stable ? crossing(node) : Tensor();
+  if (crosses.defined()) return box_of_pairs(node, crosses);
   const Shape& shape = graph_.nodes()[static_cast<size_t>(node)].shape;
-  int64_t widest = 1;
-  for (int i = 0; i <= node; ++i) widest = std::max(widest, graph_.nodes()[static_cast<size_t>(i)].shape.size());
-  const int64_t size = shape.size(), count = wanted.size(), samples = region_.rows();
-  const int64_t chunk = std::clamp<int64_t>(options_.row_budget / std::max<int64_t>(1, 2 * samples * widest), 1, count);
+  const int64_t size = shape.size(), samples = region_.rows(), chunk = std::clamp<int64_t>(row_limit(graph_, node, options_.row_budget) / samples, 1, size);
   std::vector<Tensor> lower, upper;
-  for (int64_t first = 0; first < count; first += chunk) {
-    const int64_t rows = std::min(chunk, count - first);
-    const Tensor ones = one_hot(slice(wanted, 0, first, first + rows), size, graph_.dtype());
-    Shape folded = shape;
-    folded.insert(0, 2 * rows);
-    folded.insert(0, 1);
-    const Tensor ends = lower_at(node, reshape(concat(std::array{ones, -ones}), folded));
+  for (int64_t first = 0; first < size; first += chunk) {
+    const int64_t rows = std::min(chunk, size - first);
+    const Tensor ends = lower_at({node, rows_of_numbers(arange(size, DType::i32), first, first + rows, shape, graph_.dtype())});
     lower.push_back(slice(ends, 1, 0, rows));
     upper.push_back(-slice(ends, 1, rows, 2 * rows));
   }
   Shape whole = shape;
   whole.insert(0, samples);
-  const Box& plain = boxes_[static_cast<size_t>(node)];
-  const auto joined = [&](const std::vector<Tensor>& parts, const Tensor& otherwise) {
-    const Tensor found = parts.size() == 1 ? parts[0] : concat(parts, 1);
-    if (count == size) return reshape(found, whole);
-    const Tensor places = expand(reshape(wanted, {1, count}), {samples, count});
-    const Tensor mask = greater(sum(one_hot(wanted, size), {0}), Tensor::scalar(0));
-    return reshape(where(mask, scatter_add({samples, size}, places, found, 1), flatten(otherwise, 1)), whole);
+  return {reshape(concat(lower, 1), whole), reshape(concat(upper, 1), whole)};
+}
+
+// The numbers that cross, of each sample its own; the others keep their interval.
+Box Bounds::box_of_pairs(int node, const Tensor& crosses) const {
+  const std::vector<uint8_t> mask = crosses.to_vector<uint8_t>();
+  std::vector<int32_t> numbers;  // of all samples, flat
+  for (size_t i = 0; i < mask.size(); ++i)
+    if (mask[i]) numbers.push_back(static_cast<int32_t>(i));
+  const Box& interval = boxes_[static_cast<size_t>(node)];
+  if (numbers.empty()) return interval;
+  const auto count = static_cast<int64_t>(numbers.size()), chunk = std::clamp<int64_t>(row_limit(graph_, node, options_.row_budget), 1, count);
+  std::vector<Tensor> found;  // lower and −upper of one number after the other
+  for (int64_t first = 0; first < count; first += chunk)
+    found.push_back(reshape(lower_at(start_of_pairs(graph_, node, std::span(numbers).subspan(static_cast<size_t>(first), static_cast<size_t>(std::min(chunk, count - first))))), {std::min(chunk, count - first), 2}));
+  const Tensor ends = concat(found), places = Tensor::from(numbers, {count});
+  const auto joined = [&](const Tensor& values, const Tensor& otherwise) {
+    const Tensor laid = scatter_add({static_cast<int64_t>(mask.size())}, places, reshape(values, {count}), 0);
+    return where(reshape(crosses, otherwise.shape()), reshape(laid, otherwise.shape()), otherwise);
   };
-  return {joined(lower, plain.lower), joined(upper, plain.upper)};
+  return {joined(slice(ends, 1, 0, 1), interval.lower), joined(-slice(ends, 1, 1, 2), interval.upper)};
 }
 
 Substitute Bounds::substitute(int node) const {
@@ -242,25 +230,25 @@ void Bounds::find_spread(int node) {
   }
 }
 
-Tensor Bounds::lower_at(int node, const Tensor& rows) const {
-  const Tensor walked = walk_to_input(graph_, node, rows, region_, [&](int ruled) { return substitute(ruled); }, magnitudes_);
+Tensor Bounds::lower_at(const Start& start, RowsSeen* seen) const {
+  const Tensor walked = walk_to_input(graph_, start, region_, [&](int ruled) { return substitute(ruled); }, magnitudes_, seen);
   if (options_.method != Method::hbox) return walked;
   std::vector<Box> spreads(boxes_.size());
   for (size_t i = 0; i < spreads.size(); ++i) {
     const Tensor spread = spreads_[i].defined() ? spreads_[i] : i == 0 ? zeros_like(region_.box.lower) : Tensor();
     if (spread.defined()) spreads[i] = {-spread, spread};
   }
-  return walked + walk_to_rules(graph_, node, rows, spreads, /*offsets=*/false, magnitudes_);
+  return walked + walk_to_rules(graph_, start, spreads, /*offsets=*/false, magnitudes_);
 }
 
-Tensor Bounds::lower(const Tensor& rows) const {
+Tensor Bounds::lower(const Tensor& rows, RowsSeen* seen) const {
   const Shape& output = graph_.nodes().back().shape;
   require(rows.rank() == output.rank() + 2 && (rows.shape()[0] == 1 || rows.shape()[0] == region_.rows()) && rows.size() == rows.shape()[0] * rows.shape()[1] * output.size(),
           "bounds: rows are {}; needs [1 or {}, any, …] with {} last", rows.shape(), region_.rows(), output);
   switch (options_.method) {
-    case Method::ibp: return walk_to_rules(graph_, graph_.output(), rows, boxes_, /*offsets=*/true, magnitudes_);
+    case Method::ibp: return walk_to_rules(graph_, {graph_.output(), rows}, boxes_, /*offsets=*/true, magnitudes_);
     case Method::alpha_crown: return alpha_crown(*this, rows, options_.alpha).lower;
-    default: return lower_at(graph_.output(), rows);
+    default: return lower_at({graph_.output(), rows}, seen);
   }
 }
 

@@ -36,7 +36,7 @@ struct Options {
   Method method = Method::crown;
   LowerLine lower_line = LowerLine::adaptive;  // of crown_ibp and crown
   bool intersect = false;                      // every box with interval arithmetic's
-  bool skip_stable = true;                     // no rows for neurons that interval arithmetic shows on one side of the kink: theirs is its box
+  bool skip_stable = true;                     // no rows for neurons that interval arithmetic shows on one side of the kink: its box is theirs
   double roundoff = 0;                         // 0, or unit_roundoff(dtype): then what is returned holds in real arithmetic
   int64_t row_budget = int64_t{1} << 25;       // numbers in the rows that are walked at once to find a box
   AlphaOptions alpha = {};
@@ -60,7 +60,7 @@ class Bounds {
   Bounds(const Graph& graph, Region region, Options options = {});
 
   // A lower bound, for each row and sample, of Σ row·output: [N, K] for rows [1 | N, K, output…]. NaN or −∞ where nothing is known.
-  Tensor lower(const Tensor& rows) const;
+  Tensor lower(const Tensor& rows, RowsSeen* seen = nullptr) const;  // seen: of methods that walk to the input
   // Bounds of every output [N, output…].
   Box output() const;
 
@@ -73,9 +73,10 @@ class Bounds {
  private:
   void find_box(int node);
   bool walks_for(int node) const;
-  Tensor rows_wanted(int node) const;
-  Box box_by_rows(int node, const Tensor& wanted) const;
-  Tensor lower_at(int node, const Tensor& rows) const;
+  Tensor crossing(int node) const;
+  Box box_by_rows(int node) const;
+  Box box_of_pairs(int node, const Tensor& crossing) const;
+  Tensor lower_at(const Start& start, RowsSeen* seen = nullptr) const;
   Substitute substitute(int node) const;
   void find_spread(int node);
 

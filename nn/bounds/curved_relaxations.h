@@ -14,7 +14,7 @@ std::span<const Relaxation> curved_relaxations();
 // The step's operation at x, in the place of its input 0.
 Tensor replay(const Step& step, const Tensor& x);
 
-// The tighter (looser) of two intercepts or values of a side that hold each for its part of the box: the looser holds for both.
+// Of two intercepts of one side, each valid on a part of the box, the one that is valid on both.
 Tensor looser(Side side, const Tensor& a, const Tensor& b);
 
 // value moved outward by roundoff·error and a few of the smallest normal numbers; the value when roundoff is 0. The error is to count its
@@ -22,7 +22,8 @@ Tensor looser(Side side, const Tensor& a, const Tensor& b);
 Tensor outward(Side side, const Tensor& value, const Tensor& error, double roundoff);
 
 // h − slope·x, moved outward so that the line of exactly that slope passes (x, h(x)) on its side; |h − h(x)| ≤ roundoff·error, an empty
-// error being 0. Rounding: 1 for the product and 1 for each of two sums, so 4·roundoff·(|h| + |slope·x|) with half of it to spare.
+// error being 0. The product and three sums, one of them the caller's, are each off by at most roundoff·(|h| + |slope·x|): 6 of it are
+// added.
 Tensor intercept_at(Side side, const Tensor& slope, const Tensor& x, const Tensor& h, const Tensor& error, double roundoff);
 
 // The lines where they are finite, elsewhere (an infinite box, overflow, NaN) the constant lines of the interval.

@@ -1,204 +1,139 @@
-// Rows through lines: kernels that read the rows once, and their gradients.
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "mollify/nn/bounds/ops.cc"
-#include <hwy/foreach_target.h>
-#include <hwy/highway.h>
-
-#ifndef MOLLIFY_NN_BOUNDS_OPS_ARGUMENTS
-#define MOLLIFY_NN_BOUNDS_OPS_ARGUMENTS
-#include <cstdint>
-namespace mollify::nn::bounds {
-
-// One row of n coefficients and its lines; null where there is none. out = row·slope, sum = Σ row·intercept.
-template <class T>
-struct RowForward {
-  const T *row, *slope[2], *intercept[2];
-  T *out, *sum;
-  int64_t n;
-};
-
-// Its gradients: to_row is set; what belongs to the lines is added to.
-template <class T>
-struct RowBackward {
-  const T *row, *slope[2], *intercept[2];
-  const T* to_out;
-  T to_sum;
-  T *to_row, *to_slope[2], *to_intercept[2];
-  int64_t n;
-};
-
-}  // namespace mollify::nn::bounds
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace mollify::nn::bounds::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-template <class D, class T, class V = hn::Vec<D>>
-HWY_INLINE V chosen(D d, hn::Mask<D> nonnegative, const T* const* pair, int64_t i) {
-  const V negative = hn::LoadU(d, pair[1] + i);
-  if (!pair[0]) return hn::IfThenZeroElse(nonnegative, negative);
-  return hn::IfThenElse(nonnegative, hn::LoadU(d, pair[0] + i), negative);
-}
-
-template <bool slopes, class D, class T, class V = hn::Vec<D>>
-HWY_INLINE V forward_step(D d, const RowForward<T>& r, int64_t i, V sum) {
-  const V a = hn::LoadU(d, r.row + i);
-  const auto nonnegative = hn::Ge(a, hn::Zero(d));
-  if constexpr (slopes) hn::StoreU(a * chosen(d, nonnegative, r.slope, i), d, r.out + i);
-  return hn::MulAdd(a, chosen(d, nonnegative, r.intercept, i), sum);
-}
-
-template <bool slopes, class T>
-void forward_row(const RowForward<T>& r) {
-  const hn::ScalableTag<T> d;
-  const hn::CappedTag<T, 1> d1;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  auto s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
-  int64_t i = 0;
-  for (; i + 4 * lanes <= r.n; i += 4 * lanes) {
-    s0 = forward_step<slopes>(d, r, i, s0);
-    s1 = forward_step<slopes>(d, r, i + lanes, s1);
-    s2 = forward_step<slopes>(d, r, i + 2 * lanes, s2);
-    s3 = forward_step<slopes>(d, r, i + 3 * lanes, s3);
-  }
-  for (; i + lanes <= r.n; i += lanes) s0 = forward_step<slopes>(d, r, i, s0);
-  HWY_ALIGN T partial[HWY_MAX_BYTES / sizeof(T)];
-  hn::Store((s0 + s1) + (s2 + s3), d, partial);
-  T rest[4] = {};  // what is left takes turns, so that no term passes through many roundings
-  for (int64_t j = 0; i < r.n; ++i, j = (j + 1) % 4)
-    rest[j] = hn::GetLane(forward_step<slopes>(d1, r, i, hn::Set(d1, rest[j])));
-  for (int64_t width = lanes; width > 1; width /= 2)
-    for (int64_t j = 0; j < width / 2; ++j) partial[j] += partial[j + width / 2];
-  *r.sum = partial[0] + ((rest[0] + rest[1]) + (rest[2] + rest[3]));
-}
-
-template <class D, class T, class V>
-HWY_INLINE void add_to(D d, T* target, int64_t i, V a, V gradient) {
-  if (target) hn::StoreU(hn::MulAdd(a, gradient, hn::LoadU(d, target + i)), d, target + i);
-}
-
-template <class D, class T>
-HWY_INLINE void backward_step(D d, const RowBackward<T>& r, int64_t i) {
-  const auto zero = hn::Zero(d), a = hn::LoadU(d, r.row + i), to_sum = hn::Set(d, r.to_sum);
-  const auto nonnegative = hn::Ge(a, zero);
-  const auto above = hn::IfThenElseZero(nonnegative, a), below = hn::IfThenZeroElse(nonnegative, a);
-  auto to_row = zero;
-  if (r.to_out) {
-    const auto g = hn::LoadU(d, r.to_out + i);
-    if (r.to_row) to_row = g * chosen(d, nonnegative, r.slope, i);
-    add_to(d, r.to_slope[0], i, above, g);
-    add_to(d, r.to_slope[1], i, below, g);
-  }
-  if (r.to_row) hn::StoreU(hn::MulAdd(to_sum, chosen(d, nonnegative, r.intercept, i), to_row), d, r.to_row + i);
-  add_to(d, r.to_intercept[0], i, above, to_sum);
-  add_to(d, r.to_intercept[1], i, below, to_sum);
-}
-
-template <class T>
-void backward_row(const RowBackward<T>& r) {
-  const hn::ScalableTag<T> d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  int64_t i = 0;
-  for (; i + lanes <= r.n; i += lanes) backward_step(d, r, i);
-  for (; i < r.n; ++i) backward_step(hn::CappedTag<T, 1>(), r, i);
-}
-
-void relax_f32(const RowForward<float>& r) { forward_row<true>(r); }
-void relax_f64(const RowForward<double>& r) { forward_row<true>(r); }
-void sum_f32(const RowForward<float>& r) { forward_row<false>(r); }
-void sum_f64(const RowForward<double>& r) { forward_row<false>(r); }
-void gradient_f32(const RowBackward<float>& r) { backward_row(r); }
-void gradient_f64(const RowBackward<double>& r) { backward_row(r); }
-
-}  // namespace mollify::nn::bounds::HWY_NAMESPACE
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
+#include <mollify/nn/bounds/ops.h>
 
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
-#include <mollify/nn/bounds/ops.h>
+#include <mollify/nn/bounds/row_kernels.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace mollify::nn::bounds {
-
-HWY_EXPORT(relax_f32);
-HWY_EXPORT(relax_f64);
-HWY_EXPORT(sum_f32);
-HWY_EXPORT(sum_f64);
-HWY_EXPORT(gradient_f32);
-HWY_EXPORT(gradient_f64);
-
 namespace {
 
 constexpr int64_t kGrain = 16384;  // coefficients of a range of parallel work
 
-void run(bool slopes, const RowForward<float>& r) { slopes ? HWY_DYNAMIC_DISPATCH(relax_f32)(r) : HWY_DYNAMIC_DISPATCH(sum_f32)(r); }
-void run(bool slopes, const RowForward<double>& r) { slopes ? HWY_DYNAMIC_DISPATCH(relax_f64)(r) : HWY_DYNAMIC_DISPATCH(sum_f64)(r); }
-void run(const RowBackward<float>& r) { HWY_DYNAMIC_DISPATCH(gradient_f32)(r); }
-void run(const RowBackward<double>& r) { HWY_DYNAMIC_DISPATCH(gradient_f64)(r); }
-
-// A tensor [1 | N, 1 | K, d…] as rows in memory.
+// A tensor [1 | N, 1 | K, d…] as rows in memory; nothing where it is empty.
 template <class T>
 struct View {
   View() = default;
-  explicit View(const Tensor& x)
-      : values(packed_values(x)), data(values.data<T>()), numbers(extent_product(x.shape(), 2, x.rank())),
-        sample(x.shape()[0] == 1 ? 0 : x.shape()[1] * numbers), row(x.shape()[1] == 1 ? 0 : numbers) {}
+  explicit View(const Tensor& x) {
+    if (!x.defined()) return;
+    values = packed_values(x);
+    data = values.data<T>();
+    numbers = extent_product(x.shape(), 2, x.rank());
+    sample = x.shape()[0] == 1 ? 0 : x.shape()[1] * numbers;
+    row = x.shape()[1] == 1 ? 0 : numbers;
+  }
   T* at(int64_t n, int64_t k) const { return data ? data + n * sample + k * row : nullptr; }
   Tensor values;
   T* data = nullptr;
   int64_t numbers = 0, sample = 0, row = 0;
 };
 
-// ---- in: rows, slopes (relax only), intercepts: the negative ones first, as the others may be missing
+// ---- in: rows, slopes (relax only), the negative intercept, the other one if there is one, and of pairs the samples and sources
 
-struct Lines { Tensor slope[2], intercept[2]; };
+struct Given { bool slopes, nonnegative_intercept, samples, sources; };
 
-Lines lines_of(Inputs in, bool slopes, size_t count) {
-  size_t next = 1;
-  Lines lines;
-  if (slopes) {
-    lines.slope[0] = in[next++];
-    lines.slope[1] = in[next++];
+struct Operands {
+  Operands(Inputs in, const Given& given) : rows(in[0]) {
+    size_t next = 1;
+    for (int i = 0; i < 2 && given.slopes; ++i) slope[i] = in[next++];
+    intercept[1] = in[next++];
+    if (given.nonnegative_intercept) intercept[0] = in[next++];
+    if (given.samples) pairs.sample = in[next++];
+    if (given.sources) pairs.source = in[next++];
   }
-  lines.intercept[1] = in[next++];
-  if (next < count) lines.intercept[0] = in[next];
-  return lines;
-}
+  // Where the gradients of lines belong among the inputs.
+  static size_t place_of_intercept(const Given& given, int i) { return (given.slopes ? 3u : 1u) + (i == 0 ? 1u : 0u); }
+
+  int64_t samples() const { return intercept[1].shape()[0]; }
+  Tensor rows, slope[2], intercept[2];
+  Pairs pairs;
+};
+
+int64_t numbers_of(const Tensor& x) { return extent_product(x.shape(), 2, x.rank()); }
 
 template <bool slopes>
 Layouts rows_shape(const Op& op, Inputs in, const Attributes& attributes) {
-  const Layout rows = broadcast_shape(op, in, attributes)[0];
-  for (const Tensor& line : in)
-    require(line.rank() == rows.shape.rank() && line.rank() >= 3 &&
-                extent_product(line.shape(), 2, line.rank()) == extent_product(rows.shape, 2, line.rank()),
-            "{}: rows are {}, lines {}; needs [samples, rows, d…] and [samples, rows or 1, d…]", op.name, in[0].shape(), line.shape());
-  const Layout constant = Layout::packed({rows.shape[0], rows.shape[1]}, rows.dtype, rows.device);
-  if (slopes) return {rows, constant};
+  const Operands o(in, attributes.as<Given>());
+  const Tensor& lines = o.intercept[1];
+  require_floating(op.name, o.rows);
+  for (const Tensor* line : {&o.slope[0], &o.slope[1], &o.intercept[0], &o.intercept[1]}) {
+    if (!line->defined()) continue;
+    require_same_dtype(op.name, o.rows, *line);
+    require(line->rank() == o.rows.rank() && line->rank() >= 3 && numbers_of(*line) == numbers_of(o.rows) && line->shape()[0] == lines.shape()[0] &&
+                (line->shape()[1] == 1 || (o.pairs.all() && line->shape()[1] == o.rows.shape()[1])),
+            "{}: rows are {}, lines {}; needs [samples, rows, d…] and [samples, rows or 1, d…]", op.name, o.rows.shape(), line->shape());
+  }
+  Shape shape = o.rows.shape();
+  if (o.pairs.all()) {
+    require(shape[0] == 1 || lines.shape()[0] == 1 || shape[0] == lines.shape()[0], "{}: rows are {}, lines {}; needs as many samples, or one", op.name,
+            shape, lines.shape());
+    shape[0] = std::max(shape[0], lines.shape()[0]);
+  } else {
+    const int64_t count = o.pairs.sample.size();
+    require(shape[0] == 1 && (o.pairs.source.defined() ? o.pairs.source.size() == count : shape[1] == count),
+            "{}: rows are {} for {} pairs; needs shared ones with a source for each pair, or one row a pair", op.name, shape, count);
+    shape[1] = count;
+  }
+  const Layout constant = Layout::packed({shape[0], shape[1]}, o.rows.dtype(), o.rows.device());
+  if (slopes) return {Layout::packed(shape, o.rows.dtype(), o.rows.device()), constant};
   return constant;
+}
+
+// Where result row i is read: its sample, and its row of what all share or of its own.
+struct Place { int64_t sample, row; };
+class Places {
+ public:
+  Places(const Pairs& pairs, int64_t rows, int64_t samples) : rows_(rows), one_sample_(samples == 1) {
+    if (pairs.all()) return;
+    sample_values_ = packed_values(pairs.sample);
+    sample_ = sample_values_.data<int32_t>();
+    if (!pairs.source.defined()) return;
+    source_values_ = packed_values(pairs.source);
+    source_ = source_values_.data<int32_t>();
+  }
+  Place operator[](int64_t i) const {
+    if (!sample_) return {i / rows_, i % rows_};
+    return {one_sample_ ? 0 : sample_[i], source_ ? source_[i] : i};
+  }
+
+ private:
+  Tensor sample_values_, source_values_;
+  const int32_t *sample_ = nullptr, *source_ = nullptr;
+  int64_t rows_;
+  bool one_sample_;  // lines that all samples share
+};
+
+// Throws ValueError unless the samples rise within [0, samples) and the sources are rows.
+void check(const char* operation, const Operands& o) {
+  if (o.pairs.all()) return;
+  int64_t before = 0;
+  const Places places(o.pairs, 1, o.samples());
+  for (int64_t i = 0; i < o.pairs.sample.size(); ++i) {
+    const Place place = places[i];
+    require<ValueError>(place.sample >= before && place.sample < o.samples() && place.row >= 0 && place.row < o.rows.shape()[1],
+                        "{}: pair {} is of row {} and sample {}; needs rows below {} and samples that rise below {}", operation, i, place.row, place.sample,
+                        o.rows.shape()[1], o.samples());
+    before = place.sample;
+  }
 }
 
 template <bool slopes>
 void forward_kernel(const KernelArguments& a) {
   const Tensor& sums = a.out[slopes ? 1 : 0];
-  const Lines lines = lines_of(a.in, slopes, a.in.size());
+  const Operands o(a.in, a.attributes.as<Given>());
+  check(slopes ? "relax" : "choose_sum", o);
   for_floating(sums.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const View<T> rows(a.in[0]);
-    View<T> slope[2], intercept[2];
-    for (int i = 0; i < 2; ++i) {
-      if (slopes) slope[i] = View<T>(lines.slope[i]);
-      if (lines.intercept[i].defined()) intercept[i] = View<T>(lines.intercept[i]);
-    }
-    const int64_t count = sums.shape()[1], n = rows.numbers;
+    const View<T> rows(o.rows), slope[2] = {View<T>(o.slope[0]), View<T>(o.slope[1])}, intercept[2] = {View<T>(o.intercept[0]), View<T>(o.intercept[1])};
+    const Places places(o.pairs, sums.shape()[1], o.samples());
+    const int64_t n = rows.numbers;
     T *out = slopes ? a.out[0].template data<T>() : nullptr, *sum = sums.template data<T>();
     cpu::parallel_for(sums.size(), std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t s = i / count, k = i % count;
+        const auto [s, k] = places[i];
         run(slopes, RowForward<T>{rows.at(s, k), {slope[0].at(s, k), slope[1].at(s, k)}, {intercept[0].at(s, k), intercept[1].at(s, k)},
                                   slopes ? out + i * n : nullptr, sum + i, n});
       }
@@ -206,66 +141,92 @@ void forward_kernel(const KernelArguments& a) {
   });
 }
 
-// ---- gradients, one kernel for both. in: the op's inputs, then the gradients that arrived. out: rows', lines' as wanted
+// ---- gradients, one kernel for both. in: the op's inputs, then the gradients that arrived. out: those wanted of rows (one for each row of
+// the result) and of lines (for every sample)
 
 struct Wanted {
-  bool slopes, rows, slope[2], intercept[2], to_rows, to_sums;
-  size_t arrived() const { return static_cast<size_t>(to_rows) + static_cast<size_t>(to_sums); }
+  Given given;
+  bool rows, slope[2], intercept[2], from_rows, from_sums;
+  bool any() const { return rows || slope[0] || slope[1] || intercept[0] || intercept[1]; }
 };
 
 Layouts gradient_shape(const Op&, Inputs in, const Attributes& attributes) {
   const Wanted& w = attributes.as<Wanted>();
-  const Lines lines = lines_of(in, w.slopes, in.size() - w.arrived());
+  const Operands o(in, w.given);
   const Tensor& arrived = in[in.size() - 1];
   Layouts layouts;
-  const auto add = [&](bool wanted, const Tensor& x) {
+  const auto add = [&](bool wanted, const Tensor& x, int64_t samples, int64_t rows) {
     if (!wanted) return;
     Shape shape = x.shape();
-    shape[0] = arrived.shape()[0];  // of what all samples share grad sums the parts
+    shape[0] = samples;
+    shape[1] = rows;
     layouts.push_back(Layout::packed(shape, arrived.dtype(), arrived.device()));
   };
-  add(w.rows, in[0]);
-  for (int i = 0; i < 2; ++i) add(w.slope[i], lines.slope[i]);
-  for (int i = 0; i < 2; ++i) add(w.intercept[i], lines.intercept[i]);
+  const int64_t samples = o.pairs.all() ? arrived.shape()[0] : o.samples();
+  add(w.rows, o.rows, arrived.shape()[0], arrived.shape()[1]);
+  for (int i = 0; i < 2; ++i) add(w.slope[i], o.slope[i], samples, w.slope[i] ? o.slope[i].shape()[1] : 0);
+  for (int i = 0; i < 2; ++i) add(w.intercept[i], o.intercept[i], samples, w.intercept[i] ? o.intercept[i].shape()[1] : 0);
   return layouts;
+}
+
+// The result rows of each sample: they follow one another.
+std::vector<int64_t> first_rows(const Places& places, int64_t samples, int64_t count) {
+  std::vector<int64_t> first(static_cast<size_t>(samples) + 1, 0);
+  for (int64_t i = 0; i < count; ++i) ++first[static_cast<size_t>(places[i].sample) + 1];
+  for (size_t s = 0; s < static_cast<size_t>(samples); ++s) first[s + 1] += first[s];
+  return first;
 }
 
 template <class T>
 T* shifted(T* base, int64_t first) { return base ? base + first : nullptr; }
 
 template <class T>
+struct GradientViews {
+  GradientViews(const KernelArguments& a, const Wanted& w, const Operands& o)
+      : rows(o.rows), slope{View<T>(o.slope[0]), View<T>(o.slope[1])}, intercept{View<T>(o.intercept[0]), View<T>(o.intercept[1])} {
+    const size_t count = a.in.size();
+    if (w.from_rows) from_rows = View<T>(a.in[count - (w.from_sums ? 2u : 1u)]);
+    if (w.from_sums) from_sums = packed_values(a.in[count - 1]);
+    size_t next = 0;
+    if (w.rows) to_rows = View<T>(a.out[next++]);
+    for (int i = 0; i < 2; ++i)
+      if (w.slope[i]) to_slope[i] = View<T>(a.out[next++]);
+    for (int i = 0; i < 2; ++i)
+      if (w.intercept[i]) to_intercept[i] = View<T>(a.out[next++]);
+  }
+
+  // Result row i, `k`-th of those of sample s, on numbers first … first + n − 1.
+  RowBackward<T> row(int64_t i, Place place, int64_t s, int64_t k, int64_t first, int64_t n) const {
+    const auto line = [&](const View<T>& view) { return shifted(view.at(s, k), first); };
+    const int64_t numbers = rows.numbers;
+    return {shifted(rows.at(place.sample, place.row), first), {line(slope[0]), line(slope[1])}, {line(intercept[0]), line(intercept[1])},
+            from_rows.data ? from_rows.data + i * numbers + first : nullptr, from_sums.defined() ? from_sums.template data<T>()[i] : T(0),
+            to_rows.data ? to_rows.data + i * numbers + first : nullptr, {line(to_slope[0]), line(to_slope[1])},
+            {line(to_intercept[0]), line(to_intercept[1])}, n};
+  }
+
+  View<T> rows, slope[2], intercept[2], from_rows, to_rows, to_slope[2], to_intercept[2];
+  Tensor from_sums;
+};
+
+template <class T>
 void gradient(const KernelArguments& a) {
   const Wanted& w = a.attributes.as<Wanted>();
-  const size_t inputs = a.in.size() - w.arrived();
-  const Lines lines = lines_of(a.in, w.slopes, inputs);
-  const View<T> rows(a.in[0]);
-  const Tensor to_sums = w.to_sums ? packed_values(a.in[a.in.size() - 1]) : Tensor();
-  View<T> slope[2], intercept[2], to_out, to_row, to_slope[2], to_intercept[2];
-  if (w.to_rows) to_out = View<T>(a.in[inputs]);
-  size_t next = 0;
-  if (w.rows) to_row = View<T>(a.out[next++]);
-  for (int i = 0; i < 2; ++i) {
-    if (w.slopes) slope[i] = View<T>(lines.slope[i]);
-    if (w.slope[i]) to_slope[i] = View<T>(a.out[next++]);
-  }
-  for (int i = 0; i < 2; ++i) {
-    if (lines.intercept[i].defined()) intercept[i] = View<T>(lines.intercept[i]);
-    if (w.intercept[i]) to_intercept[i] = View<T>(a.out[next++]);
-  }
+  const Operands o(a.in, w.given);
+  const GradientViews<T> views(a, w, o);
   for (const Tensor& out : a.out) std::fill_n(out.data<T>(), out.size(), T(0));
   const Tensor& arrived = a.in[a.in.size() - 1];
-  const int64_t samples = arrived.shape()[0], count = arrived.shape()[1], n = rows.numbers, block = std::min<int64_t>(n, 1024);
-  const int64_t blocks = n == 0 ? 0 : (n + block - 1) / block;
+  const int64_t count = arrived.shape()[0] * arrived.shape()[1], n = views.rows.numbers, block = std::min<int64_t>(n, 1024);
+  const int64_t samples = o.pairs.all() ? arrived.shape()[0] : o.samples(), blocks = n == 0 ? 0 : (n + block - 1) / block;
+  const Places places(o.pairs, arrived.shape()[1], o.samples());
+  const std::vector<int64_t> first_row = first_rows(places, samples, count);
   // All rows of a sample on one block: what the lines get is summed in the rows' order.
-  cpu::parallel_for(samples * blocks, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, block * count)), [&](int64_t begin, int64_t end) {
+  const int64_t task_size = std::max<int64_t>(1, block * count / std::max<int64_t>(1, samples));
+  cpu::parallel_for(samples * blocks, std::max<int64_t>(1, kGrain / task_size), [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t s = task / blocks, first = task % blocks * block;
-      for (int64_t k = 0; k < count; ++k)
-        run(RowBackward<T>{rows.at(s, k) + first, {shifted(slope[0].at(s, k), first), shifted(slope[1].at(s, k), first)},
-                           {shifted(intercept[0].at(s, k), first), shifted(intercept[1].at(s, k), first)}, shifted(to_out.at(s, k), first),
-                           to_sums.defined() ? to_sums.template data<T>()[s * count + k] : T(0), shifted(to_row.at(s, k), first),
-                           {shifted(to_slope[0].at(s, k), first), shifted(to_slope[1].at(s, k), first)},
-                           {shifted(to_intercept[0].at(s, k), first), shifted(to_intercept[1].at(s, k), first)}, std::min(block, n - first)});
+      for (int64_t i = first_row[static_cast<size_t>(s)]; i < first_row[static_cast<size_t>(s) + 1]; ++i)
+        run(views.row(i, places[i], s, i - first_row[static_cast<size_t>(s)], first, std::min(block, n - first)));
     }
   });
 }
@@ -274,79 +235,103 @@ const Op gradient_op{.name = "relax_gradient", .shape = gradient_shape, .cpu = [
                        a.in[0].dtype() == DType::f32 ? gradient<float>(a) : gradient<double>(a);
                      }};
 
-Tensor each_row(const Tensor& sums, int rank) {
-  Shape shape = sums.shape();
-  while (shape.rank() < rank) shape.push_back(1);
-  return reshape(sums, shape);
+// Rows [1, R, d…] summed into [1, K, d…] by the rows' indices, or into [N, 1, d…].
+Tensor collected(const Tensor& x, const Tensor& indices, const Shape& shape) {
+  const int64_t count = x.shape()[1], numbers = numbers_of(x), extent = shape[0] * shape[1];
+  return reshape(scatter_add({extent, numbers}, expand(reshape(indices, {count, 1}), {count, numbers}), reshape(x, {count, numbers}), 0), shape);
 }
+
+Tensor collected_rows(const Tensor& x, const Operands& o) { return o.pairs.source.defined() ? collected(x, o.pairs.source, o.rows.shape()) : x; }
 
 // By public operations: pick = a ≥ 0 ? first : second.
 template <bool slopes>
 Tensors rows_vjp(const VjpArguments& a) {
-  const Tensor& rows = a.in[0];
-  const Lines lines = lines_of(a.in, slopes, a.in.size());
-  const Tensor &to_rows = slopes ? a.gradients[0] : Tensor(), &arrived = slopes ? a.gradients[1] : a.g;
-  const Tensor to_sums = arrived.defined() ? each_row(arrived, rows.rank()) : Tensor();
+  const Given& given = a.as<Given>();
+  const Operands o(a.in, given);
+  const bool all = o.pairs.all();
+  const auto line = [&](const Tensor& x) {  // [1, R, d…] where there are pairs
+    if (all || x.shape()[0] == 1) return x;
+    Shape shape = x.shape();
+    shape[0] = 1;
+    shape[1] = o.pairs.sample.size();
+    return reshape(take(x, o.pairs.sample, 0), shape);
+  };
+  const Tensor rows = o.pairs.source.defined() ? take(o.rows, o.pairs.source, 1) : o.rows;
+  const Tensor from_rows = slopes ? a.gradients[0] : Tensor(), arrived = slopes ? a.gradients[1] : a.g;
+  Tensor from_sums;
+  if (arrived.defined()) {
+    Shape shape = arrived.shape();
+    while (shape.rank() < rows.rank()) shape.push_back(1);
+    from_sums = reshape(arrived, shape);
+  }
   const Tensor zero = Tensor::scalar(0, rows.dtype()), nonnegative = greater_equal(rows, zero);
-  const Tensor above = where(nonnegative, rows, zero), below = where(nonnegative, zero, rows);
+  const Tensor part[2] = {where(nonnegative, rows, zero), where(nonnegative, zero, rows)};
   Tensors result(a.in.size());
   if (a.needs(0)) {
     Tensor by_rows, by_sums;
-    if (to_rows.defined()) by_rows = to_rows * where(nonnegative, lines.slope[0], lines.slope[1]);
-    if (to_sums.defined()) by_sums = to_sums * where(nonnegative, lines.intercept[0].defined() ? lines.intercept[0] : zero, lines.intercept[1]);
-    result[0] = !by_rows.defined() ? by_sums : !by_sums.defined() ? by_rows : by_rows + by_sums;
+    if (from_rows.defined()) by_rows = from_rows * where(nonnegative, line(o.slope[0]), line(o.slope[1]));
+    if (from_sums.defined()) by_sums = from_sums * where(nonnegative, given.nonnegative_intercept ? line(o.intercept[0]) : zero, line(o.intercept[1]));
+    result[0] = collected_rows(!by_rows.defined() ? by_sums : !by_sums.defined() ? by_rows : by_rows + by_sums, o);
   }
-  size_t next = 1;
-  if (slopes) {
-    if (to_rows.defined() && a.needs(next)) result[next] = to_rows * above;
-    if (to_rows.defined() && a.needs(next + 1)) result[next + 1] = to_rows * below;
-    next += 2;
+  const auto to_line = [&](size_t place, const Tensor& from, int i, const Tensor& of) {
+    if (!of.defined() || !from.defined() || !a.needs(place)) return;
+    result[place] = all || of.shape()[0] == 1 ? from * part[i] : collected(from * part[i], o.pairs.sample, of.shape());
+  };
+  for (int i = 0; i < 2; ++i) {
+    if (slopes) to_line(1 + static_cast<size_t>(i), from_rows, i, o.slope[i]);
+    to_line(Operands::place_of_intercept(given, i), from_sums, i, o.intercept[i]);
   }
-  if (to_sums.defined() && a.needs(next)) result[next] = to_sums * below;
-  if (to_sums.defined() && next + 1 < a.in.size() && a.needs(next + 1)) result[next + 1] = to_sums * above;
   return result;
 }
 
 template <bool slopes>
 Tensors rows_vjp_fast(const VjpArguments& a) {
-  const Tensor &to_rows = slopes ? a.gradients[0] : Tensor(), &to_sums = slopes ? a.gradients[1] : a.g;
-  const size_t first_line = slopes ? 3 : 1;
-  const Wanted wanted{.slopes = slopes, .rows = a.needs(0), .slope = {slopes && to_rows.defined() && a.needs(1), slopes && to_rows.defined() && a.needs(2)},
-                      .intercept = {to_sums.defined() && first_line + 1 < a.in.size() && a.needs(first_line + 1), to_sums.defined() && a.needs(first_line)},
-                      .to_rows = to_rows.defined(), .to_sums = to_sums.defined()};
-  Tensors in(a.in.size() + wanted.arrived());
-  for (size_t i = 0; i < a.in.size(); ++i) in[i] = a.in[i];
-  if (to_rows.defined()) in[a.in.size()] = to_rows;
-  if (to_sums.defined()) in[in.size() - 1] = to_sums;
+  const Given& given = a.as<Given>();
+  const Operands o(a.in, given);
+  const Tensor from_rows = slopes ? a.gradients[0] : Tensor(), from_sums = slopes ? a.gradients[1] : a.g;
+  Wanted w{given, a.needs(0), {}, {}, from_rows.defined(), from_sums.defined()};
+  for (int i = 0; i < 2; ++i) {
+    w.slope[i] = slopes && w.from_rows && a.needs(1 + static_cast<size_t>(i));
+    w.intercept[i] = w.from_sums && o.intercept[i].defined() && a.needs(Operands::place_of_intercept(given, i));
+  }
   Tensors result(a.in.size());
-  if (!wanted.rows && !wanted.slope[0] && !wanted.slope[1] && !wanted.intercept[0] && !wanted.intercept[1]) return result;
-  const Tensors gradients = apply_all(gradient_op, in, wanted);
+  if (!w.any()) return result;
+  Tensors in(a.in.size() + (w.from_rows ? 1u : 0u) + (w.from_sums ? 1u : 0u));
+  for (size_t i = 0; i < a.in.size(); ++i) in[i] = a.in[i];
+  if (w.from_rows) in[a.in.size()] = from_rows;
+  if (w.from_sums) in[in.size() - 1] = from_sums;
+  const Tensors gradients = apply_all(gradient_op, in, w);
   size_t next = 0;
-  if (wanted.rows) result[0] = gradients[next++];
+  if (w.rows) result[0] = collected_rows(gradients[next++], o);
   for (size_t i = 0; i < 2; ++i)
-    if (wanted.slope[i]) result[1 + i] = gradients[next++];
-  for (size_t i = 0; i < 2; ++i)
-    if (wanted.intercept[i]) result[first_line + 1 - i] = gradients[next++];
+    if (w.slope[i]) result[1 + i] = gradients[next++];
+  for (int i = 0; i < 2; ++i)
+    if (w.intercept[i]) result[Operands::place_of_intercept(given, i)] = gradients[next++];
   return result;
 }
 
 const Op relax_op{.name = "relax", .shape = rows_shape<true>, .cpu = forward_kernel<true>, .vjp = rows_vjp<true>, .vjp_fast = rows_vjp_fast<true>};
 const Op choose_sum_op{.name = "choose_sum", .shape = rows_shape<false>, .cpu = forward_kernel<false>, .vjp = rows_vjp<false>, .vjp_fast = rows_vjp_fast<false>};
 
+Tensors applied(const Op& op, const Tensor& rows, const Tensor* slopes, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs) {
+  std::vector<Tensor> in{rows};
+  if (slopes) in.insert(in.end(), slopes, slopes + 2);
+  for (const Tensor* t : {&negative, &nonnegative, &pairs.sample, &pairs.source})
+    if (t->defined()) in.push_back(*t);
+  return apply_all(op, std::span<const Tensor>(in), Given{slopes != nullptr, nonnegative.defined(), pairs.sample.defined(), pairs.source.defined()});
+}
+
 }  // namespace
 
 Relaxed relax(const Tensor& rows, const Tensor& nonnegative_slope, const Tensor& negative_slope, const Tensor& nonnegative_intercept,
-              const Tensor& negative_intercept) {
-  const Tensors out = nonnegative_intercept.defined()
-                          ? apply_all(relax_op, {rows, nonnegative_slope, negative_slope, negative_intercept, nonnegative_intercept})
-                          : apply_all(relax_op, {rows, nonnegative_slope, negative_slope, negative_intercept});
+              const Tensor& negative_intercept, const Pairs& pairs) {
+  const Tensor slopes[] = {nonnegative_slope, negative_slope};
+  const Tensors out = applied(relax_op, rows, slopes, nonnegative_intercept, negative_intercept, pairs);
   return {out[0], out[1]};
 }
 
-Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& negative) {
-  return apply(choose_sum_op, {rows, negative, nonnegative});
+Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs) {
+  return applied(choose_sum_op, rows, nullptr, nonnegative, negative, pairs)[0];
 }
 
 }  // namespace mollify::nn::bounds
-
-#endif  // HWY_ONCE

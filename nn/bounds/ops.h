@@ -8,15 +8,22 @@
 
 namespace mollify::nn::bounds {
 
+// Which of shared rows [1, K, d…] are wanted for which samples, instead of all for all: R pairs, i32 [R], the samples in rising order.
+// An empty source: row r is pair r's own. The result's rows are [1, R, d…], its sums [1, R]; lines are [N, 1, d…].
+struct Pairs {
+  Tensor source, sample;
+  bool all() const { return !sample.defined(); }
+};
+
 struct Relaxed { Tensor rows, constant; };
 
 // The rows on the other side of lines: a·y ≥ (a·slope)·x + Σ a·intercept for nonnegative_slope·x + nonnegative_intercept ≤ y ≤
 // negative_slope·x + negative_intercept. rows [N, K, d…], constant [N, K]. An empty nonnegative_intercept is 0.
 Relaxed relax(const Tensor& rows, const Tensor& nonnegative_slope, const Tensor& negative_slope, const Tensor& nonnegative_intercept,
-              const Tensor& negative_intercept);
+              const Tensor& negative_intercept, const Pairs& pairs = {});
 
 // Σ_d a ≥ 0 ? a·nonnegative : a·negative, [N, K]: the least value of the rows over a box with these ends. At most d/8 + 16 roundings on
 // the way of any term.
-Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& negative);
+Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs = {});
 
 }  // namespace mollify::nn::bounds

@@ -91,7 +91,9 @@ Lines kinked_lines(const Box& x, const Tensor& alpha, double a, double roundoff)
 }
 
 double slope_of(const Step& step) { return step.in()[1].item(); }
-Lines leaky_lines(const Step& step, const Box& x, const Tensor& alpha, double roundoff) { return kinked_lines(x, alpha, slope_of(step), roundoff); }
+Lines leaky_lines(const Step& step, const Box& x, const Tensor& alpha, double roundoff) {
+  return kinked_lines(x, alpha, slope_of(step), roundoff);
+}
 Lines abs_lines(const Step&, const Box& x, const Tensor& alpha, double roundoff) { return kinked_lines(x, alpha, -1, roundoff); }
 
 // Falling up to 0 where a < 0.
@@ -100,7 +102,8 @@ Box leaky_interval(const Step& step, const Box& x, double roundoff) {
   Box range{at_l, at_u};
   if (slope_of(step) < 0) range = {replay(step, clip(number(0, at_l), x.lower, x.upper)), maximum(at_l, at_u)};
   if (roundoff == 0) return range;
-  return {outward(Side::lower, range.lower, abs(range.lower) * 2.0, roundoff), outward(Side::upper, range.upper, abs(range.upper) * 2.0, roundoff)};
+  return {outward(Side::lower, range.lower, abs(range.lower) * 3.0, roundoff),
+          outward(Side::upper, range.upper, abs(range.upper) * 3.0, roundoff)};
 }
 
 Box abs_interval(const Step&, const Box& x, double) {
@@ -192,7 +195,7 @@ Tensor outward(Side side, const Tensor& value, const Tensor& error, double round
 Tensor intercept_at(Side side, const Tensor& slope, const Tensor& x, const Tensor& h, const Tensor& error, double roundoff) {
   const Tensor rise = slope * x, intercept = h - rise;
   if (roundoff == 0) return intercept;
-  const Tensor rounding = (abs(h) + abs(rise)) * 4.0;
+  const Tensor rounding = (abs(h) + abs(rise)) * 6.0;
   const double sign = side == Side::lower ? -1 : 1;
   return intercept + ((error.defined() ? rounding + error : rounding) * (sign * roundoff) + sign * 4 * smallest_normal(h.dtype()));
 }

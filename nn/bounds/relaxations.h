@@ -7,7 +7,10 @@ namespace mollify::nn::bounds {
 
 struct Box { Tensor lower, upper; };  // of equal or broadcastable shapes, lower ≤ upper
 
-// lower_slope·x + lower_intercept ≤ h(x) ≤ upper_slope·x + upper_intercept for all x of a box.
+// lower_slope·x + lower_intercept ≤ h(x) ≤ upper_slope·x + upper_intercept for all x of a box. An empty intercept is 0. Each of them has a
+// shape of its own that broadcasts with the box and with α. Slopes are finite where the box holds no NaN; where there is no finite line, or
+// overflow ends it, the intercept is infinite or the line is constant, the interval's. A NaN in a box, or one that the operation itself
+// answers to an infinite end, shows in the lines and in the interval: no finite bound comes of it.
 struct Lines { Tensor lower_slope, lower_intercept, upper_slope, upper_intercept; };
 
 // How relu's lower line is drawn where l < 0 < u, with slope: adaptive, 1 if u ≥ −l else 0 (DeepPoly, CROWN); zero; one;
@@ -20,13 +23,20 @@ struct Relaxation {
   const char* operation;  // Op::name
   // [min h, max h] over the box, exact up to rounding.
   Box (*interval)(const Step& step, const Box& x, double roundoff);
-  // α ∈ [0, 1], of a shape that broadcasts with the box, picks the lower line where there is a choice (formulas: relaxations.cc), and is
-  // any other number's nearest in [0, 1]. Boxes of one point are allowed.
+  // α ∈ [0, 1], of a shape that broadcasts with the box, picks a line where there is a choice, and is any other number's nearest in [0, 1];
+  // empty, it is that of LowerLine::adaptive. Boxes of one point are allowed.
+  //   relu, leaky_relu, abs: share of the way from the left piece's slope to the right piece's; of the lower line, but of the upper one for
+  //     leaky_relu with slope > 1.
+  //   all others: ½ is the line of smallest area, 0 and 1 the ends of what is possible, linear in between. Of convex curves it moves the
+  //     lower line's tangent from l to u (exp: ½ is at most l + 0.99, where the line is positive over the box), of concave ones the upper
+  //     line's; of S-shaped curves, clip, gelu and silu both lines, each in its own range, as a row of bounds uses one of them only.
   Lines (*lines)(const Step& step, const Box& x, const Tensor& alpha, double roundoff);
-  // The α of a rule of lower lines; operations other than relu and leaky relu take each operation's own best choice for all of them.
+  // The α of a rule of lower lines; operations other than relu, leaky_relu and abs take their own best choice, ½, for all of them.
   Tensor (*alpha)(const Step& step, const Box& x, LowerLine rule);
 };
 
-const Relaxation* find_relaxation(const char* operation);  // null where there is none
+// Null where there is none. There are: relu, leaky_relu, abs, clip, sign, exp, log, softplus, elu, square, sigmoid, tanh, erf, gelu, silu,
+// and relu_, abs_, sign_, elu_, clip_, ramp_ and gelu_smoothed, whose derivatives throw ValueError.
+const Relaxation* find_relaxation(const char* operation);
 
 }  // namespace mollify::nn::bounds

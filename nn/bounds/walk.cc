@@ -1,7 +1,6 @@
 #include <mollify/nn/bounds/walk.h>
 
 #include <mollify/engine/ops.h>
-#include <mollify/nn/bounds/ops.h>
 
 namespace mollify::nn::bounds {
 namespace {
@@ -23,7 +22,10 @@ double terms_on_the_way(const Graph& graph, int node) {
 
 class Walk {
  public:
-  Walk(const Graph& graph, const Magnitudes& magnitudes) : graph_(graph), magnitudes_(magnitudes), rows_(graph.nodes().size()) {}
+  Walk(const Graph& graph, const Start& start, const Magnitudes& magnitudes)
+      : graph_(graph), magnitudes_(magnitudes), rows_(graph.nodes().size()), pairs_(start.pairs) {
+    add_rows(start.node, start.rows);
+  }
 
   Tensor& rows(int node) { return rows_[static_cast<size_t>(node)]; }
   void add_rows(int node, const Tensor& more) {
@@ -45,7 +47,7 @@ class Walk {
     const int64_t samples = a.shape()[0], count = a.shape()[1];
     Tensor offset = offsets ? graph_.offset(node) : Tensor();
     if (magnitudes_.roundoff != 0 && !offset.defined()) offset = zeros_like(magnitudes_.of[static_cast<size_t>(node)]);
-    if (offset.defined()) add_constant(choose_sum(a, widened(node, offset, -1), widened(node, offset, 1)));
+    if (offset.defined()) add_constant(choose_sum(a, widened(node, offset, -1), widened(node, offset, 1), pairs_));
     const Step& step = graph_.step(node, samples * count);
     const Tensor g = reshape(a, step.outputs[0].shape());
     for (size_t i = 0; i < n.inputs.size(); ++i) {
@@ -62,7 +64,8 @@ class Walk {
     const Tensor a = std::move(rows(node));
     Lines lines = s.lines;
     if (magnitudes_.roundoff != 0) lines = charged(node, largest_input(node, input, s.indices.defined()), lines);
-    const Relaxed relaxed = relax(a, lines.lower_slope, lines.upper_slope, lines.lower_intercept, lines.upper_intercept);
+    const Relaxed relaxed = relax(a, lines.lower_slope, lines.upper_slope, lines.lower_intercept, lines.upper_intercept, pairs_);
+    if (pairs_.source.defined()) stop_sharing();
     add_constant(relaxed.constant);
     add_rows(input, s.indices.defined() ? scattered(relaxed.rows, s.indices, input) : relaxed.rows);
     if (s.added.defined()) add_rows(input, s.added);
@@ -70,21 +73,36 @@ class Walk {
 
   Tensor concretized(const Region& region) {
     const Tensor& a = rows(0);
-    const Tensor least = choose_sum(a, widened(0, region.box.lower, -1), widened(0, region.box.upper, 1));
+    const Tensor least = choose_sum(a, widened(0, region.box.lower, -1), widened(0, region.box.upper, 1), pairs_);
     if (!region.center.defined()) return least;
-    const Tensor center = choose_sum(a, widened(0, region.center, -1), widened(0, region.center, 1));
-    const Tensor flat = flatten(a, 2);
+    const Tensor center = choose_sum(a, widened(0, region.center, -1), widened(0, region.center, 1), pairs_);
     const double share = rounding_share(terms_on_the_way(graph_, 0), magnitudes_.roundoff);
-    const Tensor norm = sqrt(sum(square(flat), {-1})) * (1 + share);
-    const Tensor radius = region.radius.rank() == 0 ? region.radius : reshape(region.radius, {region.rows(), 1});
+    Tensor norm = sqrt(sum(square(flatten(a, 2)), {-1})) * (1 + share);
+    if (pairs_.source.defined()) norm = take(norm, pairs_.source, 1);
+    const Tensor radius = region.radius.rank() == 0 ? region.radius : of_each(reshape(region.radius, {region.rows(), 1}));
     return maximum(least, center - norm * radius);
   }
 
-  Tensor constant() const {
-    return magnitudes_.roundoff != 0 ? constant_ - magnitudes_.underflow : constant_;
+  Tensor box_sum(int node, const Box& box) const {
+    return choose_sum(rows_[static_cast<size_t>(node)], widened(node, box.lower, -1), widened(node, box.upper, 1), pairs_);
   }
 
+  Tensor constant() const { return magnitudes_.roundoff != 0 ? constant_ - of_each(magnitudes_.underflow) : constant_; }
+
  private:
+  // One number a sample, [N or 1, 1], as the constants are laid out.
+  Tensor of_each(const Tensor& x) const {
+    if (pairs_.all() || x.shape()[0] == 1) return x;
+    return reshape(take(x, pairs_.sample, 0), {1, pairs_.sample.size()});
+  }
+
+  // From a rule on every pair has its own rows; those that wait at other nodes get theirs too.
+  void stop_sharing() {
+    for (Tensor& rows : rows_)
+      if (rows.defined()) rows = take(rows, pairs_.source, 1);
+    pairs_.source = Tensor();
+  }
+
   // fl(a·slope) is within u|a||slope| of the product, and a·intercept has its share of the sum's rounding.
   Lines charged(int node, const Tensor& input, const Lines& lines) const {
     const Tensor x = with_row_axis(input);
@@ -108,7 +126,9 @@ class Walk {
   Tensor scattered(const Tensor& rows, const Tensor& indices, int input) const {
     const int64_t samples = rows.shape()[0], count = rows.shape()[1], outputs = rows.size() / std::max<int64_t>(1, samples * count);
     const Shape& image = graph_.nodes()[static_cast<size_t>(input)].shape;
-    const Tensor places = expand(reshape(indices, {samples, 1, outputs}), {samples, count, outputs});
+    const Tensor own = pairs_.all() ? indices : take(indices, pairs_.sample, 0);
+    const Shape each = pairs_.all() ? Shape{samples, 1, outputs} : Shape{1, count, outputs};
+    const Tensor places = expand(reshape(own, each), {samples, count, outputs});
     const Tensor flat = scatter_add({samples, count, image.size()}, places, reshape(rows, {samples, count, outputs}), -1);
     Shape shape = image;
     shape.insert(0, count);
@@ -119,6 +139,7 @@ class Walk {
   const Graph& graph_;
   const Magnitudes& magnitudes_;
   std::vector<Tensor> rows_;
+  Pairs pairs_;  // with a source while rows are shared
   Tensor constant_;
 };
 
@@ -140,27 +161,27 @@ void Magnitudes::add(const Graph& graph, int node, const Box& box) {
   underflow = underflow.defined() ? underflow + most : most;
 }
 
-Tensor walk_to_input(const Graph& graph, int start, const Tensor& rows, const Region& region, const std::function<Substitute(int node)>& substitute,
-                     const Magnitudes& magnitudes) {
-  Walk walk(graph, magnitudes);
-  walk.add_rows(start, rows);
-  for (int node = start; node > 0; --node) {
+Tensor walk_to_input(const Graph& graph, const Start& start, const Region& region, const std::function<Substitute(int node)>& substitute,
+                     const Magnitudes& magnitudes, RowsSeen* seen) {
+  Walk walk(graph, start, magnitudes);
+  for (int node = start.node; node > 0; --node) {
     if (!walk.rows(node).defined()) continue;
-    if (graph.nodes()[static_cast<size_t>(node)].kind == Kind::linear) walk.through_linear(node, /*offsets=*/true);
+    const bool linear = graph.nodes()[static_cast<size_t>(node)].kind == Kind::linear;
+    if (seen && !linear) (*seen)[node] = walk.rows(node);
+    if (linear) walk.through_linear(node, /*offsets=*/true);
     else walk.through_rule(node, substitute(node));
   }
+  if (seen) (*seen)[0] = walk.rows(0);
   walk.add_constant(walk.concretized(region));
   return walk.constant();
 }
 
-Tensor walk_to_rules(const Graph& graph, int start, const Tensor& rows, const std::vector<Box>& boxes, bool offsets, const Magnitudes& magnitudes) {
-  Walk walk(graph, magnitudes);
-  walk.add_rows(start, rows);
-  for (int node = start; node >= 0; --node) {
+Tensor walk_to_rules(const Graph& graph, const Start& start, const std::vector<Box>& boxes, bool offsets, const Magnitudes& magnitudes) {
+  Walk walk(graph, start, magnitudes);
+  for (int node = start.node; node >= 0; --node) {
     if (!walk.rows(node).defined()) continue;
-    const Box& box = boxes[static_cast<size_t>(node)];
     if (graph.nodes()[static_cast<size_t>(node)].kind == Kind::linear) walk.through_linear(node, offsets);
-    else walk.add_constant(choose_sum(walk.rows(node), walk.widened(node, box.lower, -1), walk.widened(node, box.upper, 1)));
+    else walk.add_constant(walk.box_sum(node, boxes[static_cast<size_t>(node)]));
   }
   return walk.constant();
 }

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <mollify/nn/bounds/interval.h>
+#include <mollify/nn/bounds/ops.h>
 
 #include <functional>
+#include <map>
 
 namespace mollify::nn::bounds {
 
@@ -33,11 +35,21 @@ struct Magnitudes {
   void add(const Graph& graph, int node, const Box& box);
 };
 
-// A lower bound [N, K] of rows [1 | N, K, d…] of node `start` over the region.
-Tensor walk_to_input(const Graph& graph, int start, const Tensor& rows, const Region& region, const std::function<Substitute(int node)>& substitute,
-                     const Magnitudes& magnitudes);
+// The rows that arrived at nodes with rules, and at the input: [1 | N, K, d…].
+using RowsSeen = std::map<int, Tensor>;
+
+// Rows [1 | N, K, d…] of a node; of shared ones all for all samples, or the pairs.
+struct Start {
+  int node;
+  Tensor rows;
+  Pairs pairs = {};
+};
+
+// A lower bound [N, K], or [1, R] of R pairs, over the region. Rows stay shared until the first rule that they meet.
+Tensor walk_to_input(const Graph& graph, const Start& start, const Region& region, const std::function<Substitute(int node)>& substitute,
+                     const Magnitudes& magnitudes, RowsSeen* seen = nullptr);
 
 // The same from boxes at the outputs of the nodes with rules that linear ones lead to, and at the input. Without offsets, of the linear part.
-Tensor walk_to_rules(const Graph& graph, int start, const Tensor& rows, const std::vector<Box>& boxes, bool offsets, const Magnitudes& magnitudes);
+Tensor walk_to_rules(const Graph& graph, const Start& start, const std::vector<Box>& boxes, bool offsets, const Magnitudes& magnitudes);
 
 }  // namespace mollify::nn::bounds

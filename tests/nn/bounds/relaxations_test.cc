@@ -1,21 +1,18 @@
 // Lines and intervals of every rule: valid without tolerance when widened, tight, differentiable, and whole on degenerate boxes.
-#include <mollify/nn/bounds/relaxations.h>
+#include "relaxed_functions.h"
 
 #include <mollify/engine/grad.h>
-#include <mollify/engine/ops.h>
-#include <mollify/smoothing/ops.h>
+#include <mollify/nn/bounds/relaxations.h>
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <random>
 
 namespace mollify::nn::bounds {
 namespace {
 
-using Real = long double;
 const double kInf = std::numeric_limits<double>::infinity();
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
 
@@ -25,57 +22,6 @@ std::vector<double> numbers(const Tensor& t, int64_t count) {
   if (!t.defined()) return std::vector<double>(count, 0);
   return cast(expand(t, {count}), DType::f64).to_vector<double>();
 }
-
-Real cdf(Real a) { return erfcl(-a / sqrtl(2)) / 2; }
-Real pdf(Real a) { return expl(-a * a / 2) / sqrtl(2 * acosl(-1)); }
-Real sigmoid_of(Real x) { return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x)); }
-// s(φ(a) + aΦ(a)), at the left by the continued fraction of Mills' ratio R: φ(a)(1 − |a|R(|a|)).
-Real relu_smoothed_of(Real x, Real s) {
-  if (s == 0) return std::max<Real>(x, 0);
-  const Real a = x / s;
-  if (a > -4) return x * cdf(a) + s * pdf(a);
-  Real tail = -a;
-  for (int k = 200; k >= 2; --k) tail = -a + k / tail;
-  return s * pdf(a) / (1 - a * tail);
-}
-
-struct Rule {
-  std::string name;
-  std::function<Tensor(const Tensor&)> run;
-  std::function<Real(Real)> reference;
-  std::vector<double> special = {0};  // kinks, inflections, extremes
-  bool positive = false;
-};
-
-std::vector<Rule> rules() {
-  const auto scalar = [](double s) { return [s](const Tensor& x) { return Tensor::scalar(s, x.dtype()); }; };
-  std::vector<Rule> all = {
-      {"relu", [](const Tensor& x) { return relu(x); }, [](Real x) { return std::max<Real>(x, 0); }},
-      {"abs", [](const Tensor& x) { return abs(x); }, [](Real x) { return fabsl(x); }},
-      {"clip", [](const Tensor& x) { return clip(x, 0.5, 6); }, [](Real x) { return std::min<Real>(std::max<Real>(x, 0.5), 6); }, {0.5, 6}},
-      {"clip_above", [](const Tensor& x) { return clip(x, -kInf, 6); }, [](Real x) { return std::min<Real>(x, 6); }, {6}},
-      {"sign", [](const Tensor& x) { return sign(x); }, [](Real x) { return Real((x > 0) - (x < 0)); }},
-      {"exp", [](const Tensor& x) { return exp(x); }, [](Real x) { return expl(x); }},
-      {"softplus", [](const Tensor& x) { return softplus(x); }, [](Real x) { return std::max<Real>(x, 0) + log1pl(expl(-fabsl(x))); }},
-      {"elu", [](const Tensor& x) { return elu(x); }, [](Real x) { return x > 0 ? x : expm1l(x); }},
-      {"square", [](const Tensor& x) { return square(x); }, [](Real x) { return x * x; }},
-      {"log", [](const Tensor& x) { return log(x); }, [](Real x) { return logl(x); }, {1}, true},
-      {"sigmoid", [](const Tensor& x) { return sigmoid(x); }, sigmoid_of},
-      {"tanh", [](const Tensor& x) { return tanh(x); }, [](Real x) { return tanhl(x); }},
-      {"erf", [](const Tensor& x) { return erf(x); }, [](Real x) { return erfl(x); }},
-      {"gelu", [](const Tensor& x) { return gelu(x); }, [](Real x) { return x * cdf(x); }, {0, -0.7517915, 1.4142135, -1.4142135}},
-      {"silu", [](const Tensor& x) { return silu(x); }, [](Real x) { return x * sigmoid_of(x); }, {0, -1.2784645, 2.39935728, -2.39935728}},
-  };
-  for (const double slope : {double(0.01f), -0.3125, 3.0})
-    all.push_back({"leaky_relu " + std::to_string(slope), [=](const Tensor& x) { return leaky_relu(x, slope); },
-                   [=](Real x) { return x > 0 ? x : x * slope; }});
-  for (const double s : {0.25, 2.0, 0.0})
-    all.push_back({"relu_smoothed " + std::to_string(s), [=](const Tensor& x) { return smoothing::relu_smoothed(x, scalar(s)(x)); },
-                   [=](Real x) { return relu_smoothed_of(x, s); }});
-  return all;
-}
-
-void PrintTo(const Rule& rule, std::ostream* out) { *out << rule.name; }
 
 // A rule on a vector of boxes.
 struct Result {
@@ -87,7 +33,8 @@ struct Result {
 
 Trace traced(const Rule& rule, DType dtype) { return trace(rule.run, Layout::packed({1}, dtype)); }
 
-Result apply_rule(const Rule& rule, const std::vector<double>& l, const std::vector<double>& u, const Tensor& alpha, DType dtype, double roundoff) {
+Result apply_rule(const Rule& rule, const std::vector<double>& l, const std::vector<double>& u, const Tensor& alpha, DType dtype,
+                  double roundoff) {
   const Trace t = traced(rule, dtype);
   const Step& step = t.steps[0];
   const Relaxation* relaxation = find_relaxation(step.op().name);
@@ -148,24 +95,33 @@ std::vector<Tensor> alphas(size_t n, DType dtype) {
 }
 
 // tolerance: in units of roundoff, of the greatest terms of the line and of h.
-void expect_valid(const Rule& rule, const Result& r, DType dtype, double tolerance) {
-  int failures = 0;
-  for (size_t i = 0; i < r.size() && failures < 5; ++i) {
-    const double reach = std::max(std::abs(r.l[i]), std::abs(r.u[i]));
-    for (const Real x : points_of(rule, r.l[i], r.u[i])) {
+bool holds(const Rule& rule, const Result& r, size_t i, Real x, Real h, double reach, DType dtype, double tolerance) {
+  if (std::isinf(h) && std::isinf(r.high[i])) return true;
+  const auto slack = [&](double slope, double range) {
+    const Real terms = std::abs(slope) * reach + std::abs(range) + fabsl(h) + rule.absolute;
+    return tolerance == 0 ? 0 : tolerance * roundoff_of(dtype) * terms + 0x1p-122L * (1 + reach);
+  };
+  return r.lower(i, x) <= h + slack(r.lower_slope[i], r.low[i]) && r.upper(i, x) >= h - slack(r.upper_slope[i], r.high[i]) &&
+         r.low[i] <= h + slack(0, r.low[i]) && r.high[i] >= h - slack(0, r.high[i]);
+}
+
+// For both dtypes and several α.
+void expect_valid(const Rule& rule, const Boxes& boxes, bool widened) {
+  std::vector<std::pair<DType, Result>> results;
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const Tensor& alpha : alphas(boxes.l.size(), dtype))
+      results.push_back({dtype, apply_rule(rule, boxes.l, boxes.u, alpha, dtype, widened ? roundoff_of(dtype) : 0)});
+  for (size_t i = 0, failures = 0; i < boxes.l.size() && failures < 5; ++i) {
+    const double reach = std::max(std::abs(boxes.l[i]), std::abs(boxes.u[i]));
+    for (const Real x : points_of(rule, boxes.l[i], boxes.u[i])) {
       const Real h = rule.reference(x);
-      if (std::isinf(h) && std::isinf(r.high[i])) continue;
-      const auto slack = [&](double slope, double range) {
-        return tolerance == 0 ? 0 : tolerance * roundoff_of(dtype) * (std::abs(slope) * reach + std::abs(range) + fabsl(h)) + 0x1p-122L * (1 + reach);
-      };
-      const bool holds = r.lower(i, x) <= h + slack(r.lower_slope[i], r.low[i]) && r.upper(i, x) >= h - slack(r.upper_slope[i], r.high[i]) &&
-                         r.low[i] <= h + slack(0, r.low[i]) && r.high[i] >= h - slack(0, r.high[i]);
-      if (holds) continue;
-      ++failures;
-      ADD_FAILURE() << rule.name << " on [" << r.l[i] << ", " << r.u[i] << "] at " << x << ": h = " << h << ", lines " << r.lower(i, x) << " ("
-                    << r.lower_slope[i] << ", " << r.lower_intercept[i] << ") and " << r.upper(i, x) << " (" << r.upper_slope[i] << ", "
-                    << r.upper_intercept[i] << "), interval [" << r.low[i] << ", " << r.high[i] << "]";
-      break;
+      for (const auto& [dtype, r] : results) {
+        if (holds(rule, r, i, x, h, reach, dtype, widened ? 0 : 256)) continue;
+        ++failures;
+        ADD_FAILURE() << rule.name << " on [" << r.l[i] << ", " << r.u[i] << "] at " << x << ": h = " << h << ", lines " << r.lower(i, x)
+                      << " (" << r.lower_slope[i] << ", " << r.lower_intercept[i] << ") and " << r.upper(i, x) << " (" << r.upper_slope[i]
+                      << ", " << r.upper_intercept[i] << "), interval [" << r.low[i] << ", " << r.high[i] << "]";
+      }
     }
   }
 }
@@ -178,19 +134,9 @@ INSTANTIATE_TEST_SUITE_P(All, Rules, testing::ValuesIn(rules()), [](const auto& 
   return name;
 });
 
-TEST_P(Rules, HoldWithoutToleranceWhenWidened) {
-  const Boxes boxes = random_boxes(GetParam(), 3000, 1);
-  for (const DType dtype : {DType::f32, DType::f64})
-    for (const Tensor& alpha : alphas(boxes.l.size(), dtype))
-      expect_valid(GetParam(), apply_rule(GetParam(), boxes.l, boxes.u, alpha, dtype, roundoff_of(dtype)), dtype, 0);
-}
+TEST_P(Rules, HoldWithoutToleranceWhenWidened) { expect_valid(GetParam(), random_boxes(GetParam(), 1000, 1), true); }
 
-TEST_P(Rules, HoldToRoundingWhenNot) {
-  const Boxes boxes = random_boxes(GetParam(), 3000, 2);
-  for (const DType dtype : {DType::f32, DType::f64})
-    for (const Tensor& alpha : alphas(boxes.l.size(), dtype))
-      expect_valid(GetParam(), apply_rule(GetParam(), boxes.l, boxes.u, alpha, dtype, 0), dtype, 256);
-}
+TEST_P(Rules, HoldToRoundingWhenNot) { expect_valid(GetParam(), random_boxes(GetParam(), 500, 2), false); }
 
 // The hull's value at x, by the best of all chords (from both sides) of sample points.
 Real hull_at(const std::vector<std::pair<Real, Real>>& samples, Real x, int sign) {
@@ -221,7 +167,7 @@ TEST_P(Rules, AreOfLeastArea) {
   std::uniform_real_distribution<double> unit(0, 1);
   std::vector<double> l, u;
   for (int i = 0; i < 300; ++i) {
-    const double width = std::pow(10, unit(random) * 3 - 2), at = (rule.positive ? 0.01 : -6) + unit(random) * 10 - (rule.positive ? 0 : width / 2);
+    const double width = std::pow(10, unit(random) * 3 - 2), at = unit(random) * 10 + (rule.positive ? 0.01 : -6 - width / 2);
     l.push_back(at), u.push_back(at + width);
   }
   const Result r = apply_rule(rule, l, u, {}, DType::f64, 0);
@@ -250,7 +196,8 @@ TEST_P(Rules, AreOfLeastArea) {
 TEST_P(Rules, LosesLittleByWidening) {
   const Boxes boxes = random_boxes(GetParam(), 1000, 4, 3);
   for (const DType dtype : {DType::f32, DType::f64}) {
-    const Result exact = apply_rule(GetParam(), boxes.l, boxes.u, {}, dtype, 0), wide = apply_rule(GetParam(), boxes.l, boxes.u, {}, dtype, roundoff_of(dtype));
+    const Result exact = apply_rule(GetParam(), boxes.l, boxes.u, {}, dtype, 0);
+    const Result wide = apply_rule(GetParam(), boxes.l, boxes.u, {}, dtype, roundoff_of(dtype));
     for (size_t i = 0; i < exact.size(); ++i) {
       const double reach = std::max(std::abs(exact.l[i]), std::abs(exact.u[i]));
       const auto near = [&](double a, double b, double slope, double value) {
@@ -275,16 +222,19 @@ TEST_P(Rules, AnswerNaNByNaNAndInfinityWithoutIt) {
         const double big = dtype == DType::f32 ? 3e38 : 1.7e308, small = dtype == DType::f32 ? 1e-44 : 4e-324;
         const Result bad = apply_rule(rule, {kNaN, 1, kNaN, -1, kNaN, -kInf}, {kNaN, kNaN, 2, kNaN, kInf, kNaN}, alpha, dtype, roundoff);
         for (size_t i = 0; i < bad.size(); ++i)
-          EXPECT_TRUE(std::isnan(bad.lower_slope[i] + bad.lower_intercept[i] + bad.upper_slope[i]) || std::isnan(bad.upper_intercept[i])) << rule.name << " " << i;
-        std::vector<double> l = {1, -1, -kInf, -kInf, -kInf, -big, -big, 2, -2, 0, -small, -1, -small, 0.5, 6}, u = {kInf, kInf, 1, -1, kInf, big, 1, 2, -2, 0, 1, small, small, 6, 6};
+          EXPECT_TRUE(std::isnan(bad.lower_slope[i]) || std::isnan(bad.lower_intercept[i]) || std::isnan(bad.upper_slope[i]) ||
+                      std::isnan(bad.upper_intercept[i])) << rule.name << " " << i;
+        std::vector<double> l = {1, -1, -kInf, -kInf, -kInf, -big, -big, 2, -2, 0, -small, -1, -small, 0.5, 6};
+        std::vector<double> u = {kInf, kInf, 1, -1, kInf, big, 1, 2, -2, 0, 1, small, small, 6, 6};
         if (rule.positive) {
           for (double& v : l) v = std::abs(v);
-          for (size_t i = 0; i < l.size(); ++i) u[i] = std::abs(u[i]), l[i] = std::min({l[i], u[i], big});
+          for (size_t i = 0; i < l.size(); ++i) u[i] = std::abs(u[i]), l[i] = std::min({l[i], u[i], static_cast<double>(big) / 10});
         }
         const Result r = apply_rule(rule, l, u, alpha, dtype, roundoff);
         for (size_t i = 0; i < r.size(); ++i) {
-          EXPECT_FALSE(std::isnan(r.lower_slope[i] + r.lower_intercept[i]) || std::isnan(r.upper_slope[i] + r.upper_intercept[i])) << rule.name << " " << i;
-          EXPECT_FALSE(std::isinf(r.lower_slope[i]) || std::isinf(r.upper_slope[i])) << rule.name << " " << i;
+          if (rule.absolute && std::isinf(r.u[i] - r.l[i])) continue;
+          EXPECT_FALSE(std::isnan(r.lower_intercept[i]) || std::isnan(r.upper_intercept[i])) << rule.name << " " << i;
+          EXPECT_TRUE(std::isfinite(r.lower_slope[i]) && std::isfinite(r.upper_slope[i])) << rule.name << " " << i;
           if (roundoff == 0) continue;
           const Real span = dtype == DType::f32 ? 1e38L : 1e308L;
           for (const Real x : points_of(rule, std::max<Real>(r.l[i], -span), std::min<Real>(r.u[i], span))) {
@@ -305,7 +255,8 @@ TEST_P(Rules, AreDifferentiableInTheBoxAndInAlpha) {
   std::uniform_real_distribution<double> unit(0, 1);
   int compared = 0, skipped = 0;
   for (int i = 0; i < 120; ++i) {
-    const double l = rule.positive ? 0.1 + 3 * unit(random) : -5 + 7 * unit(random), u = l + 0.2 + 6 * unit(random), a = 0.05 + 0.9 * unit(random);
+    const double l = rule.positive ? 0.1 + 3 * unit(random) : -5 + 7 * unit(random);
+    const double u = l + 0.2 + 6 * unit(random), a = 0.05 + 0.9 * unit(random);
     const auto total = [&](const Tensor& v) {
       const Box box{slice(v, 0, 0, 1), slice(v, 0, 1, 2)};
       const Lines lines = relaxation->lines(step, box, slice(v, 0, 2, 3), 0);
@@ -333,6 +284,115 @@ TEST_P(Rules, AreDifferentiableInTheBoxAndInAlpha) {
     }
   }
   EXPECT_GT(compared, 20 * skipped) << rule.name;
+}
+
+const Rule& rule_named(const std::string& name) {
+  static const std::vector<Rule> all = rules();
+  return *std::find_if(all.begin(), all.end(), [&](const Rule& r) { return r.name == name; });
+}
+
+TEST(Relaxations, OfReluAreTheFormulasExactly) {
+  const std::vector<double> l = {-3, -1, -2, 1, -4, 0, -2}, u = {1, 3, 2, 2, -1, 5, 0};
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    const Result r = apply_rule(rule_named("relu"), l, u, {}, dtype, 0);
+    const Result half = apply_rule(rule_named("relu"), l, u, Tensor::scalar(0.5, dtype), dtype, 0);
+    EXPECT_EQ(r.upper_slope, (std::vector<double>{0.25, 0.75, 0.5, 1, 0, 1, 0}));
+    EXPECT_EQ(r.upper_intercept, (std::vector<double>{0.75, 0.75, 1, 0, 0, 0, 0}));
+    EXPECT_EQ(r.lower_slope, (std::vector<double>{0, 1, 1, 1, 0, 1, 0}));
+    EXPECT_EQ(half.lower_slope, (std::vector<double>{0.5, 0.5, 0.5, 1, 0, 1, 0}));
+    EXPECT_EQ(half.lower_intercept, std::vector<double>(7, 0));
+    const Result wide = apply_rule(rule_named("relu"), l, u, {}, dtype, roundoff_of(dtype));
+    for (const int i : {3, 4, 5, 6}) {  // stable: no margin
+      EXPECT_EQ(wide.upper_slope[i], r.upper_slope[i]);
+      EXPECT_EQ(wide.upper_intercept[i], 0);
+    }
+    const Result unbounded = apply_rule(rule_named("relu"), {-2, -kInf, -kInf}, {kInf, 3, kInf}, {}, dtype, roundoff_of(dtype));
+    EXPECT_EQ(unbounded.upper_slope, (std::vector<double>{1, 0, 1}));
+    EXPECT_EQ(unbounded.upper_intercept, (std::vector<double>{2, 3, kInf}));
+  }
+}
+
+TEST(Relaxations, TakeTheSlopesOfEveryRuleOfLowerLines) {
+  const Trace t = traced(rule_named("relu"), DType::f64);
+  const Box box{tensor_of({-3, -1, -2, 1, -4}, DType::f64), tensor_of({1, 3, 2, 2, -1}, DType::f64)};
+  const Relaxation& relaxation = *find_relaxation("relu");
+  const auto slopes = [&](LowerLine rule) {
+    return relaxation.lines(t.steps[0], box, relaxation.alpha(t.steps[0], box, rule), 0).lower_slope.to_vector<double>();
+  };
+  EXPECT_EQ(slopes(LowerLine::adaptive), (std::vector<double>{0, 1, 1, 1, 0}));
+  EXPECT_EQ(slopes(LowerLine::zero), (std::vector<double>{0, 0, 0, 1, 0}));
+  EXPECT_EQ(slopes(LowerLine::one), (std::vector<double>{1, 1, 1, 1, 0}));
+  EXPECT_EQ(slopes(LowerLine::same), (std::vector<double>{0.25, 0.75, 0.5, 1, 0}));
+}
+
+// α = 0 and 1 put the tangent at the ends of its range: the box's ends, or where the tangent meets the curve at the other end.
+TEST(Relaxations, ReachTheEndsWithAlpha) {
+  const auto lines = [](const char* name, double l, double u, double alpha) {
+    return apply_rule(rule_named(name), {l}, {u}, Tensor::scalar(alpha, DType::f64), DType::f64, 0);
+  };
+  EXPECT_NEAR(lines("exp", -1, 2, 0).lower_slope[0], std::exp(-1), 1e-15);
+  EXPECT_NEAR(lines("exp", -1, 2, 1).lower_slope[0], std::exp(2), 1e-14);
+  EXPECT_NEAR(lines("exp", -1, 0.5, 0.5).lower_slope[0], std::exp(-0.25), 1e-15);
+  EXPECT_NEAR(lines("exp", -1, 5, 0.5).lower_slope[0], std::exp(-0.01), 1e-15);  // positive on the box
+  EXPECT_NEAR(lines("log", 1, 4, 0).upper_slope[0], 1, 1e-15);
+  EXPECT_NEAR(lines("log", 1, 4, 1).upper_slope[0], 0.25, 1e-15);
+  EXPECT_NEAR(lines("abs", -1, 4, 0).lower_slope[0], -1, 1e-15);
+  EXPECT_NEAR(lines("abs", -1, 4, 1).lower_slope[0], 1, 1e-15);
+  EXPECT_NEAR(lines("clip", -1, 4, 1).lower_slope[0], 3.5 / 3.5, 1e-15);
+  EXPECT_NEAR(lines("clip", -1, 4, 0).lower_slope[0], 0, 1e-15);
+  for (const char* name : {"sigmoid", "tanh", "erf", "gelu", "silu"}) {
+    const Real u = 4, l = -3;
+    const Result last = lines(name, l, u, 1), first = lines(name, l, u, 0);
+    EXPECT_NEAR(last.lower(0, u), rule_named(name).reference(u), 1e-9) << name;
+    const bool dish = std::string(name) == "gelu" || std::string(name) == "silu";
+    EXPECT_NEAR(dish ? first.lower(0, l) : first.upper(0, l), rule_named(name).reference(l), 1e-9) << name;
+  }
+}
+
+TEST(Relaxations, BroadcastOneAlphaForEachRow) {
+  for (const char* name : {"relu", "leaky_relu 3.000000", "clip", "exp", "tanh", "gelu"}) {
+    const Trace t = traced(rule_named(name), DType::f32);
+    const Relaxation& relaxation = *find_relaxation(t.steps[0].op().name);
+    const Tensor zero = Tensor::scalar(0, DType::i32), c = normal({2, 1, 5}, {1, 2}, zero), alpha = uniform({2, 3, 5}, {1, 3}, zero);
+    const Box box{c - 1.0, c + 2.0};
+    const Lines lines = relaxation.lines(t.steps[0], box, alpha, 0x1p-24);
+    for (int row = 0; row < 3; ++row) {
+      const Lines alone = relaxation.lines(t.steps[0], box, slice(alpha, 1, row, row + 1), 0x1p-24);
+      const auto expect_row = [&](const Tensor& all, const Tensor& one) {
+        ASSERT_EQ(all.defined(), one.defined());
+        if (!one.defined()) return;
+        EXPECT_EQ(slice(expand(all, {2, 3, 5}), 1, row, row + 1).to_vector<float>(), expand(one, {2, 1, 5}).to_vector<float>()) << name;
+      };
+      expect_row(lines.lower_slope, alone.lower_slope);
+      expect_row(lines.lower_intercept, alone.lower_intercept);
+      expect_row(lines.upper_slope, alone.upper_slope);
+      expect_row(lines.upper_intercept, alone.upper_intercept);
+    }
+  }
+}
+
+TEST(Relaxations, PassGradientsToTheNoise) {
+  const Box box{tensor_of({-1, -2}, DType::f64), tensor_of({2, 0.5}, DType::f64)};
+  for (const auto& f : {smoothing::abs_smoothed, smoothing::sign_smoothed}) {
+    const auto total = [&](const Tensor& s) {
+      const Trace t = trace([&](const Tensor& x) { return f(x, s); }, Layout::packed({2}, DType::f64));
+      const Lines lines = find_relaxation(t.steps[0].op().name)->lines(t.steps[0], box, Tensor::scalar(0.2, DType::f64), 0);
+      return sum(lines.lower_slope + lines.lower_intercept * 0.7 + lines.upper_slope * 0.3 + lines.upper_intercept * 1.1);
+    };
+    const double s = 0.6, step = 1e-5;
+    const auto at = [&](double v) { return total(Tensor::scalar(v, DType::f64)).item(); };
+    EXPECT_NEAR(grad(total)(Tensor::scalar(s, DType::f64)).item(), (at(s + step) - at(s - step)) / (2 * step), 1e-6);
+  }
+}
+
+TEST(Relaxations, AreFoundByNameOrNot) {
+  EXPECT_EQ(find_relaxation("unknown"), nullptr);
+  EXPECT_EQ(find_relaxation("dense"), nullptr);
+  EXPECT_STREQ(find_relaxation("relu")->operation, "relu");
+  const Trace t = trace([](const Tensor& x) { return smoothing::relu_smoothed(x, Tensor::scalar(1), 2); }, Layout::packed({1}, DType::f32));
+  const Box box{zeros({1}), ones({1})};
+  EXPECT_THROW(find_relaxation("relu_smoothed")->lines(t.steps[0], box, {}, 0), ValueError);
+  EXPECT_THROW(find_relaxation("relu_smoothed")->interval(t.steps[0], box, 0), ValueError);
 }
 
 }  // namespace
