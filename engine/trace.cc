@@ -40,14 +40,28 @@ void detail::add_step(std::span<const Tensor> outputs) {
   recorder->push_back({Tensors(outputs), label ? *label : std::string()});
 }
 
-Tensor pull_back(const Step& step, Inputs in, size_t i, const Tensor& g) {
+namespace {
+
+// The rule's gradient for input i, not yet summed to its shape.
+Tensor by_rule(const Step& step, Inputs in, size_t i, const Tensor& g) {
   require<GraphError>(step.op().vjp != nullptr, "{}: has no gradient", step.op().name);
   Tensors inputs(in.size());
   const std::unique_ptr<bool[]> needed(new bool[in.size()]());
   for (size_t k = 0; k < in.size(); ++k) inputs[k] = in[k];
   needed[i] = true;
   const Node node{.op = &step.op(), .attributes = step.node().attributes, .inputs = std::move(inputs), .version = 0, .saved = {}, .number = 0};
-  return sum_to(step.op().vjp(VjpArguments(node, g, Tensor(), {needed.get(), in.size()}))[i], in[i].shape());
+  return step.op().vjp(VjpArguments(node, g, Tensor(), {needed.get(), in.size()}))[i];
+}
+
+}  // namespace
+
+Tensor pull_back(const Step& step, Inputs in, size_t i, const Tensor& g) { return sum_to(by_rule(step, in, i, g), in[i].shape()); }
+
+Tensor pull_back_rows(const Step& step, size_t i, const Tensor& g) {
+  const Inputs in = step.in();
+  Shape shape = in[i].shape();
+  shape[0] = shape[0] * g.dim(0) / step.outputs[0].dim(0);
+  return sum_to(by_rule(step, in, i, g), shape);
 }
 
 Trace trace(const std::function<Tensor(const Tensor&)>& f, const Layout& x) {

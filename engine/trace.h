@@ -35,6 +35,9 @@ bool is_abstract(const Tensor& x);
 // inputs, of which the rule of a linear operation reads the shapes and the other inputs' values.
 Tensor pull_back(const Step& step, Inputs in, size_t i, const Tensor& g);
 
+// The same for k times the rows that a linear step was traced with: g and the result have k times its leading extent.
+Tensor pull_back_rows(const Step& step, size_t i, const Tensor& g);
+
 // Names the operations of its scope in traces on this thread; the text must outlive it.
 class Label {
  public:

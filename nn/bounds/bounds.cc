@@ -157,9 +157,10 @@ Tensor Bounds::crossing(int node) const {
 }
 
 Box Bounds::box_by_rows(int node) const {
-  const Tensor crosses = options_.skip_stable ? crossing(node) : Tensor();
-  if (crosses.defined()) return box_of_pairs(node, crosses);
   const Shape& shape = graph_.nodes()[static_cast<size_t>(node)].shape;
+  Tensor wanted = options_.skip_stable ? crossing(node) : Tensor();
+  if (!wanted.defined() && shape.rank() == 3) wanted = equal(zeros({region_.rows(), shape.size()}), Tensor::scalar(0));
+  if (wanted.defined()) return box_of_pairs(node, wanted);
   const int64_t size = shape.size(), samples = region_.rows(), chunk = std::clamp<int64_t>(row_limit(graph_, node, options_.row_budget) / samples, 1, size);
   std::vector<Tensor> lower, upper;
   for (int64_t first = 0; first < size; first += chunk) {

@@ -33,7 +33,11 @@ struct View {
 
 // ---- in: rows, slopes (relax only), the negative intercept, the other one if there is one, and of pairs the samples and sources
 
-struct Given { bool slopes, nonnegative_intercept, samples, sources; };
+struct Given {
+  bool slopes, nonnegative_intercept, samples, sources, windows;
+  Window window = {};
+  int64_t columns = 0;
+};
 
 struct Operands {
   Operands(Inputs in, const Given& given) : rows(in[0]) {
@@ -43,6 +47,8 @@ struct Operands {
     if (given.nonnegative_intercept) intercept[0] = in[next++];
     if (given.samples) pairs.sample = in[next++];
     if (given.sources) pairs.source = in[next++];
+    if (given.windows) pairs.place = in[next++];
+    pairs.columns = given.columns;
   }
   // Where the gradients of lines belong among the inputs.
   static size_t place_of_intercept(const Given& given, int i) { return (given.slopes ? 3u : 1u) + (i == 0 ? 1u : 0u); }
@@ -56,13 +62,15 @@ int64_t numbers_of(const Tensor& x) { return extent_product(x.shape(), 2, x.rank
 
 template <bool slopes>
 Layouts rows_shape(const Op& op, Inputs in, const Attributes& attributes) {
+  const bool windows = attributes.as<Given>().windows;
   const Operands o(in, attributes.as<Given>());
   const Tensor& lines = o.intercept[1];
   require_floating(op.name, o.rows);
   for (const Tensor* line : {&o.slope[0], &o.slope[1], &o.intercept[0], &o.intercept[1]}) {
     if (!line->defined()) continue;
     require_same_dtype(op.name, o.rows, *line);
-    require(line->rank() == o.rows.rank() && line->rank() >= 3 && numbers_of(*line) == numbers_of(o.rows) && line->shape()[0] == lines.shape()[0] &&
+    const bool fits = windows ? line->rank() == 5 && line->shape().back() == o.rows.shape().back() : numbers_of(*line) == numbers_of(o.rows);
+    require(line->rank() == o.rows.rank() && line->rank() >= 3 && fits && line->shape()[0] == lines.shape()[0] &&
                 (line->shape()[1] == 1 || (o.pairs.all() && line->shape()[1] == o.rows.shape()[1])),
             "{}: rows are {}, lines {}; needs [samples, rows, d…] and [samples, rows or 1, d…]", op.name, o.rows.shape(), line->shape());
   }
@@ -120,10 +128,48 @@ void check(const char* operation, const Operands& o) {
   }
 }
 
+// Calls f(first number in the row, first number in the lines, count) for the runs of numbers that meet: the row as a whole, or the lines
+// of a window that are in the image.
+class Runs {
+ public:
+  Runs(const Operands& o, const Given& given) : window_(given.window), columns_(given.columns), numbers_(numbers_of(o.rows)) {
+    if (!given.windows) return;
+    places_ = packed_values(o.pairs.place);
+    place_ = places_.data<int32_t>();
+    const Shape &rows = o.rows.shape(), &lines = o.intercept[1].shape();
+    height_ = rows[2];
+    width_ = rows[3];
+    channels_ = rows[4];
+    image_height_ = lines[2];
+    image_width_ = lines[3];
+  }
+  template <class F>
+  void each(int64_t pair, const F& f) const {
+    if (!place_) return f(0, 0, numbers_);
+    const int64_t top = place_[pair] / columns_ * window_.stride_height - window_.before_height;
+    const int64_t left = place_[pair] % columns_ * window_.stride_width - window_.before_width;
+    const int64_t begin = std::max<int64_t>(0, -left), end = std::min(width_, image_width_ - left);
+    if (begin >= end) return;
+    for (int64_t y = std::max<int64_t>(0, -top); y < std::min(height_, image_height_ - top); ++y)
+      f((y * width_ + begin) * channels_, ((top + y) * image_width_ + left + begin) * channels_, (end - begin) * channels_);
+  }
+  bool windows() const { return place_ != nullptr; }
+
+ private:
+  Tensor places_;
+  const int32_t* place_ = nullptr;
+  Window window_;
+  int64_t columns_, numbers_, height_ = 0, width_ = 0, channels_ = 0, image_height_ = 0, image_width_ = 0;
+};
+
+template <class T>
+T* shifted(T* base, int64_t first) { return base ? base + first : nullptr; }
+
 template <bool slopes>
 void forward_kernel(const KernelArguments& a) {
   const Tensor& sums = a.out[slopes ? 1 : 0];
   const Operands o(a.in, a.attributes.as<Given>());
+  const Runs runs(o, a.attributes.as<Given>());
   check(slopes ? "relax" : "choose_sum", o);
   for_floating(sums.dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -134,8 +180,16 @@ void forward_kernel(const KernelArguments& a) {
     cpu::parallel_for(sums.size(), std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const auto [s, k] = places[i];
-        run(slopes, RowForward<T>{rows.at(s, k), {slope[0].at(s, k), slope[1].at(s, k)}, {intercept[0].at(s, k), intercept[1].at(s, k)},
-                                  slopes ? out + i * n : nullptr, sum + i, n});
+        const auto line = [s = s, k = k](const View<T>& view, int64_t first) { return shifted(view.at(s, k), first); };
+        if (slopes && runs.windows()) std::fill_n(out + i * n, n, T(0));
+        T total = 0;
+        runs.each(i, [&, s = s, k = k](int64_t own, int64_t first, int64_t count) {
+          T part;
+          run(slopes, RowForward<T>{rows.at(s, k) + own, {line(slope[0], first), line(slope[1], first)}, {line(intercept[0], first), line(intercept[1], first)},
+                                    slopes ? out + i * n + own : nullptr, &part, count});
+          total += part;
+        });
+        sum[i] = total;
       }
     });
   });
@@ -178,9 +232,6 @@ std::vector<int64_t> first_rows(const Places& places, int64_t samples, int64_t c
 }
 
 template <class T>
-T* shifted(T* base, int64_t first) { return base ? base + first : nullptr; }
-
-template <class T>
 struct GradientViews {
   GradientViews(const KernelArguments& a, const Wanted& w, const Operands& o)
       : rows(o.rows), slope{View<T>(o.slope[0]), View<T>(o.slope[1])}, intercept{View<T>(o.intercept[0]), View<T>(o.intercept[1])} {
@@ -195,14 +246,13 @@ struct GradientViews {
       if (w.intercept[i]) to_intercept[i] = View<T>(a.out[next++]);
   }
 
-  // Result row i, `k`-th of those of sample s, on numbers first … first + n − 1.
-  RowBackward<T> row(int64_t i, Place place, int64_t s, int64_t k, int64_t first, int64_t n) const {
+  // Result row i, `k`-th of those of sample s, on n numbers from `own` on, of lines from `first` on.
+  RowBackward<T> row(int64_t i, Place place, int64_t s, int64_t k, int64_t own, int64_t first, int64_t n) const {
     const auto line = [&](const View<T>& view) { return shifted(view.at(s, k), first); };
-    const int64_t numbers = rows.numbers;
-    return {shifted(rows.at(place.sample, place.row), first), {line(slope[0]), line(slope[1])}, {line(intercept[0]), line(intercept[1])},
-            from_rows.data ? from_rows.data + i * numbers + first : nullptr, from_sums.defined() ? from_sums.template data<T>()[i] : T(0),
-            to_rows.data ? to_rows.data + i * numbers + first : nullptr, {line(to_slope[0]), line(to_slope[1])},
-            {line(to_intercept[0]), line(to_intercept[1])}, n};
+    const int64_t at = i * rows.numbers + own;
+    return {shifted(rows.at(place.sample, place.row), own), {line(slope[0]), line(slope[1])}, {line(intercept[0]), line(intercept[1])},
+            shifted(from_rows.data, at), from_sums.defined() ? from_sums.template data<T>()[i] : T(0), shifted(to_rows.data, at),
+            {line(to_slope[0]), line(to_slope[1])}, {line(to_intercept[0]), line(to_intercept[1])}, n};
   }
 
   View<T> rows, slope[2], intercept[2], from_rows, to_rows, to_slope[2], to_intercept[2];
@@ -216,7 +266,8 @@ void gradient(const KernelArguments& a) {
   const GradientViews<T> views(a, w, o);
   for (const Tensor& out : a.out) std::fill_n(out.data<T>(), out.size(), T(0));
   const Tensor& arrived = a.in[a.in.size() - 1];
-  const int64_t count = arrived.shape()[0] * arrived.shape()[1], n = views.rows.numbers, block = std::min<int64_t>(n, 1024);
+  const Runs runs(o, w.given);
+  const int64_t count = arrived.shape()[0] * arrived.shape()[1], n = views.rows.numbers, block = runs.windows() ? n : std::min<int64_t>(n, 1024);
   const int64_t samples = o.pairs.all() ? arrived.shape()[0] : o.samples(), blocks = n == 0 ? 0 : (n + block - 1) / block;
   const Places places(o.pairs, arrived.shape()[1], o.samples());
   const std::vector<int64_t> first_row = first_rows(places, samples, count);
@@ -226,7 +277,9 @@ void gradient(const KernelArguments& a) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t s = task / blocks, first = task % blocks * block;
       for (int64_t i = first_row[static_cast<size_t>(s)]; i < first_row[static_cast<size_t>(s) + 1]; ++i)
-        run(views.row(i, places[i], s, i - first_row[static_cast<size_t>(s)], first, std::min(block, n - first)));
+        runs.each(i, [&](int64_t own, int64_t line, int64_t numbers) {
+          run(views.row(i, places[i], s, i - first_row[static_cast<size_t>(s)], own + first, line + first, std::min(block, numbers - first)));
+        });
     }
   });
 }
@@ -249,12 +302,15 @@ Tensors rows_vjp(const VjpArguments& a) {
   const Given& given = a.as<Given>();
   const Operands o(a.in, given);
   const bool all = o.pairs.all();
+  const Tensor in_image = given.windows ? window_numbers(o.pairs, given.window, o.rows.shape(), o.intercept[1].shape()) : Tensor();
   const auto line = [&](const Tensor& x) {  // [1, R, d…] where there are pairs
-    if (all || x.shape()[0] == 1) return x;
-    Shape shape = x.shape();
+    if (all || (x.shape()[0] == 1 && !given.windows)) return x;
+    const int64_t count = o.pairs.sample.size(), numbers = numbers_of(x);
+    const Tensor own = x.shape()[0] == 1 ? expand(reshape(x, {1, numbers}), {count, numbers}) : reshape(take(x, o.pairs.sample, 0), {count, numbers});
+    Shape shape = given.windows ? o.rows.shape() : x.shape();
     shape[0] = 1;
-    shape[1] = o.pairs.sample.size();
-    return reshape(take(x, o.pairs.sample, 0), shape);
+    shape[1] = count;
+    return reshape(given.windows ? gather(pad(own, 1, 0, 1), in_image, 1) : own, shape);
   };
   const Tensor rows = o.pairs.source.defined() ? take(o.rows, o.pairs.source, 1) : o.rows;
   const Tensor from_rows = slopes ? a.gradients[0] : Tensor(), arrived = slopes ? a.gradients[1] : a.g;
@@ -275,7 +331,16 @@ Tensors rows_vjp(const VjpArguments& a) {
   }
   const auto to_line = [&](size_t place, const Tensor& from, int i, const Tensor& of) {
     if (!of.defined() || !from.defined() || !a.needs(place)) return;
-    result[place] = all || of.shape()[0] == 1 ? from * part[i] : collected(from * part[i], o.pairs.sample, of.shape());
+    Tensor to_rows = from * part[i];
+    if (given.windows) {
+      const int64_t count = o.pairs.sample.size(), numbers = numbers_of(of);
+      const Tensor whole = scatter_add({count, numbers + 1}, in_image, reshape(to_rows, {count, numbers_of(to_rows)}), 1);
+      Shape shape = of.shape();
+      shape[0] = 1;
+      shape[1] = count;
+      to_rows = reshape(slice(whole, 1, 0, numbers), shape);
+    }
+    result[place] = all || of.shape()[0] == 1 ? sum_to(to_rows, of.shape()) : collected(to_rows, o.pairs.sample, of.shape());
   };
   for (int i = 0; i < 2; ++i) {
     if (slopes) to_line(1 + static_cast<size_t>(i), from_rows, i, o.slope[i]);
@@ -313,25 +378,48 @@ Tensors rows_vjp_fast(const VjpArguments& a) {
 const Op relax_op{.name = "relax", .shape = rows_shape<true>, .cpu = forward_kernel<true>, .vjp = rows_vjp<true>, .vjp_fast = rows_vjp_fast<true>};
 const Op choose_sum_op{.name = "choose_sum", .shape = rows_shape<false>, .cpu = forward_kernel<false>, .vjp = rows_vjp<false>, .vjp_fast = rows_vjp_fast<false>};
 
-Tensors applied(const Op& op, const Tensor& rows, const Tensor* slopes, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs) {
+Tensors applied(const Op& op, const Tensor& rows, const Tensor* slopes, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs,
+                const Window* window) {
   std::vector<Tensor> in{rows};
   if (slopes) in.insert(in.end(), slopes, slopes + 2);
   for (const Tensor* t : {&negative, &nonnegative, &pairs.sample, &pairs.source})
     if (t->defined()) in.push_back(*t);
-  return apply_all(op, std::span<const Tensor>(in), Given{slopes != nullptr, nonnegative.defined(), pairs.sample.defined(), pairs.source.defined()});
+  if (window) in.push_back(pairs.place);
+  return apply_all(op, std::span<const Tensor>(in),
+                   Given{slopes != nullptr, nonnegative.defined(), pairs.sample.defined(), pairs.source.defined(), window != nullptr,
+                         window ? *window : Window{}, pairs.columns});
 }
 
 }  // namespace
 
 Relaxed relax(const Tensor& rows, const Tensor& nonnegative_slope, const Tensor& negative_slope, const Tensor& nonnegative_intercept,
-              const Tensor& negative_intercept, const Pairs& pairs) {
+              const Tensor& negative_intercept, const Pairs& pairs, const Window* window) {
   const Tensor slopes[] = {nonnegative_slope, negative_slope};
-  const Tensors out = applied(relax_op, rows, slopes, nonnegative_intercept, negative_intercept, pairs);
+  const Tensors out = applied(relax_op, rows, slopes, nonnegative_intercept, negative_intercept, pairs, window);
   return {out[0], out[1]};
 }
 
-Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs) {
-  return applied(choose_sum_op, rows, nullptr, nonnegative, negative, pairs)[0];
+Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs, const Window* window) {
+  return applied(choose_sum_op, rows, nullptr, nonnegative, negative, pairs, window)[0];
+}
+
+Tensor window_numbers(const Pairs& pairs, const Window& window, const Shape& rows, const Shape& image) {
+  const int axis = image.rank() - 3;
+  const int64_t height = rows[2], width = rows[3], channels = rows[4], image_height = image[axis], image_width = image[axis + 1], count = pairs.place.size();
+  const Tensor places = packed_values(pairs.place);
+  std::vector<int32_t> numbers;
+  numbers.reserve(static_cast<size_t>(count * height * width * channels));
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t place = places.data<int32_t>()[i];
+    const int64_t top = place / pairs.columns * window.stride_height - window.before_height, left = place % pairs.columns * window.stride_width - window.before_width;
+    for (int64_t y = top; y < top + height; ++y)
+      for (int64_t x = left; x < left + width; ++x)
+        for (int64_t c = 0; c < channels; ++c) {
+          const bool inside = y >= 0 && y < image_height && x >= 0 && x < image_width;
+          numbers.push_back(static_cast<int32_t>(inside ? (y * image_width + x) * channels + c : image_height * image_width * channels));
+        }
+  }
+  return Tensor::from(numbers, {count, height * width * channels});
 }
 
 }  // namespace mollify::nn::bounds

@@ -16,24 +16,44 @@ Tensor rows_of_numbers(const Tensor& wanted, int64_t first, int64_t last, const 
   return reshape(concat(std::array{ones, -ones}), rows);
 }
 
+namespace {
+
+// Where in a list of the numbers asked for, in rising order, each of them is; the list itself.
+struct Kinds { std::vector<int32_t> place, wanted; };
+template <class F>
+Kinds kinds_of(std::span<const int32_t> numbers, int32_t extent, const F& kind) {
+  Kinds kinds{std::vector<int32_t>(static_cast<size_t>(extent), -1), {}};
+  for (const int32_t number : numbers) kinds.place[static_cast<size_t>(kind(number))] = 0;
+  for (int32_t j = 0; j < extent; ++j) {
+    if (kinds.place[static_cast<size_t>(j)] < 0) continue;
+    kinds.place[static_cast<size_t>(j)] = static_cast<int32_t>(kinds.wanted.size());
+    kinds.wanted.push_back(j);
+  }
+  return kinds;
+}
+
+}  // namespace
+
 Start start_of_pairs(const Graph& graph, int node, std::span<const int32_t> numbers) {
   const Shape& shape = graph.nodes()[static_cast<size_t>(node)].shape;
-  const auto size = static_cast<int32_t>(shape.size());
-  std::vector<int32_t> row(static_cast<size_t>(size), -1), wanted, source, sample;
-  for (const int32_t number : numbers) row[static_cast<size_t>(number % size)] = 0;
-  for (int32_t j = 0; j < size; ++j) {
-    if (row[static_cast<size_t>(j)] < 0) continue;
-    row[static_cast<size_t>(j)] = static_cast<int32_t>(wanted.size());
-    wanted.push_back(j);
-  }
-  const auto kinds = static_cast<int32_t>(wanted.size());
+  const bool image = shape.rank() == 3 && shape[0] * shape[1] > 1;
+  const auto size = static_cast<int32_t>(shape.size()), extent = image ? static_cast<int32_t>(shape[2]) : size;
+  const auto kind = [&](int32_t number) { return number % extent; };  // a number of the node, or of an image its channel
+  const Kinds kinds = kinds_of(numbers, extent, kind);
+  const auto count = static_cast<int32_t>(kinds.wanted.size());
+  std::vector<int32_t> source, sample, place;
   for (const int32_t number : numbers) {
-    const int32_t own = row[static_cast<size_t>(number % size)];
-    source.insert(source.end(), {own, own + kinds});
+    const int32_t own = kinds.place[static_cast<size_t>(kind(number))];
+    source.insert(source.end(), {own, own + count});
     sample.insert(sample.end(), 2, number / size);
+    if (image) place.insert(place.end(), 2, number % size / extent);
   }
   const auto pairs = static_cast<int64_t>(source.size());
-  return {node, rows_of_numbers(Tensor::from(wanted, {kinds}), 0, kinds, shape, graph.dtype()), {Tensor::from(source, {pairs}), Tensor::from(sample, {pairs})}};
+  const Shape row = image ? Shape{1, 1, extent} : shape;
+  Start start{node, rows_of_numbers(Tensor::from(kinds.wanted, {count}), 0, count, row, graph.dtype()),
+              {.source = Tensor::from(source, {pairs}), .sample = Tensor::from(sample, {pairs}), .place = {}, .columns = image ? shape[1] : 0}};
+  if (image) start.pairs.place = Tensor::from(place, {pairs});
+  return start;
 }
 
 int64_t row_limit(const Graph& graph, int node, int64_t budget) {

@@ -1,6 +1,8 @@
 #include <mollify/nn/bounds/walk.h>
 
-#include <mollify/engine/ops.h>
+#include <mollify/nn/reading.h>
+
+#include <optional>
 
 namespace mollify::nn::bounds {
 namespace {
@@ -17,20 +19,55 @@ Tensor with_row_axis(const Tensor& x) {
 // Roundings on the way of a term through one node's sums: its own, choose_sum's, and the additions to rows and to the constant.
 double terms_on_the_way(const Graph& graph, int node) {
   const Graph::Node& n = graph.nodes()[static_cast<size_t>(node)];
-  return n.terms + static_cast<double>(n.shape.size()) / 8 + 24 + 2 * static_cast<double>(graph.nodes().size());
+  const double window = n.shape.rank() == 3 ? static_cast<double>(n.shape[0]) : 0;
+  return n.terms + static_cast<double>(n.shape.size()) / 8 + window + 24 + 2 * static_cast<double>(graph.nodes().size());
+}
+
+// A convolution's or a pooling's step back on windows: no padding, so that they grow.
+struct LocalStep {
+  Tensor rows;
+  int64_t stride_height, stride_width, before_height, before_width;
+};
+
+LocalStep conv2d_back(const Step& step, const Tensor& g) {
+  Conv2d how = step.node().attributes.as<Conv2d>();
+  const Tensor& w = step.in()[1];
+  const LocalStep back{{}, how.stride_height, how.stride_width, how.pad_top, how.pad_left};
+  how.pad_top = how.pad_bottom = how.pad_left = how.pad_right = 0;
+  const int64_t height = (g.dim(1) - 1) * how.stride_height + (w.dim(1) - 1) * how.dilation_height + 1;
+  const int64_t width = (g.dim(2) - 1) * how.stride_width + (w.dim(2) - 1) * how.dilation_width + 1;
+  return {conv2d_input_gradient(g, w, height, width, how), back.stride_height, back.stride_width, back.before_height, back.before_width};
+}
+
+LocalStep average_pool2d_back(const Step& step, const Tensor& g) {
+  Pool2d how = step.node().attributes.as<Pool2d>();
+  const LocalStep back{{}, how.stride_height, how.stride_width, how.pad_top, how.pad_left};
+  how.pad_top = how.pad_bottom = how.pad_left = how.pad_right = 0;
+  const int64_t height = (g.dim(1) - 1) * how.stride_height + how.kernel_height, width = (g.dim(2) - 1) * how.stride_width + how.kernel_width;
+  return {average_pool2d_gradient(g, height, width, how), back.stride_height, back.stride_width, back.before_height, back.before_width};
 }
 
 class Walk {
  public:
   Walk(const Graph& graph, const Start& start, const Magnitudes& magnitudes)
-      : graph_(graph), magnitudes_(magnitudes), rows_(graph.nodes().size()), pairs_(start.pairs) {
-    add_rows(start.node, start.rows);
+      : graph_(graph), magnitudes_(magnitudes), rows_(graph.nodes().size()), windows_(graph.nodes().size()), pairs_(start.pairs) {
+    rows(start.node) = start.rows;
+    if (pairs_.place.defined()) windows_[static_cast<size_t>(start.node)] = Window{};
   }
 
   Tensor& rows(int node) { return rows_[static_cast<size_t>(node)]; }
-  void add_rows(int node, const Tensor& more) {
-    Tensor& rows = rows_[static_cast<size_t>(node)];
-    rows = rows.defined() ? rows + more : more;
+  void add_rows(int node, const Tensor& more, const std::optional<Window>& window = {}) {
+    Tensor& known = rows(node);
+    std::optional<Window>& known_window = windows_[static_cast<size_t>(node)];
+    if (!known.defined()) {
+      known = more;
+      known_window = window;
+    } else if (window == known_window && known.shape() == more.shape()) {
+      known = known + more;
+    } else {
+      widen(node);
+      known = known + (window ? widened_rows(node, more, *window) : more);
+    }
   }
   void add_constant(const Tensor& more) { constant_ = constant_.defined() ? constant_ + more : more; }
 
@@ -42,38 +79,44 @@ class Walk {
   }
 
   void through_linear(int node, bool offsets) {
-    const Graph::Node& n = graph_.nodes()[static_cast<size_t>(node)];
-    const Tensor a = std::move(rows(node));
-    const int64_t samples = a.shape()[0], count = a.shape()[1];
     Tensor offset = offsets ? graph_.offset(node) : Tensor();
     if (magnitudes_.roundoff != 0 && !offset.defined()) offset = zeros_like(magnitudes_.of[static_cast<size_t>(node)]);
-    if (offset.defined()) add_constant(choose_sum(a, widened(node, offset, -1), widened(node, offset, 1), pairs_));
-    const Step& step = graph_.step(node, samples * count);
-    const Tensor g = reshape(a, step.outputs[0].shape());
+    if (offset.defined()) add_constant(choose_sum(rows(node), widened(node, offset, -1), widened(node, offset, 1), pairs_, window(node)));
+    if (window(node) && !stays_local(node)) widen(node);
+    const Graph::Node& n = graph_.nodes()[static_cast<size_t>(node)];
+    const Tensor a = std::move(rows(node));
+    if (window(node)) return through_local(node, a);
+    const int64_t samples = a.shape()[0], count = a.shape()[1];
+    const Step& step = graph_.step(node, 1);
+    Shape folded = n.shape;
+    folded.insert(0, samples * count);
+    const Tensor g = reshape(a, folded);
     for (size_t i = 0; i < n.inputs.size(); ++i) {
       if (n.inputs[i] < 0) continue;
       Shape shape = graph_.nodes()[static_cast<size_t>(n.inputs[i])].shape;
       shape.insert(0, count);
       shape.insert(0, samples);
-      add_rows(n.inputs[i], reshape(pull_back(step, step.in(), i, g), shape));
+      add_rows(n.inputs[i], reshape(pull_back_rows(step, i, g), shape));
     }
   }
 
   void through_rule(int node, const Substitute& s) {
     const int input = graph_.nodes()[static_cast<size_t>(node)].inputs[0];
+    if (window(node) && s.indices.defined()) widen(node);
     const Tensor a = std::move(rows(node));
     Lines lines = s.lines;
     if (magnitudes_.roundoff != 0) lines = charged(node, largest_input(node, input, s.indices.defined()), lines);
-    const Relaxed relaxed = relax(a, lines.lower_slope, lines.upper_slope, lines.lower_intercept, lines.upper_intercept, pairs_);
-    if (pairs_.source.defined()) stop_sharing();
+    const Relaxed relaxed = relax(a, lines.lower_slope, lines.upper_slope, lines.lower_intercept, lines.upper_intercept, pairs_, window(node));
+    stop_sharing();
     add_constant(relaxed.constant);
-    add_rows(input, s.indices.defined() ? scattered(relaxed.rows, s.indices, input) : relaxed.rows);
+    add_rows(input, s.indices.defined() ? scattered(relaxed.rows, s.indices, input) : relaxed.rows, windows_[static_cast<size_t>(node)]);
     if (s.added.defined()) add_rows(input, s.added);
   }
 
   Tensor concretized(const Region& region) {
+    if (window(0) && region.center.defined()) widen(0);
     const Tensor& a = rows(0);
-    const Tensor least = choose_sum(a, widened(0, region.box.lower, -1), widened(0, region.box.upper, 1), pairs_);
+    const Tensor least = box_sum(0, region.box);
     if (!region.center.defined()) return least;
     const Tensor center = choose_sum(a, widened(0, region.center, -1), widened(0, region.center, 1), pairs_);
     const double share = rounding_share(terms_on_the_way(graph_, 0), magnitudes_.roundoff);
@@ -84,7 +127,7 @@ class Walk {
   }
 
   Tensor box_sum(int node, const Box& box) const {
-    return choose_sum(rows_[static_cast<size_t>(node)], widened(node, box.lower, -1), widened(node, box.upper, 1), pairs_);
+    return choose_sum(rows_[static_cast<size_t>(node)], widened(node, box.lower, -1), widened(node, box.upper, 1), pairs_, window(node));
   }
 
   Tensor constant() const { return magnitudes_.roundoff != 0 ? constant_ - of_each(magnitudes_.underflow) : constant_; }
@@ -96,8 +139,64 @@ class Walk {
     return reshape(take(x, pairs_.sample, 0), {1, pairs_.sample.size()});
   }
 
+  const Window* window(int node) const {
+    const std::optional<Window>& of = windows_[static_cast<size_t>(node)];
+    return of ? &*of : nullptr;
+  }
+
+  // Convolutions, average pooling, and elementwise operations with one number a channel, while windows are smaller than the image.
+  bool stays_local(int node) const {
+    const Step& step = graph_.step(node, 1);
+    const bool elementwise = is(step, "add") || is(step, "subtract") || is(step, "multiply") || is(step, "divide") || is(step, "negative");
+    if (!elementwise && !is(step, "conv2d") && !is(step, "average_pool2d")) return false;
+    for (const Tensor& x : step.in())
+      if (elementwise && (is_abstract(x) ? !(x.shape() == step.outputs[0].shape()) : x.size() > 0 && x.size() != x.shape().back() && x.size() != 1)) return false;
+    const Shape &rows = rows_[static_cast<size_t>(node)].shape(), &image = graph_.nodes()[static_cast<size_t>(node)].shape;
+    return rows[2] < image[0] || rows[3] < image[1];
+  }
+
+  // One step back with the rows as images of their own, whose padding is left to the lines that they meet.
+  void through_local(int node, const Tensor& a) {
+    const Graph::Node& n = graph_.nodes()[static_cast<size_t>(node)];
+    const Step& step = graph_.step(node, 1);
+    const Shape& shape = a.shape();
+    const Tensor g = reshape(a, {shape[1], shape[2], shape[3], shape[4]});
+    Window of = *window(node);
+    if (is(step, "conv2d") || is(step, "average_pool2d")) {
+      const LocalStep back = is(step, "conv2d") ? conv2d_back(step, g) : average_pool2d_back(step, g);
+      of = {of.stride_height * back.stride_height, of.stride_width * back.stride_width, of.before_height * back.stride_height + back.before_height,
+            of.before_width * back.stride_width + back.before_width};
+      return add_rows(n.inputs[0], with_sample_axis(back.rows), of);
+    }
+    const Tensors in = inputs_of(step, [&](const Tensor&) { return Tensor::on(&Buffer::without_values(), Layout::packed(g.shape(), g.dtype(), g.device())); });
+    for (size_t i = 0; i < in.size(); ++i)
+      if (n.inputs[i] >= 0) add_rows(n.inputs[i], with_sample_axis(pull_back(step, in, i, g)), of);
+  }
+
+  static Tensor with_sample_axis(const Tensor& x) {
+    Shape shape = x.shape();
+    shape.insert(0, 1);
+    return reshape(x, shape);
+  }
+
+  // Windows to rows of the whole image, for each pair.
+  void widen(int node) {
+    if (!window(node)) return;
+    stop_sharing();
+    rows(node) = widened_rows(node, rows(node), *window(node));
+    windows_[static_cast<size_t>(node)].reset();
+  }
+  Tensor widened_rows(int node, const Tensor& rows, const Window& of) const {
+    const Shape& image = graph_.nodes()[static_cast<size_t>(node)].shape;
+    const int64_t count = rows.shape()[1];
+    const Tensor numbers = window_numbers(pairs_, of, rows.shape(), image);
+    const Tensor whole = slice(scatter_add({count, image.size() + 1}, numbers, reshape(rows, numbers.shape()), 1), 1, 0, image.size());
+    return reshape(whole, {1, count, image[0], image[1], image[2]});
+  }
+
   // From a rule on every pair has its own rows; those that wait at other nodes get theirs too.
   void stop_sharing() {
+    if (!pairs_.source.defined()) return;
     for (Tensor& rows : rows_)
       if (rows.defined()) rows = take(rows, pairs_.source, 1);
     pairs_.source = Tensor();
@@ -139,6 +238,7 @@ class Walk {
   const Graph& graph_;
   const Magnitudes& magnitudes_;
   std::vector<Tensor> rows_;
+  std::vector<std::optional<Window>> windows_;
   Pairs pairs_;  // with a source while rows are shared
   Tensor constant_;
 };

@@ -38,14 +38,15 @@ struct Magnitudes {
 // The rows that arrived at nodes with rules, and at the input: [1 | N, K, d…].
 using RowsSeen = std::map<int, Tensor>;
 
-// Rows [1 | N, K, d…] of a node; of shared ones all for all samples, or the pairs.
+// Rows [1 | N, K, d…] of a node; of shared ones all for all samples, or the pairs. Pairs with places have windows [1, K, h, w, C].
 struct Start {
   int node;
   Tensor rows;
   Pairs pairs = {};
 };
 
-// A lower bound [N, K], or [1, R] of R pairs, over the region. Rows stay shared until the first rule that they meet.
+// A lower bound [N, K], or [1, R] of R pairs, over the region. Rows stay shared until the first rule that they meet, and windows stay
+// windows, which grow through convolutions, until they are as large as the image or meet an operation that is not local.
 Tensor walk_to_input(const Graph& graph, const Start& start, const Region& region, const std::function<Substitute(int node)>& substitute,
                      const Magnitudes& magnitudes, RowsSeen* seen = nullptr);
 
