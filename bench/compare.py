@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Runs the same work in mollify and in PyTorch by turns and prints one table of medians and ratios.
+"""Runs the same work in mollify and in PyTorch, or auto_LiRPA, by turns and prints one table of medians and ratios.
 
-usage: compare.py [--bench build/bench/mollify_bench] [--python INTERPRETER_WITH_TORCH ...] [--threads 2] [--rounds 5]
+usage: compare.py [--bench build/bench/mollify_bench] [--peer torch|lirpa] [--python INTERPRETER_WITH_THE_PEER ...] [--threads 2] [--rounds 5]
 
-Debian's PyTorch is the package python3-torch (--python /usr/bin/python3); give --python again for a newer one beside it.
+Debian's PyTorch is the package python3-torch (--python /usr/bin/python3); give --python again for a newer one beside it. What
+auto_LiRPA needs is in lirpa_side.py.
 """
 import argparse
 import json
@@ -15,8 +16,8 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# name, our benchmark, PyTorch's cases (the fastest counts)
-ROWS = [
+# Of each peer: its name, its script, and rows of name, our benchmark, its cases (the fastest counts)
+TORCH = [
     ("Table 3 CNN, SGD step, batch 16", "training_step/cnn/16/real_time", ["cnn16"]),
     ("Table 3 CNN, SGD step, batch 128", "training_step/cnn/128/real_time", ["cnn128"]),
     ("200 dependent products of 16 numbers, forward and backward", "chain_gradient/real_time", ["chain"]),
@@ -26,6 +27,15 @@ ROWS = [
     ("relu_s of 4,000,000 numbers, forward and backward", "relu_smoothed_gradient/4000000/real_time", ["relu_smoothed"]),
     ("1,000,000 standard normal draws", "normal_draws/1000000/real_time", ["normal"]),
 ]
+LIRPA = [
+    ("CNN3-tiny, IBP training step, batch 64", "certified_step/cnn3_tiny/ibp/64/real_time", ["tiny_ibp"]),
+    ("CNN3-tiny, CROWN-IBP, batch 64", "certified_step/cnn3_tiny/crown_ibp/64/real_time", ["tiny_crown_ibp"]),
+    ("CNN3-tiny, CROWN, batch 64", "certified_step/cnn3_tiny/crown/64/real_time", ["tiny_crown"]),
+    ("CNN3, IBP, batch 64", "certified_step/cnn3/ibp/64/real_time", ["cnn3_ibp"]),
+    ("CNN3, CROWN-IBP, batch 64", "certified_step/cnn3/crown_ibp/64/real_time", ["cnn3_crown_ibp"]),
+    ("CNN3, CROWN, batch 4", "certified_step/cnn3/crown/4/real_time", ["cnn3_crown4"]),
+]
+PEERS = {"torch": ("PyTorch", "torch_side.py", TORCH, TORCH[1][0]), "lirpa": ("auto_LiRPA on PyTorch", "lirpa_side.py", LIRPA, LIRPA[5][0])}
 
 
 def ours(bench, name, threads):
@@ -40,8 +50,8 @@ def ours(bench, name, threads):
     return result["real_time"] * {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}[result["time_unit"]], usage.ru_maxrss / 1024
 
 
-def torch(python, case, threads):
-    output = subprocess.run([python, os.path.join(HERE, "torch_side.py"), case, str(threads)], check=True, capture_output=True, text=True).stdout
+def peer(python, script, case, threads):
+    output = subprocess.run([python, os.path.join(HERE, script), case, str(threads)], check=True, capture_output=True, text=True).stdout
     version, seconds, memory = output.split()
     return version, float(seconds), float(memory)
 
@@ -53,21 +63,24 @@ def duration(seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", default="build/bench/mollify_bench")
+    parser.add_argument("--peer", choices=PEERS, default="torch")
     parser.add_argument("--python", action="append", default=None)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     pythons = options.python or ["/usr/bin/python3"]
 
+    peer_name, script, rows, memory_row = PEERS[options.peer]
+
     versions, lines, memory = {}, [], {}
-    for title, name, cases in ROWS:
+    for title, name, cases in rows:
         mine, theirs = [], {(python, case): [] for python in pythons for case in cases}
         for _ in range(options.rounds):
             seconds, peak = ours(options.bench, name, options.threads)
             mine.append(seconds)
             memory.setdefault(title, {})["mollify"] = peak
             for python, case in theirs:
-                versions[python], seconds, peak = torch(python, case, options.threads)
+                versions[python], seconds, peak = peer(python, script, case, options.threads)
                 theirs[python, case].append(seconds)
                 memory[title][python] = peak
         me = statistics.median(mine)
@@ -79,9 +92,9 @@ def main():
         print(f"{title}: done", file=sys.stderr)
     header = ["median time", "mollify"]
     for python in pythons:
-        header += [f"PyTorch {versions[python]}", "ratio"]
-    peak = memory[ROWS[1][0]]
-    lines.append(["peak memory of the batch-128 CNN's training process", f"{peak['mollify']:.0f} MiB"]
+        header += [f"{peer_name} {versions[python]}", "ratio"]
+    peak = memory[memory_row]
+    lines.append([f"peak memory: {memory_row}", f"{peak['mollify']:.0f} MiB"]
                  + [cell for python in pythons for cell in (f"{peak[python]:.0f} MiB", f"{peak[python] / peak['mollify']:.1f}")])
     for cells in [header, ["---"] * len(header)] + lines:
         print("| " + " | ".join(cells) + " |")

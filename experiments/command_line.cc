@@ -5,6 +5,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include <functional>
+
 namespace mollify::experiments {
 namespace {
 
@@ -52,8 +54,9 @@ template <class T>
 CLI::Option* add(CLI::App& app, const Description& d, T& field, const Rule& rule) {
   using Value = typename Field<T>::Value;
   constexpr Kind kind = Field<T>::kind;
-  CLI::Option* option = app.add_option_function<Value>("--" + std::string(d.name), [&field](const Value& value) { field = value; }, description(d, rule));
-  option->group(d.group)->type_name(placeholder(kind, rule))->default_str(d.default_text ? d.default_text : default_text(field));
+  const std::string name = (d.positional ? "" : "--") + std::string(d.name);
+  CLI::Option* option = app.add_option_function<Value>(name, [&field](const Value& value) { field = value; }, description(d, rule));
+  option->group(d.group)->type_name(d.value ? d.value : placeholder(kind, rule))->default_str(d.default_text ? d.default_text : default_text(field));
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   return option->check(CLI::Validator([rule](const std::string& text) { return fault(rule, kind, text); }, ""));
 }
@@ -78,12 +81,18 @@ struct Line {
     NamedOptions options;
   };
 
-  CLI::App app{"Trains and evaluates image classifiers on the mollify library.", "mollify"};
+  CLI::App app{"Trains, evaluates, attacks and certifies image classifiers, and verifies networks, on the mollify library.", "mollify"};
   CLI::App *train, *eval, *reproduce;
   TrainCommand train_command;
   EvaluateCommand evaluate_command;
   NamedOptions train_options;
   std::vector<Reproduction> reproductions;
+  std::vector<std::pair<const CLI::App*, std::function<Command()>>> about_networks;
+  RunCommand run_command;
+  BoundsCommand bounds_command;
+  VerifyCommand verify_command;
+  CertifyCommand certify_command;
+  AttackCommand attack_command;
 
   Line() {
     app.set_version_flag("--version", version_text(), "print the version");
@@ -92,6 +101,11 @@ struct Line {
     add_train();
     add_eval();
     add_reproduce();
+    add_about_network("run", "Evaluate a network on inputs from a file", run_command);
+    add_about_network("bounds", "Bound a network's outputs over balls around inputs", bounds_command);
+    add_about_network("verify", "Verify a network against a VNN-LIB property: unsat, sat with a witness, or unknown", verify_command);
+    add_about_network("certify", "Natural, attacked and certified accuracy of a classifier, stage by stage", certify_command);
+    add_about_network("attack", "Attack a classifier's images by projected gradient descent", attack_command);
     app.add_subcommand("info", "Print version, processor, libraries, models and datasets")->allow_extras();
     app.footer("mollify SUBCOMMAND --help tells all options of a subcommand.");  // last: subcommands would take it over
     reproduce->footer("mollify reproduce EXPERIMENT --help tells all options of an experiment.");
@@ -138,6 +152,13 @@ struct Line {
     }
   }
 
+  template <class C>
+  void add_about_network(const char* name, const char* help, C& command) {
+    CLI::App* sub = app.add_subcommand(name, help)->allow_extras();
+    each_option(command, [&](const Description& d, auto& field, const Rule& rule) { add(*sub, d, field, rule); });
+    about_networks.emplace_back(sub, [&command] { return Command(command); });
+  }
+
   // The subcommands that were named, outermost first, below the program.
   std::vector<const CLI::App*> path() const {
     std::vector<const CLI::App*> named = {&app};
@@ -175,6 +196,8 @@ struct Line {
       return train_command;
     }
     if (eval->parsed()) return evaluate_command;
+    for (const auto& [sub, filled_in] : about_networks)
+      if (sub->parsed()) return filled_in();
     for (Reproduction& r : reproductions)
       if (r.app->parsed()) {
         r.command.given = given_of(r.options);

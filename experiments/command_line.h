@@ -1,9 +1,14 @@
 // The command line as data: which subcommand, with what.
 #pragma once
 
+#include <mollify/experiments/attack.h>
+#include <mollify/experiments/bounds.h>
+#include <mollify/experiments/certify.h>
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/options.h>
 #include <mollify/experiments/reproduce/reproduce.h>
+#include <mollify/experiments/run.h>
+#include <mollify/experiments/verify.h>
 
 #include <string>
 #include <variant>
@@ -12,7 +17,8 @@ namespace mollify::experiments {
 
 struct InfoCommand {};
 struct ShowText { std::string text; };  // help or version
-using Command = std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand, ReproduceCommand>;
+using Command = std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand, ReproduceCommand, RunCommand, BoundsCommand, VerifyCommand, CertifyCommand,
+                             AttackCommand>;
 
 Command parse(int argc, const char* const* argv);  // throws UsageError
 

@@ -108,6 +108,16 @@ std::vector<Curve> curves_of(const std::vector<EpochMetrics>& epochs, double Sco
   return curves;
 }
 
+void add_certified(const std::vector<EpochMetrics>& epochs, std::vector<Curve>& curves) {
+  Curve curve{"certified", "#3a8f5c", {}, {}};
+  for (const EpochMetrics& epoch : epochs) {
+    if (!epoch.ball.certified_accuracy) continue;
+    curve.x.push_back(static_cast<double>(epoch.epoch));
+    curve.y.push_back(100 * *epoch.ball.certified_accuracy);
+  }
+  if (!curve.x.empty()) curves.push_back(curve);
+}
+
 }  // namespace
 
 std::pair<double, double> range_of(const std::vector<Curve>& curves) {
@@ -136,6 +146,7 @@ std::string curves_svg(const std::string& title, const std::vector<EpochMetrics>
   if (epochs.empty()) return curves_svg(title, std::vector<CurvePanel>{});
   CurvePanel losses{"Loss", "epoch", "", curves_of(epochs, &Score::loss, 1), 0, 0};
   CurvePanel accuracies{"Accuracy", "epoch", " %", curves_of(epochs, &Score::accuracy, 100), 0, 0, 100, false};
+  add_certified(epochs, accuracies.curves);
   losses.high = range_of(losses.curves).second;
   const auto [low, high] = range_of(accuracies.curves);
   accuracies.low = std::max(0.0, low - 0.1 * (100 - low));

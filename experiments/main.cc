@@ -19,6 +19,11 @@ struct Runner {
   int operator()(const EvaluateCommand& command) const { return evaluate_command(command); }
   int operator()(const InfoCommand&) const { return info_command(); }
   int operator()(const ReproduceCommand& command) const { return reproduce_command(command); }
+  int operator()(const RunCommand& command) const { return run_command(command); }
+  int operator()(const BoundsCommand& command) const { return bounds_command(command); }
+  int operator()(const VerifyCommand& command) const { return verify_command(command); }
+  int operator()(const CertifyCommand& command) const { return certify_command(command); }
+  int operator()(const AttackCommand& command) const { return attack_command(command); }
 };
 
 int fail(int status, const char* prefix, std::string text) {

@@ -5,6 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -24,6 +27,8 @@ ordered_json json_of(const EpochMetrics& m) {
   out["test_loss"] = m.test.loss;
   out["test_accuracy"] = m.test.accuracy;
   out["learning_rate"] = m.learning_rate;
+  if (m.ball.epsilon) out["epsilon"] = *m.ball.epsilon;
+  if (m.ball.certified_accuracy) out["certified_accuracy"] = *m.ball.certified_accuracy;
   return out;
 }
 
@@ -34,7 +39,9 @@ ordered_json json_of(const EpochTimings& t) {
 
 void read(const ordered_json& line, EpochMetrics& m) {
   m = {line.at("epoch"), line.at("steps"), {line.at("train_loss"), line.at("train_accuracy")}, {}, {line.at("test_loss"), line.at("test_accuracy")},
-       line.at("learning_rate")};
+       line.at("learning_rate"), {}};
+  if (line.contains("epsilon")) m.ball.epsilon = line.at("epsilon").get<double>();
+  if (line.contains("certified_accuracy")) m.ball.certified_accuracy = line.at("certified_accuracy").get<double>();
   if (line.contains("validation_loss")) m.validation = Score{line.at("validation_loss"), line.at("validation_accuracy")};
 }
 
@@ -83,6 +90,25 @@ std::string read_text(const std::filesystem::path& path) {
 void write_history(const std::filesystem::path& folder, const History& history) {
   write_lines(folder / "metrics.jsonl", history.metrics);
   write_lines(folder / "timings.jsonl", history.timings);
+}
+
+void append_line(const std::filesystem::path& file, const std::string& line) {
+  const std::string whole = line + "\n";
+  const int descriptor = open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  const ssize_t written = descriptor < 0 ? -1 : write(descriptor, whole.data(), whole.size());
+  const int reason = errno;
+  if (descriptor >= 0) close(descriptor);
+  require<FormatError>(written == static_cast<ssize_t>(whole.size()), "{}: cannot be written ({})", file.string(), std::strerror(reason));
+}
+
+std::vector<std::string> whole_lines(const std::filesystem::path& file) {
+  const std::string text = read_text(file);
+  const size_t whole = text.rfind('\n') + 1;  // 0 where there is no whole line
+  std::istringstream lines(text.substr(0, whole));
+  std::vector<std::string> out;
+  for (std::string line; std::getline(lines, line);) out.push_back(line);
+  if (whole < text.size()) write_text(file, text.substr(0, whole));
+  return out;
 }
 
 History read_history(const std::filesystem::path& folder, int64_t epochs) {

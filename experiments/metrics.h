@@ -17,6 +17,10 @@ struct EpochMetrics {
   std::optional<Score> validation;
   Score test;
   double learning_rate = 0;          // of the epoch's last step
+  struct Ball {
+    std::optional<double> epsilon;             // radius in the epoch's last step, of objectives that have one
+    std::optional<double> certified_accuracy;  // of the test images, where it is asked for
+  } ball = {};
 };
 
 struct EpochTimings {
@@ -33,6 +37,11 @@ struct History {
 // Writes a file under a temporary name and renames it. Throws FormatError naming the file.
 void write_text(const std::filesystem::path& path, const std::string& text);
 std::string read_text(const std::filesystem::path& path);  // throws FormatError
+
+// One write of the line and its end: a kill leaves it out or cuts it off, and writers that end together do not mix.
+void append_line(const std::filesystem::path& file, const std::string& line);
+// What append_line wrote; a last line that a kill cut off is dropped, in the file too.
+std::vector<std::string> whole_lines(const std::filesystem::path& file);
 
 void write_history(const std::filesystem::path& folder, const History& history);
 // The first `epochs` epochs; throws FormatError where the files have fewer.

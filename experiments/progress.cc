@@ -65,6 +65,20 @@ void Progress::update(int64_t done, std::optional<double> loss) {
   std::fflush(stdout);
 }
 
+StatusLine::StatusLine() : terminal_(isatty(STDERR_FILENO) == 1), shown_(Clock::now()) {}
+
+StatusLine::~StatusLine() {
+  if (terminal_) std::fputs(kClear, stderr);
+}
+
+bool StatusLine::due() const { return seconds_since(shown_) >= (terminal_ ? kBarInterval : kLineInterval); }
+
+void StatusLine::update(const std::string& text) {
+  if (!due()) return;
+  shown_ = Clock::now();
+  std::fprintf(stderr, terminal_ ? "\r%s\x1b[K" : "%s\n", text.c_str());
+}
+
 void show_briefly(const std::string& text) {
   if (!on_terminal()) return;
   std::printf("%s%s%s", kClear, text.c_str(), "\r");

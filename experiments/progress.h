@@ -30,6 +30,21 @@ class Progress {
   Clock::time_point shown_;
 };
 
+// The same on standard error for what is no share of a whole: a line that moves on a terminal, else a plain one now and then.
+class StatusLine {
+ public:
+  StatusLine();
+  ~StatusLine();  // clears the line
+  StatusLine(const StatusLine&) = delete;
+
+  bool due() const;  // whether update would show anything now
+  void update(const std::string& text);
+
+ private:
+  const bool terminal_;
+  Clock::time_point shown_;
+};
+
 // A short line that stays on a terminal only until the next output; nothing elsewhere.
 void show_briefly(const std::string& text);
 

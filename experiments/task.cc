@@ -18,7 +18,12 @@ optim::Schedule make_schedule(const TrainOptions& options, int64_t batches) {
   const double rate = *options.learning_rate;
   const int64_t total = options.epochs * batches;
   optim::Schedule schedule = optim::constant(rate);
-  if (options.schedule == "step") schedule = optim::step_decay(rate, options.step_factor, options.step_every * batches);
+  if (options.schedule == "step") schedule = optim::step_decay(rate, *options.step_factor, options.step_every * batches);
+  if (options.schedule == "milestones") {
+    std::vector<int64_t> steps = milestones(options);
+    for (int64_t& epoch : steps) epoch *= batches;
+    schedule = optim::milestones(rate, *options.step_factor, steps);
+  }
   if (options.schedule == "cosine") {
     require<UsageError>(options.warmup < total, "mollify train: --warmup: {} given; needs fewer than the run's {} steps", options.warmup, total);
     schedule = optim::cosine(rate, total - options.warmup);
@@ -29,8 +34,8 @@ optim::Schedule make_schedule(const TrainOptions& options, int64_t batches) {
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options, const optim::Schedule& rate) {
   if (options.optimizer == "sgd")
     return optim::sgd(rate, {.momentum = *options.momentum, .weight_decay = *options.weight_decay, .nesterov = options.nesterov,
-                             .clip_norm = options.clip_norm});
-  const optim::AdamOptions how{.weight_decay = *options.weight_decay, .clip_norm = options.clip_norm};
+                             .clip_norm = *options.clip_norm});
+  const optim::AdamOptions how{.weight_decay = *options.weight_decay, .clip_norm = *options.clip_norm};
   return options.optimizer == "adam" ? optim::adam(rate, how) : optim::adamw(rate, how);
 }
 

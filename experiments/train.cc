@@ -6,6 +6,7 @@
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/metrics.h>
+#include <mollify/experiments/objective.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/nn/weights_file.h>
 #include <mollify/smoothing/smooth.h>
@@ -32,6 +33,11 @@ std::optional<smoothing::SmoothedNetwork> smoothed_network(const TrainOptions& o
   return smooth(network, smoothing::Sigma::paper(options.sigma), smoothing::PenaltyWeights::uniform(options.penalty, form));
 }
 
+std::optional<Objective> objective_of(const TrainOptions& options, const Task& task) {
+  if (options.objective == "natural") return std::nullopt;
+  return std::optional<Objective>(std::in_place, options, task.network, task.plain, task.batches, task.loss);
+}
+
 class Training {
  public:
   Training(TrainOptions options, const std::optional<Checkpoint>& checkpoint);
@@ -43,18 +49,21 @@ class Training {
   void step(const datasets::Batch& batch);
   bool evaluate_epoch();  // false: interrupted
   void finish_epoch(const EpochMetrics& metrics, double evaluation_seconds);
+  bool certifies() const { return *options_.epsilon_test > 0; }
   bool all_steps_done() const { return options_.steps > 0 && task_.optimizer->steps() >= options_.steps; }
   bool out_of_patience() const;
   void save();
   void save_weights(const char* file) const;
   int stop_within_epoch(End end);
   void require_finite(double number, const char* what) const;  // throws Diverged
+  std::string objective_text() const;
   std::string title() const { return format("epoch {}/{}", position_.epoch + 1, options_.epochs); }
 
   const TrainOptions options_;
   const fs::path folder_;
   Task task_;
   std::optional<smoothing::SmoothedNetwork> smoothed_;
+  std::optional<Objective> objective_;
   Tensor weights_, state_;
   Position position_;
   History history_;
@@ -62,7 +71,8 @@ class Training {
 };
 
 Training::Training(TrainOptions options, const std::optional<Checkpoint>& checkpoint)
-    : options_(std::move(options)), folder_(options_.out), task_(make_task(options_)), smoothed_(smoothed_network(options_, task_.network)) {
+    : options_(std::move(options)), folder_(options_.out), task_(make_task(options_)), smoothed_(smoothed_network(options_, task_.network)),
+      objective_(objective_of(options_, task_)) {
   if (checkpoint) {
     weights_ = checkpoint->weights;
     state_ = checkpoint->state;
@@ -93,8 +103,15 @@ void Training::step(const datasets::Batch& batch) {
     new_state = state_;
     return smoothed_squared_error(result, batch.labels);
   };
+  const auto loss_of_objective = [&](const Tensor& weights) {
+    const Objective::Result result = (*objective_)(weights, state_, batch, task_.optimizer->steps());
+    outputs = result.outputs;
+    new_state = result.state;
+    return result.loss;
+  };
   const auto loss = [&](const Tensor& weights) {
     if (smoothed_) return smoothed_loss(weights);
+    if (objective_) return loss_of_objective(weights);
     const nn::Network::Result result = task_.network(weights, state_, batch.images, nn::Mode::train, key, number);
     outputs = result.output.detach();
     new_state = result.state.detach();
@@ -138,10 +155,18 @@ bool Training::evaluate_epoch() {
   if (options_.validation > 0 && !(validation = score(task_.validation))) return false;
   const std::optional<Score> test = score(task_.test);
   if (!test) return false;
+  EpochMetrics::Ball ball;
+  if (certifies()) {
+    const auto share = certified_share(task_.network, weights_, task_.test, task_.plain, *options_.epsilon_test,
+                                       certifying_method(options_.objective), options_.certify_limit, interrupted);
+    if (!share) return false;
+    ball.certified_accuracy = *share;
+  }
+  if (objective_) ball.epsilon = objective_->epsilon(task_.optimizer->steps() - 1);
   const double images = static_cast<double>(position_.images);
   finish_epoch({.epoch = position_.epoch + 1, .steps = task_.optimizer->steps(),
                 .train = {position_.loss_sum / images, static_cast<double>(position_.correct) / images}, .validation = validation, .test = *test,
-                .learning_rate = task_.learning_rate(task_.optimizer->steps() - 1)},
+                .learning_rate = task_.learning_rate(task_.optimizer->steps() - 1), .ball = ball},
                seconds_since(start));
   return true;
 }
@@ -150,15 +175,19 @@ void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_secon
   const double rate = static_cast<double>(position_.images) / position_.seconds;
   history_.metrics.push_back(metrics);
   history_.timings.push_back({metrics.epoch, position_.seconds, evaluation_seconds, rate, memory_statistics().peak_bytes});
-  std::string held_out;
+  std::string held_out, certain;
+  char text[64];
   if (metrics.validation) {
-    char text[64];
     std::snprintf(text, sizeof text, "  validation %.4f %6.2f %%", metrics.validation->loss, 100 * metrics.validation->accuracy);
     held_out = text;
   }
+  if (metrics.ball.certified_accuracy) {
+    std::snprintf(text, sizeof text, " certified %6.2f %%", 100 * *metrics.ball.certified_accuracy);
+    certain = text;
+  }
   show_briefly("");
-  std::printf("%s  train %.4f %6.2f %%%s  test %.4f %6.2f %%  %.1f s  %.0f images/s\n", title().c_str(), metrics.train.loss, 100 * metrics.train.accuracy,
-              held_out.c_str(), metrics.test.loss, 100 * metrics.test.accuracy, position_.seconds, rate);
+  std::printf("%s  train %.4f %6.2f %%%s  test %.4f %6.2f %%%s  %.1f s  %.0f images/s\n", title().c_str(), metrics.train.loss,
+              100 * metrics.train.accuracy, held_out.c_str(), metrics.test.loss, 100 * metrics.test.accuracy, certain.c_str(), position_.seconds, rate);
   std::fflush(stdout);
 
   const bool best = metrics.validation && (!position_.best_validation_loss || metrics.validation->loss < *position_.best_validation_loss);
@@ -204,11 +233,26 @@ int Training::stop_within_epoch(End end) {
   return 0;
 }
 
+// What is trained for and how it is certified, where that is not the natural loss alone: a line, or nothing.
+std::string Training::objective_text() const {
+  std::string text;
+  if (objective_) {
+    text = format("objective {}, radius {}", options_.objective, options_.epsilon);
+    text += format(" after epoch {}", options_.epsilon_start + options_.epsilon_epochs);
+  }
+  if (!certifies()) return text.empty() ? "" : text + "\n";
+  const int64_t images = options_.certify_limit > 0 ? std::min(options_.certify_limit, task_.test.size()) : task_.test.size();
+  return text + (text.empty() ? "" : "; ") +
+         format("certified: the share of {} test images that {} proves for radius {}\n", images,
+                nn::bounds::to_string(certifying_method(options_.objective)), *options_.epsilon_test);
+}
+
 int Training::run() {
   std::puts(format("{} ({} weights) on {}: {} training, {} validation, {} test images; {}, learning rate {}, batch {}, {} threads; in {}", options_.model,
                    task_.network.weight_count(), options_.data, task_.train.size(), task_.validation.size(), task_.test.size(), options_.optimizer,
                    *options_.learning_rate, options_.batch, num_threads(), options_.out)
                 .c_str());
+  std::printf("%s", objective_text().c_str());
   if (position_.epoch >= options_.epochs) std::printf("nothing is left to do: the run has its %lld epochs\n", static_cast<long long>(options_.epochs));
   std::fflush(stdout);
   write_text(folder_ / "config.json", to_json(options_) + "\n");

@@ -2,6 +2,7 @@
 
 #include <mollify/engine/error.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace mollify::optim {
@@ -13,6 +14,14 @@ Schedule constant(double value) {
 Schedule step_decay(double value, double factor, int64_t every) {
   require<ValueError>(every >= 1, "step_decay: every {} steps; needs at least 1", every);
   return [=](int64_t step) { return value * std::pow(factor, static_cast<double>(step / every)); };
+}
+
+Schedule milestones(double value, double factor, std::vector<int64_t> steps) {
+  require<ValueError>(std::is_sorted(steps.begin(), steps.end()), "milestones: steps that do not rise; needs them in order");
+  return [=](int64_t step) {
+    const auto passed = std::upper_bound(steps.begin(), steps.end(), step) - steps.begin();
+    return value * std::pow(factor, static_cast<double>(passed));
+  };
 }
 
 Schedule cosine(double value, int64_t steps, double last) {

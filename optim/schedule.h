@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace mollify::optim {
 
@@ -11,6 +12,8 @@ using Schedule = std::function<double(int64_t step)>;
 Schedule constant(double value);
 // value·factor^⌊step / every⌋; geometric for every = 1
 Schedule step_decay(double value, double factor, int64_t every);
+// value·factor^(number of `steps` ≤ step), the steps rising
+Schedule milestones(double value, double factor, std::vector<int64_t> steps);
 // From `value` at step 0 to `last` at step `steps` along half a cosine (Loshchilov & Hutter 2017); `last` from then on.
 Schedule cosine(double value, int64_t steps, double last = 0);
 // value·(1 − step/steps)^power, 0 from step `steps` on: the best order of graduated optimisation for power in (0, 1] (Sato & Iiduka).

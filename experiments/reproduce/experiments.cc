@@ -4,7 +4,7 @@
 
 namespace mollify::experiments {
 
-std::vector<std::shared_ptr<Experiment>> all_experiments() { return {gsmooth_heat_map(), gsmooth_svrg()}; }
+std::vector<std::shared_ptr<Experiment>> all_experiments() { return {gsmooth_heat_map(), gsmooth_svrg(), paradox()}; }
 
 std::vector<Option> Experiment::shared_options() {
   return {

@@ -7,18 +7,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <condition_variable>
-#include <cstring>
 #include <exception>
 #include <mutex>
 #include <optional>
-#include <sstream>
 #include <thread>
 
 namespace mollify::experiments {
@@ -36,15 +30,6 @@ Results results_of(const ordered_json& line) {
   for (const auto& [name, values] : line.at("series").items())
     for (const ordered_json& value : values) results.series[name].push_back(number_of(value));
   return results;
-}
-
-// One write of the whole line: a kill leaves it out or cuts it off, and cells that end together do not mix.
-void append_line(const std::filesystem::path& file, const std::string& line) {
-  const int descriptor = open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  const ssize_t written = descriptor < 0 ? -1 : write(descriptor, line.data(), line.size());
-  const int reason = errno;
-  if (descriptor >= 0) close(descriptor);
-  require<FormatError>(written == static_cast<ssize_t>(line.size()), "{}: cannot be written ({})", file.string(), std::strerror(reason));
 }
 
 }  // namespace
@@ -65,12 +50,9 @@ Grid::Grid(const std::filesystem::path& folder, int jobs) : file_(folder / "cell
 }
 
 void Grid::read() {
-  const std::string text = read_text(file_);
-  const size_t whole = text.rfind('\n') + 1;  // 0 where there is no whole line
-  std::istringstream lines(text.substr(0, whole));
   int64_t number = 0;
   try {
-    for (std::string line; std::getline(lines, line);) {
+    for (const std::string& line : whole_lines(file_)) {
       ++number;
       const ordered_json stored = ordered_json::parse(line);
       finished_[stored.at("key").get<std::string>()] = results_of(stored);
@@ -79,12 +61,11 @@ void Grid::read() {
   } catch (const nlohmann::json::exception& error) {
     throw FormatError(format("{}: line {}: {}", file_.string(), number, error.what()));
   }
-  if (whole < text.size()) write_text(file_, text.substr(0, whole));
 }
 
 void Grid::record(const std::string& key, const Results& results, double seconds) {
   const ordered_json line = {{"key", key}, {"seconds", seconds}, {"numbers", results.numbers}, {"series", results.series}};
-  append_line(file_, line.dump() + "\n");
+  append_line(file_, line.dump());
   finished_[key] = results;
   seconds_ += seconds;
 }

@@ -1,64 +1,13 @@
 #include <mollify/nn/bounds/ops.h>
 
 #include <mollify/engine/cpu/threads.h>
-#include <mollify/engine/ops.h>
-#include <mollify/engine/ops/rules.h>
 #include <mollify/nn/bounds/row_kernels.h>
-
-#include <algorithm>
-#include <vector>
+#include <mollify/nn/bounds/row_operands.h>
 
 namespace mollify::nn::bounds {
 namespace {
 
 constexpr int64_t kGrain = 16384;  // coefficients of a range of parallel work
-
-// A tensor [1 | N, 1 | K, d…] as rows in memory; nothing where it is empty.
-template <class T>
-struct View {
-  View() = default;
-  explicit View(const Tensor& x) {
-    if (!x.defined()) return;
-    values = packed_values(x);
-    data = values.data<T>();
-    numbers = extent_product(x.shape(), 2, x.rank());
-    sample = x.shape()[0] == 1 ? 0 : x.shape()[1] * numbers;
-    row = x.shape()[1] == 1 ? 0 : numbers;
-  }
-  T* at(int64_t n, int64_t k) const { return data ? data + n * sample + k * row : nullptr; }
-  Tensor values;
-  T* data = nullptr;
-  int64_t numbers = 0, sample = 0, row = 0;
-};
-
-// ---- in: rows, slopes (relax only), the negative intercept, the other one if there is one, and of pairs the samples and sources
-
-struct Given {
-  bool slopes, nonnegative_intercept, samples, sources, windows;
-  Window window = {};
-  int64_t columns = 0;
-};
-
-struct Operands {
-  Operands(Inputs in, const Given& given) : rows(in[0]) {
-    size_t next = 1;
-    for (int i = 0; i < 2 && given.slopes; ++i) slope[i] = in[next++];
-    intercept[1] = in[next++];
-    if (given.nonnegative_intercept) intercept[0] = in[next++];
-    if (given.samples) pairs.sample = in[next++];
-    if (given.sources) pairs.source = in[next++];
-    if (given.windows) pairs.place = in[next++];
-    pairs.columns = given.columns;
-  }
-  // Where the gradients of lines belong among the inputs.
-  static size_t place_of_intercept(const Given& given, int i) { return (given.slopes ? 3u : 1u) + (i == 0 ? 1u : 0u); }
-
-  int64_t samples() const { return intercept[1].shape()[0]; }
-  Tensor rows, slope[2], intercept[2];
-  Pairs pairs;
-};
-
-int64_t numbers_of(const Tensor& x) { return extent_product(x.shape(), 2, x.rank()); }
 
 template <bool slopes>
 Layouts rows_shape(const Op& op, Inputs in, const Attributes& attributes) {
@@ -69,7 +18,7 @@ Layouts rows_shape(const Op& op, Inputs in, const Attributes& attributes) {
   for (const Tensor* line : {&o.slope[0], &o.slope[1], &o.intercept[0], &o.intercept[1]}) {
     if (!line->defined()) continue;
     require_same_dtype(op.name, o.rows, *line);
-    const bool fits = windows ? line->rank() == 5 && line->shape().back() == o.rows.shape().back() : numbers_of(*line) == numbers_of(o.rows);
+    const bool fits = windows ? line->rank() == 5 && line->shape().back() == o.rows.shape().back() : same_numbers(line->shape(), o.rows.shape());
     require(line->rank() == o.rows.rank() && line->rank() >= 3 && fits && line->shape()[0] == lines.shape()[0] &&
                 (line->shape()[1] == 1 || (o.pairs.all() && line->shape()[1] == o.rows.shape()[1])),
             "{}: rows are {}, lines {}; needs [samples, rows, d…] and [samples, rows or 1, d…]", op.name, o.rows.shape(), line->shape());
@@ -78,7 +27,7 @@ Layouts rows_shape(const Op& op, Inputs in, const Attributes& attributes) {
   if (o.pairs.all()) {
     require(shape[0] == 1 || lines.shape()[0] == 1 || shape[0] == lines.shape()[0], "{}: rows are {}, lines {}; needs as many samples, or one", op.name,
             shape, lines.shape());
-    shape[0] = std::max(shape[0], lines.shape()[0]);
+    if (shape[0] == 1) shape[0] = lines.shape()[0];
   } else {
     const int64_t count = o.pairs.sample.size();
     require(shape[0] == 1 && (o.pairs.source.defined() ? o.pairs.source.size() == count : shape[1] == count),
@@ -89,78 +38,6 @@ Layouts rows_shape(const Op& op, Inputs in, const Attributes& attributes) {
   if (slopes) return {Layout::packed(shape, o.rows.dtype(), o.rows.device()), constant};
   return constant;
 }
-
-// Where result row i is read: its sample, and its row of what all share or of its own.
-struct Place { int64_t sample, row; };
-class Places {
- public:
-  Places(const Pairs& pairs, int64_t rows, int64_t samples) : rows_(rows), one_sample_(samples == 1) {
-    if (pairs.all()) return;
-    sample_values_ = packed_values(pairs.sample);
-    sample_ = sample_values_.data<int32_t>();
-    if (!pairs.source.defined()) return;
-    source_values_ = packed_values(pairs.source);
-    source_ = source_values_.data<int32_t>();
-  }
-  Place operator[](int64_t i) const {
-    if (!sample_) return {i / rows_, i % rows_};
-    return {one_sample_ ? 0 : sample_[i], source_ ? source_[i] : i};
-  }
-
- private:
-  Tensor sample_values_, source_values_;
-  const int32_t *sample_ = nullptr, *source_ = nullptr;
-  int64_t rows_;
-  bool one_sample_;  // lines that all samples share
-};
-
-// Throws ValueError unless the samples rise within [0, samples) and the sources are rows.
-void check(const char* operation, const Operands& o) {
-  if (o.pairs.all()) return;
-  int64_t before = 0;
-  const Places places(o.pairs, 1, o.samples());
-  for (int64_t i = 0; i < o.pairs.sample.size(); ++i) {
-    const Place place = places[i];
-    require<ValueError>(place.sample >= before && place.sample < o.samples() && place.row >= 0 && place.row < o.rows.shape()[1],
-                        "{}: pair {} is of row {} and sample {}; needs rows below {} and samples that rise below {}", operation, i, place.row, place.sample,
-                        o.rows.shape()[1], o.samples());
-    before = place.sample;
-  }
-}
-
-// Calls f(first number in the row, first number in the lines, count) for the runs of numbers that meet: the row as a whole, or the lines
-// of a window that are in the image.
-class Runs {
- public:
-  Runs(const Operands& o, const Given& given) : window_(given.window), columns_(given.columns), numbers_(numbers_of(o.rows)) {
-    if (!given.windows) return;
-    places_ = packed_values(o.pairs.place);
-    place_ = places_.data<int32_t>();
-    const Shape &rows = o.rows.shape(), &lines = o.intercept[1].shape();
-    height_ = rows[2];
-    width_ = rows[3];
-    channels_ = rows[4];
-    image_height_ = lines[2];
-    image_width_ = lines[3];
-  }
-  template <class F>
-  void each(int64_t pair, const F& f) const {
-    if (!place_) return f(0, 0, numbers_);
-    const int64_t top = place_[pair] / columns_ * window_.stride_height - window_.before_height;
-    const int64_t left = place_[pair] % columns_ * window_.stride_width - window_.before_width;
-    const int64_t begin = std::max<int64_t>(0, -left), end = std::min(width_, image_width_ - left);
-    if (begin >= end) return;
-    for (int64_t y = std::max<int64_t>(0, -top); y < std::min(height_, image_height_ - top); ++y)
-      f((y * width_ + begin) * channels_, ((top + y) * image_width_ + left + begin) * channels_, (end - begin) * channels_);
-  }
-  bool windows() const { return place_ != nullptr; }
-
- private:
-  Tensor places_;
-  const int32_t* place_ = nullptr;
-  Window window_;
-  int64_t columns_, numbers_, height_ = 0, width_ = 0, channels_ = 0, image_height_ = 0, image_width_ = 0;
-};
 
 template <class T>
 T* shifted(T* base, int64_t first) { return base ? base + first : nullptr; }
@@ -221,14 +98,6 @@ Layouts gradient_shape(const Op&, Inputs in, const Attributes& attributes) {
   for (int i = 0; i < 2; ++i) add(w.slope[i], o.slope[i], samples, w.slope[i] ? o.slope[i].shape()[1] : 0);
   for (int i = 0; i < 2; ++i) add(w.intercept[i], o.intercept[i], samples, w.intercept[i] ? o.intercept[i].shape()[1] : 0);
   return layouts;
-}
-
-// The result rows of each sample: they follow one another.
-std::vector<int64_t> first_rows(const Places& places, int64_t samples, int64_t count) {
-  std::vector<int64_t> first(static_cast<size_t>(samples) + 1, 0);
-  for (int64_t i = 0; i < count; ++i) ++first[static_cast<size_t>(places[i].sample) + 1];
-  for (size_t s = 0; s < static_cast<size_t>(samples); ++s) first[s + 1] += first[s];
-  return first;
 }
 
 template <class T>
@@ -401,25 +270,6 @@ Relaxed relax(const Tensor& rows, const Tensor& nonnegative_slope, const Tensor&
 
 Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs, const Window* window) {
   return applied(choose_sum_op, rows, nullptr, nonnegative, negative, pairs, window)[0];
-}
-
-Tensor window_numbers(const Pairs& pairs, const Window& window, const Shape& rows, const Shape& image) {
-  const int axis = image.rank() - 3;
-  const int64_t height = rows[2], width = rows[3], channels = rows[4], image_height = image[axis], image_width = image[axis + 1], count = pairs.place.size();
-  const Tensor places = packed_values(pairs.place);
-  std::vector<int32_t> numbers;
-  numbers.reserve(static_cast<size_t>(count * height * width * channels));
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t place = places.data<int32_t>()[i];
-    const int64_t top = place / pairs.columns * window.stride_height - window.before_height, left = place % pairs.columns * window.stride_width - window.before_width;
-    for (int64_t y = top; y < top + height; ++y)
-      for (int64_t x = left; x < left + width; ++x)
-        for (int64_t c = 0; c < channels; ++c) {
-          const bool inside = y >= 0 && y < image_height && x >= 0 && x < image_width;
-          numbers.push_back(static_cast<int32_t>(inside ? (y * image_width + x) * channels + c : image_height * image_width * channels));
-        }
-  }
-  return Tensor::from(numbers, {count, height * width * channels});
 }
 
 }  // namespace mollify::nn::bounds

@@ -39,7 +39,8 @@ struct Batch {
 
 struct Domain {
   std::vector<double> fixed, free;
-  double slack;  // of its bounds, or of those of what it was split from
+  double slack;     // of its bounds, or of those of what it was split from
+  size_t last = 0;  // gate of its last split: boxes behind it are to be found again
 };
 bool furthest_last(const Domain& a, const Domain& b) { return a.slack > b.slack; }
 
@@ -66,7 +67,7 @@ class ReluSplit {
   Substitute substitute(int node, const Batch& batch, const Tensor& free) const;
   Tensor lower(const Batch& batch, const Tensor& free, RowsSeen* seen = nullptr) const;
   Bounded improved(Batch& batch, int64_t steps) const;
-  void refresh(Batch& batch) const;
+  void refresh(Batch& batch, const std::vector<Domain>& domains) const;
   bool bound(std::vector<Domain>& domains, int64_t steps);
   std::vector<Choice> candidates(const Domain& domain, const RowsSeen& seen, int64_t sample, int64_t row) const;
   void branch(std::vector<Domain>& open, const std::vector<std::vector<Choice>>& choices);
@@ -107,7 +108,7 @@ void ReluSplit::find_gates() {
 
 Domain ReluSplit::whole() {
   const AlphaBound start = alpha_crown(root_, targets_.rows, {.steps = kRootSteps, .learning_rate = 0.25});
-  Domain domain{{}, {}, -kInfinity};
+  Domain domain{{}, {}, -kInfinity, gates_.size()};
   for (const Gate& gate : gates_) {
     const Box& box = root_.box(gate.input);
     for (const Tensor& part : {box.lower, box.upper, zeros_like(box.lower)}) {
@@ -195,18 +196,20 @@ ReluSplit::Bounded ReluSplit::improved(Batch& batch, int64_t steps) const {
   return result;
 }
 
-// Boxes behind the splits again, of what crosses 0, by walks with the splits' lines; they only shrink.
-void ReluSplit::refresh(Batch& batch) const {
+// Boxes behind the last splits again, of what crosses 0, by walks with the splits' lines; they only shrink.
+void ReluSplit::refresh(Batch& batch, const std::vector<Domain>& domains) const {
   std::vector<double> fixed = batch.fixed.to_vector<double>();
   const int64_t count = batch.size();
-  for (const Gate& gate : gates_) {
+  for (size_t g = 0; g < gates_.size(); ++g) {
+    const Gate& gate = gates_[g];
     if (graph_.nodes()[static_cast<size_t>(gate.input)].exact_box) continue;
     std::vector<int32_t> numbers;
     for (int64_t b = 0; b < count; ++b)
-      for (int64_t j = 0; j < gate.size; ++j) {
+      for (int64_t j = 0; j < gate.size && domains[static_cast<size_t>(b)].last < g; ++j) {
         const double* at = fixed.data() + b * fixed_size_ + gate.fixed + j;
         if (at[0] < 0 && at[gate.size] > 0) numbers.push_back(static_cast<int32_t>(b * gate.size + j));
       }
+    if (numbers.empty()) continue;
     const auto chunk = static_cast<size_t>(std::max<int64_t>(1, row_limit(graph_, gate.input, kRowBudget)));
     for (size_t begin = 0; begin < numbers.size(); begin += chunk) {
       const std::span<const int32_t> part = std::span(numbers).subspan(begin, std::min(chunk, numbers.size() - begin));
@@ -263,6 +266,7 @@ Domain ReluSplit::half(const Domain& domain, const Choice& choice, double sign) 
   if (sign > 0) result.fixed[at] = std::max(0.0, result.fixed[at]);
   else result.fixed[at + size] = std::min(0.0, result.fixed[at + size]);
   result.fixed[at + 2 * size] = sign;
+  result.last = choice.gate;
   return result;
 }
 
@@ -296,7 +300,7 @@ void ReluSplit::branch(std::vector<Domain>& open, const std::vector<std::vector<
 // True when the corner that a domain's rows point to is a witness.
 bool ReluSplit::bound(std::vector<Domain>& domains, int64_t steps) {
   Batch batch = gathered(domains);
-  refresh(batch);
+  refresh(batch, domains);
   const Bounded bounded = improved(batch, steps);
   const std::vector<double> fixed = batch.fixed.to_vector<double>(), free = batch.free.to_vector<double>();
   const int64_t rows = targets_.count(), inputs = static_cast<int64_t>(box_.lower.size());
@@ -309,7 +313,7 @@ bool ReluSplit::bound(std::vector<Domain>& domains, int64_t steps) {
   for (int64_t b = 0; b < batch.size(); ++b) {
     const double* lower = bounded.lower.data() + b * rows;
     Domain domain{{fixed.begin() + b * fixed_size_, fixed.begin() + (b + 1) * fixed_size_},
-                  {free.begin() + b * free_size_, free.begin() + (b + 1) * free_size_}, slack(targets_, lower)};
+                  {free.begin() + b * free_size_, free.begin() + (b + 1) * free_size_}, slack(targets_, lower), gates_.size()};
     if (domain.slack > 0 || empty(domain)) continue;
     worst = std::min(worst, domain.slack);
     int64_t row = 0;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -94,6 +95,31 @@ std::vector<Conv2dShape> shapes() {
   return list;
 }
 
+// Few channels or filters, and images enough to fill vectors of them, with and without a rest.
+std::vector<Conv2dShape> shapes_of_few_channels() {
+  std::vector<Conv2dShape> list = {
+      shape(64, 28, 28, 1, 2, 5, 5, 2, 2),         // the layers of a small certified network,
+      shape(33, 14, 14, 2, 2, 4, 4, 2, 1),         //
+      shape(16, 28, 28, 1, 16, 5, 5, 2, 2),        // of a larger one,
+      shape(40, 11, 11, 1, 2, 5, 5, 2, 0),         // and the windows of x that outputs of theirs read
+      shape(40, 11, 11, 1, 16, 5, 5, 2, 0),        //
+      shape(37, 4, 4, 16, 32, 4, 4, 2, 0),         // the kernel covers the image: a matrix product
+      shape(19, 3, 4, 2, 3, 3, 4, 3, 0),           //
+      shape(17, 7, 8, 3, 3, 3, 2, 1, 1, 1, 1, 1),  // uneven padding
+      shape(18, 7, 7, 4, 5, 3, 3, 3, 1),           // stride 3
+      shape(23, 9, 8, 5, 6, 3, 3, 1, 2, 2),        // dilation
+      shape(23, 11, 10, 2, 7, 3, 2, 2, 2, 3),      // and stride without common divisor
+      shape(47, 6, 5, 7, 4, 2, 3, 1, 1),           // a last block of images that is nearly full
+      shape(50, 5, 4, 6, 1, 3, 3, 1, 1),           // one filter
+      shape(16, 6, 6, 8, 12, 1, 1, 2, 0),          // inputs without gradient
+      shape(20, 6, 7, 2, 4, 3, 3, 1, 1, 1, 2),     // groups
+      shape(20, 2, 2, 1, 3, 3, 3, 1, 3),           // outputs that see padding alone
+      shape(33, 1, 1, 3, 4, 1, 1),                 // one pixel
+      shape(0, 6, 6, 1, 2, 3, 3, 1, 1),            // empty batch
+  };
+  return list;
+}
+
 template <class T>
 class Conv2dKernel : public ::testing::Test {
  protected:
@@ -144,7 +170,8 @@ TYPED_TEST_SUITE(Conv2dKernel, Types);
 
 TYPED_TEST(Conv2dKernel, MatchesLoopsOnEveryTarget) {
   const int64_t targets = hwy::SupportedTargets();
-  const std::vector<Conv2dShape> list = shapes();
+  std::vector<Conv2dShape> list = shapes();
+  for (const Conv2dShape& s : shapes_of_few_channels()) list.push_back(s);
   for (int64_t rest = targets; rest != 0; rest &= rest - 1) {
     hwy::SetSupportedTargetsForTest(rest & -rest);
     SCOPED_TRACE(hwy::TargetName(rest & -rest));
@@ -158,7 +185,7 @@ TYPED_TEST(Conv2dKernel, MatchesLoopsOnEveryTarget) {
 TYPED_TEST(Conv2dKernel, SameBitsForAnyNumberOfThreads) {
   using T = TypeParam;
   for (const Conv2dShape& s : {shape(9, 16, 16, 24, 40, 3, 3, 1, 1), shape(16, 12, 12, 1, 32, 4, 4), shape(4, 4, 4, 130, 70, 3, 3, 1, 1),
-                               shape(5, 14, 14, 48, 48, 3, 3, 1, 1, 1, 48)}) {
+                               shape(5, 14, 14, 48, 48, 3, 3, 1, 1, 1, 48), shape(300, 14, 14, 2, 2, 4, 4, 2, 1), shape(150, 11, 11, 1, 16, 5, 5, 2)}) {
     const Arrays<T> arrays = random_arrays<T>(s);
     const auto& [x, w, bias, g] = arrays;
     std::vector<T> first[3];
@@ -177,12 +204,44 @@ TYPED_TEST(Conv2dKernel, SameBitsForAnyNumberOfThreads) {
   }
 }
 
+// Whether it stands in a full vector of images, in the last one or alone.
+TYPED_TEST(Conv2dKernel, AnImageHasTheSameBitsInAnyBatch) {
+  using T = TypeParam;
+  const int64_t targets = hwy::SupportedTargets();
+  for (int64_t rest = targets; rest != 0; rest &= rest - 1) {
+    hwy::SetSupportedTargetsForTest(rest & -rest);
+    SCOPED_TRACE(hwy::TargetName(rest & -rest));
+    for (const Conv2dShape& whole : shapes_of_few_channels()) {
+      if (whole.batch == 0) continue;
+      const Arrays<T> arrays = random_arrays<T>(whole);
+      const auto& [x, w, bias, g] = arrays;
+      std::vector<T> y(g.size()), dx(x.size());
+      conv2d<T>(whole, x.data(), w.data(), bias.data(), y.data());
+      conv2d_input_gradient<T>(whole, g.data(), w.data(), dx.data());
+      for (int64_t count : {1, 7, 13}) {
+        for (int64_t first = 0; first + count <= whole.batch; first += 9) {
+          Conv2dShape s = whole;
+          s.batch = count;
+          const size_t images = static_cast<size_t>(count), x_size = x.size() / static_cast<size_t>(whole.batch) * images;
+          const size_t y_size = y.size() / static_cast<size_t>(whole.batch) * images;
+          const size_t x_first = x_size / images * static_cast<size_t>(first), y_first = y_size / images * static_cast<size_t>(first);
+          std::vector<T> y_part(y_size), dx_part(x_size);
+          conv2d<T>(s, x.data() + x_first, w.data(), bias.data(), y_part.data());
+          conv2d_input_gradient<T>(s, g.data() + y_first, w.data(), dx_part.data());
+          EXPECT_TRUE(std::equal(y_part.begin(), y_part.end(), y.data() + y_first)) << count << " images from " << first;
+          EXPECT_TRUE(std::equal(dx_part.begin(), dx_part.end(), dx.data() + x_first)) << count << " images from " << first;
+        }
+      }
+    }
+  }
+}
+
 // Infinite weights meet only finite non-zero inputs inside the image: outputs are infinite. A product with a padded zero would be NaN.
 TYPED_TEST(Conv2dKernel, PaddingIsNotMultiplied) {
   using T = TypeParam;
   constexpr T kInfinity = std::numeric_limits<T>::infinity();
   for (const Conv2dShape& s : {shape(2, 5, 6, 1, 4, 3, 3, 1, 1), shape(2, 6, 5, 20, 18, 3, 3, 2, 1), shape(1, 4, 4, 130, 40, 3, 3, 1, 1),
-                               shape(1, 6, 6, 19, 19, 3, 3, 1, 1, 1, 19)}) {
+                               shape(1, 6, 6, 19, 19, 3, 3, 1, 1, 1, 19), shape(21, 6, 6, 2, 3, 5, 5, 2, 2)}) {
     Arrays<T> arrays = random_arrays<T>(s);
     std::fill(arrays.x.begin(), arrays.x.end(), T{1});
     std::fill(arrays.w.begin(), arrays.w.end(), kInfinity);
@@ -202,7 +261,7 @@ TYPED_TEST(Conv2dKernel, NanReachesExactlyWhatReadsIt) {
   using T = TypeParam;
   constexpr T kNan = std::numeric_limits<T>::quiet_NaN();
   for (const Conv2dShape& s : {shape(1, 6, 5, 3, 4, 3, 3, 1, 1), shape(1, 7, 6, 20, 17, 3, 3, 2, 1),
-                               shape(1, 6, 6, 19, 19, 3, 3, 1, 1, 1, 19)}) {
+                               shape(1, 6, 6, 19, 19, 3, 3, 1, 1, 1, 19), shape(21, 6, 6, 2, 3, 5, 5, 2, 2)}) {
     const Arrays<T> clean = random_arrays<T>(s);
     Arrays<T> arrays = clean;
     const int64_t input = 7 * s.channels + 1, output = 3 * s.filters + 2;

@@ -62,6 +62,38 @@ TEST_F(Program, TrainsSmoothedNetworks) {
   EXPECT_NE(batch_norm.error.find("batch norm"), std::string::npos) << batch_norm.error;
 }
 
+TEST_F(Program, CertifiedTrainingIsCertifiedMore) {
+  const std::string common = "train --data digits --limit 4000 --batch 50 --model cnn3_tiny --epochs 2 --optimizer adam --schedule constant --lr 0.005 ";
+  ASSERT_EQ(run(common + "--eps-test 0.05 --out " + in("natural").string()).status, 0);
+  const Outcome ibp = run(common + "--objective ibp --eps 0.05 --eps-epochs 1 --out " + in("ibp").string());
+  ASSERT_EQ(ibp.status, 0) << ibp.error;
+  EXPECT_NE(ibp.out.find("that ibp proves for radius 0.05"), std::string::npos) << ibp.out;
+  const json natural = last_line(in("natural") / "metrics.jsonl"), certified = last_line(in("ibp") / "metrics.jsonl");
+  EXPECT_GT(certified["certified_accuracy"], natural["certified_accuracy"].get<double>() + 0.2) << certified << natural;
+  EXPECT_LE(certified["certified_accuracy"], certified["test_accuracy"]);
+  EXPECT_EQ(certified["epsilon"], 0.05);
+  EXPECT_FALSE(natural.contains("epsilon"));
+  const std::string svg = contents(in("ibp") / "curves.svg");
+  expect_well_formed(svg);
+  EXPECT_NE(svg.find("certified"), std::string::npos);
+}
+
+TEST_F(Program, ObjectivesGoOnAsIfUnbroken) {
+  const std::vector<std::string> objectives = {"pgd", "ibp --kappa-start 1 --kappa 0.5 --l1 1e-6", "hbox", "deepz --fusion",
+                                               "crown-ibp --mix 0", "deeppoly --certify-limit 50",
+                                               "alpha-crown --alpha-steps 1 --certify-limit 50", "sabr", "mtl-ibp --mtl-alpha 0.1"};
+  for (const std::string& objective : objectives) {
+    const std::string options =
+        "--epochs 3 --eps-start 1 --eps-epochs 1 --limit 160 --attack-steps 2 --overwrite --eps 0.05 --eps-test 0.01 --objective " + objective;
+    const Outcome unbroken = run(job("unbroken", options + " --threads 2"));
+    EXPECT_EQ(unbroken.status, 0) << unbroken.error;
+    EXPECT_EQ(run(job("broken", options + " --threads 1 --steps 3")).status, 0) << objective;  // within the ramp
+    EXPECT_EQ(run("train --resume --out " + in("broken").string()).status, 0) << objective;
+    expect_same_run("unbroken", "broken");
+    EXPECT_TRUE(last_line(in("broken") / "metrics.jsonl").contains("certified_accuracy")) << objective;
+  }
+}
+
 TEST_F(Program, AnInterruptLeavesARunThatGoesOn) {
   const std::string options = "--epochs 400 --optimizer adam --schedule constant";
   const Child child = start(job("broken", options));
@@ -128,6 +160,13 @@ TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
       {"train --lr nan", "--lr: nan given"},
       {"train --model vgg", "--model: vgg given; needs cnn, "},
       {"train --wrong 1", "mollify train: --wrong given"},
+      {"train --objective idp", "--objective: idp given; needs natural, pgd, ibp, "},
+      {"train --objective ibp", "mollify train: --eps: not given; --objective ibp needs a radius above 0"},
+      {"train --objective ibp --eps 2", "--eps: 2 given; needs from 0 to 1"},
+      {"train --objective ibp --eps 0.1 --epochs 4 --eps-epochs 5",
+       "--eps-epochs: the radius has grown after 5 epochs; needs at most --epochs, 4"},
+      {"train --objective ibp --eps 0.1 --model lenet_300_100 --out " + in("new").string(), "needs a model without"},
+      {"train --schedule milestones --milestones 3,x", "--milestones: 3,x given"},
       {"train extra", "mollify train: extra given"},
       {"train --device cuda", "this build has no CUDA kernels"},
       {"train --optimizer adam --momentum 0.5", "--momentum"},

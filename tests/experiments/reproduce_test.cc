@@ -49,6 +49,19 @@ TEST_F(Reproduce, SvrgDoesNotDependOnTheNumberOfJobs) {
   expect_well_formed(contents(in("1") / "curves.svg"));
 }
 
+TEST_F(Reproduce, ParadoxDoesNotDependOnTheNumberOfJobs) {
+  const std::string options = "reproduce paradox --scale tiny --limit 100 --test-limit 20 --seeds 2 ";
+  const Outcome one = run(options + "--jobs 1 --out " + in("1").string());
+  EXPECT_EQ(one.status, 0) << one.error;
+  EXPECT_EQ(run(options + "--jobs 3 --rows 7 --out " + in("rows").string()).status, 0);
+  EXPECT_EQ(run(options + "--jobs 3 --out " + in("3").string()).status, 0);
+  expect_same("1", "3", {"results.csv", "table.txt"});
+  const std::string csv = contents(in("1") / "results.csv"), table = contents(in("1") / "table.txt");
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 5);  // heading; four relaxations and a natural network for each seed
+  for (const char* word : {"CROWN-IBP is looser than DeepPoly", "DeepPoly certifies less than IBP", "alpha-crown"})
+    EXPECT_NE(table.find(word), std::string::npos) << word;
+}
+
 TEST_F(Reproduce, AnInterruptLeavesARunThatGoesOn) {
   EXPECT_EQ(run(heat_map("unbroken")).status, 0);
   const Child child = start(heat_map("broken", "--jobs 1"));
@@ -94,8 +107,8 @@ TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
   fs::copy(in("run") / "settings.json", in("torn") / "settings.json");
   std::ofstream(in("torn") / "cells.jsonl") << "no JSON\n";
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"reproduce", "mollify reproduce: no experiment given; there are gsmooth-heatmap, gsmooth-svrg"},
-      {"reproduce nonsense --scale tiny", "mollify reproduce: nonsense given; there are gsmooth-heatmap, gsmooth-svrg"},
+      {"reproduce", "mollify reproduce: no experiment given; there are gsmooth-heatmap, gsmooth-svrg, paradox"},
+      {"reproduce nonsense --scale tiny", "mollify reproduce: nonsense given; there are gsmooth-heatmap, gsmooth-svrg, paradox"},
       {"reproduce gsmooth-svrg --scale huge", "mollify reproduce gsmooth-svrg: --scale: huge given; needs tiny, quick or paper"},
       {"reproduce gsmooth-svrg --epochs 3", "mollify reproduce gsmooth-svrg: --epochs given; there is no such option"},
       {"reproduce gsmooth-svrg --data mnist --data-dir /nowhere --limit 1000000 --scale tiny --out " + in("new").string(), "mnist"},

@@ -15,5 +15,6 @@ Rows index_rows();
 Rows making_rows();
 Rows update_rows();
 Rows smoothed_rows();
+Rows bounds_rows();
 
 }  // namespace mollify::op_table

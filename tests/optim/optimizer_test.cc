@@ -116,6 +116,11 @@ TEST(Schedule, HasItsValues) {
   EXPECT_EQ(decay(9), 1);
   EXPECT_NEAR(decay(10), 0.1, 1e-15);
   EXPECT_NEAR(decay(25), 0.01, 1e-15);
+  const Schedule falls = milestones(1, 0.2, {10, 15});
+  EXPECT_EQ(falls(9), 1);
+  EXPECT_DOUBLE_EQ(falls(10), 0.2);
+  EXPECT_DOUBLE_EQ(falls(20), 0.04);
+  EXPECT_THROW(milestones(1, 0.2, {15, 10}), ValueError);
   const Schedule half = cosine(2, 100, 1);
   EXPECT_EQ(half(0), 2);
   EXPECT_NEAR(half(50), 1.5, 1e-12);

@@ -1,0 +1,52 @@
+#include <mollify/experiments/classifier.h>
+
+#include <mollify/datasets/loader.h>
+#include <mollify/experiments/task.h>
+
+namespace mollify::experiments {
+namespace {
+
+Tensor per_channel(const std::vector<float>& values, DType dtype) {
+  return cast(Tensor::from(values, {static_cast<int64_t>(values.size())}), dtype);
+}
+
+}  // namespace
+
+Classifier::Classifier(const char* command, const ClassifierRequest& request)
+    : named_((require_given(request.weights, command, "--weights", "a file .safetensors, .onnx or .onnx.gz"),
+              read_network(format("mollify {}: --weights", command), request.weights))),
+      data_(request.data.empty() ? named_.data : request.data), normalize_(!named_.onnx || request.normalize) {
+  require<UsageError>(!data_.empty(), "mollify {}: --data: not given, and {} does not name its data", command, request.weights);
+  const bool training = request.split == "train";
+  datasets::Splits splits = load_images(data_, request.data_dir, training ? request.images : 1, training ? 1 : request.images,
+                                        format("mollify {}: --images", command));
+  images_ = std::move(training ? splits.train : splits.test);
+  require<ValueError>(named_.network.output() == Shape{images_.classes} && named_.network.input().size() == images_.image_size(),
+                      "{}: a network of {} to {}; {} has images of {} and {} classes", request.weights, named_.network.input(), named_.network.output(),
+                      data_, image_shape(), images_.classes);
+}
+
+std::function<Tensor(const Tensor&)> Classifier::function(DType dtype) const {
+  const datasets::Preparation preparation = plain_preparation(data_);
+  Tensor mean, deviation;
+  if (normalize_ && !preparation.mean.empty()) {
+    mean = per_channel(preparation.mean, dtype);
+    deviation = per_channel(preparation.deviation, dtype);
+  }
+  const Shape input = named_.network.input(), channels_first{images_.channels, images_.height, images_.width};
+  const bool move = images_.channels > 1 && (input == channels_first || !(input == image_shape()));
+  return [f = named_.function(dtype), input, mean, deviation, move](const Tensor& pixels) {
+    Tensor x = mean.defined() ? (pixels - mean) / deviation : pixels;
+    if (move) x = permute(x, {0, 3, 1, 2});
+    Shape shape = input;
+    shape.insert(0, pixels.shape()[0]);
+    return f(x.shape() == shape ? x : reshape(x, shape));
+  };
+}
+
+Classifier::Batch Classifier::batch(const std::vector<int32_t>& indices) const {
+  datasets::Batch made = datasets::make_batch(images_, indices);
+  return {made.images, made.labels};
+}
+
+}  // namespace mollify::experiments

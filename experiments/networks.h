@@ -1,0 +1,51 @@
+// Networks that a command line names, and what the commands about them share.
+#pragma once
+
+#include <mollify/engine/ops.h>
+#include <mollify/experiments/options.h>
+#include <mollify/nn/network.h>
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+
+namespace mollify::experiments {
+
+// An ONNX file, or weights that mollify saved.
+struct NamedNetwork {
+  nn::Network network;
+  Tensor weights, state;  // f32
+  std::string data = {};  // what weights that mollify saved were trained on
+  bool onnx = false;
+
+  // Rows to outputs in evaluation mode, computed in `dtype`. This object must outlive the function.
+  std::function<Tensor(const Tensor&)> function(DType dtype) const;
+};
+
+// By the name's end: .onnx, .onnx.gz or .safetensors. Throws UsageError, which starts with `command`, for another one, FormatError for
+// files that are not what they claim to be.
+NamedNetwork read_network(const std::string& command, const std::filesystem::path& path);
+
+// The array of a .npy file as rows of the network's input. A file of the input's own shape is one row.
+struct Rows {
+  Tensor values;         // [N, input…]
+  bool has_axis = true;  // whether the file has the rows' axis
+};
+Rows read_rows(const std::filesystem::path& path, const nn::Network& network, DType dtype);  // throws FormatError
+
+// f on at most `count` rows at a time.
+Tensor in_parts(const std::function<Tensor(const Tensor&)>& f, const Tensor& rows, int64_t count);
+
+// A radius: a number, or a quotient such as 8/255. Throws UsageError, which starts with `option`, also for an empty text.
+double radius_of(const std::string& option, const std::string& text);
+
+// "LOW,HIGH". Throws UsageError, which starts with `option`.
+struct Range { double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity(); };
+Range range_of(const std::string& option, const std::string& text);
+
+// Throws UsageError "mollify COMMAND: WHAT: not given; needs NEED".
+void require_given(const std::string& text, const char* command, const char* what, const char* need);
+
+void use_threads(int64_t count);  // 0: as many as there were
+
+}  // namespace mollify::experiments

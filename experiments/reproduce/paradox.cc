@@ -1,0 +1,315 @@
+// The paradox of certified training (Jovanović et al. 2022, "On the Paradox of Certified Training"; arXiv 2102.06700): among relaxations,
+// training through the tighter ones gives the worse networks. Every method has the same data, initial weights, optimiser and
+// schedules, and every network the same verifiers.
+#include <mollify/experiments/evaluate.h>
+#include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/objective.h>
+#include <mollify/experiments/reproduce/experiment.h>
+#include <mollify/experiments/reproduce/experiments.h>
+#include <mollify/experiments/reproduce/report.h>
+#include <mollify/experiments/reproduce/training.h>
+#include <mollify/nn/bounds/alpha_crown.h>
+#include <mollify/nn/losses.h>
+#include <mollify/nn/models.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace mollify::experiments {
+namespace {
+
+using nn::bounds::Bounds;
+using nn::bounds::Graph;
+using nn::bounds::Method;
+
+// From the loosest relaxation to the tightest.
+constexpr struct { const char *objective, *title; Method method; } kMethods[] = {{"ibp", "IBP", Method::ibp},
+                                                                               {"hbox", "HBox", Method::hbox},
+                                                                               {"crown-ibp", "CROWN-IBP", Method::crown_ibp},
+                                                                               {"deeppoly", "DeepPoly", Method::crown}};
+constexpr const char* kNatural = "natural";  // the network on which tightness is measured
+constexpr const char* kStages[] = {"ibp", "crown-ibp", "crown", "alpha-crown", "best"};
+constexpr int64_t kVerifiedAtOnce = 20;
+
+// One network.
+struct Training {
+  std::string model, objective;
+  int64_t seed;
+
+  std::string key() const { return format("{} {} seed={}", model, objective, seed); }
+};
+
+struct Finished {
+  Training training;
+  Results results;
+};
+
+std::string certified_name(const std::string& stage) { return "certified_" + stage; }
+std::string tightness_name(const std::string& objective) { return "tightness_" + objective; }
+
+// The images whose margins are all above 0.
+std::vector<bool> proven(const Tensor& margins) {
+  std::vector<bool> out;
+  for (const float least : min(margins, {1}).to_vector<float>()) out.push_back(least > 0 && std::isfinite(least));
+  return out;
+}
+
+class Paradox final : public Experiment {
+ public:
+  const char* name() const override { return "paradox"; }
+  const char* summary() const override { return "Training through tighter relaxations: worse networks? (Jovanovic et al. 2022)"; }
+  std::vector<std::string> files() const override { return {"results.csv", "table.txt"}; }
+  std::vector<Option> options() override;
+  void resolve() override;
+  void load() override;
+  std::string run(Grid& grid, const std::filesystem::path& folder) override;
+
+ private:
+  Results train(const Training& training) const;
+  Tensor trained_weights(const Training& training, const nn::Network& network) const;
+  void verify(const nn::Network& network, const Tensor& weights, Results& results) const;
+  double mean_certified_radius(const Graph& graph, Method method) const;
+  std::vector<std::string> models() const;
+  Summary summary_of_cells(const std::vector<Finished>& finished, const std::string& model, const std::string& objective,
+                           const std::string& number) const;
+  std::string settings_text() const;
+  std::string model_text(const std::vector<Finished>& finished, const std::string& model) const;
+
+  std::string model_;
+  int64_t seeds_ = 0, limit_ = 0, test_limit_ = 0, epochs_ = 0, ramp_epochs_ = 0, batch_ = 0, rows_ = 0, tightness_images_ = 0;
+  double epsilon_ = 0.1, rate_ = 2e-3;
+  std::vector<double> radii_;  // of the tightness, equally spaced from one step on
+  datasets::Dataset train_data_;
+  datasets::Preparation preparation_;
+  Images train_, test_;
+};
+
+std::vector<Option> Paradox::options() {
+  std::vector<Option> all = shared_options();
+  const std::vector<Option> own = {
+      {{"seeds", "Run", "networks of each kind", "3, 1 at tiny"}, &seeds_, at_least(1)},
+      {{"model", "Training", "network", "cnn3_tiny, at paper cnn3 and cnn5"}, &model_, one_of(nn::model_names())},
+      {{"eps", "Training", "radius for training and verification, of pixels from 0 to 1", nullptr}, &epsilon_, above(0)},
+      {{"limit", "Training", "training images", "tiny 300, quick 5000, paper 60000 (CIFAR-10: 50000)"}, &limit_, at_least(1)},
+      {{"test-limit", "Training", "test images", "tiny 60, quick 1000, paper 10000"}, &test_limit_, at_least(1)},
+      {{"epochs", "Training", "epochs", "tiny 2, quick 24, paper 70"}, &epochs_, at_least(1)},
+      {{"eps-epochs", "Training", "epochs in which the radius grows from 0", "half of them"}, &ramp_epochs_, at_least(1)},
+      {{"batch", "Training", "images in a batch", "tiny 50, quick 100, paper 256"}, &batch_, at_least(1)},
+      {{"lr", "Training", "Adam's learning rate; a fifth and a 25th of it from 5/7 and 6/7 of the epochs on", nullptr}, &rate_, above(0)},
+      {{"rows", "Training", "images of a batch that DeepPoly holds at once, for less memory", "all, paper 2"}, &rows_, at_least(1)},
+  };
+  all.insert(all.end(), own.begin(), own.end());
+  return all;
+}
+
+void Paradox::resolve() {
+  resolve_shared();
+  const auto choose = [&](int64_t& field, int64_t tiny, int64_t quick, int64_t paper) {
+    if (field == 0) field = is("tiny") ? tiny : is("quick") ? quick : paper;
+  };
+  choose(seeds_, 1, 3, 3);
+  choose(limit_, 300, 5000, data == "cifar10" ? 50000 : 60000);
+  choose(test_limit_, 60, 1000, 10000);
+  choose(epochs_, 2, 24, 70);
+  choose(batch_, 50, 100, 256);
+  choose(rows_, batch_, batch_, 2);
+  if (ramp_epochs_ == 0) ramp_epochs_ = std::max<int64_t>(1, epochs_ / 2);
+  require<UsageError>(ramp_epochs_ <= epochs_, "mollify reproduce {}: --eps-epochs: {} given; needs at most --epochs, {}", name(),
+                      ramp_epochs_, epochs_);
+}
+
+void Paradox::load() {
+  tightness_images_ = std::min<int64_t>(test_limit_, is("tiny") ? 20 : 200);
+  for (int64_t i = 1; i <= (is("tiny") ? 2 : 20); ++i) radii_.push_back(0.08 * static_cast<double>(i) / (is("tiny") ? 2 : 20));
+  datasets::Splits images = load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
+  preparation_ = plain_preparation(data);
+  train_ = prepare(images.train, preparation_);
+  test_ = prepare(images.test, preparation_);
+  train_data_ = std::move(images.train);
+}
+
+std::vector<std::string> Paradox::models() const {
+  if (!model_.empty()) return {model_};
+  if (is("paper")) return {"cnn3", "cnn5"};
+  return {"cnn3_tiny"};
+}
+
+Tensor Paradox::trained_weights(const Training& how, const nn::Network& network) const {
+  const int64_t batches = (limit_ + batch_ - 1) / batch_;
+  const bool natural = how.objective == kNatural;
+  TrainOptions options;
+  options.objective = how.objective;
+  options.epsilon = natural ? 0 : epsilon_;
+  options.epsilon_epochs = ramp_epochs_;
+  options.epochs = epochs_;
+  options.regularizer = 0;
+  options.seed = how.seed;
+  experiments::resolve(options);
+  const Objective objective(options, network, preparation_, batches, nn::mean_cross_entropy);
+  const auto optimizer = optim::adam(optim::milestones(rate_, 0.2, {5 * epochs_ * batches / 7, 6 * epochs_ * batches / 7}), {.clip_norm = 10});
+  const int64_t rows = how.objective == "deeppoly" ? rows_ : batch_;
+  const uint64_t seed = static_cast<uint64_t>(how.seed);
+  Tensor weights = network.initial_weights(nn::Initialization::ibp, seed);
+  for (int64_t epoch = 0; epoch < epochs_; ++epoch) {
+    const std::vector<int32_t> order = datasets::epoch_order(limit_, seed, epoch);
+    for (int64_t first = 0; first < limit_; first += batch_) {
+      stop_if_interrupted();
+      const Images batch = chosen(train_, std::span(order).subspan(first, std::min(batch_, limit_ - first)));
+      const auto of_images = [&](const Tensor& w, const Images& part) {
+        if (natural) return nn::mean_cross_entropy(network(w, part.images), part.labels);
+        return objective(w, {}, {part.images, part.labels, {}}, optimizer->steps()).loss;
+      };
+      const bool in_parts = rows < batch.count();
+      const auto loss = [&](const Tensor& w) { return in_parts ? mean_over_batches(w, batch, rows, of_images) : of_images(w, batch); };
+      if (!std::isfinite(optimizer->step(weights, loss).item())) return {};
+    }
+  }
+  return weights;
+}
+
+// The mean over images of the largest radius, of those in radii_, up to which all are certified: the area under the curve of certified shares.
+double Paradox::mean_certified_radius(const Graph& graph, Method method) const {
+  double area = 0;
+  for (int64_t first = 0; first < tightness_images_; first += kVerifiedAtOnce) {
+    const Images part = range(test_, first, std::min(kVerifiedAtOnce, tightness_images_ - first));
+    const Tensor rows = nn::bounds::margin_rows(part.labels, train_data_.classes);
+    for (double radius : radii_) {
+      stop_if_interrupted();
+      const Bounds bounds(graph, {pixel_ball(part.images, radius, preparation_)}, {.method = method});
+      const std::vector<bool> held = proven(bounds.lower(rows));
+      area += static_cast<double>(std::count(held.begin(), held.end(), true)) * radii_.front();
+    }
+  }
+  return area / static_cast<double>(tightness_images_);
+}
+
+// Shares of the test images that each verifier certifies, in real arithmetic, and that any of them does.
+void Paradox::verify(const nn::Network& network, const Tensor& weights, Results& results) const {
+  const Graph graph(network, weights);
+  const double roundoff = nn::bounds::unit_roundoff(DType::f32);
+  std::map<std::string, int64_t> counts;
+  for (int64_t first = 0; first < test_.count(); first += kVerifiedAtOnce) {
+    stop_if_interrupted();
+    const Images part = range(test_, first, std::min(kVerifiedAtOnce, test_.count() - first));
+    const nn::bounds::Box ball = pixel_ball(part.images, epsilon_, preparation_, /*outward=*/true);
+    const Tensor rows = nn::bounds::margin_rows(part.labels, train_data_.classes);
+    const auto bounds = [&](Method method) { return Bounds(graph, {ball}, {.method = method, .roundoff = roundoff}); };
+    const Bounds crown = bounds(Method::crown);
+    const std::vector<bool> stages[] = {proven(bounds(Method::ibp).lower(rows)), proven(bounds(Method::crown_ibp).lower(rows)),
+                                        proven(crown.lower(rows)), proven(nn::bounds::alpha_crown(crown, rows, {.stop_when_positive = true}).lower)};
+    for (size_t i = 0; i < stages[0].size(); ++i) {
+      bool any = false;
+      for (size_t s = 0; s < std::size(stages); ++s) {
+        counts[kStages[s]] += stages[s][i];
+        any = any || stages[s][i];
+      }
+      counts["best"] += any;
+    }
+  }
+  const double images = static_cast<double>(test_.count());
+  for (const char* stage : kStages) results.numbers[certified_name(stage)] = static_cast<double>(counts[stage]) / images;
+}
+
+Results Paradox::train(const Training& how) const {
+  const nn::Network network = network_for(how.model, train_data_);
+  const Tensor weights = trained_weights(how, network);
+  Results results{.numbers = {{"diverged", weights.defined() ? 0 : 1}}};
+  if (!weights.defined()) return results;
+  const NoGrad quiet;
+  results.numbers["natural"] = score_of([&](const Tensor& w, const Tensor& images) { return network(w, images); }, weights, test_).accuracy;
+  if (how.objective != kNatural) {
+    verify(network, weights, results);
+    return results;
+  }
+  const Graph graph(network, weights);
+  for (const auto& method : kMethods) results.numbers[tightness_name(method.objective)] = 100 * mean_certified_radius(graph, method.method);
+  return results;
+}
+
+Summary Paradox::summary_of_cells(const std::vector<Finished>& finished, const std::string& model, const std::string& objective,
+                                  const std::string& number) const {
+  std::vector<double> numbers;
+  for (const auto& [t, results] : finished)
+    if (t.model == model && t.objective == objective) numbers.push_back(results.at(number));
+  return summary_of(numbers);
+}
+
+std::string Paradox::settings_text() const {
+  return format("The paradox of certified training (Jovanovic et al., arXiv 2102.06700).\n"
+                "Scale {}, {}: {} training and {} test images, radius {}, {} seeds.\n", scale, data, train_.count(), test_.count(), epsilon_, seeds_) +
+         format("{} epochs, the radius grows over the first {}; Adam {}, a fifth from 5/7 and again from 6/7 of the epochs on;\n"
+                "batch {}, gradients clipped at 10, ", epochs_, ramp_epochs_, rate_, batch_) +
+         "IBP initialisation; no natural loss, regulariser or weight norm. Every method has the same weights and batches at the start.\n"
+         "Accuracies in %, mean ± deviation over the seeds; certified by each verifier, and by the best of them for each image.\n";
+}
+
+std::string Paradox::model_text(const std::vector<Finished>& finished, const std::string& model) const {
+  const auto of = [&](const char* objective, const std::string& number) {
+    Summary s = summary_of_cells(finished, model, objective, number);
+    return Summary{100 * s.mean, 100 * s.deviation, s.count};
+  };
+  const auto tightness = [&](const char* objective) { return summary_of_cells(finished, model, kNatural, tightness_name(objective)); };
+  std::vector<std::string> heading = {"trained with", "tightness", "natural"};
+  for (const char* stage : kStages) heading.push_back(stage);
+  TextTable table(heading), claims({"claim", "difference and its standard error", ""});
+  for (const auto& method : kMethods) {
+    std::vector<std::string> row = {method.title, with_deviation(tightness(method.objective), "%.2f"),
+                                    with_deviation(of(method.objective, "natural"), "%.2f")};
+    for (const char* stage : kStages) row.push_back(with_deviation(of(method.objective, certified_name(stage)), "%.2f"));
+    table.add(row);
+  }
+  const auto claim = [&](const std::string& text, const Summary& less, const Summary& more) {
+    claims.add({text, difference_text(less, more, "%.2f"), to_string(below(less, more))});
+  };
+  const auto pair = [&](const auto& loose, const auto& tight) {
+    claim(format("{} is looser than {}", loose.title, tight.title), tightness(loose.objective), tightness(tight.objective));
+    claim(format("{} certifies less than {}", tight.title, loose.title), of(tight.objective, certified_name("best")),
+          of(loose.objective, certified_name("best")));
+  };
+  for (size_t i = 1; i < std::size(kMethods); ++i) pair(kMethods[i - 1], kMethods[i]);
+  pair(kMethods[0], kMethods[std::size(kMethods) - 1]);
+  return format("\n{} ({} weights). Tightness: mean radius, times 100, up to which the relaxation certifies a naturally trained network\n"
+                "({} images, radii up to {} in steps of {}).\n",
+                model, network_for(model, train_data_).weight_count(), tightness_images_, radii_.back(), radii_.front()) +
+         table.text() + "\nClaims: the tighter the relaxation, the worse the network. One holds beyond two standard errors.\n" + claims.text();
+}
+
+std::string Paradox::run(Grid& grid, const std::filesystem::path& folder) {
+  std::vector<Training> trainings;
+  for (const std::string& model : models())
+    for (int64_t seed = 0; seed < seeds_; ++seed) {
+      for (size_t i = std::size(kMethods); i-- > 0;) trainings.push_back({model, kMethods[i].objective, seed});  // the longest first
+      trainings.push_back({model, kNatural, seed});
+    }
+  std::vector<Cell> cells;
+  for (const Training& training : trainings) cells.push_back({training.key(), [this, training] { return train(training); }});
+  const std::vector<Results> results = grid.run("networks", cells);
+
+  std::vector<std::string> columns = {"natural", "diverged"};
+  for (const char* stage : kStages) columns.push_back(certified_name(stage));
+  for (const auto& method : kMethods) columns.push_back(tightness_name(method.objective));
+  std::string csv = "model,objective,seed";
+  for (const std::string& column : columns) csv += "," + column;
+  csv += "\n";
+  std::vector<Finished> finished;
+  int64_t diverged = 0;
+  for (size_t i = 0; i < trainings.size(); ++i) {
+    finished.push_back({trainings[i], results[i]});
+    csv += format("{},{},{}", trainings[i].model, trainings[i].objective, trainings[i].seed);
+    for (const std::string& column : columns) csv += "," + csv_number(results[i].at(column));
+    csv += "\n";
+    diverged += results[i].at("diverged") == 1;
+  }
+  write_text(folder / "results.csv", csv);
+  std::string table = settings_text();
+  for (const std::string& model : models()) table += model_text(finished, model);
+  if (diverged > 0) table += format("{} trainings diverged and have no numbers.\n", diverged);
+  write_text(folder / "table.txt", table);
+  return table;
+}
+
+}  // namespace
+
+std::shared_ptr<Experiment> paradox() { return std::make_shared<Paradox>(); }
+
+}  // namespace mollify::experiments

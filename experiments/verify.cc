@@ -1,0 +1,118 @@
+#include <mollify/experiments/verify.h>
+
+#include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/networks.h>
+#include <mollify/experiments/progress.h>
+#include <mollify/experiments/verify_list.h>
+#include <mollify/nn/bounds/verify.h>
+#include <mollify/smoothing/falsify.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <new>
+
+namespace mollify::experiments {
+namespace {
+
+using nn::bounds::Outcome;
+using nn::bounds::Verdict;
+using nn::formats::Case;
+using nn::formats::Halfspaces;
+using nn::formats::Property;
+
+constexpr double kSeconds = 60, kAttackSeconds = 10, kAttackShare = 0.2;
+
+Shape one_row(const nn::Network& network) {
+  Shape shape = network.input();
+  shape.insert(0, 1);
+  return shape;
+}
+
+// Looks for a point of the case's box that reaches the set; empty where none was found.
+std::vector<double> attack(const NamedNetwork& named, const Case& box, const Halfspaces& unsafe, double seconds) {
+  if (unsafe.rows() == 0) return box.lower;
+  const int64_t outputs = static_cast<int64_t>(unsafe.coefficients.size()) / unsafe.rows();
+  const auto flat = [f = named.function(DType::f64)](const Tensor& x) { return flatten(f(x), 1); };
+  const auto found = smoothing::falsify(flat, smoothing::halfspaces(Tensor::from(unsafe.coefficients, {unsafe.rows(), outputs}),
+                                                                    Tensor::from(unsafe.bounds, {unsafe.rows()})),
+                                        Tensor::from(box.lower, named.network.input()), Tensor::from(box.upper, named.network.input()),
+                                        {.seconds = std::min(kAttackSeconds, kAttackShare * seconds)});
+  return found.found ? found.x.to_vector<double>() : std::vector<double>();
+}
+
+nn::bounds::VerifyOptions options_for(const NamedNetwork& named, double seconds, StatusLine& status) {
+  const Shape shape = one_row(named.network);
+  nn::bounds::VerifyOptions options{.seconds = seconds};
+  options.attack = [&named](const Case& box, const Halfspaces& unsafe, double left) { return attack(named, box, unsafe, left); };
+  options.replay = [f = named.function(DType::f32), shape](std::span<const double> x) {
+    return cast(f(cast(Tensor::from(x, shape), DType::f32)), DType::f64).to_vector<double>();
+  };
+  options.progress = [&status](const nn::bounds::VerifyProgress& p) {
+    if (!status.due()) return;
+    status.update(format("{} s  {}  {} domains, {} open, worst bound {}", std::round(10 * p.seconds) / 10, p.stage, p.domains, p.open, p.worst));
+  };
+  options.stop = interrupted;
+  return options;
+}
+
+// Pairs as VNN-COMP prints them.
+std::string witness_text(const Outcome& outcome) {
+  std::string text;
+  const auto add = [&text](const char* name, const std::vector<double>& values) {
+    for (size_t i = 0; i < values.size(); ++i) text += format("{}({}_{} {})", text.empty() ? "(" : "\n ", name, i, values[i]);
+  };
+  add("X", outcome.input);
+  add("Y", outcome.output);
+  return text + ")\n";
+}
+
+Outcome verified(const NamedNetwork& named, const Property& property, double timeout, Clock::time_point start) {
+  StatusLine status;
+  Outcome unknown;
+  try {
+    const nn::bounds::Graph graph(named.function(DType::f64), named.network.input(), DType::f64);
+    return nn::bounds::verify(graph, property, options_for(named, timeout - seconds_since(start), status));
+  } catch (const MemoryError& error) {
+    unknown.stage = error.what();
+  } catch (const std::bad_alloc&) {
+    unknown.stage = "out of memory";
+  }
+  return unknown;
+}
+
+int verify_one(const VerifyCommand& command) {
+  const auto start = Clock::now();
+  catch_interrupts();
+  const NoGrad guard;
+  const NamedNetwork named = read_network("mollify verify", command.network);
+  const Property property = nn::formats::read_vnnlib(command.property);
+  const int64_t inputs = named.network.input().size(), outputs = named.network.output().size();
+  require<FormatError>(property.inputs == inputs && property.outputs == outputs, "{}: a property of {} inputs and {} outputs; {} has {} and {}",
+                       command.property, property.inputs, property.outputs, command.network, inputs, outputs);
+  Outcome outcome = verified(named, property, command.timeout.value_or(kSeconds), start);
+  const bool stopped = outcome.verdict == Verdict::unknown && interrupted();
+  std::string text = to_string(outcome.verdict) + "\n";
+  if (outcome.verdict == Verdict::sat) text += witness_text(outcome);
+  const double seconds = std::round(1000 * seconds_since(start)) / 1000;
+  text += format("stage: {} ({} domains, {} s)\n", stopped ? "interrupted" : outcome.stage, outcome.domains, seconds);
+  std::fputs(text.c_str(), stdout);
+  return stopped ? 130 : 0;
+}
+
+}  // namespace
+
+int verify_command(const VerifyCommand& command) {
+  use_threads(command.threads);
+  if (!command.csv.empty()) {
+    require<UsageError>(command.network.empty(), "mollify verify: {} given with --csv; needs one of them", command.network);
+    return verify_list(command);
+  }
+  require_given(command.network, "verify", "NETWORK", "a file .onnx, .onnx.gz or .safetensors, or --csv");
+  require_given(command.property, "verify", "PROPERTY", "a file .vnnlib or .vnnlib.gz");
+  require<UsageError>(command.out.empty(), "mollify verify: --out: {} given; needs --csv", command.out);
+  require<UsageError>(command.jobs == 1, "mollify verify: --jobs: {} given; needs --csv", command.jobs);
+  return verify_one(command);
+}
+
+}  // namespace mollify::experiments

@@ -1,0 +1,97 @@
+// Published networks and properties with known answers, from the folder vnn of the data.
+#include <mollify/nn/formats/onnx.h>
+
+#ifdef MOLLIFY_ONNX
+
+#include "verify_problems.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace mollify::nn::bounds {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path verification_data() {
+  std::vector<fs::path> folders{"../shared/data", "../../shared/data"};
+  if (const char* named = std::getenv("MOLLIFY_DATA")) folders.insert(folders.begin(), named);
+  for (const fs::path& folder : folders)
+    if (fs::exists(folder / "vnn")) return folder / "vnn";
+  return {};
+}
+#define MOLLIFY_NEEDS_VERIFICATION_DATA \
+  if (verification_data().empty()) GTEST_SKIP() << "no folder vnn in $MOLLIFY_DATA, ../shared/data or ../../shared/data"
+
+// A witness must convince the network in f32, too, which is how it was published.
+void expect_verdict(const std::string& network, const std::string& property_file, Verdict expected) {
+  SCOPED_TRACE(network + ", " + property_file);
+  const formats::OnnxModel model = formats::read_onnx(verification_data() / network);
+  const Property property = formats::read_vnnlib(verification_data() / property_file);
+  const Tensor weights = cast(model.weights, DType::f64);
+  const Graph graph([&](const Tensor& x) { return model.network(weights, x); }, model.network.input(), DType::f64);
+  Shape row = model.network.input();
+  row.insert(0, 1);
+  VerifyOptions options{.seconds = 60};
+  options.replay = [&](std::span<const double> x) {
+    return cast(model.network(model.weights, cast(Tensor::from(x, row), DType::f32)), DType::f64).to_vector<double>();
+  };
+  const Outcome outcome = verify(graph, property, options);
+  EXPECT_EQ(outcome.verdict, expected) << to_string(outcome.verdict) << " by " << outcome.stage << ", " << outcome.domains << " domains, " << outcome.seconds << " s";
+  if (outcome.verdict != Verdict::sat) return;
+  expect_witness(graph, property, outcome);
+  EXPECT_TRUE(formats::violates(property, outcome.input, options.replay(outcome.input)));
+}
+
+TEST(VerifyData, ToyNetworks) {
+  MOLLIFY_NEEDS_VERIFICATION_DATA;
+  for (const std::string name : {"nano", "tiny", "small"}) expect_verdict("toy/test_" + name + ".onnx", "toy/test_" + name + ".vnnlib", Verdict::unsat);
+}
+
+// Networks 1_1 to 1_9; `safe`: those of which the property holds.
+void expect_acas(int property, const std::vector<int>& safe) {
+  for (int network = 1; network <= 9; ++network) {
+    const bool holds = std::find(safe.begin(), safe.end(), network) != safe.end();
+    expect_verdict("acasxu/ACASXU_run2a_1_" + std::to_string(network) + "_batch_2000.onnx", "acasxu/prop_" + std::to_string(property) + ".vnnlib",
+                   holds ? Verdict::unsat : Verdict::sat);
+  }
+}
+
+TEST(VerifyData, AcasXuProperty1) {
+  MOLLIFY_NEEDS_VERIFICATION_DATA;
+  expect_acas(1, {1, 2, 3, 4, 5, 6, 7, 8, 9});
+}
+
+TEST(VerifyData, AcasXuProperty2) {
+  MOLLIFY_NEEDS_VERIFICATION_DATA;
+  expect_acas(2, {1, 7, 8, 9});
+}
+
+TEST(VerifyData, AcasXuProperty3) {
+  MOLLIFY_NEEDS_VERIFICATION_DATA;
+  expect_acas(3, {1, 2, 3, 4, 5, 6});
+}
+
+TEST(VerifyData, AcasXuProperty4) {
+  MOLLIFY_NEEDS_VERIFICATION_DATA;
+  expect_acas(4, {1, 2, 3, 4, 5, 6});
+}
+
+void expect_mnist(const std::string& property, Verdict expected) {
+  expect_verdict("mnistfc/mnist-net_256x2.onnx", "mnistfc/prop_" + property + ".vnnlib.gz", expected);
+}
+
+TEST(VerifyData, MnistRobust) {
+  MOLLIFY_NEEDS_VERIFICATION_DATA;
+  for (const char* property : {"0_0.03", "2_0.03", "6_0.05", "13_0.03"}) expect_mnist(property, Verdict::unsat);
+}
+
+TEST(VerifyData, MnistNotRobust) {
+  MOLLIFY_NEEDS_VERIFICATION_DATA;
+  for (const char* property : {"1_0.05", "0_0.05", "14_0.03", "5_0.05"}) expect_mnist(property, Verdict::sat);
+}
+
+}  // namespace
+}  // namespace mollify::nn::bounds
+
+#endif  // MOLLIFY_ONNX
