@@ -11,6 +11,7 @@
 
 #include <mollify/engine/cpu/conv2d_correlation.h>
 #include <mollify/engine/cpu/conv2d_depthwise.h>
+#include <mollify/engine/cpu/conv2d_few_channels.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/memory.h>
 
@@ -209,6 +210,7 @@ void pack_weights(const Correlation<T>& c, const std::vector<WeightBlock<T>>& bl
 
 template <class T>
 void forward(const Conv2dShape& s, const T* x, const T* w, const T* bias, T* y) {
+  if (s.batch == 0) return;
   const int64_t filters = s.filters / s.groups;
   Correlation<T> c = forward_correlation(s, x, bias, y);
   const Scratch<T> packed(c.depth() * s.groups * padded_columns<T>(filters));
@@ -220,13 +222,14 @@ void forward(const Conv2dShape& s, const T* x, const T* w, const T* bias, T* y) 
   correlate(c);
 }
 
-// Adds the products of output rows [first_row, last_row) of one image to the inputs that they belong to, tap after tap.
+// Adds the products of output rows [first_row, last_row) of one image to the inputs that they belong to, tap after tap. From the
+// last tap to the first: an input then gets its products in the order of the output pixels, however rows are cut into bands.
 // kChannels: how many there are, or 0 for any number; grey and coloured images deserve loops of known length.
 template <int kChannels, class T>
 void add_products(const Conv2dShape& s, int64_t first_row, int64_t last_row, const T* products, int64_t products_width, T* dx) {
   const Axis vertical = vertical_axis(s), horizontal = horizontal_axis(s);
   const int64_t channels = kChannels == 0 ? s.channels : kChannels, step = s.stride_width * channels;
-  for (int64_t tap = 0; tap < s.kernel_height * s.kernel_width; ++tap) {
+  for (int64_t tap = s.kernel_height * s.kernel_width - 1; tap >= 0; --tap) {
     const Range columns = destinations_of(horizontal, tap % s.kernel_width).destinations;
     for (int64_t i = first_row; i < last_row; ++i) {
       const int64_t row = vertical.source(i, tap / s.kernel_width);
@@ -283,6 +286,7 @@ void input_gradient_of_few_channels(const Conv2dShape& s, const T* g, const T* w
 
 template <class T>
 void input_gradient(const Conv2dShape& s, const T* g, const T* w, T* dx) {
+  if (s.batch == 0) return;
   if (s.groups == 1 && 2 * s.channels <= lanes<T>()) return input_gradient_of_few_channels(s, g, w, dx);
   const int64_t channels = s.channels / s.groups, filters = s.filters / s.groups, taps = s.kernel_height * s.kernel_width;
   const Scratch<T> packed(taps * filters * s.groups * padded_columns<T>(channels));
@@ -322,25 +326,43 @@ HWY_EXPORT(conv2d_f64);
 HWY_EXPORT(input_gradient_f32);
 HWY_EXPORT(input_gradient_f64);
 
+// The images from `first` on, and where they begin in x and in y.
+struct Rest {
+  Rest(const Conv2dShape& s, int64_t first)
+      : shape(s), x(first * s.height * s.width * s.channels), y(first * s.out_height * s.out_width * s.filters) {
+    shape.batch -= first;
+  }
+  Conv2dShape shape;
+  int64_t x, y;
+};
+
 template <>
 void conv2d(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y) {
   if (is_depthwise(shape)) return depthwise(shape, x, w, bias, y);
-  HWY_DYNAMIC_DISPATCH(conv2d_f32)(shape, x, w, bias, y);
+  const Conv2dShape s = flattened(shape);
+  const Rest rest(s, few_channels(s, x, w, bias, y));
+  HWY_DYNAMIC_DISPATCH(conv2d_f32)(rest.shape, x + rest.x, w, bias, y + rest.y);
 }
 template <>
 void conv2d(const Conv2dShape& shape, const double* x, const double* w, const double* bias, double* y) {
   if (is_depthwise(shape)) return depthwise(shape, x, w, bias, y);
-  HWY_DYNAMIC_DISPATCH(conv2d_f64)(shape, x, w, bias, y);
+  const Conv2dShape s = flattened(shape);
+  const Rest rest(s, few_channels(s, x, w, bias, y));
+  HWY_DYNAMIC_DISPATCH(conv2d_f64)(rest.shape, x + rest.x, w, bias, y + rest.y);
 }
 template <>
 void conv2d_input_gradient(const Conv2dShape& shape, const float* g, const float* w, float* dx) {
   if (is_depthwise(shape)) return depthwise_input_gradient(shape, g, w, dx);
-  HWY_DYNAMIC_DISPATCH(input_gradient_f32)(shape, g, w, dx);
+  const Conv2dShape s = flattened(shape);
+  const Rest rest(s, few_channels_input_gradient(s, g, w, dx));
+  HWY_DYNAMIC_DISPATCH(input_gradient_f32)(rest.shape, g + rest.y, w, dx + rest.x);
 }
 template <>
 void conv2d_input_gradient(const Conv2dShape& shape, const double* g, const double* w, double* dx) {
   if (is_depthwise(shape)) return depthwise_input_gradient(shape, g, w, dx);
-  HWY_DYNAMIC_DISPATCH(input_gradient_f64)(shape, g, w, dx);
+  const Conv2dShape s = flattened(shape);
+  const Rest rest(s, few_channels_input_gradient(s, g, w, dx));
+  HWY_DYNAMIC_DISPATCH(input_gradient_f64)(rest.shape, g + rest.y, w, dx + rest.x);
 }
 
 }  // namespace mollify::cpu

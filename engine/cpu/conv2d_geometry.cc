@@ -64,6 +64,12 @@ Axis horizontal_axis(const Conv2dShape& s) {
   return {s.out_width, 0, 1, -s.pad_left, s.stride_width, s.dilation_width, s.kernel_width, s.width};
 }
 
+Conv2dShape flattened(const Conv2dShape& s) {
+  const bool covers = s.out_height == 1 && s.out_width == 1 && s.kernel_height == s.height && s.kernel_width == s.width &&
+                      s.dilation_height == 1 && s.dilation_width == 1 && s.pad_top == 0 && s.pad_left == 0 && s.groups == 1;
+  return covers ? Conv2dShape{s.batch, 1, 1, s.height * s.width * s.channels, s.filters, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1} : s;
+}
+
 // Input p meets output o at tap t when p = origin + o·step + t·dilation. For the inputs p = phase + i·step this leaves the
 // taps with t·dilation ≡ phase − origin (mod step), which are step / gcd(step, dilation) apart, and o grows by one with i.
 std::vector<Phase> phases(const Axis& forward) {

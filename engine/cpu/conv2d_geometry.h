@@ -48,6 +48,10 @@ std::vector<Patch> patches_by_tap(const Axis& vertical, const Axis& horizontal);
 Axis vertical_axis(const Conv2dShape& shape);
 Axis horizontal_axis(const Conv2dShape& shape);
 
+// The same convolution, in the same memory, of 1 × 1 images if the kernel covers the whole image: a matrix product that reduces over
+// all values of an image at once. Otherwise the shape itself.
+Conv2dShape flattened(const Conv2dShape& shape);
+
 // The input gradient along one axis: inputs phase, phase + stride, … are destinations, outputs are sources. The taps that
 // reach them are first_tap, first_tap − tap_step, …, so that the sources ascend.
 struct Phase {

@@ -8,6 +8,7 @@
 #include <mollify/engine/cpu/conv2d.h>
 
 #include <mollify/engine/cpu/conv2d_depthwise.h>
+#include <mollify/engine/cpu/conv2d_few_channels.h>
 #include <mollify/engine/cpu/conv2d_geometry.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/memory.h>
@@ -250,12 +251,16 @@ HWY_EXPORT(weight_gradient_f64);
 template <>
 void conv2d_weight_gradient(const Conv2dShape& shape, const float* g, const float* x, float* dw) {
   if (is_depthwise(shape)) return depthwise_weight_gradient(shape, g, x, dw);
-  HWY_DYNAMIC_DISPATCH(weight_gradient_f32)(shape, g, x, dw);
+  const Conv2dShape s = flattened(shape);
+  if (few_channels_weight_gradient(s, g, x, dw)) return;
+  HWY_DYNAMIC_DISPATCH(weight_gradient_f32)(s, g, x, dw);
 }
 template <>
 void conv2d_weight_gradient(const Conv2dShape& shape, const double* g, const double* x, double* dw) {
   if (is_depthwise(shape)) return depthwise_weight_gradient(shape, g, x, dw);
-  HWY_DYNAMIC_DISPATCH(weight_gradient_f64)(shape, g, x, dw);
+  const Conv2dShape s = flattened(shape);
+  if (few_channels_weight_gradient(s, g, x, dw)) return;
+  HWY_DYNAMIC_DISPATCH(weight_gradient_f64)(s, g, x, dw);
 }
 
 }  // namespace mollify::cpu

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace mollify::nn::bounds {
 namespace {
@@ -111,17 +112,21 @@ class InputSplit {
     for (size_t j = 0; j < inputs; ++j) corners.push_back(domain.lower[j] + (domain.upper[j] - domain.lower[j]) / 2);
   }
 
-  // Halves the input whose width moves the rows' bounds most.
+  // Halves the input whose width moves the rows' bounds most, weighed by the share of the whole box that is left and with a little of all
+  // inputs' effect added: lines with slope 0 hide what an input does.
   void split(const Domain& domain, const double* slopes, double slack_here) {
     const size_t inputs = domain.lower.size();
+    std::vector<double> effects(inputs, 0);
+    for (size_t j = 0; j < inputs; ++j)
+      for (int64_t k = 0; k < targets_.count(); ++k)
+        effects[j] += std::abs(slopes[static_cast<size_t>(k) * inputs + j]) * (domain.upper[j] - domain.lower[j]);
+    const double hidden = 0.002 * std::accumulate(effects.begin(), effects.end(), 1e-12);
     size_t widest = inputs;
     double most = -1;
     for (size_t j = 0; j < inputs; ++j) {
       const double width = domain.upper[j] - domain.lower[j], middle = domain.lower[j] + width / 2;
       if (!(middle > domain.lower[j] && middle < domain.upper[j])) continue;
-      double effect = 0;  // on the rows' bounds, by the share of the whole box that is left: lines shut out inputs whose effect they hide
-      for (int64_t k = 0; k < targets_.count(); ++k) effect += std::abs(slopes[static_cast<size_t>(k) * inputs + j]) * width;
-      effect *= width / (box_.upper[j] - box_.lower[j]);
+      const double effect = (effects[j] + hidden) * (width / (box_.upper[j] - box_.lower[j]));
       if (!(effect > most)) continue;
       most = effect;
       widest = j;

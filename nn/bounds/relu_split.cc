@@ -20,8 +20,11 @@ namespace mollify::nn::bounds {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int64_t kRootSteps = 40, kSteps = 16, kLastSteps = 200;  // of gradient ascent: for the whole box, for a domain, for one without choice left
-constexpr int64_t kLooks = 6;                                      // neurons whose two halves are bounded before one is chosen
+// Gradient ascent by Adam: a domain that will be split again, and one without a relu left, whose multipliers have a long way to go.
+struct Ascent { int64_t steps; double rate, decay; };
+constexpr Ascent kUsual{16, 0.1, 0.97}, kLast{200, 1, 0.975};
+constexpr int64_t kRootSteps = 40;  // of α alone, for the whole box
+constexpr int64_t kLooks = 6;       // neurons whose two halves are bounded before one is chosen
 constexpr int64_t kRowBudget = int64_t{1} << 24;
 
 // A relu that can be split, and where its numbers lie in a domain: in `fixed` its input's lower and upper ends and the signs of splits, in
@@ -66,9 +69,9 @@ class ReluSplit {
   Tensor piece(const Tensor& all, int64_t first, const Gate& gate, int64_t rows) const;
   Substitute substitute(int node, const Batch& batch, const Tensor& free) const;
   Tensor lower(const Batch& batch, const Tensor& free, RowsSeen* seen = nullptr) const;
-  Bounded improved(Batch& batch, int64_t steps) const;
+  Bounded improved(Batch& batch, const Ascent& how) const;
   void refresh(Batch& batch, const std::vector<Domain>& domains) const;
-  bool bound(std::vector<Domain>& domains, int64_t steps);
+  bool bound(std::vector<Domain>& domains, const Ascent& how);
   std::vector<Choice> candidates(const Domain& domain, const RowsSeen& seen, int64_t sample, int64_t row) const;
   void branch(std::vector<Domain>& open, const std::vector<std::vector<Choice>>& choices);
   Domain half(const Domain& domain, const Choice& choice, double sign) const;
@@ -160,18 +163,18 @@ Tensor ReluSplit::lower(const Batch& batch, const Tensor& free, RowsSeen* seen) 
 }
 
 // Adam on all rows' bounds; every domain keeps the best α and β it had.
-ReluSplit::Bounded ReluSplit::improved(Batch& batch, int64_t steps) const {
+ReluSplit::Bounded ReluSplit::improved(Batch& batch, const Ascent& how) const {
   const auto number = [](double value) { return Tensor::scalar(value, DType::f64); };
   const Tensor free = packed(batch.free + 0.0), first = zeros_like(free), second = zeros_like(free), limits = Tensor::from(targets_.limits, {targets_.count()});
   Tensor best, best_free = batch.free, best_lower;
-  for (int64_t step = 0; step <= steps; ++step) {
+  for (int64_t step = 0; step <= how.steps; ++step) {
     Tensor found;
     const auto loss = [&](const Tensor& at) {
       const Tensor value = lower(batch, at);
       found = value.detach();
       return -sum(value);
     };
-    const bool last = step == steps;
+    const bool last = step == how.steps;
     const Tensor gradient = last ? (loss(free), Tensor()) : grad(loss)(free);
     const Tensor slack = max(found - limits, {1}, /*keep=*/true);
     if (!best.defined()) {
@@ -186,7 +189,7 @@ ReluSplit::Bounded ReluSplit::improved(Batch& batch, int64_t steps) const {
     }
     if (last || min(best).item() > 0) break;
     adam_step(free, gradient, first, second,
-              {.learning_rate = number(0.1 * std::pow(0.97, static_cast<double>(step))), .beta1 = number(0.9), .beta2 = number(0.999),
+              {.learning_rate = number(how.rate * std::pow(how.decay, static_cast<double>(step))), .beta1 = number(0.9), .beta2 = number(0.999),
                .epsilon = number(1e-8), .weight_decay = number(0), .decoupled_decay = number(0), .step = number(static_cast<double>(step + 1))});
     assign(free, clip(free, number(0), highest_));
   }
@@ -298,10 +301,10 @@ void ReluSplit::branch(std::vector<Domain>& open, const std::vector<std::vector<
 }
 
 // True when the corner that a domain's rows point to is a witness.
-bool ReluSplit::bound(std::vector<Domain>& domains, int64_t steps) {
+bool ReluSplit::bound(std::vector<Domain>& domains, const Ascent& how) {
   Batch batch = gathered(domains);
   refresh(batch, domains);
-  const Bounded bounded = improved(batch, steps);
+  const Bounded bounded = improved(batch, how);
   const std::vector<double> fixed = batch.fixed.to_vector<double>(), free = batch.free.to_vector<double>();
   const int64_t rows = targets_.count(), inputs = static_cast<int64_t>(box_.lower.size());
   search_.outcome.domains += batch.size();
@@ -335,8 +338,8 @@ bool ReluSplit::bound(std::vector<Domain>& domains, int64_t steps) {
   if (search_.witness_among(box_, targets_, Tensor::from(corners, shape), "relu splits")) return true;
   if (!open.empty()) branch(open, choices);
   if (last.empty()) return false;
-  stuck_ = steps == kLastSteps;
-  return stuck_ ? false : bound(last, kLastSteps);
+  stuck_ = how.steps == kLast.steps;
+  return stuck_ ? false : bound(last, kLast);
 }
 
 Verdict ReluSplit::run() {
@@ -355,7 +358,7 @@ Verdict ReluSplit::run() {
       domains.push_back(std::move(waiting_.back()));
       waiting_.pop_back();
     }
-    if (bound(domains, kSteps)) return Verdict::sat;
+    if (bound(domains, kUsual)) return Verdict::sat;
     if (stuck_) return undecided("a domain without relus to split is open");
     search_.report("relu splits", static_cast<int64_t>(waiting_.size()), search_.outcome.worst);
   }

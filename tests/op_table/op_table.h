@@ -1,5 +1,5 @@
-// The table of operations: for each public function of engine/ops.h, smoothing/ops.h and nn/bounds/ops.h how to call it, on what, and what it must give.
-// The generic tests beside this file run over all rows; coverage_test fails when a function has no row.
+// The table of operations: for each public function of engine/ops.h, smoothing/ops.h and nn/bounds/ops.h how to call it, on what, and what
+// it must give. The generic tests beside this file run over all rows; coverage_test fails when a function has no row.
 #pragma once
 
 #include <mollify/engine/ops.h>

@@ -109,9 +109,9 @@ Row all_for_all(Form form) {
   std::vector<Case> cases;
   for (const auto& [rows, lines] : std::vector<std::pair<Shape, Shape>>{
            {{2, 3, 2}, {2, 1, 2}}, {{1, 2, 4}, {2, 1, 4}}, {{2, 2, 3}, {2, 2, 3}}, {{1, 2, 3}, {2, 2, 3}}, {{2, 3, 5}, {1, 1, 5}},
-           {{1, 3, 1}, {1, 1, 1}}, {{2, 2, 2, 3}, {2, 1, 2, 3}}, {{1, 2, 2, 2, 2}, {3, 1, 2, 2, 2}}, {{2, 1, 15}, {2, 1, 15}}, {{1, 2, 37}, {2, 1, 37}},
-           {{2, 2, 70}, {2, 2, 70}}, {{1, 3, 1100}, {2, 1, 1100}}, {{1, 2, 0}, {2, 1, 0}}, {{1, 0, 3}, {2, 1, 3}}, {{0, 2, 3}, {0, 1, 3}},
-           {{1, 2, 3}, {0, 1, 3}}})
+           {{1, 3, 1}, {1, 1, 1}}, {{2, 2, 2, 3}, {2, 1, 2, 3}}, {{1, 2, 2, 2, 2}, {3, 1, 2, 2, 2}}, {{2, 1, 15}, {2, 1, 15}},
+           {{1, 2, 37}, {2, 1, 37}}, {{2, 2, 70}, {2, 2, 70}}, {{1, 3, 1100}, {2, 1, 1100}}, {{1, 2, 0}, {2, 1, 0}}, {{1, 0, 3}, {2, 1, 3}},
+           {{0, 2, 3}, {0, 1, 3}}, {{1, 2, 3}, {0, 1, 3}}})
     cases.push_back(case_of(form, rows, lines));
   const auto misfit = [&](const Shape& rows, const Shape& lines) { return Misfit{shapes_of(form, rows, lines), run_of(form, {})}; };
   return row_of(form, cases, "all")
@@ -151,7 +151,8 @@ constexpr int64_t kHeight = 3, kWidth = 4;  // of the image
 Row for_windows(Form form) {
   std::vector<Case> cases;
   for (const int64_t samples : {2, 1})
-    for (const auto& [rows, chosen] : {std::pair(Shape{1, 2, 2, 2, 1}, kWindows[0]), std::pair(Shape{1, 3, 2, 3, 2}, kWindows[1]), std::pair(Shape{1, 2, 5, 7, 2}, kWindows[2])})
+    for (const auto& [rows, chosen] : {std::pair(Shape{1, 2, 2, 2, 1}, kWindows[0]), std::pair(Shape{1, 3, 2, 3, 2}, kWindows[1]),
+                                       std::pair(Shape{1, 2, 5, 7, 2}, kWindows[2])})
       cases.push_back(case_of(form, rows, {samples, 1, kHeight, kWidth, rows[4]}, chosen));
   Chosen many{true, {}, {}, {}, 9, {2, 2, 1, 1}};
   for (int32_t i = 0; i < 120; ++i) {

@@ -133,7 +133,8 @@ TEST(AutoLirpa, HasTheSameHiddenBounds) {
         const Box &box = bounds.box(node.inputs[0]), &interval = intervals.box(node.inputs[0]);
         ASSERT_LT(layer, layers.size());
         const std::string what = f.network->name() + " " + name + " layer " + std::to_string(layer);
-        for (const auto& [end, walked, own] : {std::tuple("lower", box.lower, interval.lower), std::tuple("upper", box.upper, interval.upper)}) {
+        for (const auto& [end, walked, own] :
+             {std::tuple("lower", box.lower, interval.lower), std::tuple("upper", box.upper, interval.upper)}) {
           const Tensor flat = mollify::flatten(channels_first(unless_stable(interval, walked, own)), 1);
           expect_equal(flat, Tensor::from(joined(layers[layer][end]), flat.shape()), what + " " + end);
         }

@@ -37,7 +37,8 @@ void expect_verdict(const std::string& network, const std::string& property_file
     return cast(model.network(model.weights, cast(Tensor::from(x, row), DType::f32)), DType::f64).to_vector<double>();
   };
   const Outcome outcome = verify(graph, property, options);
-  EXPECT_EQ(outcome.verdict, expected) << to_string(outcome.verdict) << " by " << outcome.stage << ", " << outcome.domains << " domains, " << outcome.seconds << " s";
+  EXPECT_EQ(outcome.verdict, expected) << to_string(outcome.verdict) << " by " << outcome.stage << ", " << outcome.domains << " domains, "
+                                       << outcome.seconds << " s";
   if (outcome.verdict != Verdict::sat) return;
   expect_witness(graph, property, outcome);
   EXPECT_TRUE(formats::violates(property, outcome.input, options.replay(outcome.input)));
@@ -45,15 +46,16 @@ void expect_verdict(const std::string& network, const std::string& property_file
 
 TEST(VerifyData, ToyNetworks) {
   MOLLIFY_NEEDS_VERIFICATION_DATA;
-  for (const std::string name : {"nano", "tiny", "small"}) expect_verdict("toy/test_" + name + ".onnx", "toy/test_" + name + ".vnnlib", Verdict::unsat);
+  for (const std::string name : {"nano", "tiny", "small"})
+    expect_verdict("toy/test_" + name + ".onnx", "toy/test_" + name + ".vnnlib", Verdict::unsat);
 }
 
 // Networks 1_1 to 1_9; `safe`: those of which the property holds.
 void expect_acas(int property, const std::vector<int>& safe) {
   for (int network = 1; network <= 9; ++network) {
     const bool holds = std::find(safe.begin(), safe.end(), network) != safe.end();
-    expect_verdict("acasxu/ACASXU_run2a_1_" + std::to_string(network) + "_batch_2000.onnx", "acasxu/prop_" + std::to_string(property) + ".vnnlib",
-                   holds ? Verdict::unsat : Verdict::sat);
+    expect_verdict("acasxu/ACASXU_run2a_1_" + std::to_string(network) + "_batch_2000.onnx",
+                   "acasxu/prop_" + std::to_string(property) + ".vnnlib", holds ? Verdict::unsat : Verdict::sat);
   }
 }
 

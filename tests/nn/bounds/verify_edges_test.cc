@@ -49,7 +49,9 @@ TEST(VerifyTrust, FindsAWitnessThatReplayAccepts) {
   const Hard hard;
   const Property everything = hard.with_limit(1e6);
   VerifyOptions options{.seconds = 5};
-  options.replay = [&](std::span<const double> x) { return x[0] > 0.25 ? outputs_at(hard.graph, {x.begin(), x.end()}, 1) : Values{kNaN, kNaN, kNaN}; };
+  options.replay = [&](std::span<const double> x) {
+    return x[0] > 0.25 ? outputs_at(hard.graph, {x.begin(), x.end()}, 1) : Values{kNaN, kNaN, kNaN};
+  };
   const Outcome outcome = verify(hard.graph, everything, options);
   expect_witness(hard.graph, everything, outcome);
   EXPECT_GT(outcome.input[0], 0.25);
@@ -207,7 +209,8 @@ TEST(VerifyRounding, ALostFractionIsNoMargin) {
 
 // The numbers 0.1, 0.2 and 0.3 of a computer add to 0.1 + 0.2 − 0.3 = 2⁻⁵⁵, but the sum may compute to 2⁻⁵⁴.
 TEST(VerifyRounding, TheLastBitIsNoMargin) {
-  const Problem p{{"bit", std::make_shared<Network>("bit", Shape{3}, sequential(dense(1), relu(), dense(1))), Tensor::from(Values{0.1, 0.2, -0.3, 0, 1, 0}, {6}), {}}, {}};
+  const auto network = std::make_shared<Network>("bit", Shape{3}, sequential(dense(1), relu(), dense(1)));
+  const Problem p{{"bit", network, Tensor::from(Values{0.1, 0.2, -0.3, 0, 1, 0}, {6}), {}}, {}};
   const Graph graph = p.graph();
   const Values x{1, 1, 1};
   for (const int64_t splits : {16, -1})
@@ -215,8 +218,8 @@ TEST(VerifyRounding, TheLastBitIsNoMargin) {
   EXPECT_EQ(verify(graph, property_of(p, {{x, x, {at_most(p, -1e-14)}}})).verdict, Verdict::unsat);
 }
 
-// Networks of large integers that cancel: their exact outputs are integers of 128 bits. Limits just above these, where the computed ones are
-// above the limit, must not be shown safe.
+// Networks of large integers that cancel: their exact outputs are integers of 128 bits. Limits just above these, where the computed ones
+// are above the limit, must not be shown safe.
 TEST(VerifyRounding, CancellationIsNoMargin) {
   using Exact = __int128;
   constexpr size_t kInputs = 24, kHidden = 12;
@@ -239,12 +242,14 @@ TEST(VerifyRounding, CancellationIsNoMargin) {
     }
     double limit = static_cast<double>(y);
     if (static_cast<Exact>(limit) < y) limit = std::nextafter(limit, kInfinity);
-    const Problem p{{"cancelling", network, Tensor::from(Values(weights.begin(), weights.end()), {static_cast<int64_t>(weights.size())}), {}}, {}};
+    const auto size = static_cast<int64_t>(weights.size());
+    const Problem p{{"cancelling", network, Tensor::from(Values(weights.begin(), weights.end()), {size}), {}}, {}};
     const Graph graph = p.graph();
     const Values point(x.begin(), x.end());
     traps += outputs_at(graph, point, 1)[0] > limit;
     for (const int64_t splits : {int64_t{64}, int64_t{-1}}) {
-      const Outcome outcome = verify(graph, property_of(p, {{point, point, {at_most(p, limit)}}}), {.seconds = 1, .max_split_inputs = splits});
+      const Property property = property_of(p, {{point, point, {at_most(p, limit)}}});
+      const Outcome outcome = verify(graph, property, {.seconds = 1, .max_split_inputs = splits});
       EXPECT_NE(outcome.verdict, Verdict::unsat) << "trial " << trial << ", " << outcome.stage;
     }
   }
@@ -264,7 +269,8 @@ TEST(VerifyNumbers, NaNShowsNothing) {
         Values broken = weights;
         broken[place] = kNaN;
         p.network.weights = Tensor::from(broken, {static_cast<int64_t>(broken.size())});
-        const Outcome outcome = verify(p.graph(), property_of(p, {{hard.box.lower, hard.box.upper, {at_most(p, limit)}}}), {.seconds = 0.3, .max_split_inputs = splits});
+        const Property property = property_of(p, {{hard.box.lower, hard.box.upper, {at_most(p, limit)}}});
+        const Outcome outcome = verify(p.graph(), property, {.seconds = 0.3, .max_split_inputs = splits});
         EXPECT_EQ(outcome.verdict, Verdict::unknown) << "weight " << place << ", limit " << limit << ", " << outcome.stage;
       }
 }
@@ -307,9 +313,11 @@ TEST(VerifyErrors, SayWhatIsNeeded) {
   expect_refused<TypeError>("verify: the network is f32; needs f64", [&] { verify(single, hard.safe); });
   Property wide = hard.safe, long_one = hard.safe;
   wide.inputs = 5;
-  expect_refused<ShapeError>("verify: the network has 2 inputs and 3 outputs, the property 5 and 3; must be equal", [&] { verify(hard.graph, wide); });
+  expect_refused<ShapeError>("verify: the network has 2 inputs and 3 outputs, the property 5 and 3; must be equal",
+                             [&] { verify(hard.graph, wide); });
   long_one.outputs = 1;
-  expect_refused<ShapeError>("verify: the network has 2 inputs and 3 outputs, the property 2 and 1; must be equal", [&] { verify(hard.graph, long_one); });
+  expect_refused<ShapeError>("verify: the network has 2 inputs and 3 outputs, the property 2 and 1; must be equal",
+                             [&] { verify(hard.graph, long_one); });
   expect_refused<ValueError>("verify: stage 'branches' given; there are guess, attack, bounds, branch",
                              [&] { verify(hard.graph, hard.safe, {.stages = {"guess", "branches"}}); });
   EXPECT_EQ(to_string(Verdict::unsat) + " " + to_string(Verdict::sat) + " " + to_string(Verdict::unknown), "unsat sat unknown");

@@ -29,8 +29,8 @@ struct Problem {
 
 // `root` builds the layers with an activation of a slope of at most 1. With relu for it, weights |W| and no biases, the network's output
 // at e_j bounds how fast the outputs move with input j.
-inline Problem problem(const std::string& name, const Shape& input, const std::function<LayerPointer(const std::string&)>& root, uint64_t seed,
-                       const std::string& with = "relu") {
+inline Problem problem(const std::string& name, const Shape& input, const std::function<LayerPointer(const std::string&)>& root,
+                       uint64_t seed, const std::string& with = "relu") {
   Problem p{specimen(name, input, root(with), seed, DType::f64), {}};
   const Network steepest(name, input, root("relu"));
   Values weights = p.network.weights.to_vector<double>();
@@ -58,7 +58,7 @@ inline Property property_of(const Problem& p, std::vector<Case> cases) { return 
 inline std::vector<Halfspaces> random_sets(const Problem& p, const std::vector<int64_t>& rows, uint64_t stream) {
   std::vector<Halfspaces> sets;
   for (const int64_t count : rows) {
-    sets.push_back({drawn({count * p.outputs()}, stream, DType::f64).to_vector<double>(), drawn({count}, stream + 1, DType::f64).to_vector<double>()});
+    sets.push_back({drawn({count * p.outputs()}, stream).to_vector<double>(), drawn({count}, stream + 1).to_vector<double>()});
     stream += 2;
   }
   return sets;

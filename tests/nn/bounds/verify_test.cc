@@ -12,12 +12,13 @@ LayerPointer residual_dense(const std::string& with) {
   return sequential(dense(6), activation(with), residual(sequential(dense(5), activation(with), dense(6))), activation(with), dense(2));
 }
 LayerPointer convolutional(const std::string& with) {
-  return sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), activation(with), conv2d({.filters = 2, .kernel = 2, .stride = 2}), activation(with),
-                    flatten(), dense(3));
+  return sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), activation(with), conv2d({.filters = 2, .kernel = 2, .stride = 2}),
+                    activation(with), flatten(), dense(3));
 }
 LayerPointer residual_images(const std::string& with) {
   return sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), activation(with),
-                    residual(sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1, .bias = false}), activation(with), conv2d({.filters = 2, .kernel = 1}))),
+                    residual(sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1, .bias = false}), activation(with),
+                                        conv2d({.filters = 2, .kernel = 1}))),
                     activation(with), flatten(), dense(2));
 }
 LayerPointer pooled(const std::string& with) {
@@ -174,7 +175,8 @@ TEST(Verify, ManyBoxesAreOneQuestion) {
     unsafe.push_back(a.unsafe.cases[0]);
   }
   const Property all_safe = property_of(p, safe);
-  for (const int64_t splits : {int64_t{16}, kSplitRelus}) EXPECT_EQ(verify(graph, all_safe, {.max_split_inputs = splits}).verdict, Verdict::unsat);
+  for (const int64_t splits : {int64_t{16}, kSplitRelus})
+    EXPECT_EQ(verify(graph, all_safe, {.max_split_inputs = splits}).verdict, Verdict::unsat);
   for (size_t i = 0; i < safe.size(); ++i) {
     Property property = all_safe;
     property.cases[i] = unsafe[i];
