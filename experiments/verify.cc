@@ -21,7 +21,7 @@ using nn::formats::Case;
 using nn::formats::Halfspaces;
 using nn::formats::Property;
 
-constexpr double kSeconds = 60, kAttackSeconds = 10, kAttackShare = 0.2;
+constexpr double kSeconds = 60;
 
 Shape one_row(const nn::Network& network) {
   Shape shape = network.input();
@@ -37,14 +37,14 @@ std::vector<double> attack(const NamedNetwork& named, const Case& box, const Hal
   const auto found = smoothing::falsify(flat, smoothing::halfspaces(Tensor::from(unsafe.coefficients, {unsafe.rows(), outputs}),
                                                                     Tensor::from(unsafe.bounds, {unsafe.rows()})),
                                         Tensor::from(box.lower, named.network.input()), Tensor::from(box.upper, named.network.input()),
-                                        {.seconds = std::min(kAttackSeconds, kAttackShare * seconds)});
+                                        {.seconds = seconds});
   return found.found ? found.x.to_vector<double>() : std::vector<double>();
 }
 
 nn::bounds::VerifyOptions options_for(const NamedNetwork& named, double seconds, StatusLine& status) {
   const Shape shape = one_row(named.network);
   nn::bounds::VerifyOptions options{.seconds = seconds};
-  options.attack = [&named](const Case& box, const Halfspaces& unsafe, double left) { return attack(named, box, unsafe, left); };
+  options.attack = [&named](const Case& box, const Halfspaces& unsafe, double share) { return attack(named, box, unsafe, share); };
   options.replay = [f = named.function(DType::f32), shape](std::span<const double> x) {
     return cast(f(cast(Tensor::from(x, shape), DType::f32)), DType::f64).to_vector<double>();
   };

@@ -38,7 +38,7 @@ struct Options {
   bool intersect = false;                      // every box with interval arithmetic's
   bool skip_stable = true;                     // no rows for neurons that interval arithmetic shows on one side of the kink: its box is theirs
   double roundoff = 0;                         // 0, or unit_roundoff(dtype): then what is returned holds in real arithmetic
-  int64_t row_budget = int64_t{1} << 25;       // numbers in the rows that are walked at once to find a box
+  int64_t row_budget = int64_t{1} << 21;       // numbers in the rows that are walked at once to find a box
   AlphaOptions alpha = {};
 };
 

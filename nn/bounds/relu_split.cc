@@ -24,8 +24,9 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 struct Ascent { int64_t steps; double rate, decay; };
 constexpr Ascent kUsual{16, 0.1, 0.97}, kLast{200, 1, 0.975};
 constexpr int64_t kRootSteps = 40;  // of α alone, for the whole box
-constexpr int64_t kLooks = 6;       // neurons whose two halves are bounded before one is chosen
-constexpr int64_t kRowBudget = int64_t{1} << 24;
+constexpr int64_t kLooks = 20;      // neurons whose two halves are bounded before one is chosen
+constexpr size_t kLookBatch = 32;   // domains whose halves are bounded together
+constexpr int64_t kRowBudget = int64_t{1} << 20;
 
 // A relu that can be split, and where its numbers lie in a domain: in `fixed` its input's lower and upper ends and the signs of splits, in
 // `free` α and β of every row.
@@ -73,7 +74,7 @@ class ReluSplit {
   void refresh(Batch& batch, const std::vector<Domain>& domains) const;
   bool bound(std::vector<Domain>& domains, const Ascent& how);
   std::vector<Choice> candidates(const Domain& domain, const RowsSeen& seen, int64_t sample, int64_t row) const;
-  void branch(std::vector<Domain>& open, const std::vector<std::vector<Choice>>& choices);
+  void branch(std::span<const Domain> open, std::span<const std::vector<Choice>> choices);
   Domain half(const Domain& domain, const Choice& choice, double sign) const;
   bool empty(const Domain& domain) const;
   Verdict undecided(const char* why) {
@@ -274,7 +275,7 @@ Domain ReluSplit::half(const Domain& domain, const Choice& choice, double sign) 
 }
 
 // Bounds both halves of every candidate, splits where the lower of the two is highest, and queues the halves.
-void ReluSplit::branch(std::vector<Domain>& open, const std::vector<std::vector<Choice>>& choices) {
+void ReluSplit::branch(std::span<const Domain> open, std::span<const std::vector<Choice>> choices) {
   std::vector<Domain> looks;
   for (size_t i = 0; i < open.size(); ++i)
     for (const Choice& choice : choices[i])
@@ -336,7 +337,10 @@ bool ReluSplit::bound(std::vector<Domain>& domains, const Ascent& how) {
   Shape shape = graph_.nodes()[0].shape;
   shape.insert(0, static_cast<int64_t>(corners.size()) / inputs);
   if (search_.witness_among(box_, targets_, Tensor::from(corners, shape), "relu splits")) return true;
-  if (!open.empty()) branch(open, choices);
+  for (size_t first = 0; first < open.size(); first += kLookBatch) {
+    const size_t count = std::min(kLookBatch, open.size() - first);
+    branch(std::span(open).subspan(first, count), std::span(choices).subspan(first, count));
+  }
   if (last.empty()) return false;
   stuck_ = how.steps == kLast.steps;
   return stuck_ ? false : bound(last, kLast);

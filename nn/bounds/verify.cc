@@ -16,6 +16,7 @@ using formats::Halfspaces;
 
 constexpr const char* kStages[] = {"guess", "attack", "bounds", "branch"};
 constexpr int64_t kGuesses = 256;
+constexpr double kAttackShare = 0.05;  // of the time left: branching finds witnesses too
 
 bool runs(const VerifyOptions& options, const std::string& stage) {
   return options.stages.empty() || std::find(options.stages.begin(), options.stages.end(), stage) != options.stages.end();
@@ -45,8 +46,8 @@ Tensor guesses(const Graph& graph, const Region& region) {
   return concat(std::array{(region.box.lower + region.box.upper) * 0.5, drawn});
 }
 
-Verdict attacked(Search& search, const Case& box, const Halfspaces& set) {
-  const std::vector<double> x = search.options.attack(box, set, search.options.seconds - search.seconds());
+Verdict attacked(Search& search, const Case& box, const Halfspaces& set, double seconds) {
+  const std::vector<double> x = search.options.attack(box, set, seconds);
   if (x.empty()) return Verdict::unknown;
   const Halfspaces* one[] = {&set};
   const Tensor point = Tensor::from(x, with_rows(search.graph.nodes()[0].shape, 1));
@@ -108,9 +109,11 @@ Verdict verify_case(Search& search, const Case& box) {
   if (runs(options, "bounds")) sets = left_by_bounds(search, box, sets);
   search.outcome.stage = "bounds";
   if (sets.empty()) return Verdict::unsat;
-  if (runs(options, "attack") && options.attack)
+  if (runs(options, "attack") && options.attack) {
+    const double each = kAttackShare * (options.seconds - search.seconds()) / static_cast<double>(sets.size());
     for (const Halfspaces* set : sets)
-      if (!search.out_of_time() && attacked(search, box, *set) == Verdict::sat) return Verdict::sat;
+      if (!search.out_of_time() && attacked(search, box, *set, each) == Verdict::sat) return Verdict::sat;
+  }
   if (search.out_of_time() || !runs(options, "branch")) {
     search.outcome.stage = search.out_of_time() ? "out of time" : "no stage left";
     return Verdict::unknown;

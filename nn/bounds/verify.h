@@ -32,7 +32,7 @@ struct VerifyOptions {
   int64_t batch = 0;                     // domains at once; 0: chosen from the network's size
   int64_t memory = int64_t{2} << 30;     // bytes that waiting domains may take; beyond: unknown
   std::vector<std::string> stages = {};  // of "guess", "attack", "bounds", "branch": those to run; empty: all
-  // A point of the box that may reach one of the unsafe sets, or none: replayed before anything is believed. Asked first for each case.
+  // A point of the box that may reach the unsafe set, or none, within so many seconds: replayed before anything is believed.
   std::function<std::vector<double>(const formats::Case& box, const formats::Halfspaces& unsafe, double seconds)> attack = {};
   // The network's outputs by other means, such as f32: a witness must convince this too.
   std::function<std::vector<double>(std::span<const double> x)> replay = {};
