@@ -35,7 +35,7 @@ LIRPA = [
     ("CNN3, CROWN-IBP, batch 64", "certified_step/cnn3/crown_ibp/64/real_time", ["cnn3_crown_ibp"]),
     ("CNN3, CROWN, batch 4", "certified_step/cnn3/crown/4/real_time", ["cnn3_crown4"]),
 ]
-PEERS = {"torch": ("PyTorch", "torch_side.py", TORCH, TORCH[1][0]), "lirpa": ("auto_LiRPA on PyTorch", "lirpa_side.py", LIRPA, LIRPA[5][0])}
+PEERS = {"torch": ("PyTorch", "torch_side.py", TORCH, TORCH[1][0]), "lirpa": ("", "lirpa_side.py", LIRPA, LIRPA[5][0])}
 
 
 def ours(bench, name, threads):
@@ -92,7 +92,7 @@ def main():
         print(f"{title}: done", file=sys.stderr)
     header = ["median time", "mollify"]
     for python in pythons:
-        header += [f"{peer_name} {versions[python]}", "ratio"]
+        header += [f"{peer_name} {versions[python]}".strip(), "ratio"]
     peak = memory[memory_row]
     lines.append([f"peak memory: {memory_row}", f"{peak['mollify']:.0f} MiB"]
                  + [cell for python in pythons for cell in (f"{peak[python]:.0f} MiB", f"{peak[python] / peak['mollify']:.1f}")])
