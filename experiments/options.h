@@ -106,7 +106,7 @@ void each_option(TrainOptions& o, const std::vector<std::string>& models, const 
   visit(Description{"warmup", "Optimizer", "steps of linear warm-up before the schedule", nullptr}, o.warmup, at_least(0));
   visit(Description{"step-every", "Optimizer", "epochs between the falls of --schedule step", nullptr}, o.step_every, at_least(1));
   visit(Description{"milestones", "Optimizer", "epochs after which --schedule milestones falls, such as 50,60",
-                    "5/7 and 6/7 of the epochs"}, o.milestones,
+                    "5/7 and 6/7 of the epochs", false, false, "N,N"}, o.milestones,
         Rule{});
   visit(Description{"step-factor", "Optimizer", "factor of each fall", "0.1; 0.2 for milestones"}, o.step_factor, above(0));
 

@@ -44,9 +44,7 @@ Tensor initial(const Bounds& bounds, const Choice& choice) {
   for (size_t i = 0; i < choice.nodes.size(); ++i) {
     const int node = choice.nodes[i], input = bounds.graph().nodes()[static_cast<size_t>(node)].inputs[0];
     const Box& box = bounds.box(input);
-    Shape shape = box.lower.shape();
-    shape.insert(1, 1);
-    const Box around{reshape(box.lower.detach(), shape), reshape(box.upper.detach(), shape)};
+    const Box around{with_row_axis(box.lower.detach()), with_row_axis(box.upper.detach())};
     const Graph::Node& n = bounds.graph().nodes()[static_cast<size_t>(node)];
     const Tensor alpha = n.rule->alpha(bounds.graph().step(node, bounds.region().rows()), around, bounds.options().lower_line);
     all.push_back(flatten(packed(expand(alpha, choice.shapes[i]))));

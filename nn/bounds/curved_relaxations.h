@@ -29,7 +29,6 @@ Tensor intercept_at(Side side, const Tensor& slope, const Tensor& x, const Tenso
 // The lines where they are finite, elsewhere (an infinite box, overflow, NaN) the constant lines of the interval.
 Lines or_constant(const Lines& lines, const Box& range);
 
-double smallest_normal(DType dtype);
 double smallest_positive(DType dtype);
 double largest(DType dtype);
 inline Tensor number(double value, const Tensor& like) { return Tensor::scalar(value, like.dtype()); }

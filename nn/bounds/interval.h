@@ -17,7 +17,6 @@ struct Interval { Tensor center, radius; };
 
 // γ for sums of n terms, ∞ where nu is above 1/100; 0 when roundoff is 0.
 double rounding_share(double terms, double roundoff);
-double smallest_normal(DType dtype);
 
 // Each holds the other, rounding included.
 Interval interval_of(const Box& box, double roundoff);

@@ -35,6 +35,9 @@ struct Relaxation {
   Tensor (*alpha)(const Step& step, const Box& x, LowerLine rule);
 };
 
+// The smallest positive normal number: what results below it may be off by.
+double smallest_normal(DType dtype);
+
 // Null where there is none. There are: relu, leaky_relu, abs, clip, sign, exp, log, softplus, elu, square, sigmoid, tanh, erf, gelu, silu,
 // and relu_, abs_, sign_, elu_, clip_, ramp_ and gelu_smoothed, whose derivatives throw ValueError.
 const Relaxation* find_relaxation(const char* operation);

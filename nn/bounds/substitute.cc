@@ -7,12 +7,6 @@
 namespace mollify::nn::bounds {
 namespace {
 
-Tensor with_row_axis(const Tensor& x) {
-  Shape shape = x.shape();
-  shape.insert(1, 1);
-  return reshape(x, shape);
-}
-
 // For each window the largest number of x at any place but `indices` (into the image); −∞ where there is no other.
 Tensor largest_other(const Tensor& x, const Tensor& indices, const Pool2d& how) {
   const double never = -std::numeric_limits<double>::infinity();

@@ -9,13 +9,6 @@ namespace {
 
 using Kind = Graph::Kind;
 
-// [N, …] to [N, 1, …].
-Tensor with_row_axis(const Tensor& x) {
-  Shape shape = x.shape();
-  shape.insert(1, 1);
-  return reshape(x, shape);
-}
-
 // Roundings on the way of a term through one node's sums: its own, choose_sum's, and the additions to rows and to the constant.
 double terms_on_the_way(const Graph& graph, int node) {
   const Graph::Node& n = graph.nodes()[static_cast<size_t>(node)];
@@ -244,6 +237,12 @@ class Walk {
 };
 
 }  // namespace
+
+Tensor with_row_axis(const Tensor& x) {
+  Shape shape = x.shape();
+  shape.insert(1, 1);
+  return reshape(x, shape);
+}
 
 void Magnitudes::add(const Graph& graph, int node, const Box& box) {
   if (roundoff == 0) return;

@@ -19,6 +19,9 @@ struct Region {
   int64_t rows() const { return box.lower.shape()[0]; }
 };
 
+// [N, …] to [N, 1, …].
+Tensor with_row_axis(const Tensor& x);
+
 // What stands for a node with a rule: lines [N, 1 | K, d…].
 struct Substitute {
   Lines lines;

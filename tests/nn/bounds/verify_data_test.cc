@@ -5,6 +5,8 @@
 
 #include "verify_problems.h"
 
+#include <mollify/smoothing/falsify.h>
+
 #include <cstdlib>
 #include <filesystem>
 
@@ -32,7 +34,14 @@ void expect_verdict(const std::string& network, const std::string& property_file
   const Graph graph([&](const Tensor& x) { return model.network(weights, x); }, model.network.input(), DType::f64);
   Shape row = model.network.input();
   row.insert(0, 1);
-  VerifyOptions options{.seconds = 60};
+  VerifyOptions options{.seconds = 600};
+  if (property.inputs <= 16) options.attack = [&](const formats::Case& box, const formats::Halfspaces& unsafe, double seconds) {
+    const auto flat = [&](const Tensor& x) { return flatten(graph(x), 1); };
+    const Tensor rows = Tensor::from(unsafe.coefficients, {unsafe.rows(), property.outputs}), limits = Tensor::from(unsafe.bounds, {unsafe.rows()});
+    const auto found = smoothing::falsify(flat, smoothing::halfspaces(rows, limits), Tensor::from(box.lower, model.network.input()),
+                                          Tensor::from(box.upper, model.network.input()), {.evaluations = 1 << 16, .seconds = seconds});
+    return found.found ? found.x.to_vector<double>() : std::vector<double>();
+  };
   options.replay = [&](std::span<const double> x) {
     return cast(model.network(model.weights, cast(Tensor::from(x, row), DType::f32)), DType::f64).to_vector<double>();
   };
