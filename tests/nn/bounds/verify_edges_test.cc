@@ -48,7 +48,7 @@ TEST(VerifyTrust, TakesNoWitnessThatReplayRefuses) {
 TEST(VerifyTrust, FindsAWitnessThatReplayAccepts) {
   const Hard hard;
   const Property everything = hard.with_limit(1e6);
-  VerifyOptions options{.seconds = 5};
+  VerifyOptions options{.seconds = 300};
   options.replay = [&](std::span<const double> x) {
     return x[0] > 0.25 ? outputs_at(hard.graph, {x.begin(), x.end()}, 1) : Values{kNaN, kNaN, kNaN};
   };
@@ -152,7 +152,7 @@ TEST(VerifyEdges, SinglePointsHaveVerdicts) {
       for (const std::vector<std::string>& stages : {std::vector<std::string>{}, {"guess"}, {"branch"}}) {
         const auto run = [&](double limit) {
           const Property property = property_of(hard.p, {{x, x, {at_most(hard.p, limit)}}});
-          const Outcome outcome = verify(hard.graph, property, {.seconds = 5, .max_split_inputs = splits, .stages = stages});
+          const Outcome outcome = verify(hard.graph, property, {.seconds = 300, .max_split_inputs = splits, .stages = stages});
           if (outcome.verdict == Verdict::sat) {
             expect_witness(hard.graph, property, outcome);
           }
@@ -183,7 +183,7 @@ TEST(VerifyEdges, ASetWithoutRowsIsEverywhere) {
   const Property property = property_of(hard.p, {{hard.box.lower, hard.box.upper, {{}}}});
   for (const int64_t splits : {16, -1})
     for (const std::vector<std::string>& stages : {std::vector<std::string>{}, {"guess"}, {"bounds"}, {"branch"}}) {
-      const Outcome outcome = verify(hard.graph, property, {.seconds = 5, .max_split_inputs = splits, .stages = stages});
+      const Outcome outcome = verify(hard.graph, property, {.seconds = 300, .max_split_inputs = splits, .stages = stages});
       expect_witness(hard.graph, property, outcome);
     }
   EXPECT_EQ(verify(hard.graph, property_of(hard.p, {{hard.box.lower, hard.box.upper, {}}})).verdict, Verdict::unsat) << "no set";

@@ -55,7 +55,7 @@ constexpr int64_t kSplitRelus = -1;  // for max_split_inputs
 
 // With the search alone, no guesses and attacks, unless they are asked for.
 VerifyOptions searching(int64_t max_split_inputs, std::vector<std::string> stages = {"branch"}) {
-  return {.seconds = 10, .max_split_inputs = max_split_inputs, .stages = std::move(stages)};
+  return {.seconds = 300, .max_split_inputs = max_split_inputs, .stages = std::move(stages)};
 }
 
 // Rows of the sets of a case: one, a conjunction, a disjunction, both.
@@ -69,8 +69,8 @@ void expect_right_by_input_splits(const Problem& p, double margin) {
     const Answers a = answers(p, -1, 1, rows, stream, margin);
     stream += 10;
     expect_witness(graph, a.unsafe, verify(graph, a.unsafe, searching(16)));
-    expect_witness(graph, a.unsafe, verify(graph, a.unsafe, {.seconds = 10}));
-    for (const VerifyOptions& options : {searching(16), VerifyOptions{.seconds = 10}}) {
+    expect_witness(graph, a.unsafe, verify(graph, a.unsafe, {.seconds = 300}));
+    for (const VerifyOptions& options : {searching(16), VerifyOptions{.seconds = 300}}) {
       const Outcome outcome = verify(graph, a.safe, options);
       EXPECT_EQ(outcome.verdict, Verdict::unsat) << outcome.stage << ", worst " << outcome.worst;
     }
