@@ -240,8 +240,10 @@ std::map<std::string, Tensor> read_npz(const std::filesystem::path& path) {
   return arrays;
 }
 
-void write_npy(const std::filesystem::path& path, const Tensor& values) {
-  const Tensor rows = packed(values.detach());
+namespace {
+
+// What stands before an array's bytes.
+std::string npy_header(const Tensor& rows) {
   std::string shape;
   for (const int64_t extent : rows.shape()) shape += std::to_string(extent) + ", ";
   if (rows.rank() > 1) shape.resize(shape.size() - 2);  // "(3,)" has its comma, "(2, 3)" none
@@ -251,10 +253,34 @@ void write_npy(const std::filesystem::path& path, const Tensor& values) {
   const uint16_t length = static_cast<uint16_t>(dictionary.size());  // six extents give at most 200 characters
   std::string header = std::string(kMagic) + '\1' + '\0';
   header.append(reinterpret_cast<const char*>(&length), 2);
-  header += dictionary;
+  return header + dictionary;
+}
+
+std::string_view bytes_of(const Tensor& rows) {
   const char* const data = static_cast<const char*>(rows.buffer().data()) + rows.layout().offset * size_of(rows.dtype());
-  const std::string_view parts[] = {header, {data, static_cast<size_t>(rows.size() * size_of(rows.dtype()))}};
+  return {data, static_cast<size_t>(rows.size() * size_of(rows.dtype()))};
+}
+
+}  // namespace
+
+void write_npy(const std::filesystem::path& path, const Tensor& values) {
+  const Tensor rows = packed(values.detach());
+  const std::string header = npy_header(rows);
+  const std::string_view parts[] = {header, bytes_of(rows)};
   write_bytes("write_npy", path, parts);
+}
+
+void write_npz(const std::filesystem::path& path, const std::map<std::string, Tensor>& arrays) {
+  std::vector<StoredMember> members;
+  for (const auto& [name, values] : arrays) {
+    require<FormatError>(!name.empty() && name.find('/') == std::string::npos, "write_npz: {}: array '{}'; needs a name without /", path.string(),
+                         excerpt(name));
+    const Tensor rows = packed(values.detach());
+    members.push_back({name + ".npy", npy_header(rows) + std::string(bytes_of(rows))});
+  }
+  const std::string file = zip_of("write_npz: " + path.string(), members);
+  const std::string_view parts[] = {file};
+  write_bytes("write_npz", path, parts);
 }
 
 }  // namespace mollify::nn::formats

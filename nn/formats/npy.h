@@ -22,4 +22,8 @@ std::map<std::string, Tensor> read_npz(const std::filesystem::path& path);
 // NPY 1.0, in C order, under a temporary name and then renamed. Throws FormatError naming the file when it cannot be written.
 void write_npy(const std::filesystem::path& path, const Tensor& values);
 
+// The same arrays as numpy.savez, by name and not compressed. Throws FormatError also for names without a character or with "/", and for
+// files from 4 GiB on.
+void write_npz(const std::filesystem::path& path, const std::map<std::string, Tensor>& arrays);
+
 }  // namespace mollify::nn::formats

@@ -22,6 +22,8 @@ uint32_t number(std::span<const uint8_t> file, size_t at, size_t count) {
   return value;
 }
 
+void append(std::string& text, uint32_t value, size_t count) { text.append(reinterpret_cast<const char*>(&value), count); }
+
 // The record that ends the file, and its comment.
 size_t find_end(const std::string& where, std::span<const uint8_t> file) {
   for (size_t comment = 0; comment <= 0xFFFF && kEndSize + comment <= file.size(); ++comment) {
@@ -90,6 +92,40 @@ std::vector<uint8_t> unpack(const std::string& where, std::span<const uint8_t> f
   const auto crc = static_cast<uint32_t>(crc32_z(0, bytes.data(), bytes.size()));
   require<FormatError>(crc == member.crc, "{}: checksum {}; needs the directory's {}", where, crc, member.crc);
   return bytes;
+}
+
+std::string zip_of(const std::string& where, std::span<const StoredMember> members) {
+  constexpr uint32_t kVersion = 20, kDay = (1 << 5) + 1;  // zip 2.0; 1 January 1980, so that equal arrays give equal files
+  std::string file, directory;
+  for (const StoredMember& member : members) {
+    const size_t begin = file.size();
+    require<FormatError>(begin + directory.size() + 2 * member.name.size() + member.bytes.size() + kLocalSize + kDirectorySize + kEndSize < kZip64 &&
+                             member.name.size() <= 0xFFFF && members.size() <= 0xFFFE,
+                         "{}: member '{}' makes {} bytes; a zip file has less than 4 GiB", where, excerpt(member.name), begin + member.bytes.size());
+    const auto size = static_cast<uint32_t>(member.bytes.size()), name_size = static_cast<uint32_t>(member.name.size());
+    const auto crc = static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(member.bytes.data()), member.bytes.size()));
+    // What both records of a member share: version, flags, packing, time, day, checksum, sizes, the name's length.
+    std::string common;
+    for (const uint32_t word : {kVersion, 0u, 0u, 0u, kDay}) append(common, word, 2);
+    for (const uint32_t word : {crc, size, size}) append(common, word, 4);
+    for (const uint32_t word : {name_size, 0u}) append(common, word, 2);
+    append(file, kLocalSignature, 4);
+    file += common + member.name + member.bytes;
+    append(directory, kDirectorySignature, 4);
+    append(directory, kVersion, 2);
+    directory += common;
+    for (const int zeros : {2, 2, 2, 4}) append(directory, 0, static_cast<size_t>(zeros));  // comment, disk, attributes twice
+    append(directory, static_cast<uint32_t>(begin), 4);
+    directory += member.name;
+  }
+  const auto count = static_cast<uint32_t>(members.size());
+  std::string end;
+  append(end, kEndSignature, 4);
+  for (const uint32_t word : {0u, 0u, count, count}) append(end, word, 2);
+  append(end, static_cast<uint32_t>(directory.size()), 4);
+  append(end, static_cast<uint32_t>(file.size()), 4);
+  append(end, 0, 2);
+  return file + directory + end;
 }
 
 }  // namespace mollify::nn::formats

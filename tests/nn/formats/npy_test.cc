@@ -257,5 +257,25 @@ TEST_F(Npy, StopsAtTheSizeOfTheDirectory) {
   expect_error<FormatError>([&] { read_zip(bytes); }, {"member 'w.npy', byte", "unpacks to more than 10 bytes"});
 }
 
+TEST_F(Npy, NpzFilesReadBackEqual) {
+  const std::map<std::string, Tensor> arrays{{"x", Tensor::from<float>(std::vector<float>{1, 2, 3, 4, 5, 6}, {2, 3})},
+                                             {"labels", Tensor::from<int32_t>(std::vector<int32_t>{7, -8}, {2})},
+                                             {"none", zeros({0, 4}, DType::f64)},
+                                             {"one", Tensor::scalar(0.1, DType::f64)}};
+  write_npz(folder / "w.npz", arrays);
+  const auto back = read_npz(folder / "w.npz");
+  ASSERT_EQ(back.size(), arrays.size());
+  for (const auto& [name, values] : arrays) {
+    EXPECT_EQ(back.at(name).shape(), values.shape()) << name;
+    EXPECT_EQ(back.at(name).dtype(), values.dtype()) << name;
+  }
+  EXPECT_EQ(back.at("x").to_vector<float>(), arrays.at("x").to_vector<float>());
+  EXPECT_EQ(back.at("labels").to_vector<int32_t>(), arrays.at("labels").to_vector<int32_t>());
+  EXPECT_EQ(back.at("one").item(), 0.1);
+  write_npz(folder / "empty.npz", {});
+  EXPECT_TRUE(read_npz(folder / "empty.npz").empty());
+  expect_error<FormatError>([&] { write_npz(folder / "w.npz", {{"a/b", arrays.at("x")}}); }, {"write_npz: ", "'a/b'"});
+}
+
 }  // namespace
 }  // namespace mollify::nn::formats
