@@ -3,6 +3,7 @@
 
 #include <mollify/nn/bounds/verify.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -46,6 +47,30 @@ class Search {
 };
 
 Region region_of(const Graph& graph, const formats::Case& box);  // of one row
+
+// Domains still to be bounded, those with the least slack first: a witness is most likely there.
+template <class Domain>
+class Waiting {
+ public:
+  int64_t size() const { return static_cast<int64_t>(heap_.size()); }
+  void push(Domain domain) {
+    heap_.push_back(std::move(domain));
+    std::push_heap(heap_.begin(), heap_.end(), less_urgent);
+  }
+  std::vector<Domain> take(int64_t most) {
+    std::vector<Domain> taken;
+    while (!heap_.empty() && static_cast<int64_t>(taken.size()) < most) {
+      std::pop_heap(heap_.begin(), heap_.end(), less_urgent);
+      taken.push_back(std::move(heap_.back()));
+      heap_.pop_back();
+    }
+    return taken;
+  }
+
+ private:
+  static bool less_urgent(const Domain& a, const Domain& b) { return a.slack > b.slack; }
+  std::vector<Domain> heap_;
+};
 
 // unsat: no input of the box reaches a set; sat: outcome has the witness; unknown: outcome.stage says why.
 Verdict split_inputs(Search& search, const formats::Case& box, const Targets& targets);

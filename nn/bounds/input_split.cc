@@ -16,8 +16,6 @@ struct Domain {
   double slack;  // of the bounds of what it was split from
 };
 
-bool furthest_last(const Domain& a, const Domain& b) { return a.slack > b.slack; }
-
 // Batches of a size that keeps the widest rows of one in a few megabytes.
 int64_t batch_size(const Graph& graph, const VerifyOptions& options) {
   if (options.batch > 0) return options.batch;
@@ -43,24 +41,19 @@ Box stacked(const std::vector<Domain>& domains, const Shape& input) {
 class InputSplit {
  public:
   InputSplit(Search& search, const formats::Case& box, const Targets& targets) : search_(search), box_(box), targets_(targets) {
-    waiting_.push_back({box.lower, box.upper, -std::numeric_limits<double>::infinity()});
+    waiting_.push({box.lower, box.upper, -std::numeric_limits<double>::infinity()});
   }
 
   Verdict run() {
     const int64_t batch = batch_size(search_.graph, search_.options);
     const int64_t bytes = static_cast<int64_t>(box_.lower.size()) * 16 + 128;
-    while (!waiting_.empty()) {
+    while (waiting_.size() > 0) {
       if (search_.out_of_time()) return undecided("out of time");
-      if (static_cast<int64_t>(waiting_.size()) * bytes > search_.options.memory) return undecided("out of memory for domains");
-      std::vector<Domain> domains;
-      while (!waiting_.empty() && static_cast<int64_t>(domains.size()) < batch) {
-        std::pop_heap(waiting_.begin(), waiting_.end(), furthest_last);
-        domains.push_back(std::move(waiting_.back()));
-        waiting_.pop_back();
-      }
+      if (waiting_.size() * bytes > search_.options.memory) return undecided("out of memory for domains");
+      std::vector<Domain> domains = waiting_.take(batch);
       if (bound(domains)) return Verdict::sat;
       if (stuck_) return undecided("boxes of single numbers are left");
-      search_.report("input splits", static_cast<int64_t>(waiting_.size()), search_.outcome.worst);
+      search_.report("input splits", waiting_.size(), search_.outcome.worst);
     }
     search_.outcome.stage = "input splits";
     return Verdict::unsat;
@@ -138,16 +131,14 @@ class InputSplit {
     Domain below = domain, above = domain;
     below.upper[widest] = above.lower[widest] = domain.lower[widest] + (domain.upper[widest] - domain.lower[widest]) / 2;
     below.slack = above.slack = slack_here;
-    for (Domain* half : {&below, &above}) {
-      waiting_.push_back(std::move(*half));
-      std::push_heap(waiting_.begin(), waiting_.end(), furthest_last);
-    }
+    waiting_.push(std::move(below));
+    waiting_.push(std::move(above));
   }
 
   Search& search_;
   const formats::Case& box_;
   const Targets& targets_;
-  std::vector<Domain> waiting_;  // a heap, the furthest from settled first: a witness is most likely there
+  Waiting<Domain> waiting_;
   bool stuck_ = false;
 };
 

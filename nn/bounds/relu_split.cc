@@ -46,7 +46,6 @@ struct Domain {
   double slack;     // of its bounds, or of those of what it was split from
   size_t last = 0;  // gate of its last split: boxes behind it are to be found again
 };
-bool furthest_last(const Domain& a, const Domain& b) { return a.slack > b.slack; }
 
 struct Choice { size_t gate; int64_t number; };
 
@@ -91,7 +90,7 @@ class ReluSplit {
   std::vector<Gate> gates_;
   int64_t fixed_size_ = 0, free_size_ = 0;
   Tensor highest_;  // of a domain's free numbers: 1 for α, none for β
-  std::vector<Domain> waiting_;  // a heap, the furthest from settled first
+  Waiting<Domain> waiting_;
   bool stuck_ = false;
 };
 
@@ -294,10 +293,7 @@ void ReluSplit::branch(std::span<const Domain> open, std::span<const std::vector
       best = both;
       chosen = c;
     }
-    for (size_t side = 0; side < 2; ++side) {
-      waiting_.push_back(std::move(looks[begin + 2 * chosen + side]));
-      std::push_heap(waiting_.begin(), waiting_.end(), furthest_last);
-    }
+    for (size_t side = 0; side < 2; ++side) waiting_.push(std::move(looks[begin + 2 * chosen + side]));
   }
 }
 
@@ -349,22 +345,17 @@ bool ReluSplit::bound(std::vector<Domain>& domains, const Ascent& how) {
 Verdict ReluSplit::run() {
   find_gates();
   if (gates_.empty()) return undecided("no relu to split");
-  waiting_.push_back(whole());
+  waiting_.push(whole());
   const int64_t widest = std::max<int64_t>(free_size_, static_cast<int64_t>(box_.lower.size()) * targets_.count());
   const int64_t batch = search_.options.batch > 0 ? search_.options.batch : std::clamp<int64_t>((int64_t{1} << 19) / widest, 1, 512);
   const int64_t bytes = 8 * (fixed_size_ + free_size_) + 128;
-  while (!waiting_.empty()) {
+  while (waiting_.size() > 0) {
     if (search_.out_of_time()) return undecided("out of time");
-    if (static_cast<int64_t>(waiting_.size()) * bytes > search_.options.memory) return undecided("out of memory for domains");
-    std::vector<Domain> domains;
-    while (!waiting_.empty() && static_cast<int64_t>(domains.size()) < batch) {
-      std::pop_heap(waiting_.begin(), waiting_.end(), furthest_last);
-      domains.push_back(std::move(waiting_.back()));
-      waiting_.pop_back();
-    }
+    if (waiting_.size() * bytes > search_.options.memory) return undecided("out of memory for domains");
+    std::vector<Domain> domains = waiting_.take(batch);
     if (bound(domains, kUsual)) return Verdict::sat;
     if (stuck_) return undecided("a domain without relus to split is open");
-    search_.report("relu splits", static_cast<int64_t>(waiting_.size()), search_.outcome.worst);
+    search_.report("relu splits", waiting_.size(), search_.outcome.worst);
   }
   search_.outcome.stage = "relu splits";
   return Verdict::unsat;
