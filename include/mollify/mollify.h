@@ -7,6 +7,7 @@
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/nn/bounds/alpha_crown.h>
 #include <mollify/nn/bounds/bounds.h>
+#include <mollify/nn/bounds/certified_loss.h>
 #include <mollify/nn/bounds/verify.h>
 #include <mollify/nn/formats/onnx.h>
 #include <mollify/nn/formats/vnnlib.h>

@@ -1,6 +1,7 @@
 #include <mollify/nn/bounds/alpha_crown.h>
 
 #include <mollify/engine/grad.h>
+#include <mollify/nn/bounds/ascent.h>
 
 #include <algorithm>
 #include <cmath>
@@ -79,12 +80,11 @@ Tensor kept(const Choice& choice, const Tensor& improved, const Tensor& better, 
 AlphaBound alpha_crown(const Bounds& bounds, const Tensor& rows, const AlphaOptions& options) {
   const Choice choice = choices(bounds, rows.shape()[1]);
   if (choice.nodes.empty()) return {lower_with(bounds, rows, {}), {}};
-  const DType dtype = bounds.graph().dtype();
-  const auto number = [&](double value) { return Tensor::scalar(value, dtype); };
   Tensor best_alpha, best;
   {
     const NoGrad quiet;
-    const Tensor alpha = initial(bounds, choice), first = zeros_like(alpha), second = zeros_like(alpha);
+    Ascent ascent(initial(bounds, choice), Tensor::scalar(1, bounds.graph().dtype()));
+    const Tensor& alpha = ascent.at();
     best_alpha = packed(alpha + 0.0);
     const Tensor fixed_rows = rows.detach();
     for (int64_t step = 0; step <= options.steps; ++step) {
@@ -104,11 +104,7 @@ AlphaBound alpha_crown(const Bounds& bounds, const Tensor& rows, const AlphaOpti
         best = where(improved, lower, best);
       }
       if (last || (options.stop_when_positive && min(best).item() > 0)) break;
-      adam_step(alpha, gradient, first, second,
-                {.learning_rate = number(options.learning_rate * std::pow(options.decay, static_cast<double>(step))), .beta1 = number(0.9),
-                 .beta2 = number(0.999), .epsilon = number(1e-8), .weight_decay = number(0), .decoupled_decay = number(0),
-                 .step = number(static_cast<double>(step + 1))});
-      assign(alpha, clip(alpha, 0, 1));
+      ascent.step(gradient, options.learning_rate * std::pow(options.decay, static_cast<double>(step)));
     }
   }
   const auto alpha = parts(choice, best_alpha);

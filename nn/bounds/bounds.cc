@@ -184,8 +184,11 @@ Box Bounds::box_of_pairs(int node, const Tensor& crosses) const {
   if (numbers.empty()) return interval;
   const auto count = static_cast<int64_t>(numbers.size()), chunk = std::clamp<int64_t>(row_limit(graph_, node, options_.row_budget), 1, count);
   std::vector<Tensor> found;  // lower and −upper of one number after the other
-  for (int64_t first = 0; first < count; first += chunk)
-    found.push_back(reshape(lower_at(start_of_pairs(graph_, node, std::span(numbers).subspan(static_cast<size_t>(first), static_cast<size_t>(std::min(chunk, count - first))))), {std::min(chunk, count - first), 2}));
+  for (int64_t first = 0; first < count; first += chunk) {
+    const int64_t some = std::min(chunk, count - first);
+    const auto part = std::span(numbers).subspan(static_cast<size_t>(first), static_cast<size_t>(some));
+    found.push_back(reshape(lower_at(start_of_pairs(graph_, node, part)), {some, 2}));
+  }
   const Tensor ends = concat(found), places = Tensor::from(numbers, {count});
   const auto joined = [&](const Tensor& values, const Tensor& otherwise) {
     const Tensor laid = scatter_add({static_cast<int64_t>(mask.size())}, places, reshape(values, {count}), 0);

@@ -8,6 +8,7 @@
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 #include <mollify/nn/bounds/alpha_crown.h>
+#include <mollify/nn/bounds/ascent.h>
 #include <mollify/nn/bounds/starts.h>
 
 #include <algorithm>
@@ -21,8 +22,8 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Gradient ascent by Adam: a domain that will be split again, and one without a relu left, whose multipliers have a long way to go.
-struct Ascent { int64_t steps; double rate, decay; };
-constexpr Ascent kUsual{16, 0.1, 0.97}, kLast{200, 1, 0.975};
+struct Pace { int64_t steps; double rate, decay; };
+constexpr Pace kUsual{16, 0.1, 0.97}, kLast{200, 1, 0.975};
 constexpr int64_t kRootSteps = 40;  // of α alone, for the whole box
 constexpr int64_t kLooks = 20;      // neurons whose two halves are bounded before one is chosen
 constexpr size_t kLookBatch = 32;   // domains whose halves are bounded together
@@ -69,9 +70,9 @@ class ReluSplit {
   Tensor piece(const Tensor& all, int64_t first, const Gate& gate, int64_t rows) const;
   Substitute substitute(int node, const Batch& batch, const Tensor& free) const;
   Tensor lower(const Batch& batch, const Tensor& free, RowsSeen* seen = nullptr) const;
-  Bounded improved(Batch& batch, const Ascent& how) const;
+  Bounded improved(Batch& batch, const Pace& how) const;
   void refresh(Batch& batch, const std::vector<Domain>& domains) const;
-  bool bound(std::vector<Domain>& domains, const Ascent& how);
+  bool bound(std::vector<Domain>& domains, const Pace& how);
   std::vector<Choice> candidates(const Domain& domain, const RowsSeen& seen, int64_t sample, int64_t row) const;
   void branch(std::span<const Domain> open, std::span<const std::vector<Choice>> choices);
   Domain half(const Domain& domain, const Choice& choice, double sign) const;
@@ -163,9 +164,9 @@ Tensor ReluSplit::lower(const Batch& batch, const Tensor& free, RowsSeen* seen) 
 }
 
 // Adam on all rows' bounds; every domain keeps the best α and β it had.
-ReluSplit::Bounded ReluSplit::improved(Batch& batch, const Ascent& how) const {
-  const auto number = [](double value) { return Tensor::scalar(value, DType::f64); };
-  const Tensor free = packed(batch.free + 0.0), first = zeros_like(free), second = zeros_like(free), limits = Tensor::from(targets_.limits, {targets_.count()});
+ReluSplit::Bounded ReluSplit::improved(Batch& batch, const Pace& how) const {
+  Ascent ascent(batch.free, highest_);
+  const Tensor &free = ascent.at(), limits = Tensor::from(targets_.limits, {targets_.count()});
   Tensor best, best_free = batch.free, best_lower;
   for (int64_t step = 0; step <= how.steps; ++step) {
     Tensor found;
@@ -188,10 +189,7 @@ ReluSplit::Bounded ReluSplit::improved(Batch& batch, const Ascent& how) const {
       best = where(better, slack, best);
     }
     if (last || min(best).item() > 0) break;
-    adam_step(free, gradient, first, second,
-              {.learning_rate = number(how.rate * std::pow(how.decay, static_cast<double>(step))), .beta1 = number(0.9), .beta2 = number(0.999),
-               .epsilon = number(1e-8), .weight_decay = number(0), .decoupled_decay = number(0), .step = number(static_cast<double>(step + 1))});
-    assign(free, clip(free, number(0), highest_));
+    ascent.step(gradient, how.rate * std::pow(how.decay, static_cast<double>(step)));
   }
   batch.free = best_free;
   Bounded result{best_lower.to_vector<double>(), {}};
@@ -298,7 +296,7 @@ void ReluSplit::branch(std::span<const Domain> open, std::span<const std::vector
 }
 
 // True when the corner that a domain's rows point to is a witness.
-bool ReluSplit::bound(std::vector<Domain>& domains, const Ascent& how) {
+bool ReluSplit::bound(std::vector<Domain>& domains, const Pace& how) {
   Batch batch = gathered(domains);
   refresh(batch, domains);
   const Bounded bounded = improved(batch, how);

@@ -3,27 +3,13 @@
 
 #ifdef MOLLIFY_ONNX
 
+#include "../verification_data.h"
 #include "verify_problems.h"
 
 #include <mollify/smoothing/falsify.h>
 
-#include <cstdlib>
-#include <filesystem>
-
 namespace mollify::nn::bounds {
 namespace {
-
-namespace fs = std::filesystem;
-
-fs::path verification_data() {
-  std::vector<fs::path> folders{"../shared/data", "../../shared/data"};
-  if (const char* named = std::getenv("MOLLIFY_DATA")) folders.insert(folders.begin(), named);
-  for (const fs::path& folder : folders)
-    if (fs::exists(folder / "vnn")) return folder / "vnn";
-  return {};
-}
-#define MOLLIFY_NEEDS_VERIFICATION_DATA \
-  if (verification_data().empty()) GTEST_SKIP() << "no folder vnn in $MOLLIFY_DATA, ../shared/data or ../../shared/data"
 
 // A witness must convince the network in f32, too, which is how it was published.
 void expect_verdict(const std::string& network, const std::string& property_file, Verdict expected) {

@@ -3,6 +3,7 @@
 
 #ifdef MOLLIFY_ONNX
 
+#include "../verification_data.h"
 #include "onnx_model.h"
 
 #include <numeric>
@@ -13,16 +14,6 @@ namespace {
 namespace fs = std::filesystem;
 using datasets::expect_error;
 using datasets::TemporaryFolder;
-
-fs::path verification_data() {
-  std::vector<fs::path> folders{"../shared/data", "../../shared/data"};
-  if (const char* named = std::getenv("MOLLIFY_DATA")) folders.insert(folders.begin(), named);
-  for (const fs::path& folder : folders)
-    if (fs::exists(folder / "vnn")) return folder / "vnn";
-  return {};
-}
-#define MOLLIFY_NEEDS_VERIFICATION_DATA \
-  if (verification_data().empty()) GTEST_SKIP() << "no folder vnn in $MOLLIFY_DATA, ../shared/data or ../../shared/data"
 
 Bytes bytes_of(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
