@@ -1,6 +1,7 @@
 // What an operation costs beyond its kernel.
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
+#include <mollify/engine/plan.h>
 
 #include <benchmark/benchmark.h>
 
@@ -33,6 +34,21 @@ void chain_gradient(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(gradient(x));
 }
 BENCHMARK(chain_gradient)->UseRealTime();
+
+// The same 200 operations, not recorded and replayed.
+void eager_chain(benchmark::State& state) {
+  const Tensor x = small();
+  for (auto _ : state) benchmark::DoNotOptimize(chain(x));
+}
+BENCHMARK(eager_chain)->UseRealTime();
+
+void captured_chain(benchmark::State& state) {
+  const Tensor x = small();
+  Captured captured = capture([](const Tensors& in) -> Tensors { return chain(in[0]); });
+  for (int i = 0; i < 2; ++i) captured(x);
+  for (auto _ : state) benchmark::DoNotOptimize(captured(x));
+}
+BENCHMARK(captured_chain)->UseRealTime();
 
 }  // namespace
 }  // namespace mollify

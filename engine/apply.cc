@@ -1,6 +1,9 @@
+#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/recorder.h>
 #include <mollify/engine/trace.h>
 
 #include <atomic>
+#include <cstring>
 #include <new>
 
 namespace mollify {
@@ -15,12 +18,19 @@ bool any_needs_grad(Inputs in) {
   return false;
 }
 
+bool is_number(const Tensor& x) { return x.device() == Device::cpu && x.rank() == 0; }
+
+// A 0-d tensor of the CPU is a number, and goes with tensors of any device.
 Device common_device(const Op& op, Inputs in) {
   Device device = Device::cpu;
+  bool arrays = false;
   for (size_t i = 0; i < in.size(); ++i) {
     require<GraphError>(in[i].defined(), "{}: input {} is empty; needs a tensor with values", op.name, i);
-    if (i == 0) device = in[i].device();
-    require<DeviceError>(in[i].device() == device, "{}: inputs on {} and {}; all must be on one device", op.name, device, in[i].device());
+    if (is_number(in[i])) continue;
+    require<DeviceError>(!arrays || in[i].device() == device, "{}: inputs on {} and {}; all but 0-d numbers must be on one device", op.name, device,
+                         in[i].device());
+    device = in[i].device();
+    arrays = true;
   }
   return device;
 }
@@ -86,15 +96,68 @@ void run_abstractly(const Op& op, Inputs in, const Attributes& attributes, const
   detail::add_step(out);
 }
 
-void run(const Op& op, Inputs in, const Attributes& attributes, const Layouts& layouts, std::span<Tensor> out) {
+// A number of the CPU on the device. A capture notes its way there, so that every replay brings the number of then.
+Tensor number_on_device(const Tensor& x, Recorder* recorder) {
+  if (!recorder || recorder->in_kernel() || recorder->is_constant(x)) return cuda::number(x);
+  const Recorder::InKernel unrecorded(recorder);
+  uint64_t bits = 0;
+  std::memcpy(&bits, static_cast<const char*>(x.buffer().data()) + x.layout().offset * size_of(x.dtype()), static_cast<size_t>(size_of(x.dtype())));
+  const Tensor out = Tensor::empty(Layout::packed({}, x.dtype(), Device::cuda));
+  cuda::write_numbers(&bits, 1, out.buffer().data());
+  recorder->number(x, out);
+  return out;
+}
+
+// What the kernel reads. On the CPU that is mostly the inputs themselves, and then nothing is made.
+class Operands {
+ public:
+  Operands(const Op& op, Inputs in, const Attributes& attributes, Device device, Recorder* recorder) : in_(in) {
+    if (op.operands) {
+      NoGrad unrecorded;
+      made_ = op.operands(in, attributes);
+      in_ = made_;
+    }
+    if (device == Device::cuda) bring_numbers(recorder);
+  }
+  Inputs inputs() const { return in_; }
+
+ private:
+  void bring_numbers(Recorder* recorder) {
+    Tensors brought(in_.size());
+    for (size_t i = 0; i < in_.size(); ++i) brought[i] = is_number(in_[i]) ? number_on_device(in_[i], recorder) : in_[i];
+    made_ = std::move(brought);
+    in_ = made_;
+  }
+
+  Inputs in_;
+  Tensors made_;
+};
+
+void compute(const Op& op, Inputs in, const Attributes& attributes, Device device, std::span<const Tensor> out) {
+  Recorder* recorder = Recorder::current();
+  const Operands operands(op, in, attributes, device, recorder);
+  const Kernel kernel = kernel_for(op, device);
+  if (recorder && !recorder->in_kernel()) recorder->step(op, kernel, operands.inputs(), attributes, out);
+  const Recorder::InKernel running(recorder);
+  kernel({operands.inputs(), out, attributes});
+}
+
+Tensor output(const Layout& layout, Device device) {
+  if (layout.device == device) return Tensor::empty(layout);
+  Layout moved = layout;
+  moved.device = device;
+  return Tensor::empty(moved);
+}
+
+void run(const Op& op, Inputs in, const Attributes& attributes, Device device, const Layouts& layouts, std::span<Tensor> out) {
   if (detail::is_tracing() && any_abstract(in)) return run_abstractly(op, in, attributes, layouts, out);
   if (op.view) {
     for (size_t i = 0; i < out.size(); ++i) out[i] = Tensor::on(&in[0].buffer(), layouts[i]);
   } else {
     if (op.assigns) assign(op, in, out);
     else
-      for (size_t i = 0; i < out.size(); ++i) out[i] = Tensor::empty(layouts[i]);
-    kernel_for(op, layouts[0].device)({in, out, attributes});
+      for (size_t i = 0; i < out.size(); ++i) out[i] = output(layouts[i], device);
+    compute(op, in, attributes, device, out);
   }
   if (recording && op.vjp && any_needs_grad(in)) record(op, in, attributes, out);
 }
@@ -137,18 +200,18 @@ Tensor variable(const Tensor& value) {
 }
 
 Tensor apply(const Op& op, Inputs in, const Attributes& attributes) {
-  common_device(op, in);
+  const Device device = common_device(op, in);
   const Layouts layouts = op.shape(op, in, attributes);
   Tensor out;
-  run(op, in, attributes, layouts, {&out, 1});
+  run(op, in, attributes, op.chooses_device ? layouts[0].device : device, layouts, {&out, 1});
   return out;
 }
 
 Tensors apply_all(const Op& op, Inputs in, const Attributes& attributes) {
-  common_device(op, in);
+  const Device device = common_device(op, in);
   const Layouts layouts = op.shape(op, in, attributes);
   Tensors out(layouts.size());
-  run(op, in, attributes, layouts, {out.begin(), out.size()});
+  run(op, in, attributes, op.chooses_device ? layouts[0].device : device, layouts, {out.begin(), out.size()});
   return out;
 }
 

@@ -1,6 +1,8 @@
 #include <mollify/engine/memory.h>
 
+#include <mollify/engine/cuda/device.h>
 #include <mollify/engine/error.h>
+#include <mollify/engine/recorder.h>
 
 #include <bit>
 #include <cstdlib>
@@ -155,11 +157,18 @@ void put_block(int index, void* block) {
 
 }  // namespace
 
-MemoryStatistics memory_statistics(Device) { return {live.load(), peak.load(), cached.load()}; }
+MemoryStatistics memory_statistics(Device device) {
+  if (device == Device::cuda) return cuda::memory_statistics();
+  return {live.load(), peak.load(), cached.load()};
+}
 
-void reset_peak_memory(Device) { peak.store(live.load()); }
+void reset_peak_memory(Device device) {
+  if (device == Device::cuda) cuda::reset_peak_memory();
+  else peak.store(live.load());
+}
 
-void release_cached_memory() {
+void release_cached_memory(Device device) {
+  if (device == Device::cuda) return cuda::release_cached_memory();
   shared_cache().clear();
   if (thread_cache) thread_cache->clear();
 }
@@ -172,20 +181,38 @@ void* allocate_small(size_t bytes) {
 
 void free_small(void* pointer, size_t bytes) { put_block(size_class(static_cast<int64_t>(bytes)), pointer); }
 
-// A buffer's head takes the first 64 bytes of its block, the data the rest.
+// A CPU buffer's head takes the first 64 bytes of its block, the data the rest; the heads of others stand alone.
 constexpr int64_t kHead = 64;
 static_assert(sizeof(Buffer) <= kHead);
 
 Buffer* Buffer::allocate(int64_t bytes, Device device) {
-  require<DeviceError>(device == Device::cpu, "memory: {} bytes on {}; this build has no such device", bytes, device);
   require<MemoryError>(bytes >= 0 && bytes <= (int64_t{1} << 46), "memory: {} bytes asked for; at most 2^46 can be", bytes);
-  void* block = take_block(size_class(bytes + kHead));
-  if (!block) throw MemoryError(format("memory: {} bytes asked for, {} live; the system has no more", bytes, live.load()));
-  auto* buffer = new (block) Buffer;
-  buffer->data_ = static_cast<char*>(block) + kHead;
+  Buffer* buffer;
+  if (device == Device::cpu) {
+    void* block = take_block(size_class(bytes + kHead));
+    if (!block) throw MemoryError(format("memory: {} bytes asked for, {} live; the system has no more", bytes, live.load()));
+    buffer = new (block) Buffer;
+    buffer->data_ = static_cast<char*>(block) + kHead;
+    count_live(bytes);
+  } else {
+    void* data = cuda::allocate(bytes);
+    buffer = new (allocate_small(sizeof(Buffer))) Buffer;
+    buffer->data_ = data;
+    buffer->kind_ = Kind::device;
+  }
   buffer->bytes_ = bytes;
   buffer->device_ = device;
-  count_live(bytes);
+  if (Recorder* recorder = Recorder::current()) recorder->allocated(*buffer);
+  return buffer;
+}
+
+Buffer* Buffer::borrowed(int64_t bytes, Device device, Buffer* owner) {
+  auto* buffer = new (allocate_small(sizeof(Buffer))) Buffer;
+  buffer->bytes_ = bytes;
+  buffer->device_ = device;
+  buffer->kind_ = Kind::borrowed;
+  buffer->owner_ = owner;
+  if (owner) owner->retain();
   return buffer;
 }
 
@@ -195,10 +222,20 @@ Buffer& Buffer::without_values() {
 }
 
 void Buffer::destroy() {
+  if (tag.capture != 0)
+    if (Recorder* recorder = Recorder::current()) recorder->freed(*this);
   const int64_t bytes = bytes_;
-  live.fetch_sub(bytes, std::memory_order_relaxed);
+  const Kind kind = kind_;
+  void* const data = data_;
+  if (owner_) owner_->release();
   this->~Buffer();
-  put_block(size_class(bytes + kHead), this);
+  if (kind == Kind::pooled) {
+    live.fetch_sub(bytes, std::memory_order_relaxed);
+    put_block(size_class(bytes + kHead), this);
+    return;
+  }
+  if (kind == Kind::device) cuda::free(data, bytes);
+  free_small(this, sizeof(Buffer));
 }
 
 }  // namespace mollify

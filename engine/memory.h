@@ -18,8 +18,8 @@ struct MemoryStatistics {
 MemoryStatistics memory_statistics(Device device = Device::cpu);
 void reset_peak_memory(Device device = Device::cpu);
 
-// Returns cached memory to the system: all of the shared cache, and the calling thread's small blocks.
-void release_cached_memory();
+// Returns cached memory to the system or the GPU: all of the shared cache, and the calling thread's small blocks.
+void release_cached_memory(Device device = Device::cpu);
 
 // Gives one reference up; true when it was the last. The only owner needs no locked instruction, which is most of the cost.
 inline bool drop_reference(std::atomic<int32_t>& references) {
@@ -29,8 +29,12 @@ inline bool drop_reference(std::atomic<int32_t>& references) {
 // Counted bytes on one device. `version` rises whenever an assign-like operation changes them, so that grad can tell.
 class Buffer {
  public:
-  // 64-byte aligned, not initialised. Throws MemoryError with what was asked and what is live.
+  // 64-byte aligned (256 on a GPU), not initialised. Throws MemoryError with what was asked and what is live.
   static Buffer* allocate(int64_t bytes, Device device);
+
+  // Stands for memory of others, which `rebind` chooses: a plan's steps hold tensors on such buffers. Keeps `owner`, if given, alive.
+  static Buffer* borrowed(int64_t bytes, Device device, Buffer* owner = nullptr);
+  void rebind(void* data) { data_ = data; }
 
   // Stands behind tensors of a trace, which have a layout only.
   static Buffer& without_values();
@@ -47,14 +51,24 @@ class Buffer {
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void changed() { version_.fetch_add(1, std::memory_order_relaxed); }
 
+  // What a capture calls this buffer while it lasts: the number of the capture, and of the buffer within it.
+  struct CaptureTag {
+    uint32_t capture = 0;
+    int32_t slot = 0;
+  };
+  CaptureTag tag;
+
  private:
+  enum class Kind : uint8_t { pooled, device, borrowed };
   void destroy();
 
   std::atomic<int32_t> references_{1};
   std::atomic<uint32_t> version_{0};
   void* data_ = nullptr;
   int64_t bytes_ = 0;
+  Buffer* owner_ = nullptr;
   Device device_ = Device::cpu;
+  Kind kind_ = Kind::pooled;
 };
 
 // Small objects of the engine (tensor bodies, nodes, buffers' heads) from the same cache: about 10 ns each.

@@ -53,7 +53,11 @@ class Attributes {
   }
   Attributes(std::vector<int64_t> list) : list_(std::make_shared<const std::vector<int64_t>>(std::move(list))) {}
   Attributes(const Attributes& other) : size_(other.size_), list_(other.list_) { std::memcpy(bytes_, other.bytes_, size_); }
-  Attributes& operator=(const Attributes&) = delete;
+  Attributes& operator=(const Attributes& other) {
+    std::memcpy(bytes_, other.bytes_, size_ = other.size_);
+    list_ = other.list_;
+    return *this;
+  }
 
   template <class T>
   const T& as() const { return *reinterpret_cast<const T*>(bytes_); }
@@ -88,11 +92,14 @@ class Layouts {
 };
 
 struct KernelArguments {
-  Inputs in;
+  Inputs in;                    // as the op's `operands` made them
   std::span<const Tensor> out;  // packed, unless the op assigns
   const Attributes& attributes;
 };
 using Kernel = void (*)(const KernelArguments&);
+
+// Reads n numbers of each input and writes n of each output; an output may be an input's memory.
+using BlockFunction = void (*)(const void* const* in, void* const* out, int64_t n);
 
 class VjpArguments;
 
@@ -106,12 +113,20 @@ struct Op {
   Layouts (*shape)(const Op&, Inputs, const Attributes&);  // throws with the shapes or values at fault; null for a variable
   Kernel cpu = nullptr;
   Kernel cuda = nullptr;
+  // Of elementwise ops: the formula in f32 or f64 on the CPU, so that a plan can run several over the same block.
+  BlockFunction (*formula)(DType) = nullptr;
+  // What the kernels read, made of the inputs: views or copies in a layout that they want, and operands of their own. Null: the inputs.
+  Tensors (*operands)(Inputs, const Attributes&) = nullptr;
   // Vector–Jacobian product in public, differentiable ops: one gradient per input; an empty one where nothing flows or nobody asked.
   // A gradient may have the broadcast shape; grad sums it down. Null: not differentiable.
   Tensors (*vjp)(const VjpArguments&) = nullptr;
   // The same numbers faster, for when no graph of the gradient is wanted; tests hold the two equal.
   Tensors (*vjp_fast)(const VjpArguments&) = nullptr;
+  bool chooses_device = false;  // its shape rule says where the outputs are; else they are where the inputs are
   bool view = false;            // output 0… share input 0's buffer; there is no kernel
+  // Of an op that does nothing but copy its inputs to disjoint parts of output 0: the part of input i, so that a plan can let it be
+  // written there in the first place.
+  Layout (*place)(const Layout& out, std::span<const Shape> in, size_t i, const Attributes&) = nullptr;
   int assigns = 0;              // the first `assigns` inputs are overwritten and are the outputs
   uint32_t saved_outputs = 0;   // bit i: a rule reads output i's values, which are kept with the node
 };

@@ -1,7 +1,7 @@
 // Every public operation, a line and a sentence each: read this first.
 //
 // All of them record gradients of any order. Elementwise operations broadcast (trailing axes aligned, extents equal or 1); dtypes
-// never convert by themselves: cast says so. NaN in is NaN out. Axes count from the back when negative. Shapes at fault are in the
+// never convert by themselves: cast says so. Neither do devices: to says so; only a 0-d tensor of the CPU, a number, goes with any. NaN in is NaN out. Axes count from the back when negative. Shapes at fault are in the
 // exception's text. Derivatives at kinks are written beside the operation.
 #pragma once
 
@@ -11,12 +11,13 @@
 namespace mollify {
 
 // ---- Making tensors
-Tensor full(const Shape& shape, double value, DType dtype = DType::f32);
-Tensor zeros(const Shape& shape, DType dtype = DType::f32);
-Tensor ones(const Shape& shape, DType dtype = DType::f32);
+Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = Device::cpu);
+Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu);
+Tensor ones(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu);
 Tensor zeros_like(const Tensor& x);
 Tensor ones_like(const Tensor& x);
-Tensor arange(int64_t count, DType dtype = DType::f32);  // 0, 1, …, count − 1
+Tensor arange(int64_t count, DType dtype = DType::f32, Device device = Device::cpu);  // 0, 1, …, count − 1
+Tensor to(const Tensor& x, Device device);  // the same values there; itself where it is there already
 
 // ---- Arithmetic (f32, f64)
 Tensor operator+(const Tensor& a, const Tensor& b);
@@ -159,9 +160,9 @@ struct Normalized { Tensor output, mean, variance; };  // variance without Besse
 Normalized batch_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double epsilon = 1e-5);
 
 // ---- Random numbers: a function of (key, step, index), the same on every device. `step` is a 0-d i32 tensor.
-Tensor uniform(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32);  // on (0, 1)
-Tensor normal(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32);   // standard normal
-// Row r draws what a call with key.stream + streams[r] (i32, non-negative) and the row's shape would.
+Tensor uniform(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32, Device device = Device::cpu);  // on (0, 1)
+Tensor normal(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32, Device device = Device::cpu);   // standard normal
+// Row r draws what a call with key.stream + streams[r] (i32, non-negative) and the row's shape would, where the streams are.
 Tensor uniform_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype = DType::f32);
 Tensor normal_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype = DType::f32);
 // x·mask/(1 − rate), mask ∈ {0, 1} with P(0) = rate ∈ [0, 1).

@@ -1,6 +1,7 @@
 #include <mollify/engine/tensor.h>
 
-#include <mollify/engine/op.h>
+#include <mollify/engine/ops.h>
+#include <mollify/engine/recorder.h>
 
 #include <algorithm>
 #include <cstring>
@@ -135,6 +136,7 @@ void* Tensor::typed_data(DType wanted) const {
   require<DeviceError>(device() == Device::cpu, "data: the tensor is on {}; only the CPU's memory can be read", device());
   require<GraphError>(body_->buffer != &Buffer::without_values(), "data: a value of a tensor {} is read while its function is traced; there is none yet",
                       shape());
+  if (const Recorder* recorder = Recorder::current()) recorder->check_host_access(*body_->buffer, shape());
   return static_cast<char*>(body_->buffer->data()) + body_->layout.offset * size_of(wanted);
 }
 
@@ -159,6 +161,7 @@ Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
 
 template <class T>
 std::vector<T> Tensor::to_vector() const {
+  if (device() != Device::cpu) return to(detach(), Device::cpu).template to_vector<T>();
   const T* base = data<T>();
   std::vector<T> values(static_cast<size_t>(size()));
   if (values.empty()) return values;
@@ -187,6 +190,7 @@ template std::vector<uint8_t> Tensor::to_vector() const;
 
 double Tensor::item() const {
   require(size() == 1, "item: the tensor has shape {}; needs exactly one element", shape());
+  if (device() != Device::cpu) return to(detach(), Device::cpu).item();
   switch (dtype()) {
     case DType::f32: return *data<float>();
     case DType::f64: return *data<double>();

@@ -22,6 +22,17 @@ template <> inline constexpr DType dtype_of<double> = DType::f64;
 template <> inline constexpr DType dtype_of<int32_t> = DType::i32;
 template <> inline constexpr DType dtype_of<uint8_t> = DType::u8;
 
+// Calls f with a zero of the dtype's type: f(float()), …
+template <class F>
+void for_dtype(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::f32: return f(float());
+    case DType::f64: return f(double());
+    case DType::i32: return f(int32_t());
+    case DType::u8: return f(uint8_t());
+  }
+}
+
 inline constexpr int kMaxRank = 6;
 
 // Up to six extents, in place. Used for shapes and for strides (both in elements).
@@ -123,13 +134,19 @@ class Tensor {
   bool is_packed() const { return layout().is_packed(); }
   Buffer& buffer() const { return *body_->buffer; }
 
-  // Address of element (0, …, 0); throws TypeError when T is not the dtype, DeviceError when it is not on the CPU.
+  // Address of element (0, …, 0); throws TypeError when T is not the dtype, DeviceError when it is not on the CPU, GraphError while a
+  // capture or a trace makes its values unknown.
   template <class T>
   T* data() const;
-  // Values copied to the host in row-major order.
+  // The same for kernels: the address on the tensor's own device.
+  template <class T>
+  T* address() const {
+    return reinterpret_cast<T*>(static_cast<char*>(body_->buffer->data()) + body_->layout.offset * static_cast<int64_t>(sizeof(T)));
+  }
+  // Values copied to the host, from any device, in row-major order.
   template <class T>
   std::vector<T> to_vector() const;
-  // The only element, as a double; throws ShapeError when there are more.
+  // The only element, as a double, from any device; throws ShapeError when there are more.
   double item() const;
 
   // The same values without their history.

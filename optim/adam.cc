@@ -15,9 +15,8 @@ class Adam final : public Optimizer {
                         "adam: epsilon {}, weight decay {}, clip norm {}; need at least 0", options.epsilon, options.weight_decay, options.clip_norm);
   }
 
-  Tensor step(const Tensor& weights, const Loss& loss) override {
+  Tensor update(const Tensor& weights, const Loss& loss) override {
     auto [value, g] = gradient(weights, loss, options_.clip_norm);
-    advance(weights.dtype());
     if (!how_.learning_rate.defined()) start(weights);
     adam_step(weights, g, first_, second_, how_);
     return value;

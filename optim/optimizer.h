@@ -21,7 +21,14 @@ class Optimizer {
   virtual ~Optimizer() = default;
 
   // Overwrites `weights` [d], which must be packed. Returns the loss before the step.
-  virtual Tensor step(const Tensor& weights, const Loss& loss) = 0;
+  Tensor step(const Tensor& weights, const Loss& loss) {
+    advance(weights.dtype());
+    return update(weights, loss);
+  }
+  // Its halves, for those who capture it. The host's: counts the step, and writes its numbers to the 0-d tensors that kernels read.
+  void advance(DType dtype);
+  // All the rest, on tensors alone. The first update makes what later ones overwrite.
+  virtual Tensor update(const Tensor& weights, const Loss& loss) = 0;
 
   int64_t steps() const { return steps_; }
   double learning_rate() const { return learning_rate_(steps_); }  // of the next step
@@ -36,8 +43,6 @@ class Optimizer {
   // Value and gradient of the loss, the gradient scaled down to the norm `clip_norm` where it is longer (0: never).
   static std::pair<Tensor, Tensor> gradient(const Tensor& weights, const Loss& loss, double clip_norm);
 
-  // Counts the step, and writes its numbers to the 0-d tensors that kernels read.
-  void advance(DType dtype);
   const Tensor& rate() const { return rate_; }                // learning rate of the step under way
   const Tensor& step_number() const { return step_number_; }  // from 1
 

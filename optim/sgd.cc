@@ -12,9 +12,8 @@ class Sgd final : public Optimizer {
     require<ValueError>(!options.nesterov || options.momentum > 0, "sgd: Nesterov with momentum {}; needs a positive one", options.momentum);
   }
 
-  Tensor step(const Tensor& weights, const Loss& loss) override {
+  Tensor update(const Tensor& weights, const Loss& loss) override {
     auto [value, g] = gradient(weights, loss, options_.clip_norm);
-    advance(weights.dtype());
     if (!how_.learning_rate.defined()) {
       how_ = {rate(), Tensor::scalar(options_.momentum, weights.dtype()), Tensor::scalar(options_.weight_decay, weights.dtype()), options_.nesterov};
       if (options_.momentum > 0 && !velocity_.defined()) velocity_ = zeros_like(weights);

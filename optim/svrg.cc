@@ -17,11 +17,10 @@ void Svrg::start_round(const Tensor& weights, const Loss& full_loss) {
   inner_steps_ = 0;
 }
 
-Tensor Svrg::step(const Tensor& weights, const Loss& loss, const Loss& anchor_loss) {
+Tensor Svrg::update(const Tensor& weights, const Loss& loss, const Loss& anchor_loss) {
   require<ValueError>(anchor_.defined(), "svrg: a step before the first round; needs start_round()");
   auto [value, g] = gradient(weights, loss, 0);
   const Tensor direction = no_grad([&, &g = g] { return g - gradient_at(anchor_, anchor_loss) + full_gradient_; });
-  advance(weights.dtype());
   if (!how_.learning_rate.defined()) how_ = {rate(), Tensor::scalar(0, weights.dtype()), Tensor::scalar(0, weights.dtype())};
   sgd_step(weights, direction, {}, how_);
 

@@ -21,15 +21,21 @@ class Svrg final : public Optimizer {
   // full_loss: the mean over all data; it is differentiated at the anchor, once.
   void start_round(const Tensor& weights, const Loss& full_loss);
 
-  // Needs a round; throws ValueError without.
-  Tensor step(const Tensor& weights, const Loss& loss) override { return step(weights, loss, loss); }
+  // Needs a round; throws ValueError without. Whether the iterate becomes the candidate is the host's draw: not for capture.
+  Tensor update(const Tensor& weights, const Loss& loss) override { return update(weights, loss, loss); }
+  using Optimizer::step;
   // With another function at the anchor.
-  Tensor step(const Tensor& weights, const Loss& loss, const Loss& anchor_loss);
+  Tensor step(const Tensor& weights, const Loss& loss, const Loss& anchor_loss) {
+    advance(weights.dtype());
+    return update(weights, loss, anchor_loss);
+  }
 
   std::map<std::string, Tensor> state() const override;
   void set_state(const std::map<std::string, Tensor>& state) override;
 
  private:
+  Tensor update(const Tensor& weights, const Loss& loss, const Loss& anchor_loss);
+
   SvrgOptions options_;
   Tensor anchor_, full_gradient_;
   Tensor candidate_;            // the next anchor: a reservoir sample of the round's iterates

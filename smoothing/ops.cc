@@ -16,6 +16,14 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
+#ifdef MOLLIFY_CUDA
+namespace mollify::cuda {  // the names of their CUDA kernels
+#include <mollify/engine/ops/special.inl>
+#include <mollify/smoothing/smoothed.inl>
+#include <mollify/smoothing/smoothed_activations.inl>
+}  // namespace mollify::cuda
+#endif
+
 #include <mollify/engine/cpu/pointwise.h>
 #include <mollify/engine/ops/rules.h>
 #include <mollify/smoothing/ops.h>
@@ -31,40 +39,20 @@ struct Interval {
   int64_t derivative;
 };
 
-constexpr Kernel kReluAntiderivative = MOLLIFY_POINTWISE_KERNEL(ReluSmoothedAntiderivative);
-constexpr Kernel kReciprocal = MOLLIFY_POINTWISE_KERNEL(ScaleReciprocal);
-constexpr Kernel kRelu = MOLLIFY_POINTWISE_KERNEL(ReluSmoothed);
-constexpr Kernel kReluStep = MOLLIFY_POINTWISE_KERNEL(ReluSmoothedStep);
-constexpr Kernel kReluDensity = MOLLIFY_POINTWISE_KERNEL(ReluSmoothedDensity);
-constexpr Kernel kReluDerivative = MOLLIFY_POINTWISE_KERNEL(ReluSmoothedDerivative);
-constexpr Kernel kRamp = MOLLIFY_POINTWISE_KERNEL(RampSmoothed);
-constexpr Kernel kRampDerivative = MOLLIFY_POINTWISE_KERNEL(RampSmoothedDerivative);
-constexpr Kernel kClip = MOLLIFY_POINTWISE_KERNEL(ClipSmoothed);
+const Op reciprocal_op{.name = "scale_reciprocal", .shape = broadcast_shape, MOLLIFY_POINTWISE(ScaleReciprocal)};
 
-// Runs a kernel whose formula takes 1/s as its last operand, s being the op's last input.
-template <Kernel kernel>
-void with_reciprocal(const KernelArguments& a) {
-  const size_t count = a.in.size();
-  Tensors in(count + 1);
-  for (size_t i = 0; i < count; ++i) in[i] = a.in[i];
-  const Tensor &s = in[count - 1], &reciprocal = in[count] = Tensor::empty(Layout::packed(s.shape(), s.dtype(), s.device()));
-  kReciprocal({s, {&reciprocal, 1}, a.attributes});
-  kernel({in, a.out, a.attributes});
+// The `operands` of formulas that take 1/s last, s being the op's last input.
+Tensors with_reciprocal(Inputs in, const Attributes&) {
+  Tensors out(in.size() + 1);
+  for (size_t i = 0; i < in.size(); ++i) out[i] = in[i];
+  out[in.size()] = apply(reciprocal_op, {in[in.size() - 1].detach()});
+  return out;
 }
 
-// ---- relu and its derivatives
+// ---- relu and its derivatives: a formula each for n = −1, 0, 1, 2, and one for n ≥ 3, which is an operand
 
-void relu_kernel(const KernelArguments& a) {
-  switch (const int64_t n = a.attributes.as<Order>().value; n) {
-    case -1: return kReluAntiderivative(a);
-    case 0: return with_reciprocal<kRelu>(a);
-    case 1: return kReluStep(a);
-    case 2: return kReluDensity(a);
-    default: {
-      const Tensor order = Tensor::scalar(static_cast<double>(n), a.in[0].dtype());
-      return kReluDerivative({{a.in[0], a.in[1], order}, a.out, a.attributes});
-    }
-  }
+Tensors with_order(Inputs in, const Attributes& attributes) {
+  return {in[0], in[1], Tensor::scalar(static_cast<double>(attributes.as<Order>().value), in[0].dtype())};
 }
 
 Tensors relu_vjp(const VjpArguments& a) {
@@ -74,21 +62,35 @@ Tensors relu_vjp(const VjpArguments& a) {
 }
 
 // in: g, x, s
-constexpr Kernel kReluGradient = MOLLIFY_POINTWISE_KERNEL(ReluSmoothedGradient);
-const Op relu_gradient_op{.name = "relu_smoothed_gradient", .shape = broadcast_shape, .cpu = with_reciprocal<kReluGradient>};
+const Op relu_gradient_op{.name = "relu_smoothed_gradient", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedGradient), .operands = with_reciprocal};
 
 Tensors relu_vjp_fast(const VjpArguments& a) {
-  if (a.as<Order>().value != 0 || a.needs(1)) return relu_vjp(a);
+  if (a.needs(1)) return relu_vjp(a);
   return apply(relu_gradient_op, {a.g, a.in[0], a.in[1]});
 }
 
-const Op relu_op{.name = "relu_smoothed", .shape = broadcast_shape, .cpu = relu_kernel, .vjp = relu_vjp, .vjp_fast = relu_vjp_fast};
+const Op relu_antiderivative_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedAntiderivative), .vjp = relu_vjp};
+const Op relu_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothed), .operands = with_reciprocal, .vjp = relu_vjp,
+                 .vjp_fast = relu_vjp_fast};
+const Op relu_step_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedStep), .vjp = relu_vjp};
+const Op relu_density_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedDensity), .vjp = relu_vjp};
+const Op relu_derivative_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedDerivative), .operands = with_order, .vjp = relu_vjp};
 
-const Op sign_op{.name = "sign_smoothed", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(SignSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op& relu_op_of(int order) {
+  switch (order) {
+    case -1: return relu_antiderivative_op;
+    case 0: return relu_op;
+    case 1: return relu_step_op;
+    case 2: return relu_density_op;
+    default: return relu_derivative_op;
+  }
+}
+
+const Op sign_op{.name = "sign_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(SignSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
                    const Tensor &x = a.in[0], &s = a.in[1];
                    return {a.needs(0) ? a.g * (relu_smoothed(x, s, 2) * 2.0) : Tensor(), a.needs(1) ? a.g * (s * relu_smoothed(x, s, 3) * 2.0) : Tensor()};
                  }};
-const Op abs_op{.name = "abs_smoothed", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(AbsSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op abs_op{.name = "abs_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(AbsSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
                   const Tensor &x = a.in[0], &s = a.in[1];
                   return {a.needs(0) ? a.g * sign_smoothed(x, s) : Tensor(), a.needs(1) ? a.g * (s * relu_smoothed(x, s, 2) * 2.0) : Tensor()};
                 }};
@@ -124,8 +126,7 @@ Tensors moments_vjp(const VjpArguments& a) {
 }
 
 // in: gradients of mean and variance, x, s
-constexpr Kernel kMomentsGradient = MOLLIFY_POINTWISE_KERNEL(ReluMomentsGradient);
-const Op moments_gradient_op{.name = "relu_moments_gradient", .shape = broadcast_shape, .cpu = with_reciprocal<kMomentsGradient>};
+const Op moments_gradient_op{.name = "relu_moments_gradient", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluMomentsGradient), .operands = with_reciprocal};
 
 Tensors moments_vjp_fast(const VjpArguments& a) {
   if (a.needs(1)) return moments_vjp(a);
@@ -134,20 +135,17 @@ Tensors moments_vjp_fast(const VjpArguments& a) {
   return apply(moments_gradient_op, {g_mean, g_variance, a.in[0], a.in[1]});
 }
 
-constexpr Kernel kMoments = MOLLIFY_POINTWISE_KERNEL(ReluMoments), kTotals = MOLLIFY_POINTWISE_SUM_KERNEL(ReluTotalVariance);
-const Op moments_op{.name = "relu_moments", .shape = moments_shape, .cpu = with_reciprocal<kMoments>, .vjp = moments_vjp,
+const Op moments_op{.name = "relu_moments", .shape = moments_shape, MOLLIFY_POINTWISE(ReluMoments), .operands = with_reciprocal, .vjp = moments_vjp,
                     .vjp_fast = moments_vjp_fast};
-const Op totals_op{.name = "relu_total_variance", .shape = totals_shape, .cpu = with_reciprocal<kTotals>, .vjp = moments_vjp,
-                   .vjp_fast = moments_vjp_fast};
+const Op totals_op{.name = "relu_total_variance", .shape = totals_shape, MOLLIFY_POINTWISE_SUM(ReluTotalVariance), .operands = with_reciprocal,
+                   .vjp = moments_vjp, .vjp_fast = moments_vjp_fast};
 
 // ---- Ramp and clip
 
 // The ends as operands of the formula.
-template <Kernel kernel>
-void with_interval(const KernelArguments& a) {
-  const Interval& interval = a.attributes.as<Interval>();
-  const Tensor low = Tensor::scalar(interval.low, a.in[0].dtype()), high = Tensor::scalar(interval.high, a.in[0].dtype());
-  kernel({{a.in[0], a.in[1], low, high}, a.out, a.attributes});
+Tensors with_interval(Inputs in, const Attributes& attributes) {
+  const Interval& interval = attributes.as<Interval>();
+  return {in[0], in[1], Tensor::scalar(interval.low, in[0].dtype()), Tensor::scalar(interval.high, in[0].dtype())};
 }
 
 // The derivatives of ramp_smoothed and of clip_smoothed are one family.
@@ -159,9 +157,9 @@ Tensors ramp_vjp(const VjpArguments& a) {
           a.needs(1) ? a.g * (s * ramp_smoothed(x, s, i.low, i.high, n + 2)) : Tensor()};
 }
 
-const Op ramp_op{.name = "ramp_smoothed", .shape = broadcast_shape, .cpu = with_interval<kRamp>, .vjp = ramp_vjp};
-const Op ramp_derivative_op{.name = "ramp_smoothed", .shape = broadcast_shape, .cpu = with_interval<kRampDerivative>, .vjp = ramp_vjp};
-const Op clip_op{.name = "clip_smoothed", .shape = broadcast_shape, .cpu = with_interval<kClip>, .vjp = ramp_vjp};
+const Op ramp_op{.name = "ramp_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(RampSmoothed), .operands = with_interval, .vjp = ramp_vjp};
+const Op ramp_derivative_op{.name = "ramp_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(RampSmoothedDerivative), .operands = with_interval, .vjp = ramp_vjp};
+const Op clip_op{.name = "clip_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ClipSmoothed), .operands = with_interval, .vjp = ramp_vjp};
 
 Interval interval_of(const char* operation, double low, double high, int derivative) {
   require<ValueError>(std::isfinite(low) && std::isfinite(high) && low <= high, "{}: the interval is [{}, {}]; needs finite ends, low <= high",
@@ -172,32 +170,32 @@ Interval interval_of(const char* operation, double low, double high, int derivat
 // ---- Exponential activations
 
 // T' = T − φ(a)/s
-const Op exp_below_op{.name = "exp_below_smoothed", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(ExpBelowSmoothed),
+const Op exp_below_op{.name = "exp_below_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ExpBelowSmoothed),
                       .vjp = [](const VjpArguments& a) -> Tensors {
                         const Tensor &x = a.in[0], &s = a.in[1];
                         const Tensor slope = a.out() - relu_smoothed(x, s, 2);
                         return {a.needs(0) ? a.g * slope : Tensor(), a.needs(1) ? a.g * (s * (slope - relu_smoothed(x, s, 3))) : Tensor()};
                       }};
 // The densities cancel: elu_s' = Φ(a) + T, elu_s'' = T.
-const Op elu_op{.name = "elu_smoothed", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(EluSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op elu_op{.name = "elu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(EluSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
                   const Tensor &x = a.in[0], &s = a.in[1], below = exp_below_smoothed(x, s);
                   return {a.needs(0) ? a.g * (relu_smoothed(x, s, 1) + below) : Tensor(), a.needs(1) ? a.g * (s * below) : Tensor()};
                 }};
 // gelu_s = relu_q − relu_q'' with q = √(1 + s²).
-const Op gelu_op{.name = "gelu_smoothed", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(GeluSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op gelu_op{.name = "gelu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(GeluSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
                    const Tensor &x = a.in[0], &s = a.in[1], q = sqrt(square(s) + 1.0);
                    const auto derivative = [&](int n) { return relu_smoothed(x, q, n) - relu_smoothed(x, q, n + 2); };
                    return {a.needs(0) ? a.g * derivative(1) : Tensor(), a.needs(1) ? a.g * (s * derivative(2)) : Tensor()};
                  }};
 
-const Op max_op{.name = "max_smoothed", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(MaxSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op max_op{.name = "max_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(MaxSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
                   const Tensor &theta = a.in[2], distance = a.in[0] - a.in[1];
                   return {a.needs(0) ? a.g * relu_smoothed(distance, theta, 1) : Tensor(), a.needs(1) ? a.g * relu_smoothed(-distance, theta, 1) : Tensor(),
                           a.needs(2) ? a.g * (theta * relu_smoothed(distance, theta, 2)) : Tensor()};
                 }};
 
 // ∂T/∂h = −φ(h) erf(ah/√2)/2, ∂T/∂a = e^{−h²(1+a²)/2}/(2π(1 + a²))
-const Op owens_t_op{.name = "owens_t", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(OwensT), .vjp = [](const VjpArguments& v) -> Tensors {
+const Op owens_t_op{.name = "owens_t", .shape = broadcast_shape, MOLLIFY_POINTWISE(OwensT), .vjp = [](const VjpArguments& v) -> Tensors {
                       const Tensor &h = v.in[0], &a = v.in[1];
                       Tensor dh, da;
                       if (v.needs(0)) dh = v.g * (normal_pdf(h) * erf(a * h * 0.70710678118654752) * -0.5);
@@ -212,7 +210,7 @@ const Op owens_t_op{.name = "owens_t", .shape = broadcast_shape, .cpu = MOLLIFY_
 
 Tensor relu_smoothed(const Tensor& x, const Tensor& s, int derivative) {
   require<ValueError>(derivative >= -1, "relu_smoothed: the derivative is {}; needs at least -1, the antiderivative", derivative);
-  return apply(relu_op, {x, s}, Order{derivative});
+  return apply(relu_op_of(derivative), {x, s}, Order{derivative});
 }
 Tensor sign_smoothed(const Tensor& x, const Tensor& s) { return apply(sign_op, {x, s}); }
 Tensor abs_smoothed(const Tensor& x, const Tensor& s) { return apply(abs_op, {x, s}); }

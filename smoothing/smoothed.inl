@@ -6,12 +6,13 @@
 // one word is enough: rounding a costs a relative a² units of the last place in the result, whatever comes after.
 
 inline constexpr double kPhiAtZero = 0.3989422804014327;
+inline constexpr double kInfinite = std::numeric_limits<double>::infinity(), kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 // The scale to divide by: s; 1 where s is 0; NaN where it is no scale.
 template <class M, class V>
 MOLLIFY_FN V divisor_of(M m, V s) {
-  const V infinity = m.set(std::numeric_limits<double>::infinity());
-  const V other = m.select(m.eq(s, m.zero()), m.one(), m.set(std::numeric_limits<double>::quiet_NaN()));
+  const V infinity = m.set(kInfinite);
+  const V other = m.select(m.eq(s, m.zero()), m.one(), m.set(kNotANumber));
   return m.select(m.both(m.gt(s, m.zero()), m.lt(s, infinity)), s, other);
 }
 
@@ -221,7 +222,7 @@ struct ReluMoments : Pointwise<ReluMoments, 3, 2> {
 
 // The same for where only the sum of the variances is wanted: s² (Φ(a) − r (b + r)) loses a relative b⁴ units where it is tiny, and
 // counts as 0 below 2^−80 s² (float), 2^−500 s² (double).
-struct ReluTotalVariance : Pointwise<ReluTotalVariance, 3, 2> {
+struct ReluTotalVariance : PointwiseSum<ReluTotalVariance, 3, 2> {
   template <class M, class V>
   static MOLLIFY_FN void f(M m, const V* in, V* out) {
     const V x = in[0], s = in[1];

@@ -4,11 +4,10 @@
 // ∫ over [low, high] of Φ((x − t)/s) dt for x at or left of the middle, and its derivative in x. Gauss–Legendre with 8 points where
 // high − low < s (its error is below 1e-16 (high − low)); else the difference, whose second term is then at most a third of the first.
 struct Ramp {
-  static constexpr double kNodes[4] = {0.18343464249564981, 0.52553240991632899, 0.79666647741362673, 0.96028985649753629};
-  static constexpr double kHalfWeights[4] = {0.18134189168918099, 0.15685332293894364, 0.11119051722668724, 0.05061426814518813};
-
   template <class M, class V, class F>
   static MOLLIFY_FN V average(M m, V low, V high, F f) {
+    constexpr double kNodes[4] = {0.18343464249564981, 0.52553240991632899, 0.79666647741362673, 0.96028985649753629};
+    constexpr double kHalfWeights[4] = {0.18134189168918099, 0.15685332293894364, 0.11119051722668724, 0.05061426814518813};
     const V middle = (low + high) * m.set(0.5), half = (high - low) * m.set(0.5);
     V sum = m.zero();
     for (int i = 0; i < 4; ++i) {
@@ -143,13 +142,6 @@ struct MaxSmoothed : Pointwise<MaxSmoothed, 3> {
 // Owen's T(h, a) = 1/2π ∫_0^a e^{−h²(1+t²)/2}/(1 + t²) dt for |a| <= 1, NaN beyond. 24 Gauss–Legendre points over the part where
 // the integrand is not negligible; error of the rule 1e-17, so that rounding remains: a relative 4 (1 + h²) units of the last place.
 struct OwensT : Pointwise<OwensT, 2> {
-  static constexpr double kNodes[12] = {0.99518721999702131, 0.97472855597130947, 0.9382745520027328, 0.88641552700440107,
-                                        0.82000198597390295, 0.74012419157855436, 0.64809365193697555, 0.54542147138883956,
-                                        0.43379350762604513, 0.3150426796961634, 0.19111886747361631, 0.06405689286260563};
-  static constexpr double kWeights[12] = {0.0123412297999872, 0.028531388628933663, 0.044277438817419808, 0.059298584915436783,
-                                          0.0733464814110803, 0.086190161531953274, 0.097618652104113884, 0.10744427011596563,
-                                          0.1155056680537256, 0.12167047292780339, 0.1258374563468283, 0.12793819534675216};
-
   template <class M, class V>
   static MOLLIFY_FN V integrand(M m, V minus_half_square, V t) {
     const V factor = m.fma(t, t, m.one());
@@ -158,6 +150,12 @@ struct OwensT : Pointwise<OwensT, 2> {
 
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V h, V a) {
+    constexpr double kNodes[12] = {0.99518721999702131, 0.97472855597130947, 0.9382745520027328, 0.88641552700440107,
+                                   0.82000198597390295, 0.74012419157855436, 0.64809365193697555, 0.54542147138883956,
+                                   0.43379350762604513, 0.3150426796961634, 0.19111886747361631, 0.06405689286260563};
+    constexpr double kWeights[12] = {0.0123412297999872, 0.028531388628933663, 0.044277438817419808, 0.059298584915436783,
+                                     0.0733464814110803, 0.086190161531953274, 0.097618652104113884, 0.10744427011596563,
+                                     0.1155056680537256, 0.12167047292780339, 0.1258374563468283, 0.12793819534675216};
     const V b = bounded_distance(m, h), exponent = half_square_exponent(m, b);
     const V half = m.min(m.abs(a), m.set(8.6) / b) * m.set(0.5);
     V sum = m.zero();
@@ -166,6 +164,6 @@ struct OwensT : Pointwise<OwensT, 2> {
       sum = m.fma(integrand(m, exponent, half + offset) + integrand(m, exponent, half - offset), m.set(kWeights[i]), sum);
     }
     const V value = m.copysign(half * sum * m.set(0.15915494309189534), a);
-    return m.select(m.gt(m.abs(a), m.one()), m.set(std::numeric_limits<double>::quiet_NaN()), value);
+    return m.select(m.gt(m.abs(a), m.one()), m.set(kNotANumber), value);
   }
 };

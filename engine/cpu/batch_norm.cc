@@ -97,6 +97,7 @@ HWY_AFTER_NAMESPACE();
 #include <mollify/engine/memory.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace mollify::cpu {
 
@@ -147,6 +148,11 @@ void channel_moments(const T* x, int64_t rows, int64_t channels, T* mean, T* var
 }
 
 template <class T>
+void batch_norm_factor(int64_t channels, const T* scale, const T* variance, double epsilon, T* factor) {
+  for (int64_t c = 0; c < channels; ++c) factor[c] = static_cast<T>(static_cast<double>(scale[c]) / std::sqrt(static_cast<double>(variance[c]) + epsilon));
+}
+
+template <class T>
 void normalize_channels(const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* shift, T* y) {
   const int64_t chunk = chunk_rows<T>(channels);
   parallel_for(rows, chunk, [&](int64_t begin, int64_t end) {
@@ -176,6 +182,19 @@ void channel_gradient_sums(const T* g, const T* x, int64_t rows, int64_t channel
 }
 
 template <class T>
+void batch_norm_gradient_factors(int64_t channels, int64_t rows, const T* scale, const T* variance, double epsilon, T* d_scale,
+                                 const T* d_shift, T* factor, T* offset, T* slope) {
+  const double share = 1.0 / static_cast<double>(rows);
+  for (int64_t c = 0; c < channels; ++c) {
+    const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon), sum_gx = static_cast<double>(d_scale[c]);
+    factor[c] = static_cast<T>(static_cast<double>(scale[c]) * inverse);
+    offset[c] = static_cast<T>(static_cast<double>(d_shift[c]) * share);
+    slope[c] = static_cast<T>(inverse * inverse * sum_gx * share);
+    d_scale[c] = static_cast<T>(sum_gx * inverse);
+  }
+}
+
+template <class T>
 void normalize_channels_gradient(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* offset, const T* slope, T* dx) {
   const int64_t chunk = chunk_rows<T>(channels);
   parallel_for(rows, chunk, [&](int64_t begin, int64_t end) {
@@ -186,8 +205,10 @@ void normalize_channels_gradient(const T* g, const T* x, int64_t rows, int64_t c
 
 #define MOLLIFY_INSTANTIATE(T)                                                                                    \
   template void channel_moments(const T*, int64_t, int64_t, T*, T*);                                              \
+  template void batch_norm_factor(int64_t, const T*, const T*, double, T*);                                       \
   template void normalize_channels(const T*, int64_t, int64_t, const T*, const T*, const T*, T*);                 \
   template void channel_gradient_sums(const T*, const T*, int64_t, int64_t, const T*, T*, T*);                    \
+  template void batch_norm_gradient_factors(int64_t, int64_t, const T*, const T*, double, T*, const T*, T*, T*, T*); \
   template void normalize_channels_gradient(const T*, const T*, int64_t, int64_t, const T*, const T*, const T*, const T*, T*);
 MOLLIFY_INSTANTIATE(float)
 MOLLIFY_INSTANTIATE(double)

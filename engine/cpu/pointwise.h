@@ -5,9 +5,6 @@
 
 namespace mollify::cpu {
 
-// Reads n numbers of each input and writes n of each output; an output may be an input's memory.
-using BlockFunction = void (*)(const void* const* in, void* const* out, int64_t n);
-
 // The dtype that a formula computes in: that of the first floating operand; f64 where there is none, which holds every i32 and u8 exactly.
 DType pointwise_dtype(Inputs in);
 
@@ -18,6 +15,9 @@ void pointwise(const KernelArguments& a, DType dtype, BlockFunction block);
 // The same, but the formula's last output is summed into the last tensor of a.out, a single number, in an order that the shape decides.
 // Where nothing else is stored the walk is over input 0, to which the others broadcast.
 void pointwise_sum(const KernelArguments& a, DType dtype, BlockFunction block);
+
+// Writes the value, converted as in C++, to all of out.
+void fill(double value, const Tensor& out);
 
 // Copies x to out, which may be strided and of another dtype (numbers convert as in C++); x broadcasts to out's shape.
 void copy(const Tensor& x, const Tensor& out);

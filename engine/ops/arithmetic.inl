@@ -7,6 +7,7 @@ struct Multiply : Pointwise<Multiply, 2> { template <class M, class V> static MO
 struct Divide : Pointwise<Divide, 2> { template <class M, class V> static MOLLIFY_FN V f(M, V a, V b) { return a / b; } };
 struct Negative : Pointwise<Negative, 1> { template <class M, class V> static MOLLIFY_FN V f(M m, V x) { return m.neg(x); } };
 struct Square : Pointwise<Square, 1> { template <class M, class V> static MOLLIFY_FN V f(M, V x) { return x * x; } };
+struct SumOfSquares : PointwiseSum<SumOfSquares, 1> { template <class M, class V> static MOLLIFY_FN V f(M, V x) { return x * x; } };
 struct Sqrt : Pointwise<Sqrt, 1> { template <class M, class V> static MOLLIFY_FN V f(M m, V x) { return m.sqrt(x); } };
 struct Abs : Pointwise<Abs, 1> { template <class M, class V> static MOLLIFY_FN V f(M m, V x) { return m.abs(x); } };
 struct Minimum : Pointwise<Minimum, 2> { template <class M, class V> static MOLLIFY_FN V f(M m, V a, V b) { return m.min(a, b); } };

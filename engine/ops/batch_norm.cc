@@ -1,9 +1,8 @@
 // Batch normalisation (Ioffe & Szegedy 2015): y = (x − mean)/√(variance + ε)·scale + shift over all axes but the last.
 #include <mollify/engine/cpu/batch_norm.h>
+#include <mollify/engine/cuda/batch_norm.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
-
-#include <cmath>
 
 namespace mollify {
 namespace {
@@ -25,17 +24,20 @@ Layouts batch_norm_shape(const Op& op, Inputs in, const Attributes&) {
   return {Layout::packed(x.shape(), x.dtype(), x.device()), statistics, statistics};
 }
 
+// Memory of one kernel's run, on its device.
+Tensor scratch(int64_t count, const Tensor& like) { return Tensor::empty(Layout::packed({count}, like.dtype(), like.device())); }
+
 void batch_norm_kernel(const KernelArguments& a) {
-  const Tensor x = packed_values(a.in[0]), scale = packed_values(a.in[1]), shift = packed_values(a.in[2]);
-  const int64_t channels = x.shape().back();
+  const Tensor& x = a.in[0];
+  const int64_t channels = x.shape().back(), rows = rows_of(x);
+  const Tensor factors = scratch(channels, x);
   for_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    T *mean = a.out[1].data<T>(), *variance = a.out[2].data<T>();
-    cpu::channel_moments(x.data<T>(), rows_of(x), channels, mean, variance);
-    Scratch<T> factor(channels);
-    for (int64_t c = 0; c < channels; ++c)
-      factor[c] = static_cast<T>(static_cast<double>(scale.data<T>()[c]) / std::sqrt(static_cast<double>(variance[c]) + a.attributes.as<Epsilon>().value));
-    cpu::normalize_channels(x.data<T>(), rows_of(x), channels, mean, factor.data(), shift.data<T>(), a.out[0].data<T>());
+    const T* from = x.address<T>();
+    T *mean = a.out[1].address<T>(), *variance = a.out[2].address<T>(), *factor = factors.address<T>();
+    MOLLIFY_ON(x.device(), channel_moments<T>(from, rows, channels, mean, variance));
+    MOLLIFY_ON(x.device(), batch_norm_factor<T>(channels, a.in[1].address<T>(), variance, a.attributes.as<Epsilon>().value, factor));
+    MOLLIFY_ON(x.device(), normalize_channels<T>(from, rows, channels, mean, factor, a.in[2].address<T>(), a.out[0].address<T>()));
   });
 }
 
@@ -45,7 +47,7 @@ Tensors batch_norm_vjp(const VjpArguments& a) {
   const Tensor &x = a.in[0], &scale = a.in[1];
   const Tensor &g_mean = a.gradients[1], &g_variance = a.gradients[2];
   const double share = 1.0 / static_cast<double>(rows_of(x));
-  const Tensor g = a.g.defined() ? a.g : expand(Tensor::scalar(0, x.dtype()), x.shape());
+  const Tensor g = a.g.defined() ? a.g : repeated(0, x.shape(), x);
   const Tensor centred = x - a.out(1);
   const Tensor inverse = 1.0 / sqrt(a.out(2) + a.as<Epsilon>().value);
   const Tensor normal = centred * inverse, g_normal = g * scale;
@@ -59,37 +61,34 @@ Tensors batch_norm_vjp(const VjpArguments& a) {
 }
 
 // The same in two passes over memory. in: g, x, scale, mean, variance; out: dx, dscale, dshift
+void batch_norm_gradient_kernel(const KernelArguments& a) {
+  const Tensor &g = a.in[0], &x = a.in[1];
+  const int64_t rows = rows_of(x), channels = x.shape().back();
+  const Tensor factors = scratch(3 * channels, x);
+  for_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T *mean = a.in[3].address<T>(), *variance = a.in[4].address<T>();
+    T *d_scale = a.out[1].address<T>(), *d_shift = a.out[2].address<T>();
+    T *factor = factors.address<T>(), *offset = factor + channels, *slope = offset + channels;
+    MOLLIFY_ON(x.device(), channel_gradient_sums<T>(g.address<T>(), x.address<T>(), rows, channels, mean, d_shift, d_scale));
+    MOLLIFY_ON(x.device(), batch_norm_gradient_factors<T>(channels, rows, a.in[2].address<T>(), variance, a.attributes.as<Epsilon>().value, d_scale, d_shift,
+                                                          factor, offset, slope));
+    MOLLIFY_ON(x.device(), normalize_channels_gradient<T>(g.address<T>(), x.address<T>(), rows, channels, mean, factor, offset, slope, a.out[0].address<T>()));
+  });
+}
+
 const Op batch_norm_gradient_op{.name = "batch_norm_gradient", .shape = [](const Op&, Inputs in, const Attributes&) -> Layouts {
                                   const Layout channels = Layout::packed({in[1].shape().back()}, in[1].dtype(), in[1].device());
                                   return {Layout::packed(in[1].shape(), in[1].dtype(), in[1].device()), channels, channels};
-                                }, .cpu = [](const KernelArguments& a) {
-                                  const Tensor g = packed_values(a.in[0]), x = packed_values(a.in[1]), scale = packed_values(a.in[2]);
-                                  const int64_t rows = rows_of(x), channels = x.shape().back();
-                                  const double share = 1.0 / static_cast<double>(rows), epsilon = a.attributes.as<Epsilon>().value;
-                                  for_floating(x.dtype(), [&](auto zero) {
-                                    using T = decltype(zero);
-                                    const T *mean = a.in[3].data<T>(), *variance = a.in[4].data<T>();
-                                    T *d_scale = a.out[1].data<T>(), *d_shift = a.out[2].data<T>();
-                                    Scratch<T> factor(channels), offset(channels), slope(channels);
-                                    cpu::channel_gradient_sums(g.data<T>(), x.data<T>(), rows, channels, mean, d_shift, d_scale);
-                                    for (int64_t c = 0; c < channels; ++c) {
-                                      const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon), sum_gx = static_cast<double>(d_scale[c]);
-                                      factor[c] = static_cast<T>(static_cast<double>(scale.data<T>()[c]) * inverse);
-                                      offset[c] = static_cast<T>(static_cast<double>(d_shift[c]) * share);
-                                      slope[c] = static_cast<T>(inverse * inverse * sum_gx * share);
-                                      d_scale[c] = static_cast<T>(sum_gx * inverse);
-                                    }
-                                    cpu::normalize_channels_gradient(g.data<T>(), x.data<T>(), rows, channels, mean, factor.data(), offset.data(), slope.data(),
-                                                                     a.out[0].data<T>());
-                                  });
-                                }};
+                                }, .cpu = batch_norm_gradient_kernel, .cuda = MOLLIFY_CUDA_KERNEL(batch_norm_gradient_kernel), .operands = packed_operands};
 
 Tensors batch_norm_vjp_fast(const VjpArguments& a) {
   if (a.gradients[1].defined() || a.gradients[2].defined()) return batch_norm_vjp(a);
   return apply_all(batch_norm_gradient_op, {a.g, a.in[0], a.in[1], a.saved(1), a.saved(2)}, a.attributes);
 }
 
-const Op batch_norm_op{.name = "batch_norm", .shape = batch_norm_shape, .cpu = batch_norm_kernel, .vjp = batch_norm_vjp, .vjp_fast = batch_norm_vjp_fast,
+const Op batch_norm_op{.name = "batch_norm", .shape = batch_norm_shape, .cpu = batch_norm_kernel,
+                       .cuda = MOLLIFY_CUDA_KERNEL(batch_norm_kernel), .operands = packed_operands, .vjp = batch_norm_vjp, .vjp_fast = batch_norm_vjp_fast,
                        .saved_outputs = 0b110};
 
 }  // namespace

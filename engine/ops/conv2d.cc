@@ -1,5 +1,6 @@
 // Convolution and its two gradients: three bilinear operations, closed under differentiation.
 #include <mollify/engine/cpu/conv2d.h>
+#include <mollify/engine/cuda/conv2d.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
 
@@ -65,20 +66,37 @@ void check_dtypes(const Op& op, Inputs in) {
   for (size_t i = 1; i < in.size(); ++i) require_same_dtype(op.name, in[0], in[i]);
 }
 
+void conv2d_kernel(const KernelArguments& a) {
+  for_floating(a.in[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T* bias = a.in.size() > 2 ? a.in[2].address<T>() : nullptr;
+    MOLLIFY_ON(a.in[0].device(), conv2d<T>(forward_geometry(a.in, a.attributes), a.in[0].address<T>(), a.in[1].address<T>(), bias, a.out[0].address<T>()));
+  });
+}
+
+void input_gradient_kernel(const KernelArguments& a) {
+  for_floating(a.in[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const cpu::Conv2dShape shape = input_gradient_geometry(a.in, a.attributes);
+    MOLLIFY_ON(a.in[0].device(), conv2d_input_gradient<T>(shape, a.in[0].address<T>(), a.in[1].address<T>(), a.out[0].address<T>()));
+  });
+}
+
+void weight_gradient_kernel(const KernelArguments& a) {
+  for_floating(a.in[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const cpu::Conv2dShape shape = weight_gradient_geometry(a.in, a.attributes);
+    MOLLIFY_ON(a.in[0].device(), conv2d_weight_gradient<T>(shape, a.in[0].address<T>(), a.in[1].address<T>(), a.out[0].address<T>()));
+  });
+}
+
 const Op conv2d_op{.name = "conv2d", .linearity = Linearity::product, .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                      check_dtypes(op, in);
                      const cpu::Conv2dShape s = forward_geometry(in, attributes);
                      require(in.size() < 3 || in[2].shape() == Shape{s.filters}, "{}: weight is {}, bias is {}; needs one number per filter", op.name,
                              in[1].shape(), in.size() > 2 ? in[2].shape() : Shape());
                      return Layout::packed(output_of(s), in[0].dtype(), in[0].device());
-                   }, .cpu = [](const KernelArguments& a) {
-                     const Tensor x = packed_values(a.in[0]), w = packed_values(a.in[1]);
-                     const Tensor bias = a.in.size() > 2 ? packed_values(a.in[2]) : Tensor();
-                     for_floating(x.dtype(), [&](auto zero) {
-                       using T = decltype(zero);
-                       cpu::conv2d<T>(forward_geometry(a.in, a.attributes), x.data<T>(), w.data<T>(), bias.defined() ? bias.data<T>() : nullptr, a.out[0].data<T>());
-                     });
-                   }, .vjp = [](const VjpArguments& a) -> Tensors {
+                   }, .cpu = conv2d_kernel, .cuda = MOLLIFY_CUDA_KERNEL(conv2d_kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                      const Shape &x = a.in[0].shape(), &w = a.in[1].shape();
                      const Conv2d& how = a.as<Setup>().how;
                      return {a.needs(0) ? conv2d_input_gradient(a.g, a.in[1], x[1], x[2], how) : Tensor(),
@@ -90,13 +108,7 @@ const Op conv2d_input_gradient_op{.name = "conv2d_input_gradient", .linearity = 
                                     check_dtypes(op, in);
                                     const cpu::Conv2dShape s = input_gradient_geometry(in, attributes);
                                     return Layout::packed({s.batch, s.height, s.width, s.channels}, in[0].dtype(), in[0].device());
-                                  }, .cpu = [](const KernelArguments& a) {
-                                    const Tensor g = packed_values(a.in[0]), w = packed_values(a.in[1]);
-                                    for_floating(g.dtype(), [&](auto zero) {
-                                      using T = decltype(zero);
-                                      cpu::conv2d_input_gradient<T>(input_gradient_geometry(a.in, a.attributes), g.data<T>(), w.data<T>(), a.out[0].data<T>());
-                                    });
-                                  }, .vjp = [](const VjpArguments& a) -> Tensors {  // a.g is like x
+                                  }, .cpu = input_gradient_kernel, .cuda = MOLLIFY_CUDA_KERNEL(input_gradient_kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {  // a.g is like x
                                     const Shape& w = a.in[1].shape();
                                     const Conv2d& how = a.as<Setup>().how;
                                     return {a.needs(0) ? conv2d(a.g, a.in[1], {}, how) : Tensor(),
@@ -107,13 +119,7 @@ const Op conv2d_weight_gradient_op{.name = "conv2d_weight_gradient", .linearity 
                                      check_dtypes(op, in);
                                      const cpu::Conv2dShape s = weight_gradient_geometry(in, attributes);
                                      return Layout::packed({s.filters, s.kernel_height, s.kernel_width, s.channels / s.groups}, in[0].dtype(), in[0].device());
-                                   }, .cpu = [](const KernelArguments& a) {
-                                     const Tensor g = packed_values(a.in[0]), x = packed_values(a.in[1]);
-                                     for_floating(g.dtype(), [&](auto zero) {
-                                       using T = decltype(zero);
-                                       cpu::conv2d_weight_gradient<T>(weight_gradient_geometry(a.in, a.attributes), g.data<T>(), x.data<T>(), a.out[0].data<T>());
-                                     });
-                                   }, .vjp = [](const VjpArguments& a) -> Tensors {  // a.g is like w
+                                   }, .cpu = weight_gradient_kernel, .cuda = MOLLIFY_CUDA_KERNEL(weight_gradient_kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {  // a.g is like w
                                      const Shape& x = a.in[1].shape();
                                      const Conv2d& how = a.as<Setup>().how;
                                      return {a.needs(0) ? conv2d(a.in[1], a.g, {}, how) : Tensor(),

@@ -14,6 +14,12 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
+#ifdef MOLLIFY_CUDA
+namespace mollify::cuda {  // the names of their CUDA kernels
+#include <mollify/engine/ops/elementary.inl>
+}  // namespace mollify::cuda
+#endif
+
 #include <mollify/engine/cpu/pointwise.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
@@ -21,28 +27,28 @@ HWY_AFTER_NAMESPACE();
 namespace mollify {
 namespace {
 
-const Op exp_op{.name = "exp", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Exp), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op exp_op{.name = "exp", .shape = broadcast_shape, MOLLIFY_POINTWISE(Exp), .vjp = [](const VjpArguments& a) -> Tensors {
                   return a.g * a.out();
                 }};
-const Op expm1_op{.name = "expm1", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Expm1), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op expm1_op{.name = "expm1", .shape = broadcast_shape, MOLLIFY_POINTWISE(Expm1), .vjp = [](const VjpArguments& a) -> Tensors {
                     return a.g * exp(a.in[0]);
                   }};
-const Op log_op{.name = "log", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Log), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op log_op{.name = "log", .shape = broadcast_shape, MOLLIFY_POINTWISE(Log), .vjp = [](const VjpArguments& a) -> Tensors {
                   return a.g / a.in[0];
                 }};
-const Op log1p_op{.name = "log1p", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Log1p), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op log1p_op{.name = "log1p", .shape = broadcast_shape, MOLLIFY_POINTWISE(Log1p), .vjp = [](const VjpArguments& a) -> Tensors {
                     return a.g / (1.0 + a.in[0]);
                   }};
-const Op sin_op{.name = "sin", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Sin), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op sin_op{.name = "sin", .shape = broadcast_shape, MOLLIFY_POINTWISE(Sin), .vjp = [](const VjpArguments& a) -> Tensors {
                   return a.g * cos(a.in[0]);
                 }};
-const Op cos_op{.name = "cos", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Cos), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op cos_op{.name = "cos", .shape = broadcast_shape, MOLLIFY_POINTWISE(Cos), .vjp = [](const VjpArguments& a) -> Tensors {
                   return -(a.g * sin(a.in[0]));
                 }};
-const Op tanh_op{.name = "tanh", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Tanh), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op tanh_op{.name = "tanh", .shape = broadcast_shape, MOLLIFY_POINTWISE(Tanh), .vjp = [](const VjpArguments& a) -> Tensors {
                    return a.g * (1.0 - square(a.out()));
                  }};
-const Op pow_op{.name = "pow", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Pow), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op pow_op{.name = "pow", .shape = broadcast_shape, MOLLIFY_POINTWISE(Pow), .vjp = [](const VjpArguments& a) -> Tensors {
                   const Tensor &x = a.in[0], &y = a.in[1], zero = Tensor::scalar(0, x.dtype());
                   // ∂x: y·x^(y−1), and 0 for y = 0 also where x^(−1) is infinite. ∂y: x^y·log x, whose limit at x = 0 is 0 for y > 0.
                   return {a.needs(0) ? a.g * where(equal(y, zero), zero, y * pow(x, y - 1.0)) : Tensor(),

@@ -1,6 +1,8 @@
 // gather and its transpose scatter_add, take, one_hot, cast.
 #include <mollify/engine/cpu/pointwise.h>
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/cuda/copy.h>
+#include <mollify/engine/cuda/index.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
 
@@ -20,24 +22,32 @@ void check_indices(const char* name, const Shape& values, const Tensor& indices,
   require(indices.shape() == expected, "{}: values are {}, indices {}; they must be equal but for axis {}", name, values, indices.shape(), axis);
 }
 
+bool repeats_behind(const Tensor& indices, int axis) {
+  return std::all_of(indices.strides().begin() + axis + 1, indices.strides().end(), [](int64_t s) { return s == 0; });
+}
+
+// Indices that repeat along all inner axes, as those of take do, are read as they are; all else is packed.
+template <class Attribute>
+Tensors indexed_operands(Inputs in, const Attributes& attributes) {
+  return {packed_operand(in[0]), repeats_behind(in[1], attributes.as<Attribute>().axis) ? in[1] : packed_operand(in[1])};
+}
+
 // Calls f(position in `whole`, position in `part`, run) for runs along the inner axes, both packed; part's axis is indexed into whole's.
-// Indices may be strided: those of take repeat along all axes but one.
 template <class F>
 void for_indexed(const char* name, const Shape& whole, const Tensor& indices, int axis, int64_t begin_outer, int64_t end_outer, const F& f) {
   const Shape& part = indices.shape();
   const int64_t count = whole[axis], selected = part[axis];
   const int64_t inner = extent_product(whole, axis + 1, whole.rank());
-  const bool repeats = std::all_of(indices.strides().begin() + axis + 1, indices.strides().end(), [](int64_t s) { return s == 0; });
-  const Tensor list = repeats ? indices : packed_values(indices);
-  const int32_t* base = list.data<int32_t>();
+  const bool repeats = repeats_behind(indices, axis);
+  const int32_t* base = indices.data<int32_t>();
   for (int64_t outer = begin_outer; outer < end_outer; ++outer) {
     int64_t offset = 0;
     for (int64_t i = axis - 1, rest = outer; i >= 0; --i) {
-      offset += rest % part[static_cast<int>(i)] * list.strides()[static_cast<int>(i)];
+      offset += rest % part[static_cast<int>(i)] * indices.strides()[static_cast<int>(i)];
       rest /= part[static_cast<int>(i)];
     }
     for (int64_t j = 0; j < selected; ++j) {
-      const int32_t* index = base + offset + j * list.strides()[axis];
+      const int32_t* index = base + offset + j * indices.strides()[axis];
       const int64_t run = repeats ? inner : 1;
       for (int64_t i = 0; i < inner; i += run) {
         const int32_t at = repeats ? *index : index[i];
@@ -63,7 +73,7 @@ Layouts gather_shape(const Op& op, Inputs in, const Attributes& attributes) {
 template <class T>
 void gather_values(const KernelArguments& a) {
   const int axis = a.attributes.as<Along>().axis;
-  const Tensor x = packed_values(a.in[0]);
+  const Tensor& x = a.in[0];
   const T* from = x.data<T>();
   T* to = a.out[0].data<T>();
   for_outer(a.out[0].shape(), axis, [&](int64_t begin, int64_t end) {
@@ -72,15 +82,21 @@ void gather_values(const KernelArguments& a) {
 }
 
 void gather_kernel(const KernelArguments& a) {
-  switch (a.in[0].dtype()) {
-    case DType::f32: return gather_values<float>(a);
-    case DType::f64: return gather_values<double>(a);
-    case DType::i32: return gather_values<int32_t>(a);
-    case DType::u8: return gather_values<uint8_t>(a);
-  }
+  for_dtype(a.in[0].dtype(), [&](auto zero) { gather_values<decltype(zero)>(a); });
 }
 
-const Op gather_op{.name = "gather", .linearity = Linearity::sum, .shape = gather_shape, .cpu = gather_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+#ifdef MOLLIFY_CUDA
+void gather_on_cuda(const KernelArguments& a) {
+  const Tensor &x = a.in[0], &indices = a.in[1];
+  for_dtype(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    cuda::gather<T>(x.address<T>(), indices.address<int32_t>(), cuda::index_shape(x.shape(), indices, a.attributes.as<Along>().axis), a.out[0].address<T>());
+  });
+}
+#endif
+
+const Op gather_op{.name = "gather", .linearity = Linearity::sum, .shape = gather_shape, .cpu = gather_kernel, .cuda = MOLLIFY_CUDA_KERNEL(gather_on_cuda),
+                   .operands = indexed_operands<Along>, .vjp = [](const VjpArguments& a) -> Tensors {
                      return {scatter_add(a.in[0].shape(), a.in[1], a.g, a.as<Along>().axis), Tensor()};
                    }};
 
@@ -96,7 +112,7 @@ Layouts scatter_add_shape(const Op& op, Inputs in, const Attributes& attributes)
 
 void scatter_add_kernel(const KernelArguments& a) {
   const int axis = a.attributes.as<Scatter>().axis;
-  const Tensor x = packed_values(a.in[0]);
+  const Tensor& x = a.in[0];
   const Tensor& out = a.out[0];
   for_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -111,31 +127,53 @@ void scatter_add_kernel(const KernelArguments& a) {
   });
 }
 
-const Op scatter_add_op{.name = "scatter_add", .linearity = Linearity::sum, .shape = scatter_add_shape, .cpu = scatter_add_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+#ifdef MOLLIFY_CUDA
+void scatter_add_on_cuda(const KernelArguments& a) {
+  const Tensor &x = a.in[0], &indices = a.in[1], &out = a.out[0];
+  for_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const auto shape = cuda::index_shape(out.shape(), indices, a.attributes.as<Scatter>().axis);
+    cuda::scatter_add<T>(x.address<T>(), indices.address<int32_t>(), shape, out.address<T>());
+  });
+}
+#endif
+
+const Op scatter_add_op{.name = "scatter_add", .linearity = Linearity::sum, .shape = scatter_add_shape, .cpu = scatter_add_kernel,
+                        .cuda = MOLLIFY_CUDA_KERNEL(scatter_add_on_cuda), .operands = indexed_operands<Scatter>, .vjp = [](const VjpArguments& a) -> Tensors {
                           return {gather(a.g, a.in[1], a.as<Scatter>().axis), Tensor()};
                         }};
 
 struct Classes { int64_t count; DType dtype; };
+
+void one_hot_kernel(const KernelArguments& a) {
+  const int32_t* label = a.in[0].data<int32_t>();
+  const int64_t classes = a.attributes.as<Classes>().count;
+  for_floating(a.out[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T* out = a.out[0].data<T>();
+    std::fill_n(out, a.out[0].size(), T{0});
+    for (int64_t i = 0; i < a.in[0].size(); ++i) {
+      require<ValueError>(label[i] >= 0 && label[i] < classes, "one_hot: label {}; needs 0 to {}", label[i], classes - 1);
+      out[i * classes + label[i]] = T{1};
+    }
+  });
+}
+
+#ifdef MOLLIFY_CUDA
+void one_hot_on_cuda(const KernelArguments& a) {
+  for_floating(a.out[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    cuda::one_hot<T>(a.in[0].address<int32_t>(), a.in[0].size(), a.attributes.as<Classes>().count, a.out[0].address<T>());
+  });
+}
+#endif
 
 const Op one_hot_op{.name = "one_hot", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                       require_indices(op.name, in[0]);
                       Shape shape = in[0].shape();
                       shape.push_back(attributes.as<Classes>().count);
                       return Layout::packed(shape, attributes.as<Classes>().dtype, in[0].device());
-                    }, .cpu = [](const KernelArguments& a) {
-                      const Tensor labels = packed_values(a.in[0]);
-                      const int32_t* label = labels.data<int32_t>();
-                      const int64_t classes = a.attributes.as<Classes>().count;
-                      for_floating(a.out[0].dtype(), [&](auto zero) {
-                        using T = decltype(zero);
-                        T* out = a.out[0].data<T>();
-                        std::fill_n(out, a.out[0].size(), T{0});
-                        for (int64_t i = 0; i < labels.size(); ++i) {
-                          require<ValueError>(label[i] >= 0 && label[i] < classes, "one_hot: label {}; needs 0 to {}", label[i], classes - 1);
-                          out[i * classes + label[i]] = T{1};
-                        }
-                      });
-                    }};
+                    }, .cpu = one_hot_kernel, .cuda = MOLLIFY_CUDA_KERNEL(one_hot_on_cuda), .operands = packed_operands};
 
 // ---- cast
 
@@ -145,22 +183,39 @@ struct Cast { DType to; };
 template <class To>
 void check_range(const Tensor& x) {
   const double low = static_cast<double>(std::numeric_limits<To>::min()), high = static_cast<double>(std::numeric_limits<To>::max());
-  const Tensor wide = x.dtype() == DType::f64 ? packed_values(x) : cast(x.detach(), DType::f64);
-  const double* value = wide.data<double>();
-  for (int64_t i = 0; i < wide.size(); ++i) {
-    const double whole = std::trunc(value[i]);
-    require<ValueError>(whole >= low && whole <= high, "cast: {} to {}; needs {} to {}", value[i], dtype_of<To>, low, high);
-  }
+  const auto check = [&](double value) {
+    const double whole = std::trunc(value);
+    require<ValueError>(whole >= low && whole <= high, "cast: {} to {}; needs {} to {}", value, dtype_of<To>, low, high);
+  };
+  for_dtype(x.dtype(), [&](auto zero) {
+    const auto* value = x.data<decltype(zero)>();
+    for (int64_t i = 0; i < x.size(); ++i) check(static_cast<double>(value[i]));
+  });
 }
+
+bool may_not_fit(DType from, DType to) { return to == DType::u8 || (to == DType::i32 && is_floating(from)); }
+
+// The check reads packed memory; where there is none to make, every layout is read.
+Tensors cast_operands(Inputs in, const Attributes& attributes) {
+  return may_not_fit(in[0].dtype(), attributes.as<Cast>().to) ? packed_operand(in[0]) : in[0];
+}
+
+void cast_kernel(const KernelArguments& a) {
+  const Tensor& x = a.in[0];
+  if (may_not_fit(x.dtype(), a.out[0].dtype())) {
+    if (a.out[0].dtype() == DType::u8) check_range<uint8_t>(x);
+    else check_range<int32_t>(x);
+  }
+  cpu::copy(x, a.out[0]);
+}
+
+#ifdef MOLLIFY_CUDA
+void cast_on_cuda(const KernelArguments& a) { cuda::cast(a.in[0], a.out[0]); }
+#endif
 
 const Op cast_op{.name = "cast", .linearity = Linearity::sum, .shape = [](const Op&, Inputs in, const Attributes& attributes) -> Layouts {
                    return Layout::packed(in[0].shape(), attributes.as<Cast>().to, in[0].device());
-                 }, .cpu = [](const KernelArguments& a) {
-                   const DType from = a.in[0].dtype(), to = a.out[0].dtype();
-                   if (to == DType::u8) check_range<uint8_t>(a.in[0]);
-                   if (to == DType::i32 && is_floating(from)) check_range<int32_t>(a.in[0]);
-                   cpu::copy(a.in[0], a.out[0]);
-                 }, .vjp = [](const VjpArguments& a) -> Tensors {
+                 }, .cpu = cast_kernel, .cuda = MOLLIFY_CUDA_KERNEL(cast_on_cuda), .operands = cast_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                    return is_floating(a.in[0].dtype()) ? cast(a.g, a.in[0].dtype()) : Tensor();
                  }};
 

@@ -1,6 +1,7 @@
 // Matrix products.
 #include <mollify/engine/cpu/gemm.h>
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/cuda/gemm.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
 
@@ -26,7 +27,7 @@ Tensor readable(const Tensor& x) {
   const int n = x.rank();
   const int64_t row = x.strides()[n - 2], column = x.strides()[n - 1];
   const bool fits = (column == 1 && (row >= x.shape()[n - 1] || x.shape()[n - 2] == 1)) || (row == 1 && (column >= x.shape()[n - 2] || x.shape()[n - 1] == 1));
-  return fits ? x : packed_values(x);
+  return fits ? x : packed(x.detach());
 }
 
 // Stride of the batch axis `axis` (counted within `batch`) of x, 0 where it is broadcast.
@@ -35,8 +36,10 @@ int64_t batch_stride(const Tensor& x, const Shape& batch, int axis) {
   return own < 0 || x.shape()[own] == 1 ? 0 : x.strides()[own];
 }
 
+Tensors matmul_operands(Inputs in, const Attributes&) { return {readable(in[0]), readable(in[1])}; }
+
 void matmul_kernel(const KernelArguments& arguments) {
-  const Tensor a = readable(arguments.in[0]), b = readable(arguments.in[1]);
+  const Tensor &a = arguments.in[0], &b = arguments.in[1];
   const Tensor& out = arguments.out[0];
   const Shape batch = batch_of(out.shape());
   const int64_t m = out.dim(-2), n = out.dim(-1), k = a.dim(-1), count = batch.size();
@@ -62,7 +65,45 @@ void matmul_kernel(const KernelArguments& arguments) {
   });
 }
 
-const Op matmul_op{.name = "matmul", .linearity = Linearity::product, .shape = matmul_shape, .cpu = matmul_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+#ifdef MOLLIFY_CUDA
+// Stride by which x moves from one product of the batch to the next; −1 where no single one does.
+int64_t common_stride(const Tensor& x, const Shape& batch) {
+  int64_t stride = 0, next = 0;
+  bool first = true;
+  for (int axis = batch.rank() - 1; axis >= 0; --axis) {
+    if (batch[axis] == 1) continue;
+    const int64_t own = batch_stride(x, batch, axis);
+    if (first) stride = own;
+    else if (own != next) return -1;
+    next = own * batch[axis];
+    first = false;
+  }
+  return stride;
+}
+
+void matmul_on_cuda(const KernelArguments& arguments) {
+  const Tensor& out = arguments.out[0];
+  const Shape batch = batch_of(out.shape());
+  // What repeats along some axes of the batch only is laid out in full: one launch for all products.
+  const auto uniform = [&](const Tensor& x) {
+    if (common_stride(x, batch) >= 0) return x;
+    Shape shape = batch;
+    for (int axis : {-2, -1}) shape.push_back(x.dim(axis));
+    return packed(expand(x, shape));
+  };
+  const Tensor a = uniform(arguments.in[0]), b = uniform(arguments.in[1]);
+  const int64_t m = out.dim(-2), n = out.dim(-1), k = a.dim(-1);
+  for_floating(out.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const cpu::Matrix<T> left{a.address<T>(), a.strides()[a.rank() - 2], a.strides()[a.rank() - 1]};
+    const cpu::Matrix<T> right{b.address<T>(), b.strides()[b.rank() - 2], b.strides()[b.rank() - 1]};
+    if (batch.size() == 1) cuda::gemm<T>(m, n, k, left, right, nullptr, out.address<T>(), n);
+    else cuda::gemm_batched<T>(batch.size(), m, n, k, left, common_stride(a, batch), right, common_stride(b, batch), out.address<T>(), m * n);
+  });
+}
+#endif
+
+const Op matmul_op{.name = "matmul", .linearity = Linearity::product, .shape = matmul_shape, .cpu = matmul_kernel, .cuda = MOLLIFY_CUDA_KERNEL(matmul_on_cuda), .operands = matmul_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                      return {a.needs(0) ? matmul(a.g, transpose(a.in[1])) : Tensor(), a.needs(1) ? matmul(transpose(a.in[0]), a.g) : Tensor()};
                    }};
 
@@ -83,20 +124,26 @@ Layouts dense_shape(const Op& op, Inputs in, const Attributes&) {
   return Layout::packed(out, x.dtype(), x.device());
 }
 
+Tensors dense_operands(Inputs in, const Attributes&) {
+  Tensors out(in.size());
+  for (size_t i = 0; i < in.size(); ++i) out[i] = i == 1 ? readable(in[i]) : packed_operand(in[i]);
+  return out;
+}
+
 void dense_kernel(const KernelArguments& a) {
-  const Tensor x = packed_values(a.in[0]), w = readable(a.in[1]);
-  const Tensor bias = a.in.size() > 2 ? packed_values(a.in[2]) : Tensor();
+  const Tensor &x = a.in[0], &w = a.in[1];
   const int64_t outputs = w.dim(0), inputs = w.dim(1), rows = extent_product(x.shape(), 0, x.rank() - 1);
   for_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    cpu::gemm<T>(rows, outputs, inputs, {x.data<T>(), inputs, 1}, {w.data<T>(), w.strides()[1], w.strides()[0]}, bias.defined() ? bias.data<T>() : nullptr,
-                 a.out[0].data<T>(), outputs);
+    const cpu::Matrix<T> left{x.address<T>(), inputs, 1}, right{w.address<T>(), w.strides()[1], w.strides()[0]};
+    const T* bias = a.in.size() > 2 ? a.in[2].address<T>() : nullptr;
+    MOLLIFY_ON(x.device(), gemm<T>(rows, outputs, inputs, left, right, bias, a.out[0].address<T>(), outputs));
   });
 }
 
 Tensor as_rows(const Tensor& x) { return x.rank() == 2 ? x : reshape(x, {extent_product(x.shape(), 0, x.rank() - 1), x.shape().back()}); }
 
-const Op dense_op{.name = "dense", .linearity = Linearity::product, .shape = dense_shape, .cpu = dense_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op dense_op{.name = "dense", .linearity = Linearity::product, .shape = dense_shape, .cpu = dense_kernel, .cuda = MOLLIFY_CUDA_KERNEL(dense_kernel), .operands = dense_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                     const Tensor g = as_rows(a.g);
                     Tensor to_x;
                     if (a.needs(0)) {

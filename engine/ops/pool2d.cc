@@ -1,5 +1,6 @@
 // Pooling over the height and width of [N, H, W, C].
 #include <mollify/engine/cpu/pool2d.h>
+#include <mollify/engine/cuda/pool2d.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
 
@@ -30,16 +31,34 @@ cpu::Pool2dShape geometry(const char* name, const Shape& x, const Pool2d& p) {
 Shape output_of(const cpu::Pool2dShape& s) { return {s.batch, s.out_height, s.out_width, s.channels}; }
 Shape pooled(const char* name, const Shape& x, const Pool2d& p) { return output_of(geometry(name, x, p)); }
 
+void average_kernel(const KernelArguments& a) {
+  const cpu::Pool2dShape shape = geometry("average_pool2d", a.in[0].shape(), a.attributes.as<Setup>().how);
+  for_floating(a.in[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    MOLLIFY_ON(a.in[0].device(), average_pool2d<T>(shape, a.in[0].address<T>(), a.out[0].address<T>()));
+  });
+}
+
+void average_gradient_kernel(const KernelArguments& a) {
+  const cpu::Pool2dShape shape = geometry("average_pool2d_gradient", a.out[0].shape(), a.attributes.as<Setup>().how);
+  for_floating(a.in[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    MOLLIFY_ON(a.in[0].device(), average_pool2d_gradient<T>(shape, a.in[0].address<T>(), a.out[0].address<T>()));
+  });
+}
+
+void max_kernel(const KernelArguments& a) {
+  const cpu::Pool2dShape shape = geometry("max_pool2d", a.in[0].shape(), a.attributes.as<Pool2d>());
+  for_floating(a.in[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    MOLLIFY_ON(a.in[0].device(), max_pool2d<T>(shape, a.in[0].address<T>(), a.out[0].address<T>(), a.out[1].address<int32_t>()));
+  });
+}
+
 const Op average_pool2d_op{.name = "average_pool2d", .linearity = Linearity::sum, .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                              require_floating(op.name, in[0]);
                              return Layout::packed(pooled(op.name, in[0].shape(), attributes.as<Setup>().how), in[0].dtype(), in[0].device());
-                           }, .cpu = [](const KernelArguments& a) {
-                             const Tensor x = packed_values(a.in[0]);
-                             for_floating(x.dtype(), [&](auto zero) {
-                               using T = decltype(zero);
-                               cpu::average_pool2d(geometry("average_pool2d", x.shape(), a.attributes.as<Setup>().how), x.data<T>(), a.out[0].data<T>());
-                             });
-                           }, .vjp = [](const VjpArguments& a) -> Tensors {
+                           }, .cpu = average_kernel, .cuda = MOLLIFY_CUDA_KERNEL(average_kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                              const Shape& x = a.in[0].shape();
                              return average_pool2d_gradient(a.g, x[1], x[2], a.as<Setup>().how);
                            }};
@@ -52,14 +71,7 @@ const Op average_pool2d_gradient_op{.name = "average_pool2d_gradient", .linearit
                                       const Shape x{g[0], s.height, s.width, g[3]}, expected = pooled(op.name, x, s.how);
                                       require(expected == g, "{}: gradient is {}; an input of {} x {} gives {}", op.name, g, s.height, s.width, expected);
                                       return Layout::packed(x, in[0].dtype(), in[0].device());
-                                    }, .cpu = [](const KernelArguments& a) {
-                                      const Tensor g = packed_values(a.in[0]);
-                                      for_floating(g.dtype(), [&](auto zero) {
-                                        using T = decltype(zero);
-                                        cpu::average_pool2d_gradient(geometry("average_pool2d_gradient", a.out[0].shape(), a.attributes.as<Setup>().how), g.data<T>(),
-                                                                       a.out[0].data<T>());
-                                      });
-                                    }, .vjp = [](const VjpArguments& a) -> Tensors { return average_pool2d(a.g, a.as<Setup>().how); }};
+                                    }, .cpu = average_gradient_kernel, .cuda = MOLLIFY_CUDA_KERNEL(average_gradient_kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors { return average_pool2d(a.g, a.as<Setup>().how); }};
 
 const Op max_pool2d_op{.name = "max_pool2d", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                          require_floating(op.name, in[0]);
@@ -67,13 +79,7 @@ const Op max_pool2d_op{.name = "max_pool2d", .shape = [](const Op& op, Inputs in
                          require(extent_product(in[0].shape(), 1, 4) <= INT32_MAX, "{}: input is {}; an image of at most 2^31 numbers can be indexed", op.name,
                                  in[0].shape());
                          return {Layout::packed(y, in[0].dtype(), in[0].device()), Layout::packed(y, DType::i32, in[0].device())};
-                       }, .cpu = [](const KernelArguments& a) {
-                         const Tensor x = packed_values(a.in[0]);
-                         for_floating(x.dtype(), [&](auto zero) {
-                           using T = decltype(zero);
-                           cpu::max_pool2d(geometry("max_pool2d", x.shape(), a.attributes.as<Pool2d>()), x.data<T>(), a.out[0].data<T>(), a.out[1].data<int32_t>());
-                         });
-                       }, .vjp = [](const VjpArguments& a) -> Tensors {
+                       }, .cpu = max_kernel, .cuda = MOLLIFY_CUDA_KERNEL(max_kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                          const Shape& x = a.in[0].shape();
                          const Tensor flat = scatter_add({x[0], extent_product(x, 1, 4)}, flatten(a.saved(1), 1), flatten(a.g, 1));
                          return reshape(flat, x);

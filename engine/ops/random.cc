@@ -1,6 +1,7 @@
 // Random tensors, and dropout.
 #include <mollify/engine/cpu/random.h>
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/cuda/random.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
 
@@ -9,7 +10,7 @@
 namespace mollify {
 namespace {
 
-struct Draw { Shape shape; RandomKey key; DType dtype; };
+struct Draw { Shape shape; RandomKey key; DType dtype; Device device; };
 
 // in: step, or streams and step
 Layouts draw_shape(const Op& op, Inputs in, const Attributes& attributes) {
@@ -25,7 +26,7 @@ Layouts draw_shape(const Op& op, Inputs in, const Attributes& attributes) {
   }
   const int64_t rows = in.size() > 1 ? std::max<int64_t>(1, draw.shape[0]) : 1;
   require<ValueError>(draw.shape.size() / rows <= int64_t{1} << 33, "{}: shape {}; at most 2^33 numbers come from one stream and step", op.name, draw.shape);
-  return Layout::packed(draw.shape, draw.dtype, step.device());
+  return Layout::packed(draw.shape, draw.dtype, draw.device);
 }
 
 template <cpu::Distribution distribution>
@@ -37,7 +38,7 @@ void draw_kernel(const KernelArguments& a) {
     using T = decltype(zero);
     T* values = out.data<T>();
     if (a.in.size() == 1) return cpu::draw(distribution, how.key, step, 0, out.size(), values);
-    const Tensor streams = packed_values(a.in[0]);
+    const Tensor& streams = a.in[0];
     const int32_t* stream = streams.data<int32_t>();
     const int64_t rows = streams.size(), count = rows ? out.size() / rows : 0;
     cpu::parallel_for(rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, count)), [&](int64_t begin, int64_t end) {
@@ -49,10 +50,33 @@ void draw_kernel(const KernelArguments& a) {
   });
 }
 
+#ifdef MOLLIFY_CUDA
+template <cpu::Distribution distribution>
+void draw_on_cuda(const KernelArguments& a) {
+  const RandomKey key = a.attributes.as<Draw>().key;
+  const Tensor& out = a.out[0];
+  const auto* step = a.in[a.in.size() - 1].template address<int32_t>();
+  for_floating(out.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    if (a.in.size() == 1) return cuda::draw<T>(distribution, key, step, out.size(), out.address<T>());
+    const int64_t rows = a.in[0].size();
+    cuda::draw_rows<T>(distribution, key, a.in[0].template address<int32_t>(), step, rows, rows ? out.size() / rows : 0, out.address<T>());
+  });
+}
+
+void dropout_on_cuda(const KernelArguments& a) {
+  const Tensor& x = a.in[0];
+  for_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    cuda::dropout<T>(x.address<T>(), x.size(), a.attributes.as<RandomKey>(), a.in[1].address<int32_t>(), a.in[2].address<T>(), a.out[0].address<T>());
+  });
+}
+#endif
+
 // in: x, step, rate. x where a uniform number is at least the rate, divided by 1 − rate. The mask is drawn again by the rule: cheaper than to keep it.
 void dropout_kernel(const KernelArguments& a) {
   const RandomKey key = a.attributes.as<RandomKey>();
-  const Tensor x = packed_values(a.in[0]);
+  const Tensor& x = a.in[0];
   const auto step = static_cast<uint32_t>(*a.in[1].data<int32_t>());
   constexpr int64_t kBlock = 4096;  // a multiple of 4, for draws
   for_floating(x.dtype(), [&](auto zero) {
@@ -77,21 +101,27 @@ const Op dropout_op{.name = "dropout", .shape = [](const Op& op, Inputs in, cons
                       require(in[1].size() == 1, "{}: step is {}; needs a single number", op.name, in[1].shape());
                       require<ValueError>(in[0].size() <= int64_t{1} << 33, "{}: input is {}; at most 2^33 numbers come from one step", op.name, in[0].shape());
                       return Layout::packed(in[0].shape(), in[0].dtype(), in[0].device());
-                    }, .cpu = dropout_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+                    }, .cpu = dropout_kernel, .cuda = MOLLIFY_CUDA_KERNEL(dropout_on_cuda), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                       return {apply(dropout_op, {a.g, a.in[1], a.in[2]}, a.attributes), Tensor(), Tensor()};
                     }};
-const Op uniform_op{.name = "uniform", .shape = draw_shape, .cpu = draw_kernel<cpu::Distribution::uniform>};
-const Op normal_op{.name = "normal", .shape = draw_shape, .cpu = draw_kernel<cpu::Distribution::normal>};
+const Op uniform_op{.name = "uniform", .shape = draw_shape, .cpu = draw_kernel<cpu::Distribution::uniform>,
+                    .cuda = MOLLIFY_CUDA_KERNEL(draw_on_cuda<cpu::Distribution::uniform>), .operands = packed_operands, .chooses_device = true};
+const Op normal_op{.name = "normal", .shape = draw_shape, .cpu = draw_kernel<cpu::Distribution::normal>,
+                   .cuda = MOLLIFY_CUDA_KERNEL(draw_on_cuda<cpu::Distribution::normal>), .operands = packed_operands, .chooses_device = true};
 
 }  // namespace
 
-Tensor uniform(const Shape& shape, RandomKey key, const Tensor& step, DType dtype) { return apply(uniform_op, {step}, Draw{shape, key, dtype}); }
-Tensor normal(const Shape& shape, RandomKey key, const Tensor& step, DType dtype) { return apply(normal_op, {step}, Draw{shape, key, dtype}); }
+Tensor uniform(const Shape& shape, RandomKey key, const Tensor& step, DType dtype, Device device) {
+  return apply(uniform_op, {step}, Draw{shape, key, dtype, device});
+}
+Tensor normal(const Shape& shape, RandomKey key, const Tensor& step, DType dtype, Device device) {
+  return apply(normal_op, {step}, Draw{shape, key, dtype, device});
+}
 Tensor uniform_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype) {
-  return apply(uniform_op, {streams, step}, Draw{shape, key, dtype});
+  return apply(uniform_op, {streams, step}, Draw{shape, key, dtype, streams.device()});
 }
 Tensor normal_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype) {
-  return apply(normal_op, {streams, step}, Draw{shape, key, dtype});
+  return apply(normal_op, {streams, step}, Draw{shape, key, dtype, streams.device()});
 }
 
 Tensor dropout(const Tensor& x, double rate, RandomKey key, const Tensor& step) {

@@ -1,12 +1,12 @@
 // Reductions over axes, and what is defined along one axis: logsumexp, argmax, cumsum, sort, top_k.
 #include <mollify/engine/cpu/reduce.h>
-#include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/cpu/sort.h>
+#include <mollify/engine/cuda/reduce.h>
+#include <mollify/engine/cuda/sort.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
 
-#include <algorithm>
 #include <bit>
-#include <numeric>
 
 namespace mollify {
 namespace {
@@ -33,17 +33,17 @@ Layouts extreme_shape(const Op& op, Inputs in, const Attributes& attributes) {
   return layouts;
 }
 
-// Brings the reduced axes next to each other, so that the kernel sees [outer, count, inner].
-template <cpu::Reduction kind>
-void reduce_kernel(const KernelArguments& a) {
-  const uint32_t axes = a.attributes.as<Reduced>().axes;
-  const Shape& shape = a.in[0].shape();
+// x as [outer, count, inner], where `count` runs over the reduced axes: they are brought next to each other where they are apart.
+Tensors reduce_operands(Inputs in, const Attributes& attributes) {
+  const Tensor& given = in[0];
+  const uint32_t axes = attributes.as<Reduced>().axes;
+  const Shape& shape = given.shape();
   int first = 0, last = shape.rank();  // the span of reduced axes
   while (first < last && (!(axes >> first & 1) || shape[first] == 1)) ++first;
   while (last > first && (!(axes >> (last - 1) & 1) || shape[last - 1] == 1)) --last;
   bool together = true;
   for (int i = first; i < last; ++i) together &= (axes >> i & 1) || shape[i] == 1;
-  Tensor x = a.in[0].detach();
+  Tensor x = given.detach();
   if (!together) {  // kept axes first, in order; reduced axes last
     int order[kMaxRank], n = 0;
     for (uint32_t reduced : {0u, 1u})
@@ -53,16 +53,20 @@ void reduce_kernel(const KernelArguments& a) {
     last = shape.rank();
     first = last - std::popcount(axes);
   }
-  x = packed_values(x);
-  const int64_t outer = extent_product(x.shape(), 0, first), count = extent_product(x.shape(), first, last);
-  const int64_t inner = extent_product(x.shape(), last, x.rank());
-  for_floating(x.dtype(), [&](auto zero) {
+  return packed(reshape(x, {extent_product(x.shape(), 0, first), extent_product(x.shape(), first, last), extent_product(x.shape(), last, x.rank())}));
+}
+
+template <cpu::Reduction kind>
+void reduce_kernel(const KernelArguments& a) {
+  const Shape& x = a.in[0].shape();
+  for_floating(a.in[0].dtype(), [&](auto zero) {
     using T = decltype(zero);
-    cpu::reduce(kind, x.data<T>(), outer, count, inner, a.out[0].data<T>());
+    MOLLIFY_ON(a.in[0].device(), reduce<T>(kind, a.in[0].address<T>(), x[0], x[1], x[2], a.out[0].address<T>()));
   });
 }
 
-const Op sum_op{.name = "sum", .linearity = Linearity::sum, .shape = reduce_shape, .cpu = reduce_kernel<cpu::Reduction::sum>, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op sum_op{.name = "sum", .linearity = Linearity::sum, .shape = reduce_shape, .cpu = reduce_kernel<cpu::Reduction::sum>,
+                 .cuda = MOLLIFY_CUDA_KERNEL(reduce_kernel<cpu::Reduction::sum>), .operands = reduce_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                   Shape shape = a.in[0].shape();
                   if (shape.rank() > 0 && !(a.as<Reduced>().axes & 1)) shape[0] = a.g.dim(0);  // leading extent from the gradient
                   return expand(a.g, shape);
@@ -75,8 +79,10 @@ Tensors extreme_vjp(const VjpArguments& a) {
   return where(wins, a.g / count, Tensor::scalar(0, a.g.dtype()));
 }
 
-const Op max_op{.name = "max", .shape = extreme_shape, .cpu = reduce_kernel<cpu::Reduction::max>, .vjp = extreme_vjp};
-const Op min_op{.name = "min", .shape = extreme_shape, .cpu = reduce_kernel<cpu::Reduction::min>, .vjp = extreme_vjp};
+const Op max_op{.name = "max", .shape = extreme_shape, .cpu = reduce_kernel<cpu::Reduction::max>,
+                 .cuda = MOLLIFY_CUDA_KERNEL(reduce_kernel<cpu::Reduction::max>), .operands = reduce_operands, .vjp = extreme_vjp};
+const Op min_op{.name = "min", .shape = extreme_shape, .cpu = reduce_kernel<cpu::Reduction::min>,
+                 .cuda = MOLLIFY_CUDA_KERNEL(reduce_kernel<cpu::Reduction::min>), .operands = reduce_operands, .vjp = extreme_vjp};
 
 Tensor reduce(const Op& op, const Tensor& x, std::span<const int> axes, bool keep) {
   uint32_t mask = axes.empty() ? (1u << x.rank()) - 1 : 0;
@@ -109,25 +115,19 @@ Tensor with_last_axis(const Tensor& x) {
   return reshape(x, shape);
 }
 
-const Op logsumexp_op{.name = "logsumexp", .shape = logsumexp_shape, .cpu = [](const KernelArguments& a) {
-                        const Tensor x = packed_values(a.in[0]);
-                        for_floating(x.dtype(), [&](auto zero) {
-                          using T = decltype(zero);
-                          cpu::logsumexp(x.data<T>(), a.out[0].size(), x.shape().back(), a.out[0].data<T>());
-                        });
-                      }, .vjp = [](const VjpArguments& a) -> Tensors {
+void logsumexp_kernel(const KernelArguments& a) {
+  for_floating(a.in[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    MOLLIFY_ON(a.in[0].device(), logsumexp<T>(a.in[0].address<T>(), a.out[0].size(), a.in[0].shape().back(), a.out[0].address<T>()));
+  });
+}
+
+const Op logsumexp_op{.name = "logsumexp", .shape = logsumexp_shape, .cpu = logsumexp_kernel, .cuda = MOLLIFY_CUDA_KERNEL(logsumexp_kernel),
+                      .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                         return with_last_axis(a.g) * exp(a.in[0] - with_last_axis(a.out()));
                       }};
 
-// Calls f(row of x, row number) for all rows of the last axis, in parallel.
-template <class T, class F>
-void for_rows(const Tensor& x, const F& f) {
-  const int64_t count = x.shape().back(), rows = count ? x.size() / count : 0;
-  const T* data = x.data<T>();
-  cpu::parallel_for(rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, count)), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) f(data + row * count, row);
-  });
-}
+int64_t rows_of(const Tensor& x) { return x.shape().back() ? x.size() / x.shape().back() : 0; }
 
 Layouts argmax_shape(const Op& op, Inputs in, const Attributes&) {
   require_floating(op.name, in[0]);
@@ -135,25 +135,15 @@ Layouts argmax_shape(const Op& op, Inputs in, const Attributes&) {
   return Layout::packed(without_last(in[0].shape()), DType::i32, in[0].device());
 }
 
-template <class T>
-bool beats(T a, T b) { return a > b || (a != a && b == b); }  // NaN beats all numbers
-
 void argmax_kernel(const KernelArguments& a) {
-  const Tensor x = packed_values(a.in[0]);
-  int32_t* out = a.out[0].data<int32_t>();
+  const Tensor& x = a.in[0];
   for_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const int64_t count = x.shape().back();
-    for_rows<T>(x, [&](const T* row, int64_t r) {
-      int64_t best = 0;
-      for (int64_t i = 1; i < count; ++i)
-        if (beats(row[i], row[best])) best = i;
-      out[r] = static_cast<int32_t>(best);
-    });
+    MOLLIFY_ON(x.device(), argmax<T>(x.address<T>(), rows_of(x), x.shape().back(), a.out[0].address<int32_t>()));
   });
 }
 
-const Op argmax_op{.name = "argmax", .shape = argmax_shape, .cpu = argmax_kernel};
+const Op argmax_op{.name = "argmax", .shape = argmax_shape, .cpu = argmax_kernel, .cuda = MOLLIFY_CUDA_KERNEL(argmax_kernel), .operands = packed_operands};
 
 struct Cumulative { bool reverse; };
 
@@ -163,23 +153,16 @@ Layouts same_shape(const Op& op, Inputs in, const Attributes&) {
 }
 
 void cumsum_kernel(const KernelArguments& a) {
-  const Tensor x = packed_values(a.in[0]);
+  const Tensor& x = a.in[0];
   const bool reverse = a.attributes.as<Cumulative>().reverse;
   for_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const int64_t count = x.shape().back();
-    T* out = a.out[0].data<T>();
-    for_rows<T>(x, [&](const T* row, int64_t r) {
-      double total = 0;
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t at = reverse ? count - 1 - i : i;
-        out[r * count + at] = static_cast<T>(total += static_cast<double>(row[at]));
-      }
-    });
+    MOLLIFY_ON(x.device(), cumsum<T>(x.address<T>(), rows_of(x), x.shape().back(), reverse, a.out[0].address<T>()));
   });
 }
 
-const Op cumsum_op{.name = "cumsum", .linearity = Linearity::sum, .shape = same_shape, .cpu = cumsum_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op cumsum_op{.name = "cumsum", .linearity = Linearity::sum, .shape = same_shape, .cpu = cumsum_kernel,
+                    .cuda = MOLLIFY_CUDA_KERNEL(cumsum_kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                      return cumsum(a.g, -1, !a.as<Cumulative>().reverse);
                    }};
 
@@ -196,31 +179,16 @@ Layouts sort_shape(const Op& op, Inputs in, const Attributes& attributes) {
 }
 
 void sort_kernel(const KernelArguments& a) {
-  const Tensor x = packed_values(a.in[0]);
+  const Tensor& x = a.in[0];
   const Sorted how = a.attributes.as<Sorted>();
   for_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    T* values = a.out[0].data<T>();
-    int32_t* indices = a.out[1].data<int32_t>();
-    const int64_t count = x.shape().back();
-    for_rows<T>(x, [&](const T* row, int64_t r) {
-      std::vector<int32_t> order(static_cast<size_t>(count));
-      std::iota(order.begin(), order.end(), 0);
-      const auto before = [&](int32_t i, int32_t j) {
-        if (how.descending ? beats(row[i], row[j]) : beats(row[j], row[i])) return true;
-        if (how.descending ? beats(row[j], row[i]) : beats(row[i], row[j])) return false;
-        return i < j;
-      };
-      std::partial_sort(order.begin(), order.begin() + how.count, order.end(), before);
-      for (int64_t i = 0; i < how.count; ++i) {
-        indices[r * how.count + i] = order[static_cast<size_t>(i)];
-        values[r * how.count + i] = row[order[static_cast<size_t>(i)]];
-      }
-    });
+    T* values = a.out[0].address<T>();
+    MOLLIFY_ON(x.device(), sort<T>(x.address<T>(), rows_of(x), x.shape().back(), how.count, how.descending, values, a.out[1].address<int32_t>()));
   });
 }
 
-const Op sort_op{.name = "sort", .shape = sort_shape, .cpu = sort_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op sort_op{.name = "sort", .shape = sort_shape, .cpu = sort_kernel, .cuda = MOLLIFY_CUDA_KERNEL(sort_kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
                    return scatter_add(a.in[0].shape(), a.saved(1), a.g);
                  }};
 

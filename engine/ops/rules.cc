@@ -14,7 +14,13 @@ void require_same_dtype(const char* operation, const Tensor& a, const Tensor& b)
   require<TypeError>(a.dtype() == b.dtype(), "{}: given {} and {}; needs one dtype (cast converts)", operation, a.dtype(), b.dtype());
 }
 
-Tensor packed_values(const Tensor& x) { return x.is_packed() ? x : packed(x.detach()); }
+Tensors packed_operands(Inputs in, const Attributes&) {
+  Tensors out(in.size());
+  for (size_t i = 0; i < in.size(); ++i) out[i] = packed_operand(in[i]);
+  return out;
+}
+
+Tensor repeated(double value, const Shape& shape, const Tensor& like) { return expand(full({}, value, like.dtype(), like.device()), shape); }
 
 Layouts broadcast_shape(const Op& op, Inputs in, const Attributes&) {
   require_floating(op.name, in[0]);

@@ -4,6 +4,15 @@
 #include <mollify/engine/op.h>
 #include <mollify/engine/ops.h>
 
+// Kernels that prepare the call of a function of which each device has its own: cpu::f(…) or cuda::f(…), where this build has CUDA.
+#ifdef MOLLIFY_CUDA
+#define MOLLIFY_ON(device, ...) ((device) == ::mollify::Device::cuda ? cuda::__VA_ARGS__ : cpu::__VA_ARGS__)
+#define MOLLIFY_CUDA_KERNEL(kernel) kernel
+#else
+#define MOLLIFY_ON(device, ...) cpu::__VA_ARGS__
+#define MOLLIFY_CUDA_KERNEL(kernel) nullptr
+#endif
+
 namespace mollify {
 
 // Packed, of the shape to which all inputs broadcast, and of their common dtype. Throws TypeError for integers or mixed dtypes.
@@ -14,8 +23,16 @@ void require_floating(const char* operation, const Tensor& x);
 void require_indices(const char* operation, const Tensor& x);
 void require_same_dtype(const char* operation, const Tensor& a, const Tensor& b);
 
-// For kernels: row-major values of x, without history; a copy where x is strided.
-Tensor packed_values(const Tensor& x);
+// Row-major values of x: itself, or a copy where it is strided.
+inline Tensor packed_operand(const Tensor& x) { return x.is_packed() ? x : packed(x.detach()); }
+// The `operands` of kernels that read row-major memory only.
+Tensors packed_operands(Inputs in, const Attributes&);
+
+// `value` repeated over a shape, of the dtype and on the device of another tensor: takes the memory of one number.
+Tensor repeated(double value, const Shape& shape, const Tensor& like);
+
+// The op of assign(target, value), for those who plan copies.
+const Op& assign_operation();
 
 // Product of the extents of axes first … last − 1.
 inline int64_t extent_product(const Shape& shape, int first, int last) {

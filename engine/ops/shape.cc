@@ -1,7 +1,10 @@
 // Views and joins: reshape, permute, expand, slice, split, pad, concat, and the making of tensors.
 #include <mollify/engine/cpu/pointwise.h>
+#include <mollify/engine/cuda/copy.h>
+#include <mollify/engine/cuda/device.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
+#include <mollify/engine/recorder.h>
 
 #include <algorithm>
 #include <numeric>
@@ -119,11 +122,11 @@ Layouts pad_shape(const Op&, Inputs in, const Attributes& attributes) {
 void pad_kernel(const KernelArguments& a) {
   const Place& p = a.attributes.as<Place>();
   const Tensor& out = a.out[0];
-  cpu::copy(Tensor::scalar(p.value, out.dtype()), out);
-  cpu::copy(a.in[0], Tensor::on(&out.buffer(), sliced(out.layout(), p.slice)));
+  MOLLIFY_ON(out.device(), fill(p.value, out));
+  MOLLIFY_ON(out.device(), copy(a.in[0], Tensor::on(&out.buffer(), sliced(out.layout(), p.slice))));
 }
 
-const Op pad_op{.name = "pad", .linearity = Linearity::sum, .shape = pad_shape, .cpu = pad_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op pad_op{.name = "pad", .linearity = Linearity::sum, .shape = pad_shape, .cpu = pad_kernel, .cuda = MOLLIFY_CUDA_KERNEL(pad_kernel), .vjp = [](const VjpArguments& a) -> Tensors {
                   return apply(slice_op, {a.g}, a.as<Place>().slice);
                 }};
 
@@ -152,7 +155,7 @@ const Op split_op{.name = "split", .linearity = Linearity::sum, .shape = split_s
                     for (size_t i = 0; i < parts.size(); ++i) {
                       Shape shape = a.in[0].shape();
                       shape[axis] = list[i + 1];
-                      parts[i] = a.gradients[i].defined() ? a.gradients[i] : expand(Tensor::scalar(0, a.in[0].dtype()), shape);
+                      parts[i] = a.gradients[i].defined() ? a.gradients[i] : repeated(0, shape, a.in[0]);
                     }
                     return concat(parts, axis);
                   }, .view = true};
@@ -173,56 +176,94 @@ Layouts concat_shape(const Op& op, Inputs in, const Attributes& attributes) {
   return Layout::packed(shape, in[0].dtype(), in[0].device());
 }
 
+Layout concat_place(const Layout& out, std::span<const Shape> parts, size_t i, const Attributes& attributes) {
+  const int axis = attributes.as<Join>().axis;
+  int64_t start = 0;
+  for (size_t k = 0; k < i; ++k) start += parts[k][axis];
+  return sliced(out, {axis, start, parts[i][axis], 1});
+}
+
 void concat_kernel(const KernelArguments& a) {
   const int axis = a.attributes.as<Join>().axis;
   const Tensor& out = a.out[0];
   int64_t start = 0;
   for (const Tensor& part : a.in) {
-    cpu::copy(part, Tensor::on(&out.buffer(), sliced(out.layout(), {axis, start, part.shape()[axis], 1})));
+    MOLLIFY_ON(out.device(), copy(part, Tensor::on(&out.buffer(), sliced(out.layout(), {axis, start, part.shape()[axis], 1}))));
     start += part.shape()[axis];
   }
 }
 
-const Op concat_op{.name = "concat", .linearity = Linearity::sum, .shape = concat_shape, .cpu = concat_kernel, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op concat_op{.name = "concat", .linearity = Linearity::sum, .shape = concat_shape, .cpu = concat_kernel, .cuda = MOLLIFY_CUDA_KERNEL(concat_kernel), .vjp = [](const VjpArguments& a) -> Tensors {
                      const int axis = a.as<Join>().axis;
                      std::vector<int64_t> extents;
                      for (const Tensor& part : a.in) extents.push_back(part.shape()[axis]);
                      return split(a.g, extents, axis);
-                   }};
+                   }, .place = concat_place};
 
 // ---- packed: a row-major copy
 
 Layouts packed_shape(const Op&, Inputs in, const Attributes&) { return Layout::packed(in[0].shape(), in[0].dtype(), in[0].device()); }
 
-const Op packed_op{.name = "packed", .linearity = Linearity::sum, .shape = packed_shape, .cpu = [](const KernelArguments& a) { cpu::copy(a.in[0], a.out[0]); },
+void packed_kernel(const KernelArguments& a) { MOLLIFY_ON(a.out[0].device(), copy(a.in[0], a.out[0])); }
+
+const Op packed_op{.name = "packed", .linearity = Linearity::sum, .shape = packed_shape, .cpu = packed_kernel, .cuda = MOLLIFY_CUDA_KERNEL(packed_kernel),
                    .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }};
 
 // ---- full
 
-struct Full { Shape shape; double value; DType dtype; };
+struct Full { Shape shape; double value; DType dtype; Device device; };
 
 Layouts full_shape(const Op&, Inputs, const Attributes& attributes) {
   const Full& f = attributes.as<Full>();
-  return Layout::packed(f.shape, f.dtype);
+  return Layout::packed(f.shape, f.dtype, f.device);
 }
 
-const Op full_op{.name = "full", .shape = full_shape, .cpu = [](const KernelArguments& a) {
-                   cpu::copy(Tensor::scalar(a.attributes.as<Full>().value, a.out[0].dtype()), a.out[0]);
-                 }};
+void full_kernel(const KernelArguments& a) { MOLLIFY_ON(a.out[0].device(), fill(a.attributes.as<Full>().value, a.out[0])); }
+
+const Op full_op{.name = "full", .shape = full_shape, .cpu = full_kernel, .cuda = MOLLIFY_CUDA_KERNEL(full_kernel), .chooses_device = true};
+
+// ---- to: the way between devices
+
+struct Destination { Device device; };
+
+void to_kernel(const KernelArguments& a) {
+  const Tensor &x = a.in[0], &out = a.out[0];
+  const int64_t bytes = x.size() * size_of(x.dtype());
+  void* const to = out.buffer().data();
+  const void* const from = static_cast<const char*>(x.buffer().data()) + x.layout().offset * size_of(x.dtype());
+  if (x.device() == out.device()) cuda::copy_within(to, from, bytes);  // a number, which the funnel has brought there
+  else if (out.device() == Device::cuda) cuda::copy_to_device(to, from, bytes);
+  else cuda::copy_to_host(to, from, bytes);
+}
+
+const Op to_op{.name = "to", .linearity = Linearity::sum, .shape = [](const Op&, Inputs in, const Attributes& attributes) -> Layouts {
+                 return Layout::packed(in[0].shape(), in[0].dtype(), attributes.as<Destination>().device);
+               }, .cpu = to_kernel, .cuda = to_kernel, .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
+                 return to(a.g, a.in[0].device());
+               }, .chooses_device = true};
 
 }  // namespace
 
-Tensor full(const Shape& shape, double value, DType dtype) { return apply(full_op, {}, Full{shape, value, dtype}); }
-Tensor zeros(const Shape& shape, DType dtype) { return full(shape, 0, dtype); }
-Tensor ones(const Shape& shape, DType dtype) { return full(shape, 1, dtype); }
-Tensor zeros_like(const Tensor& x) { return full(x.shape(), 0, x.dtype()); }
-Tensor ones_like(const Tensor& x) { return full(x.shape(), 1, x.dtype()); }
+Tensor full(const Shape& shape, double value, DType dtype, Device device) { return apply(full_op, {}, Full{shape, value, dtype, device}); }
+Tensor zeros(const Shape& shape, DType dtype, Device device) { return full(shape, 0, dtype, device); }
+Tensor ones(const Shape& shape, DType dtype, Device device) { return full(shape, 1, dtype, device); }
+Tensor zeros_like(const Tensor& x) { return full(x.shape(), 0, x.dtype(), x.device()); }
+Tensor ones_like(const Tensor& x) { return full(x.shape(), 1, x.dtype(), x.device()); }
 
-Tensor arange(int64_t count, DType dtype) {
+Tensor to(const Tensor& x, Device device) {
+  if (x.device() == device) return x;
+  Recorder* recorder = Recorder::current();
+  require<GraphError>(!recorder || recorder->in_kernel() || recorder->is_constant(x),
+                      "capture: a tensor {} goes from {} to {}; needs all that a step uses on its device beforehand", x.shape(), x.device(), device);
+  const Recorder::InKernel once(recorder);  // a constant goes there only once
+  return apply(to_op, {x}, Destination{device});
+}
+
+Tensor arange(int64_t count, DType dtype, Device device) {
   require(count >= 0, "arange: count {}; needs at least 0", count);
   std::vector<double> values(static_cast<size_t>(count));
   std::iota(values.begin(), values.end(), 0.0);
-  return cast(Tensor::from(values, {count}), dtype);
+  return to(cast(Tensor::from(values, {count}), dtype), device);
 }
 
 Tensor packed(const Tensor& x) { return x.is_packed() ? x : apply(packed_op, {x}); }

@@ -14,6 +14,12 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
+#ifdef MOLLIFY_CUDA
+namespace mollify::cuda {  // the names of their CUDA kernels
+#include <mollify/engine/ops/special.inl>
+}  // namespace mollify::cuda
+#endif
+
 #include <mollify/engine/cpu/pointwise.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
@@ -26,40 +32,40 @@ constexpr double kTwoOverSqrtPi = 1.1283791670955126;
 // d/dx erf(x) = 2/√π·exp(−x²)
 Tensor erf_derivative(const Tensor& x) { return exp(-square(x)) * kTwoOverSqrtPi; }
 
-const Op erf_op{.name = "erf", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Erf), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op erf_op{.name = "erf", .shape = broadcast_shape, MOLLIFY_POINTWISE(Erf), .vjp = [](const VjpArguments& a) -> Tensors {
                   return a.g * erf_derivative(a.in[0]);
                 }};
-const Op erfc_op{.name = "erfc", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Erfc), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op erfc_op{.name = "erfc", .shape = broadcast_shape, MOLLIFY_POINTWISE(Erfc), .vjp = [](const VjpArguments& a) -> Tensors {
                    return -(a.g * erf_derivative(a.in[0]));
                  }};
-const Op erfcx_op{.name = "erfcx", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Erfcx), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op erfcx_op{.name = "erfcx", .shape = broadcast_shape, MOLLIFY_POINTWISE(Erfcx), .vjp = [](const VjpArguments& a) -> Tensors {
                     return a.g * (a.in[0] * a.out() * 2.0 - kTwoOverSqrtPi);
                   }};
-const Op normal_cdf_op{.name = "normal_cdf", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(NormalCdf), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op normal_cdf_op{.name = "normal_cdf", .shape = broadcast_shape, MOLLIFY_POINTWISE(NormalCdf), .vjp = [](const VjpArguments& a) -> Tensors {
                          return a.g * normal_pdf(a.in[0]);
                        }};
-const Op normal_pdf_op{.name = "normal_pdf", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(NormalPdf), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op normal_pdf_op{.name = "normal_pdf", .shape = broadcast_shape, MOLLIFY_POINTWISE(NormalPdf), .vjp = [](const VjpArguments& a) -> Tensors {
                          return -(a.g * a.in[0] * a.out());
                        }};
-const Op normal_quantile_op{.name = "normal_quantile", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(NormalQuantile),
+const Op normal_quantile_op{.name = "normal_quantile", .shape = broadcast_shape, MOLLIFY_POINTWISE(NormalQuantile),
                             .vjp = [](const VjpArguments& a) -> Tensors { return a.g / normal_pdf(a.out()); }};
-const Op sigmoid_op{.name = "sigmoid", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Sigmoid), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op sigmoid_op{.name = "sigmoid", .shape = broadcast_shape, MOLLIFY_POINTWISE(Sigmoid), .vjp = [](const VjpArguments& a) -> Tensors {
                       return a.g * (a.out() * sigmoid(-a.in[0]));
                     }};
-const Op softplus_op{.name = "softplus", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Softplus), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op softplus_op{.name = "softplus", .shape = broadcast_shape, MOLLIFY_POINTWISE(Softplus), .vjp = [](const VjpArguments& a) -> Tensors {
                        return a.g * sigmoid(a.in[0]);
                      }};
-const Op log_sigmoid_op{.name = "log_sigmoid", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(LogSigmoid), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op log_sigmoid_op{.name = "log_sigmoid", .shape = broadcast_shape, MOLLIFY_POINTWISE(LogSigmoid), .vjp = [](const VjpArguments& a) -> Tensors {
                           return a.g * sigmoid(-a.in[0]);
                         }};
-const Op silu_op{.name = "silu", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Silu), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op silu_op{.name = "silu", .shape = broadcast_shape, MOLLIFY_POINTWISE(Silu), .vjp = [](const VjpArguments& a) -> Tensors {
                    const Tensor s = sigmoid(a.in[0]);
                    return a.g * (s + a.out() * (1.0 - s));
                  }};
-const Op elu_op{.name = "elu", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Elu), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op elu_op{.name = "elu", .shape = broadcast_shape, MOLLIFY_POINTWISE(Elu), .vjp = [](const VjpArguments& a) -> Tensors {
                   return a.g * exp(minimum(a.in[0], Tensor::scalar(0, a.g.dtype())));
                 }};
-const Op gelu_op{.name = "gelu", .shape = broadcast_shape, .cpu = MOLLIFY_POINTWISE_KERNEL(Gelu), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op gelu_op{.name = "gelu", .shape = broadcast_shape, MOLLIFY_POINTWISE(Gelu), .vjp = [](const VjpArguments& a) -> Tensors {
                    return a.g * (normal_cdf(a.in[0]) + a.in[0] * normal_pdf(a.in[0]));
                  }};
 

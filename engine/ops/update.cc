@@ -14,7 +14,14 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
+#ifdef MOLLIFY_CUDA
+namespace mollify::cuda {  // the names of their CUDA kernels
+#include <mollify/engine/ops/update.inl>
+}  // namespace mollify::cuda
+#endif
+
 #include <mollify/engine/cpu/pointwise.h>
+#include <mollify/engine/cuda/copy.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
 
@@ -37,17 +44,21 @@ Layouts update_shape(const Op& op, Inputs in, const Attributes&) {
   return layouts;
 }
 
+void assign_kernel(const KernelArguments& a) { MOLLIFY_ON(a.out[0].device(), copy(a.in[1], a.out[0])); }
+
 const Op assign_op{.name = "assign", .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
                      require_same_dtype(op.name, in[0], in[1]);
                      require(broadcast(op.name, in[0].shape(), in[1].shape()) == in[0].shape(), "{}: {} into {}; the value must broadcast to the target", op.name,
                              in[1].shape(), in[0].shape());
                      return in[0].layout();
-                   }, .cpu = [](const KernelArguments& a) { cpu::copy(a.in[1], a.out[0]); }, .assigns = 1};
-const Op sgd_plain_op{.name = "sgd_step", .shape = update_shape<1>, .cpu = MOLLIFY_POINTWISE_KERNEL(SgdPlain), .assigns = 1};
-const Op sgd_momentum_op{.name = "sgd_step", .shape = update_shape<2>, .cpu = MOLLIFY_POINTWISE_KERNEL(SgdMomentum), .assigns = 2};
-const Op adam_op{.name = "adam_step", .shape = update_shape<3>, .cpu = MOLLIFY_POINTWISE_KERNEL(Adam), .assigns = 3};
+                   }, .cpu = assign_kernel, .cuda = MOLLIFY_CUDA_KERNEL(assign_kernel), .assigns = 1};
+const Op sgd_plain_op{.name = "sgd_step", .shape = update_shape<1>, MOLLIFY_POINTWISE(SgdPlain), .assigns = 1};
+const Op sgd_momentum_op{.name = "sgd_step", .shape = update_shape<2>, MOLLIFY_POINTWISE(SgdMomentum), .assigns = 2};
+const Op adam_op{.name = "adam_step", .shape = update_shape<3>, MOLLIFY_POINTWISE(Adam), .assigns = 3};
 
 }  // namespace
+
+const Op& assign_operation() { return assign_op; }
 
 void assign(const Tensor& target, const Tensor& value) { apply_all(assign_op, {target, value}); }
 

@@ -106,7 +106,7 @@ struct GradientViews {
       : rows(o.rows), slope{View<T>(o.slope[0]), View<T>(o.slope[1])}, intercept{View<T>(o.intercept[0]), View<T>(o.intercept[1])} {
     const size_t count = a.in.size();
     if (w.from_rows) from_rows = View<T>(a.in[count - (w.from_sums ? 2u : 1u)]);
-    if (w.from_sums) from_sums = packed_values(a.in[count - 1]);
+    if (w.from_sums) from_sums = a.in[count - 1];
     size_t next = 0;
     if (w.rows) to_rows = View<T>(a.out[next++]);
     for (int i = 0; i < 2; ++i)
@@ -155,7 +155,7 @@ void gradient(const KernelArguments& a) {
 
 const Op gradient_op{.name = "relax_gradient", .shape = gradient_shape, .cpu = [](const KernelArguments& a) {
                        a.in[0].dtype() == DType::f32 ? gradient<float>(a) : gradient<double>(a);
-                     }};
+                     }, .operands = packed_operands};
 
 // Rows [1, R, d…] summed into [1, K, d…] by the rows' indices, or into [N, 1, d…].
 Tensor collected(const Tensor& x, const Tensor& indices, const Shape& shape) {
@@ -244,8 +244,8 @@ Tensors rows_vjp_fast(const VjpArguments& a) {
   return result;
 }
 
-const Op relax_op{.name = "relax", .shape = rows_shape<true>, .cpu = forward_kernel<true>, .vjp = rows_vjp<true>, .vjp_fast = rows_vjp_fast<true>};
-const Op choose_sum_op{.name = "choose_sum", .shape = rows_shape<false>, .cpu = forward_kernel<false>, .vjp = rows_vjp<false>, .vjp_fast = rows_vjp_fast<false>};
+const Op relax_op{.name = "relax", .shape = rows_shape<true>, .cpu = forward_kernel<true>, .operands = packed_operands, .vjp = rows_vjp<true>, .vjp_fast = rows_vjp_fast<true>};
+const Op choose_sum_op{.name = "choose_sum", .shape = rows_shape<false>, .cpu = forward_kernel<false>, .operands = packed_operands, .vjp = rows_vjp<false>, .vjp_fast = rows_vjp_fast<false>};
 
 Tensors applied(const Op& op, const Tensor& rows, const Tensor* slopes, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs,
                 const Window* window) {

@@ -25,7 +25,7 @@ std::vector<int64_t> first_rows(const Places& places, int64_t samples, int64_t c
 Tensor window_numbers(const Pairs& pairs, const Window& window, const Shape& rows, const Shape& image) {
   const int axis = image.rank() - 3;
   const int64_t height = rows[2], width = rows[3], channels = rows[4], image_height = image[axis], image_width = image[axis + 1], count = pairs.place.size();
-  const Tensor places = packed_values(pairs.place);
+  const Tensor places = packed_operand(pairs.place);
   std::vector<int32_t> numbers;
   numbers.reserve(static_cast<size_t>(count * height * width * channels));
   for (int64_t i = 0; i < count; ++i) {

@@ -18,20 +18,18 @@ inline bool same_numbers(const Shape& a, const Shape& b) {
   return same;
 }
 
-// A tensor [1 | N, 1 | K, d…] as rows in memory; nothing where it is empty.
+// A packed tensor [1 | N, 1 | K, d…] as rows in memory; nothing where it is empty.
 template <class T>
 struct View {
   View() = default;
   explicit View(const Tensor& x) {
     if (!x.defined()) return;
-    values = packed_values(x);
-    data = values.data<T>();
+    data = x.data<T>();
     numbers = extent_product(x.shape(), 2, x.rank());
     sample = x.shape()[0] == 1 ? 0 : x.shape()[1] * numbers;
     row = x.shape()[1] == 1 ? 0 : numbers;
   }
   T* at(int64_t n, int64_t k) const { return data ? data + n * sample + k * row : nullptr; }
-  Tensor values;
   T* data = nullptr;
   int64_t numbers = 0, sample = 0, row = 0;
 };
@@ -70,11 +68,8 @@ class Places {
  public:
   Places(const Pairs& pairs, int64_t rows, int64_t samples) : rows_(rows), one_sample_(samples == 1) {
     if (pairs.all()) return;
-    sample_values_ = packed_values(pairs.sample);
-    sample_ = sample_values_.data<int32_t>();
-    if (!pairs.source.defined()) return;
-    source_values_ = packed_values(pairs.source);
-    source_ = source_values_.data<int32_t>();
+    sample_ = pairs.sample.data<int32_t>();
+    if (pairs.source.defined()) source_ = pairs.source.data<int32_t>();
   }
   Place operator[](int64_t i) const {
     if (!sample_) return {i / rows_, i % rows_};
@@ -82,7 +77,6 @@ class Places {
   }
 
  private:
-  Tensor sample_values_, source_values_;
   const int32_t *sample_ = nullptr, *source_ = nullptr;
   int64_t rows_;
   bool one_sample_;  // lines that all samples share
@@ -94,8 +88,7 @@ class Runs {
  public:
   Runs(const Operands& o, const Given& given) : window_(given.window), columns_(given.columns), numbers_(numbers_of(o.rows)) {
     if (!given.windows) return;
-    places_ = packed_values(o.pairs.place);
-    place_ = places_.data<int32_t>();
+    place_ = o.pairs.place.data<int32_t>();
     const Shape &rows = o.rows.shape(), &lines = o.intercept[1].shape();
     height_ = rows[2];
     width_ = rows[3];
@@ -116,7 +109,6 @@ class Runs {
   bool windows() const { return place_ != nullptr; }
 
  private:
-  Tensor places_;
   const int32_t* place_ = nullptr;
   Window window_;
   int64_t columns_, numbers_, height_ = 0, width_ = 0, channels_ = 0, image_height_ = 0, image_width_ = 0;

@@ -122,8 +122,8 @@ TEST(Draws, ArePrefixesOfLongerOnes) {
   }
 }
 
-std::vector<double> sample(Tensor (*draw)(const Shape&, RandomKey, const Tensor&, DType), int64_t count, DType dtype) {
-  return cast(draw({count}, {2024, 11}, step(0), dtype), DType::f64).to_vector<double>();
+std::vector<double> sample(Tensor (*draw)(const Shape&, RandomKey, const Tensor&, DType, Device), int64_t count, DType dtype) {
+  return cast(draw({count}, {2024, 11}, step(0), dtype, Device::cpu), DType::f64).to_vector<double>();
 }
 
 // sup |F_n − F| by the sorted sample; above 1.95/√n with probability 0.001 (Kolmogorov's distribution).

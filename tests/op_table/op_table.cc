@@ -193,6 +193,8 @@ Tensor tensor_of(const Array& array) {
   return array.dtype == DType::f64 ? Tensor::from(array.values, array.shape) : cast(Tensor::from(array.values, array.shape), array.dtype);
 }
 
+Tensor beside(const Tensor& x, const Array& array) { return to(tensor_of(array), x.device()); }
+
 Array array_of(const Tensor& tensor) { return {tensor.shape(), cast(tensor.detach(), DType::f64).to_vector<double>(), tensor.dtype()}; }
 
 Arrays arrays_of(const Tensors& tensors) {

@@ -112,6 +112,7 @@ std::string test_name(const Row& row, size_t number);  // letters, digits and un
 
 // ---- For the generic tests.
 Tensor tensor_of(const Array& array);  // of the array's dtype
+Tensor beside(const Tensor& x, const Array& array);  // the same, on the device of x
 Array array_of(const Tensor& tensor);
 Arrays arrays_of(const Tensors& tensors);
 // Random inputs of a case, representable in dtype; the same for the same row, case and seed.

@@ -29,9 +29,8 @@ struct Chosen {
   }
 };
 
-Tensor places(const Places& values) { return Tensor::from(values, {static_cast<int64_t>(values.size())}); }
-
-Pairs pairs_of(const Chosen& chosen) {
+Pairs pairs_of(const Chosen& chosen, Device device) {
+  const auto places = [&](const Places& values) { return to(Tensor::from(values, {static_cast<int64_t>(values.size())}), device); };
   Pairs pairs;
   pairs.columns = chosen.columns;
   if (chosen.pairs) pairs.sample = places(chosen.sample);
@@ -42,7 +41,7 @@ Pairs pairs_of(const Chosen& chosen) {
 
 Run run_of(Form form, const Chosen& chosen) {
   return [=](const Tensors& in) {
-    const Pairs pairs = pairs_of(chosen);
+    const Pairs pairs = pairs_of(chosen, in[0].device());
     const Window* window = chosen.place.empty() ? nullptr : &chosen.window;
     const size_t lines = form.slopes ? 3 : 1;
     const Tensor nonnegative = form.intercept ? in[lines] : Tensor(), negative = in[in.size() - 1];
@@ -171,7 +170,7 @@ Row numbers_of_windows() {
   for (const Chosen& chosen : kWindows) {
     const Shape rows{1, 2, 2, 3, 2}, out{static_cast<int64_t>(chosen.place.size()), 2 * 3 * 2};
     cases.push_back(of_one(
-        {}, [=](const Tensor&) { return window_numbers(pairs_of(chosen), chosen.window, rows, {kHeight, kWidth, 2}); },
+        {}, [=](const Tensor&) { return window_numbers(pairs_of(chosen, Device::cpu), chosen.window, rows, {kHeight, kWidth, 2}); },
         [=](const Array&) {
           return build(out, [&](const Index& index) {
             int64_t y = index[1] / 6, x = index[1] / 2 % 3;

@@ -28,7 +28,7 @@ Case gather_case(const Shape& shape, int axis, int64_t selected) {
   of[axis] = selected;
   const Array places = indices_of(of, std::max<int64_t>(1, shape[axis]));
   return of_one(
-      shape, [=](In x) { return gather(x, tensor_of(places), axis); },
+      shape, [=](In x) { return gather(x, beside(x, places), axis); },
       [=](const Array& x) { return build(of, [&](const Index& index) { return x.at(moved(index, axis, places.at(index))); }); });
 }
 
@@ -37,7 +37,7 @@ Case scatter_case(const Shape& shape, int axis, int64_t extent) {
   out[axis] = extent;
   const Array places = indices_of(shape, std::max<int64_t>(1, extent));
   return of_one(
-      shape, [=](In x) { return scatter_add(out, tensor_of(places), x, axis); },
+      shape, [=](In x) { return scatter_add(out, beside(x, places), x, axis); },
       [=](const Array& x) {
         Array sums{out, std::vector<double>(static_cast<size_t>(out.size()), 0.0)};
         for_each(shape, [&](const Index& index) { sums.at(moved(index, axis, places.at(index))) += x.at(index); });
@@ -48,7 +48,7 @@ Case scatter_case(const Shape& shape, int axis, int64_t extent) {
 Case take_case(const Shape& shape, int axis, int64_t count) {
   const Array places = indices_of({count}, shape[axis]);
   return of_one(
-      shape, [=](In x) { return take(x, tensor_of(places), axis); },
+      shape, [=](In x) { return take(x, beside(x, places), axis); },
       [=](const Array& x) {
         Shape out = shape;
         out[axis] = count;
@@ -62,7 +62,7 @@ Case one_hot_case(const Shape& shape, int64_t classes) {
   Shape out = shape;
   out.push_back(classes);
   return of_one(
-      {}, [=](In x) { return one_hot(tensor_of(labels), classes, x.dtype()); },
+      {}, [=](In x) { return one_hot(beside(x, labels), classes, x.dtype()); },
       [=](const Array&) {
         return build(out, [&](const Index& index) {
           return labels.at(Index(index.begin(), index.end() - 1)) == static_cast<double>(index.back()) ? 1.0 : 0.0;
@@ -97,7 +97,7 @@ Case cross_entropy_case(const Shape& shape) {
   rows.erase(rows.rank() - 1);
   const Array labels = indices_of(rows, shape.back());
   return of_one(
-      shape, [=](In x) { return cross_entropy(x, tensor_of(labels)); },
+      shape, [=](In x) { return cross_entropy(x, beside(x, labels)); },
       [=](const Array& x) {
         const Array logs = along(x, -1, log_softmax_of);
         return build(rows, [&](Index index) {
@@ -142,7 +142,7 @@ Rows index_rows() {
                                               return gather(x, argmax(stack(Tensors{x, x + 1.0}, -1)), 1);
                                             })})
                      .refusing({misfit_one({2, 3}, [](In x) {
-                       return gather(x, tensor_of(indices_of({3, 2}, 2)));
+                       return gather(x, beside(x, indices_of({3, 2}, 2)));
                      })}));
   rows.push_back(general("scatter_add", {scatter_case({9}, 0, 7), scatter_case({3, 4}, 1, 17), scatter_case({6, 4}, 0, 5),
                                          scatter_case({2, 3, 4}, 1, 2), scatter_case({3, 0}, 1, 4)})
@@ -151,7 +151,7 @@ Rows index_rows() {
                                               return scatter_add({301, 4}, argmax(stack(Tensors{x, x + 1.0, x}, -1)), x, 1);
                                             })})
                      .refusing({misfit_one({2, 3}, [](In x) {
-                       return scatter_add({2, 5}, tensor_of(indices_of({2, 4}, 5)), x);
+                       return scatter_add({2, 5}, beside(x, indices_of({2, 4}, 5)), x);
                      })}));
   rows.push_back(general("take", {take_case({7}, 0, 9), take_case({5, 3}, 0, 2), take_case({3, 4, 2}, 1, 5), take_case({2, 17}, 1, 3),
                                   take_case({2, 3}, 1, 0)})

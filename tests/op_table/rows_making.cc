@@ -54,11 +54,11 @@ Array drawn(const Shape& shape, Number number, DType dtype) {
 
 Tensor step() { return Tensor::scalar(kStep, DType::i32); }
 
-std::vector<Case> drawing(Tensor (*draw)(const Shape&, RandomKey, In, DType), Number number) {
+std::vector<Case> drawing(Tensor (*draw)(const Shape&, RandomKey, In, DType, Device), Number number) {
   std::vector<Case> cases;
   for (const Shape& shape : {Shape{}, Shape{15}, Shape{64}, Shape{7, 9}, Shape{0}, Shape{3, 0}, Shape{20000}})
     cases.push_back(of_one(
-        {}, [=](In x) { return draw(shape, kKey, step(), x.dtype()); }, [=](const Array& x) { return drawn(shape, number, x.dtype); }));
+        {}, [=](In x) { return draw(shape, kKey, step(), x.dtype(), x.device()); }, [=](const Array& x) { return drawn(shape, number, x.dtype); }));
   return cases;
 }
 
@@ -69,7 +69,7 @@ std::vector<Case> drawing_rows(Tensor (*draw)(const Shape&, RandomKey, In, In, D
     Array streams = build({rows}, [](const Index& r) { return static_cast<double>(r[0] * r[0] % 7); });
     streams.dtype = DType::i32;
     cases.push_back(of_one(
-        {}, [=](In x) { return draw(shape, kKey, tensor_of(streams), step(), x.dtype()); },
+        {}, [=](In x) { return draw(shape, kKey, beside(x, streams), step(), x.dtype()); },
         [=](const Array& x) {
           int64_t i = 0;
           return build(shape, [&](const Index& index) {
@@ -100,22 +100,22 @@ Case dropout_case(const Shape& shape, double rate) {
 Rows making_rows() {
   Rows rows;
   rows.push_back(making(
-      "full", [](In x, const Shape& shape) { return full(shape, 2.5, x.dtype()); }, 2.5));
+      "full", [](In x, const Shape& shape) { return full(shape, 2.5, x.dtype(), x.device()); }, 2.5));
   rows.push_back(making(
-      "zeros", [](In x, const Shape& shape) { return zeros(shape, x.dtype()); }, 0));
+      "zeros", [](In x, const Shape& shape) { return zeros(shape, x.dtype(), x.device()); }, 0));
   rows.push_back(making(
-      "ones", [](In x, const Shape& shape) { return ones(shape, x.dtype()); }, 1));
+      "ones", [](In x, const Shape& shape) { return ones(shape, x.dtype(), x.device()); }, 1));
   rows.push_back(alike("zeros_like", zeros_like, 0));
   rows.push_back(alike("ones_like", ones_like, 1));
   std::vector<Case> ranges;
   for (const int64_t count : {0, 1, 17, 3000})
     ranges.push_back(of_one(
-        {}, [=](In x) { return arange(count, x.dtype()); },
+        {}, [=](In x) { return arange(count, x.dtype(), x.device()); },
         [=](const Array&) { return build({count}, [](const Index& index) { return static_cast<double>(index[0]); }); }));
   rows.push_back(general("arange", ranges).constant().of_integers_too());
 
-  const auto large = [](Tensor (*draw)(const Shape&, RandomKey, In, DType)) {
-    return std::vector<Case>{large_one({}, [draw](In x) { return draw({100003}, kKey, step(), x.dtype()); })};
+  const auto large = [](Tensor (*draw)(const Shape&, RandomKey, In, DType, Device)) {
+    return std::vector<Case>{large_one({}, [draw](In x) { return draw({100003}, kKey, step(), x.dtype(), x.device()); })};
   };
   rows.push_back(random_row("uniform", drawing(uniform, uniform_number)).with_large(large(uniform)));
   rows.push_back(random_row("normal", drawing(normal, normal_number)).with_large(large(normal)));

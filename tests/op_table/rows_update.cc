@@ -15,7 +15,7 @@ Case assign_case(const Shape& target, const Shape& value) {
   return of_many(
       {target, value},
       [](const Tensors& in) {
-        Tensor out = in[0].rank() ? copy_of(in[0]) : Tensor::scalar(0, in[0].dtype());
+        Tensor out = in[0].rank() ? copy_of(in[0]) : zeros_like(in[0]);
         assign(out, in[1]);
         return out;
       },

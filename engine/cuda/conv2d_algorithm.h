@@ -1,0 +1,34 @@
+// The ways to compute a convolution. For each kind there is an ordered list; the first that accepts a call and suits it runs.
+#pragma once
+
+#include <mollify/engine/cuda/conv2d_correlation.h>
+
+namespace mollify::cuda {
+
+template <class T>
+struct Conv2dAlgorithm {
+  const char* name;
+  bool (*accepts)(Conv2dKind kind, const Conv2dCall<T>& call);  // whether it can
+  bool (*suits)(Conv2dKind kind, const Conv2dCall<T>& call);    // whether it should, given that it can
+  void (*run)(Conv2dKind kind, const Conv2dCall<T>& call);
+};
+
+// A product of matrices without any gathering: 1 × 1 kernels, and kernels as large as the image.
+template <class T> Conv2dAlgorithm<T> conv2d_by_product();
+// Few channels per group: a thread per destination and filter, weights in shared memory.
+template <class T> Conv2dAlgorithm<T> conv2d_grouped();
+// Up to four outputs from many channels: a warp sums over the channels.
+template <class T> Conv2dAlgorithm<T> conv2d_few_outputs();
+// Implicit matrix products on tensor cores, for tf32 and bf16.
+Conv2dAlgorithm<float> conv2d_tensor();
+Conv2dAlgorithm<float> conv2d_tensor_weight_gradient();
+// Implicit matrix products by fused multiply-adds.
+template <class T> Conv2dAlgorithm<T> conv2d_tiled();
+template <class T> Conv2dAlgorithm<T> conv2d_tiled_weight_gradient();
+// Columns of gathered sources in memory, slab by slab, and cuBLASLt.
+template <class T> Conv2dAlgorithm<T> conv2d_im2col();
+
+// An accepts() or suits() without conditions.
+inline bool always(auto, const auto&) { return true; }
+
+}  // namespace mollify::cuda

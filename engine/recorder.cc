@@ -1,0 +1,109 @@
+#include <mollify/engine/recorder.h>
+
+#include <atomic>
+
+namespace mollify {
+namespace {
+
+thread_local Recorder* active = nullptr;
+std::atomic<uint32_t> next_capture{1};
+
+// Slots of a buffer's tag beside the recording's own numbers.
+constexpr int32_t kHostMade = -1;
+
+}  // namespace
+
+Recorder* Recorder::of_this_thread() { return active; }
+
+Recorder::Recorder() : number_(next_capture.fetch_add(1)), before_(active) {
+  active = this;
+  captures.fetch_add(1);
+}
+Recorder::~Recorder() {
+  captures.fetch_sub(1);
+  active = before_;
+}
+
+Recorder::InKernel::InKernel(Recorder* recorder) : recorder_(recorder) {
+  if (recorder_) before_ = std::exchange(recorder_->in_kernel_, true);
+}
+Recorder::InKernel::~InKernel() {
+  if (recorder_) recorder_->in_kernel_ = before_;
+}
+
+Tensor Recorder::input(const Tensor& x, int number) {
+  Buffer* buffer = Buffer::borrowed(x.buffer().bytes(), x.device(), &x.buffer());
+  buffer->rebind(static_cast<char*>(x.buffer().data()) + x.layout().offset * size_of(x.dtype()));
+  const Tensor made = Tensor::on(buffer, Layout::packed(x.shape(), x.dtype(), x.device()));
+  buffer->release();
+  buffer->tag = {number_, static_cast<int32_t>(buffers.size())};
+  buffers.push_back({.kind = RecordedBuffer::Kind::input, .bytes = x.size() * size_of(x.dtype()), .device = x.device(), .holder = {}, .input = number});
+  return made;
+}
+
+void Recorder::allocated(Buffer& buffer) {
+  if (!in_kernel_) buffer.tag = {number_, kHostMade};
+}
+
+void Recorder::freed(const Buffer& buffer) {
+  if (buffer.tag.capture == number_ && buffer.tag.slot >= 0) buffers[static_cast<size_t>(buffer.tag.slot)].alive = false;
+}
+
+void Recorder::check_host_access(const Buffer& buffer, const Shape& shape) const {
+  const bool constant = buffer.tag.capture == number_ && buffer.tag.slot == kHostMade;
+  require<GraphError>(in_kernel_ || constant,
+                      "capture: a value of a tensor {} is read by the host, and would stay the same in every replay; needs operations on tensors alone", shape);
+}
+
+int Recorder::made(const Tensor& t) {
+  Buffer& buffer = t.buffer();
+  if (buffer.tag.capture != number_ || buffer.tag.slot < 0) {
+    buffer.tag = {number_, static_cast<int32_t>(buffers.size())};
+    buffers.push_back({.kind = RecordedBuffer::Kind::made, .bytes = buffer.bytes(), .device = buffer.device(), .holder = {}});
+  }
+  return buffer.tag.slot;
+}
+
+int Recorder::slot_of(const Tensor& t) {
+  const Buffer& buffer = t.buffer();
+  if (buffer.tag.capture == number_ && buffer.tag.slot >= 0) return buffer.tag.slot;
+  const auto [found, fresh] = held_.emplace(&buffer, static_cast<int>(buffers.size()));
+  if (fresh)
+    buffers.push_back({.kind = RecordedBuffer::Kind::held, .bytes = buffer.bytes(), .device = buffer.device(), .holder = t.detach()});
+  return found->second;
+}
+
+void Recorder::check_left(const Tensors& results) const {
+  std::vector<bool> returned(buffers.size());
+  for (const Tensor& t : results)
+    if (t.buffer().tag.capture == number_ && t.buffer().tag.slot >= 0) returned[static_cast<size_t>(t.buffer().tag.slot)] = true;
+  for (size_t i = 0; i < buffers.size(); ++i)
+    require<GraphError>(!(buffers[i].alive && buffers[i].kind == RecordedBuffer::Kind::made && !returned[i]),
+                        "capture: a tensor of {} bytes that the step made is still held outside of it, and would keep this step's values; needs to be a result",
+                        buffers[i].bytes);
+}
+
+RecordedTensor Recorder::recorded(const Tensor& t) { return {slot_of(t), t.layout()}; }
+
+void Recorder::step(const Op& op, Kernel kernel, Inputs in, const Attributes& attributes, std::span<const Tensor> out) {
+  RecordedStep step{&op, kernel, attributes, {}, {}};
+  for (const Tensor& t : in) step.in.push_back(recorded(t));
+  for (const Tensor& t : out) {
+    if (op.assigns) {
+      require<GraphError>(!is_constant(t), "capture: '{}' overwrites a tensor {} that the step makes itself; needs one from before", op.name, t.shape());
+      buffers[static_cast<size_t>(slot_of(t))].assigned = true;
+    }
+    step.out.push_back({op.assigns ? slot_of(t) : made(t), t.layout()});
+  }
+  steps.push_back(std::move(step));
+}
+
+void Recorder::number(const Tensor& on_cpu, const Tensor& on_device) {
+  static const Op number_op{.name = "number", .shape = nullptr};
+  RecordedStep step{&number_op, nullptr, {}, {recorded(on_cpu)}, {}};
+  step.out.push_back({made(on_device), on_device.layout()});
+  buffers[static_cast<size_t>(step.out[0].slot)].kind = RecordedBuffer::Kind::number;
+  steps.push_back(std::move(step));
+}
+
+}  // namespace mollify

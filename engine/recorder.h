@@ -1,0 +1,91 @@
+// What a capture writes down: the kernels that the funnel runs on this thread, and the buffers that they read and write.
+#pragma once
+
+#include <mollify/engine/op.h>
+
+#include <unordered_map>
+#include <vector>
+
+namespace mollify {
+
+// A tensor of a recording: part of one of its buffers.
+struct RecordedTensor {
+  int slot = -1;
+  Layout layout;
+};
+
+struct RecordedStep {
+  const Op* op;
+  Kernel kernel;  // null: in[0], a number of the CPU, goes to the device as out[0]
+  Attributes attributes;
+  std::vector<RecordedTensor> in, out;
+};
+
+struct RecordedBuffer {
+  enum class Kind { input, made, held, number };
+  Kind kind;
+  int64_t bytes;
+  Device device;
+  Tensor holder;          // of what is held: memory from before the capture, or a constant that the host made
+  int input = -1;         // which one
+  bool alive = true;      // of what was made: somebody holds it
+  bool assigned = false;  // some step overwrites it
+};
+
+class Recorder {
+ public:
+  // The capture under way on this thread, or null.
+  static Recorder* current() { return captures.load(std::memory_order_relaxed) == 0 ? nullptr : of_this_thread(); }
+
+  Recorder();  // starts
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+
+  // Makes a tensor of the function's input number `number`, with the values of x.
+  Tensor input(const Tensor& x, int number);
+
+  // For the funnel: one run of a kernel; a number's way to the device, which constants that the host makes need go only once.
+  void step(const Op& op, Kernel kernel, Inputs in, const Attributes& attributes, std::span<const Tensor> out);
+  void number(const Tensor& on_cpu, const Tensor& on_device);
+  bool is_constant(const Tensor& t) const { return t.buffer().tag.capture == number_ && t.buffer().tag.slot < 0; }
+  // While a kernel runs, what it does inside is not recorded, and it may read values.
+  class InKernel {
+   public:
+    explicit InKernel(Recorder* recorder);
+    ~InKernel();
+
+   private:
+    Recorder* recorder_;
+    bool before_ = false;
+  };
+  bool in_kernel() const { return in_kernel_; }
+
+  // For buffers: birth and death.
+  void allocated(Buffer& buffer);
+  void freed(const Buffer& buffer);
+  // Throws GraphError unless the host may read or write the buffer: a constant that it made itself since the capture began.
+  void check_host_access(const Buffer& buffer, const Shape& shape) const;
+
+  // Throws GraphError when something else than `results` holds a tensor that the function made.
+  void check_left(const Tensors& results) const;
+
+  // The tensor as the recording knows it; holds buffers that it had not met.
+  RecordedTensor recorded(const Tensor& t);
+
+  std::vector<RecordedStep> steps;
+  std::vector<RecordedBuffer> buffers;
+
+ private:
+  static inline std::atomic<int> captures{0};  // on all threads: nearly always 0, and cheaper to ask than a thread's own pointer
+  static Recorder* of_this_thread();
+
+  int slot_of(const Tensor& t);
+  int made(const Tensor& t);
+
+  uint32_t number_;
+  bool in_kernel_ = false;
+  std::unordered_map<const Buffer*, int> held_;
+  Recorder* before_;
+};
+
+}  // namespace mollify
