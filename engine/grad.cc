@@ -131,7 +131,8 @@ class Walk {
     const auto rule = !create_graph && node.op->vjp_fast ? node.op->vjp_fast : node.op->vjp;
     const Tensors gradients = rule(VjpArguments(node, visit.gradients, visit.outputs, {needed, count}));
     for (size_t i = 0; i < count; ++i)  // a rule may speak of optional inputs that are not there
-      if (needed[i] && gradients[i].defined()) add_gradient(node.inputs[i], sum_to(gradients[i], node.inputs[i].shape()));
+      if (needed[i] && gradients[i].defined())  // a number of the CPU may have met tensors on a GPU
+        add_gradient(node.inputs[i], to(sum_to(gradients[i], node.inputs[i].shape()), node.inputs[i].device()));
   }
 
   // Frees what only the record kept alive, so that the memory serves the gradients still to come.

@@ -86,6 +86,9 @@ void Recorder::check_left(const Tensors& results) const {
 RecordedTensor Recorder::recorded(const Tensor& t) { return {slot_of(t), t.layout()}; }
 
 void Recorder::step(const Op& op, Kernel kernel, Inputs in, const Attributes& attributes, std::span<const Tensor> out) {
+  bool constant = in.size() > 0 && !op.assigns;
+  for (const Tensor& t : in) constant = constant && is_constant(t);
+  if (constant) return;  // the results are constants too
   RecordedStep step{&op, kernel, attributes, {}, {}};
   for (const Tensor& t : in) step.in.push_back(recorded(t));
   for (const Tensor& t : out) {

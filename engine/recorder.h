@@ -44,7 +44,8 @@ class Recorder {
   // Makes a tensor of the function's input number `number`, with the values of x.
   Tensor input(const Tensor& x, int number);
 
-  // For the funnel: one run of a kernel; a number's way to the device, which constants that the host makes need go only once.
+  // For the funnel: one run of a kernel; a number's way to the device. Constants that the host makes, and what is computed from them
+  // alone, are computed once.
   void step(const Op& op, Kernel kernel, Inputs in, const Attributes& attributes, std::span<const Tensor> out);
   void number(const Tensor& on_cpu, const Tensor& on_device);
   bool is_constant(const Tensor& t) const { return t.buffer().tag.capture == number_ && t.buffer().tag.slot < 0; }

@@ -8,8 +8,8 @@ namespace mollify::cuda {
 namespace {
 
 bool is_product(const Conv2dShape& s) {
-  return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1 && s.pad_top == 0 && s.pad_left == 0 && s.groups == 1 &&
-         s.out_height == s.height && s.out_width == s.width;
+  return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1 && s.pad_top == 0 && s.pad_left == 0 &&
+         s.groups == 1 && s.out_height == s.height && s.out_width == s.width;
 }
 
 template <class T>
@@ -30,7 +30,7 @@ constexpr int kThreads = 256;
 
 // kLanes threads share the slices of one result, as many slices of few results would leave the device idle.
 template <class T, int kLanes>
-__global__ void add_slices(const T* partials, int slices, int64_t count, const T* bias, int64_t bias_count, T* out) {
+__global__ void add_slices(const T* partials, int64_t slices, int64_t count, const T* bias, int64_t bias_count, T* out) {
   constexpr int kResults = kThreads / kLanes;
   __shared__ double lanes[kLanes][kResults];
   const int lane = threadIdx.x / kResults, own = threadIdx.x % kResults;
@@ -39,7 +39,7 @@ __global__ void add_slices(const T* partials, int slices, int64_t count, const T
     double sum = 0;
     if (i < count) {
 #pragma unroll 4
-      for (int slice = lane; slice < slices; slice += kLanes) sum += partials[slice * count + i];
+      for (int64_t slice = lane; slice < slices; slice += kLanes) sum += partials[slice * count + i];
     }
     if constexpr (kLanes > 1) {
       __syncthreads();  // the results before have been read
@@ -94,10 +94,10 @@ void convolve(Conv2dKind kind, const Conv2dCall<T>& call) {
 }  // namespace
 
 template <class T>
-void sum_slices(const T* partials, int slices, int64_t count, const T* bias, int64_t bias_count, T* out) {
+void sum_slices(const T* partials, int64_t slices, int64_t count, const T* bias, int64_t bias_count, T* out) {
   const bool many = slices >= 16;
-  launch("conv2d", many ? add_slices<T, 8> : add_slices<T, 1>, grid_for(many ? count * 8 : count, kThreads), kThreads, 0, partials, slices, count, bias, bias_count,
-         out);
+  launch("conv2d", many ? add_slices<T, 8> : add_slices<T, 1>, grid_for(many ? count * 8 : count, kThreads), kThreads, 0, partials, slices,
+         count, bias, bias_count, out);
 }
 
 template <class T>
@@ -141,12 +141,12 @@ const char* chosen_conv2d(Conv2dKind kind, const Conv2dCall<T>& call) {
   return choose(kind, call).name;
 }
 
-#define MOLLIFY_INSTANTIATE(T)                                                                         \
-  template void sum_slices(const T*, int, int64_t, const T*, int64_t, T*);                             \
-  template void conv2d(const Conv2dShape&, const T*, const T*, const T*, T*);                          \
-  template void conv2d_input_gradient(const Conv2dShape&, const T*, const T*, T*);                     \
-  template void conv2d_weight_gradient(const Conv2dShape&, const T*, const T*, T*);                    \
-  template bool run_conv2d(Conv2dKind, const char*, const Conv2dCall<T>&);                             \
+#define MOLLIFY_INSTANTIATE(T)                                                      \
+  template void sum_slices(const T*, int64_t, int64_t, const T*, int64_t, T*);          \
+  template void conv2d(const Conv2dShape&, const T*, const T*, const T*, T*);       \
+  template void conv2d_input_gradient(const Conv2dShape&, const T*, const T*, T*);  \
+  template void conv2d_weight_gradient(const Conv2dShape&, const T*, const T*, T*); \
+  template bool run_conv2d(Conv2dKind, const char*, const Conv2dCall<T>&);          \
   template const char* chosen_conv2d(Conv2dKind, const Conv2dCall<T>&);
 MOLLIFY_INSTANTIATE(float)
 MOLLIFY_INSTANTIATE(double)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <mollify/engine/cuda/conv2d_correlation.h>
+#include <mollify/engine/cuda/runtime.h>
 
 namespace mollify::cuda {
 
@@ -30,5 +31,42 @@ template <class T> Conv2dAlgorithm<T> conv2d_im2col();
 
 // An accepts() or suits() without conditions.
 inline bool always(auto, const auto&) { return true; }
+
+// out[i] = Σ over slices of partials[slice, i], in double and a fixed order, + bias[i mod bias_count] unless bias is null.
+template <class T> void sum_slices(const T* partials, int64_t slices, int64_t count, const T* bias, int64_t bias_count, T* out);
+
+// Where a kernel that cuts its sums into slices writes `count` results of each: to `out` itself if there is but one.
+template <class T>
+class Slices {
+ public:
+  Slices(int64_t slices, int64_t count, T* out) : slices_(slices), count_(count), out_(out), partials_(slices == 1 ? 0 : slices * count) {}
+  T* data() const { return slices_ == 1 ? out_ : partials_.data(); }
+  // The bias that the kernel is to add: of several slices the sum adds it.
+  const T* bias(const T* bias) const { return slices_ == 1 ? bias : nullptr; }
+  void finish(const T* bias = nullptr, int64_t bias_count = 1) const {
+    if (slices_ != 1) sum_slices<T>(partials_.data(), slices_, count_, bias, bias_count, out_);
+  }
+
+ private:
+  int64_t slices_, count_;
+  T* out_;
+  Scratch<T> partials_;
+};
+
+// `count` numbers where 16 bytes can be read at once: themselves, or a copy.
+template <class T>
+class Aligned {
+ public:
+  Aligned(const T* data, int64_t count) : data_(data), copy_(aligned16(data) ? 0 : count) {
+    if (aligned16(data)) return;
+    check(cudaMemcpyAsync(copy_.data(), data, static_cast<size_t>(count) * sizeof(T), cudaMemcpyDeviceToDevice, stream()), "conv2d");
+    data_ = copy_.data();
+  }
+  const T* data() const { return data_; }
+
+ private:
+  const T* data_;
+  Scratch<T> copy_;
+};
 
 }  // namespace mollify::cuda

@@ -29,8 +29,8 @@ struct Correlation {
   int64_t w_group, outputs;                   // elements of a group's weights, and of the destination
 
   int phases() const { return vertical_phases * horizontal_phases; }
-  int max_rows() const;    // destinations of the largest phase
-  int max_depth() const;   // products of the longest sum
+  int max_rows() const;   // destinations of the largest phase
+  int max_depth() const;  // products of the longest sum
 };
 
 inline Line line_of(const cpu::Axis& a, int64_t first_tap, int64_t tap_step) {
@@ -41,11 +41,13 @@ inline Line line_of(const cpu::Axis& a, int64_t first_tap, int64_t tap_step) {
 // Extents that the kernels can count in 32 bits, and no more phases than a correlation holds.
 inline bool correlates(Conv2dKind kind, const Conv2dShape& s) {
   constexpr int64_t limit = int64_t{1} << 30;
-  const int64_t images[] = {s.height * s.width * s.channels, s.out_height * s.out_width * s.filters, s.filters * s.kernel_height * s.kernel_width * s.channels,
-                            s.batch * s.height * s.width, s.batch * s.out_height * s.out_width,
-                            s.kernel_height * s.dilation_height * std::max(s.width * s.channels, s.out_width * s.filters),
-                            s.kernel_height * s.dilation_height + s.pad_top + s.stride_height, s.kernel_width * s.dilation_width + s.pad_left + s.stride_width};
-  if (!std::all_of(std::begin(images), std::end(images), [](int64_t extent) { return extent < limit; })) return false;
+  const int64_t covered_height = s.kernel_height * s.dilation_height, covered_width = s.kernel_width * s.dilation_width;
+  const int64_t extents[] = {s.height * s.width * s.channels,        s.out_height * s.out_width * s.filters,
+                             s.batch * s.height * s.width,           s.batch * s.out_height * s.out_width,
+                             covered_height * s.width * s.channels,  covered_height * s.out_width * s.filters,
+                             covered_height + s.pad_top + s.stride_height, covered_width + s.pad_left + s.stride_width,
+                             s.filters * s.kernel_height * s.kernel_width * s.channels};
+  if (!std::all_of(std::begin(extents), std::end(extents), [](int64_t extent) { return extent < limit; })) return false;
   return s.groups < 4096 && (kind != Conv2dKind::input_gradient || std::max(s.stride_height, s.stride_width) <= kMaxPhases);
 }
 
@@ -74,8 +76,9 @@ inline Correlation correlation_of(Conv2dKind kind, const Conv2dShape& s) {
     c.outputs = s.batch * s.out_height * s.out_width * s.filters;
     return c;
   }
-  for (const cpu::Phase& phase : cpu::phases(vertical_axis(s))) c.vertical[c.vertical_phases++] = line_of(phase.axis, phase.first_tap, -phase.tap_step);
-  for (const cpu::Phase& phase : cpu::phases(horizontal_axis(s))) c.horizontal[c.horizontal_phases++] = line_of(phase.axis, phase.first_tap, -phase.tap_step);
+  const auto line = [](const cpu::Phase& phase) { return line_of(phase.axis, phase.first_tap, -phase.tap_step); };
+  for (const cpu::Phase& phase : cpu::phases(vertical_axis(s))) c.vertical[c.vertical_phases++] = line(phase);
+  for (const cpu::Phase& phase : cpu::phases(horizontal_axis(s))) c.horizontal[c.horizontal_phases++] = line(phase);
   c.in = i(out);
   c.out = i(in);
   c.source_height = i(s.out_height);
@@ -105,8 +108,5 @@ inline int Correlation::max_depth() const {
 }
 
 inline bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
-// out[i] = Σ over slices of partials[slice, i] in order, in double, + bias[i mod bias_count] unless bias is null.
-template <class T> void sum_slices(const T* partials, int slices, int64_t count, const T* bias, int64_t bias_count, T* out);
 
 }  // namespace mollify::cuda

@@ -17,7 +17,8 @@ constexpr int kDestinations = 4;  // of a thread
 template <class T>
 __global__ void __launch_bounds__(kThreads) correlate_grouped(Correlation c, const T* x, const T* w, const T* bias, T* y) {
   T* weights = dynamic_shared<T>();
-  const int lane = threadIdx.x % kWarp, channel = blockIdx.y * kWarp + lane, group = min(channel / c.out, c.groups - 1), o = channel - group * c.out;
+  const int lane = threadIdx.x % kWarp, channel = blockIdx.y * kWarp + lane, group = min(channel / c.out, c.groups - 1),
+            o = channel - group * c.out;
   const bool exists = channel < c.groups * c.out;
   const Part part(c, blockIdx.z * c.groups + group);
   const int rows = part.rows(c), depth = part.taps() * c.in;
@@ -72,7 +73,8 @@ __global__ void __launch_bounds__(kThreads) grouped_weight_gradient(WeightGradie
     const T value = g[static_cast<int64_t>(at) * filters + filter];
     const Corner corner(p, pixel);
 #pragma unroll
-    for (int j = 0; j < kColumns; ++j) sum[j] = fma(value, corner.inside(p, columns[j]) ? x[corner.offset + columns[j].offset] : T(0), sum[j]);
+    for (int j = 0; j < kColumns; ++j)
+      sum[j] = fma(value, corner.inside(p, columns[j]) ? x[corner.offset + columns[j].offset] : T(0), sum[j]);
     pixel.jump(p);
   }
 #pragma unroll
@@ -98,7 +100,8 @@ __global__ void __launch_bounds__(kThreads) correlate_few(Correlation c, const T
     for (int o = 0; o < c.out; ++o) weights[(k / c.in * c.out + o) * c.in + tap.channel] = w[tap.weight + o * c.w_out];
   }
   __syncthreads();
-  for (int first = (blockIdx.x * kBlockRows + threadIdx.x / kWarp) * kDestinations; first < rows; first += gridDim.x * kBlockRows * kDestinations) {
+  for (int first = (blockIdx.x * kBlockRows + threadIdx.x / kWarp) * kDestinations; first < rows;
+       first += gridDim.x * kBlockRows * kDestinations) {
     Source<T> sources[kDestinations];
 #pragma unroll
     for (int i = 0; i < kDestinations; ++i) sources[i] = Source<T>(c, part, x, first + i, rows);
@@ -126,7 +129,8 @@ __global__ void __launch_bounds__(kThreads) correlate_few(Correlation c, const T
 #pragma unroll
       for (int o = 0; o < kOut; ++o) {
         const T total = combine_warp(sum[i][o], [](T a, T b) { return a + b; });
-        if (lane == i * kOut + o && o < c.out && first + i < rows) y[destination_offset(c, part, first + i) + o] = bias ? total + bias[o] : total;
+        if (lane == i * kOut + o && o < c.out && first + i < rows)
+          y[destination_offset(c, part, first + i) + o] = bias ? total + bias[o] : total;
       }
     }
   }
@@ -138,7 +142,8 @@ template <class T>
 bool accepts_grouped(Conv2dKind kind, const Conv2dCall<T>& call) {
   const Conv2dShape& s = call.shape;
   if (!correlates(kind, s)) return false;
-  if (kind == Conv2dKind::weight_gradient) return s.batch > 0 && s.channels > 0 && s.kernel_height * s.kernel_width * (s.channels / s.groups) < 65536 * kColumns;
+  if (kind == Conv2dKind::weight_gradient)
+    return s.batch > 0 && s.channels > 0 && s.kernel_height * s.kernel_width * (s.channels / s.groups) < 65536 * kColumns;
   const Correlation c = correlation_of(kind, s);
   return c.max_depth() * kWarp * sizeof(T) <= kSharedBytes && c.groups * c.out < 65536 * kWarp;
 }
@@ -152,14 +157,16 @@ template <class T>
 void run_grouped_weight_gradient(const Conv2dCall<T>& call) {
   const Conv2dShape& s = call.shape;
   const int64_t depth = s.kernel_height * s.kernel_width * (s.channels / s.groups), weights = s.filters * depth;
-  const int64_t pixels = s.batch * s.out_height * s.out_width, blocks = ((s.filters + kWarp - 1) / kWarp) * ((depth + kColumns - 1) / kColumns);
+  const int64_t pixels = s.batch * s.out_height * s.out_width,
+                blocks = ((s.filters + kWarp - 1) / kWarp) * ((depth + kColumns - 1) / kColumns);
   // Enough blocks for a device of 132 multiprocessors, and no longer sums than keep their accuracy.
   const int64_t slices = std::max(std::clamp<int64_t>(1056 / blocks, 1, std::max<int64_t>(1, pixels / 256)), pixels / (kBlockRows * 16384));
-  Scratch<T> partials(slices > 1 ? slices * weights : 1);
-  const dim3 grid(static_cast<unsigned>((s.filters + kWarp - 1) / kWarp), static_cast<unsigned>(slices), static_cast<unsigned>((depth + kColumns - 1) / kColumns));
+  const Slices<T> result(slices, weights, call.out);
+  const dim3 grid(static_cast<unsigned>((s.filters + kWarp - 1) / kWarp), static_cast<unsigned>(slices),
+                  static_cast<unsigned>((depth + kColumns - 1) / kColumns));
   launch("conv2d_weight_gradient", grouped_weight_gradient<T>, grid, kThreads, 0, weight_gradient_of(s, kBlockRows), call.left, call.right,
-         slices > 1 ? partials.data() : call.out);
-  if (slices > 1) sum_slices<T>(partials.data(), static_cast<int>(slices), weights, nullptr, 1, call.out);
+         result.data());
+  result.finish();
 }
 
 template <class T>
@@ -187,8 +194,8 @@ template <class T>
 void run_few(Conv2dKind kind, const Conv2dCall<T>& call) {
   const Correlation c = correlation_of(kind, call.shape);
   const int per_block = kBlockRows * kDestinations, blocks = std::min((c.max_rows() + per_block - 1) / per_block, 132 * 16);
-  launch("conv2d", c.out == 1 ? correlate_few<T, 1> : correlate_few<T, 4>, dim3(blocks, 1, c.phases()), kThreads, c.max_depth() * c.out * sizeof(T), c, call.left,
-         call.right, call.bias, call.out);
+  launch("conv2d", c.out == 1 ? correlate_few<T, 1> : correlate_few<T, 4>, dim3(blocks, 1, c.phases()), kThreads,
+         c.max_depth() * c.out * sizeof(T), c, call.left, call.right, call.bias, call.out);
 }
 
 }  // namespace

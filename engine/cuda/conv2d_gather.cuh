@@ -14,7 +14,9 @@ struct Part {
   int group;
 
   __device__ Part(const Correlation& c, int z)
-      : vertical(c.vertical[z / c.groups / c.horizontal_phases]), horizontal(c.horizontal[z / c.groups % c.horizontal_phases]), group(z % c.groups) {}
+      : vertical(c.vertical[z / c.groups / c.horizontal_phases]),
+        horizontal(c.horizontal[z / c.groups % c.horizontal_phases]),
+        group(z % c.groups) {}
   __device__ int rows(const Correlation& c) const { return c.batch * vertical.count * horizontal.count; }
   __device__ int taps() const { return vertical.taps * horizontal.taps; }
 };
@@ -37,7 +39,8 @@ struct Source {
 
   // Whether the tap that lies (down, right) of the first one is inside the image.
   __device__ bool inside(const Correlation& c, int down, int right) const {
-    return static_cast<unsigned>(row + down) < static_cast<unsigned>(c.source_height) && static_cast<unsigned>(column + right) < static_cast<unsigned>(c.source_width);
+    return static_cast<unsigned>(row + down) < static_cast<unsigned>(c.source_height) &&
+           static_cast<unsigned>(column + right) < static_cast<unsigned>(c.source_width);
   }
 };
 
@@ -83,7 +86,8 @@ struct TapWalk {
     right = horizontal_tap * h.dilation;
     channel = first_channel;
     source = (down * c.source_width + right) * (c.in * c.groups) + channel;
-    weight = (v.first_tap + vertical_tap * v.tap_step) * c.w_vertical + (h.first_tap + horizontal_tap * h.tap_step) * c.w_horizontal + channel * c.w_in;
+    weight = (v.first_tap + vertical_tap * v.tap_step) * c.w_vertical + (h.first_tap + horizontal_tap * h.tap_step) * c.w_horizontal +
+             channel * c.w_in;
   }
 };
 

@@ -69,7 +69,8 @@ struct Corner {
         offset(((static_cast<int64_t>(pixel.image) * p.height + row) * p.width + column) * (p.in * p.groups)) {}
 
   __device__ bool inside(const WeightGradient& p, const Column& at) const {
-    return static_cast<unsigned>(row + at.down) < static_cast<unsigned>(p.height) && static_cast<unsigned>(column + at.right) < static_cast<unsigned>(p.width);
+    return static_cast<unsigned>(row + at.down) < static_cast<unsigned>(p.height) &&
+           static_cast<unsigned>(column + at.right) < static_cast<unsigned>(p.width);
   }
 };
 

@@ -34,7 +34,8 @@ __global__ void sum_columns(Conv2dShape s, int64_t images, int64_t group, const 
     const int64_t w = pixel % s.width, h = pixel / s.width % s.height, n = pixel / s.width / s.height;
     T sum = 0;
     for (int64_t tap = 0; tap < taps; ++tap) {
-      const int64_t down = h + s.pad_top - tap / s.kernel_width * s.dilation_height, right = w + s.pad_left - tap % s.kernel_width * s.dilation_width;
+      const int64_t down = h + s.pad_top - tap / s.kernel_width * s.dilation_height,
+                    right = w + s.pad_left - tap % s.kernel_width * s.dilation_width;
       if (down < 0 || right < 0 || down % s.stride_height || right % s.stride_width) continue;
       const int64_t oh = down / s.stride_height, ow = right / s.stride_width;
       if (oh < s.out_height && ow < s.out_width) sum += columns[(((n * s.out_height + oh) * s.out_width + ow) * taps + tap) * in + c];
@@ -62,7 +63,8 @@ void run_im2col(Conv2dKind kind, const Conv2dCall<T>& call) {
   const int64_t slabs = (s.batch + slab_images - 1) / slab_images, weights = s.filters * depth;
   Scratch<T> columns(std::max<int64_t>(1, slab_images * pixels * depth));
   const auto gather = [&](int64_t images, int64_t group, const T* x) {
-    if (depth > 0) launch("conv2d", gather_columns<T>, grid_for(images * pixels * depth, kThreads), kThreads, 0, s, images, group, x, columns.data());
+    if (depth > 0)
+      launch("conv2d", gather_columns<T>, grid_for(images * pixels * depth, kThreads), kThreads, 0, s, images, group, x, columns.data());
   };
 
   if (kind == Conv2dKind::forward) {
@@ -73,19 +75,19 @@ void run_im2col(Conv2dKind kind, const Conv2dCall<T>& call) {
     });
   } else if (kind == Conv2dKind::input_gradient) {
     for_slabs<T>(s, slab_images, [&](int64_t, int64_t first, int64_t images, int64_t group) {
-      gemm<T>(images * pixels, depth, out, {call.left + first * y_image + group * out, s.filters, 1}, {call.right + group * out * depth, depth, 1}, nullptr,
-              columns.data(), depth);
-      launch("conv2d_input_gradient", sum_columns<T>, grid_for(images * s.height * s.width * in, kThreads), kThreads, 0, s, images, group, columns.data(),
-             call.out + first * x_image);
+      gemm<T>(images * pixels, depth, out, {call.left + first * y_image + group * out, s.filters, 1},
+              {call.right + group * out * depth, depth, 1}, nullptr, columns.data(), depth);
+      launch("conv2d_input_gradient", sum_columns<T>, grid_for(images * s.height * s.width * in, kThreads), kThreads, 0, s, images, group,
+             columns.data(), call.out + first * x_image);
     });
   } else {
-    Scratch<T> partials(std::max<int64_t>(1, slabs * weights));
+    const Slices<T> result(slabs, weights, call.out);
     for_slabs<T>(s, slab_images, [&](int64_t slab, int64_t first, int64_t images, int64_t group) {
       gather(images, group, call.right + first * x_image);
       gemm<T>(out, depth, images * pixels, {call.left + first * y_image + group * out, 1, s.filters}, {columns.data(), depth, 1}, nullptr,
-              partials.data() + slab * weights + group * out * depth, depth);
+              result.data() + slab * weights + group * out * depth, depth);
     });
-    sum_slices<T>(partials.data(), static_cast<int>(slabs), weights, nullptr, 1, call.out);  // zero for an empty batch
+    result.finish();  // of no slabs: zero
   }
 }
 

@@ -62,7 +62,7 @@ struct TensorTile {
 
   // Keeps kStages − 1 steps under way: load(step, left, right) starts the copies of a step.
   template <class Load>
-  __device__ static void run(float* shared, int begin, int end, Load load, Sums& sum) {
+  __device__ static void run(float* shared, int begin, int end, Sums& sum, Load load) {
     const auto start = [&](int step) {
       float* stage = shared + step % kStages * kStageFloats;
       if (step < end) load(step, stage, stage + Left::kFloats);
@@ -114,17 +114,18 @@ struct TensorTile {
     }
   }
 
-  // Calls store(row, column, first, second) for all pairs of neighbouring results of this thread, counted within the tile.
-  template <class Store>
-  __device__ static void for_results(const Sums& sum, Store store) {
+  // Calls store(out_of(row), column, first, second) for all pairs of neighbouring results of this thread, counted within the tile.
+  template <class OutOf, class Store>
+  __device__ static void for_results(const Sums& sum, OutOf out_of, Store store) {
     const int group = threadIdx.x % 32 / 4, member = threadIdx.x % 4;
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
       for (int lower = 0; lower < 2; ++lower) {
+        float* out = out_of(warp_row() + i * 16 + lower * 8 + group);
 #pragma unroll
         for (int j = 0; j < kColumnTiles; ++j) {
-          store(warp_row() + i * 16 + lower * 8 + group, warp_column() + j * 8 + member * 2, sum[i][j][lower * 2], sum[i][j][lower * 2 + 1]);
+          store(out, warp_column() + j * 8 + member * 2, sum[i][j][lower * 2], sum[i][j][lower * 2 + 1]);
         }
       }
     }
@@ -133,22 +134,22 @@ struct TensorTile {
  private:
   static constexpr int kDepth = kBf16 ? 16 : 8;  // products of one instruction
 
-  // Operand number k of a line whose values are numbers `first` and `second` of each part: with tf32 the one or the other, with bf16 both of part k.
-  // So bf16 takes the products in another order than they have in memory, left and right the same.
+  // Operand number k of a line whose values are numbers `first` and `second` of each part: with tf32 the one or the other, with bf16
+  // both of part k. So bf16 takes the products in another order than they have in memory, left and right the same.
   __device__ static unsigned operand(const float (&values)[kDepth / 8][4], int k, int first, int second) {
     if constexpr (kBf16) return to_bf16_pair(values[k][first], values[k][second]);
     return to_tf32(values[0][k == 0 ? first : second]);
   }
 };
 
-// Two neighbouring results, of which `count` exist.
+// Two neighbouring results, of which `count` exist; `wide`: both or none do, at a whole 8 bytes.
 __device__ inline void store_pair(float* out, float first, float second, int count, bool wide) {
-  if (wide && count >= 2) {
-    *reinterpret_cast<float2*>(out) = make_float2(first, second);
+  if (wide) {
+    if (count > 0) *reinterpret_cast<float2*>(out) = make_float2(first, second);
     return;
   }
-  if (count >= 1) out[0] = first;
-  if (count >= 2) out[1] = second;
+  if (count > 0) out[0] = first;
+  if (count > 1) out[1] = second;
 }
 
 }  // namespace mollify::cuda

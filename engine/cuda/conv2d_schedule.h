@@ -30,16 +30,18 @@ template <int kTiles>
 Schedule schedule(const TileSize (&tiles)[kTiles], const Work& work) {
   constexpr int64_t processors = 132, max_partials = int64_t{1} << 26;
   constexpr double block_clocks = 1500, launch_clocks = 4000, bytes_per_clock = 2048;
-  const int64_t least = (work.depth + work.max_depth - 1) / work.max_depth;
+  const int64_t least = std::max<int64_t>(1, (work.depth + work.max_depth - 1) / work.max_depth);
   Schedule best{0, 1};
   double best_clocks = 0;
   for (int tile = 0; tile < kTiles; ++tile) {
     const TileSize& t = tiles[tile];
     const int64_t blocks = work.count * ((work.rows + t.rows - 1) / t.rows) * ((work.columns + t.columns - 1) / t.columns);
-    for (int64_t slices = std::max<int64_t>(1, least); ; slices += std::max<int64_t>(1, slices / 3)) {
-      if (slices > std::max<int64_t>(1, least) && (slices * work.min_depth > work.depth || slices * work.outputs > max_partials || slices > 1024)) break;
+    for (int64_t slices = least;; slices += std::max<int64_t>(1, slices / 3)) {
+      const bool too_many = slices * work.min_depth > work.depth || slices * work.outputs > max_partials || slices > 1024;
+      if (too_many && slices > least) break;
       const int64_t turns = (blocks * slices + processors - 1) / processors, depth = (work.depth + slices - 1) / slices;
-      double clocks = static_cast<double>(turns) * (static_cast<double>(t.rows) * t.columns * static_cast<double>(depth) / t.speed + block_clocks);
+      const double block = static_cast<double>(t.rows) * t.columns * static_cast<double>(depth) / t.speed + block_clocks;
+      double clocks = static_cast<double>(turns) * block;
       if (turns == 1) clocks *= 1.25;
       if (slices > 1) clocks += launch_clocks + static_cast<double>(slices * work.outputs) * 8 / bytes_per_clock;
       if (best_clocks == 0 || clocks < best_clocks) {

@@ -62,30 +62,28 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   }
   TapWalk tap(c, part, begin, kStepDepth);
   typename Tile::Sums sum = {};
-  Tile::run(shared, begin, end, [&](int, float* left, float* right) {
+  Tile::run(shared, begin, end, sum, [&](int, float* left, float* right) {
     const bool chunk_exists = tap.channel + chunk * 4 < c.in;
 #pragma unroll
     for (int i = 0; i < kSources; ++i) {
       const bool exists = chunk_exists && sources[i].inside(c, tap.down, tap.right);
-      copy_async(left + Tile::Left::place(own + i * (Tile::kThreads / kChunks), chunk), exists ? sources[i].data + tap.source : x, exists);
+      float* to = left + Tile::Left::place(own + i * (Tile::kThreads / kChunks), chunk);
+      copy_async(to, exists ? sources[i].data + tap.source : x, exists);
     }
     copy_weights<Tile, kForward>(c, tap, first_column, w, right);
     tap.advance(c, part, kStepDepth);
-  }, sum);
+  });
 
   y += static_cast<int64_t>(blockIdx.y) * c.outputs;
-  if (bias) bias += part.group * c.out;
-  int last_row = -1;
-  float* out = y;
-  Tile::for_results(sum, [&](int row, int column, float first, float second) {
-    row += first_row;
+  const auto out_of = [&](int row) { return first_row + row < rows ? y + destination_offset(c, part, first_row + row) : nullptr; };
+  Tile::for_results(sum, out_of, [&](float* out, int column, float first, float second) {
+    if (!out) return;
     column += first_column;
-    if (row >= rows) return;
-    if (row != last_row) out = y + destination_offset(c, part, last_row = row);
-    const int count = c.out - column;
-    if (bias && count >= 1) first += bias[column];
-    if (bias && count >= 2) second += bias[column + 1];
-    store_pair(out + column, first, second, count, wide_out);
+    if (bias) {
+      first += bias[part.group * c.out + min(column, c.out - 1)];
+      second += bias[part.group * c.out + min(column + 1, c.out - 1)];
+    }
+    store_pair(out + column, first, second, c.out - column, wide_out);
   });
 }
 
@@ -109,25 +107,23 @@ void launch_tile(const Correlation& c, const Schedule& plan, const float* x, con
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(Tile::kSharedBytes)), "conv2d");
   const int64_t tiles = int64_t{(c.max_rows() + Tile::kRows - 1) / Tile::kRows} * ((c.out + Tile::kColumns - 1) / Tile::kColumns);
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(plan.slices), static_cast<unsigned>(c.groups * c.phases()));
-  launch("conv2d", kernel, grid, Tile::kThreads, Tile::kSharedBytes, c, x, w, bias, c.out % 2 == 0 && reinterpret_cast<uintptr_t>(y) % 8 == 0, y);
+  launch("conv2d", kernel, grid, Tile::kThreads, Tile::kSharedBytes, c, x, w, bias,
+         c.out % 2 == 0 && reinterpret_cast<uintptr_t>(y) % 8 == 0, y);
 }
 
 template <bool kForward, bool kBf16>
 void run_correlation(const Conv2dCall<float>& call, const Correlation& c) {
-  const Schedule plan = schedule(kSizes, {int64_t{c.groups} * c.phases(), c.max_rows(), c.out, std::max(1, c.max_depth()), c.outputs, 256, int64_t{1} << 24});
-  const int64_t weights = c.groups * c.w_group;
-  const bool copy = !aligned16(call.right);
-  Scratch<float> aligned(copy ? weights : 1), partials(plan.slices > 1 ? plan.slices * c.outputs : 1);
-  if (copy) check(cudaMemcpyAsync(aligned.data(), call.right, static_cast<size_t>(weights) * sizeof(float), cudaMemcpyDeviceToDevice, stream()), "conv2d");
-  const float* w = copy ? aligned.data() : call.right;
-  const float* bias = plan.slices > 1 ? nullptr : call.bias;
-  float* out = plan.slices > 1 ? partials.data() : call.out;
+  const int64_t parts = int64_t{c.groups} * c.phases();
+  const Schedule plan = schedule(kSizes, {parts, c.max_rows(), c.out, std::max(1, c.max_depth()), c.outputs, 256, 1 << 24});
+  const Aligned<float> weights(call.right, c.groups * c.w_group);
+  const Slices<float> out(plan.slices, c.outputs, call.out);
+  const float *w = weights.data(), *bias = out.bias(call.bias);
   switch (plan.tile) {
-    case 0: launch_tile<Tile<128, 128, kForward, kBf16>, kForward>(c, plan, call.left, w, bias, out); break;
-    case 1: launch_tile<Tile<128, 64, kForward, kBf16>, kForward>(c, plan, call.left, w, bias, out); break;
-    default: launch_tile<Tile<64, 64, kForward, kBf16>, kForward>(c, plan, call.left, w, bias, out); break;
+    case 0: launch_tile<Tile<128, 128, kForward, kBf16>, kForward>(c, plan, call.left, w, bias, out.data()); break;
+    case 1: launch_tile<Tile<128, 64, kForward, kBf16>, kForward>(c, plan, call.left, w, bias, out.data()); break;
+    default: launch_tile<Tile<64, 64, kForward, kBf16>, kForward>(c, plan, call.left, w, bias, out.data()); break;
   }
-  if (plan.slices > 1) sum_slices<float>(partials.data(), plan.slices, c.outputs, call.bias, int64_t{c.groups} * c.out, call.out);
+  out.finish(call.bias, int64_t{c.groups} * c.out);
 }
 
 void run_tensor(Conv2dKind kind, const Conv2dCall<float>& call) {
@@ -139,6 +135,8 @@ void run_tensor(Conv2dKind kind, const Conv2dCall<float>& call) {
 
 }  // namespace
 
-Conv2dAlgorithm<float> conv2d_tensor() { return {"tensor", accepts, suits, run_tensor}; }
+Conv2dAlgorithm<float> conv2d_tensor() {
+  return {"tensor", accepts, suits, run_tensor};
+}
 
 }  // namespace mollify::cuda

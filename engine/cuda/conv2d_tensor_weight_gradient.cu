@@ -17,7 +17,8 @@ constexpr int kJump = 128 * 4 / kColumns;
 
 // Blocks: x for tiles, y for slices, z for groups.
 template <class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 2) weight_gradient(WeightGradient p, const float* g, const float* x, bool wide_out, float* dw) {
+__global__ void __launch_bounds__(Tile::kThreads, 2)
+    weight_gradient(WeightGradient p, const float* g, const float* x, bool wide_out, float* dw) {
   constexpr int kRowChunks = Tile::kRows / 4, kColumnChunks = Tile::kColumns / 4;
   float* shared = dynamic_shared<float>();
   const int column_tiles = (p.depth + Tile::kColumns - 1) / Tile::kColumns, group = blockIdx.z;
@@ -32,7 +33,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) weight_gradient(WeightGradi
   const float* rows = g + group * p.out + (row_exists ? first_row + row : 0);
   PixelWalk pixel(p, begin * kStepDepth + column_depth);
   typename Tile::Sums sum = {};
-  Tile::run(shared, begin, end, [&](int step, float* left, float* right) {
+  Tile::run(shared, begin, end, sum, [&](int step, float* left, float* right) {
 #pragma unroll
     for (int depth = 0; depth < kStepDepth; depth += Tile::kThreads / kRowChunks) {
       const int own = depth + row_depth, from = step * kStepDepth + own;
@@ -47,13 +48,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) weight_gradient(WeightGradi
       copy_async(right + Tile::Right::place(own, column), exists ? x + corner.offset + at.offset : x, exists);
       pixel.jump(p);
     }
-  }, sum);
+  });
 
   dw += (static_cast<int64_t>(blockIdx.y) * p.groups + group) * p.out * p.depth;
-  Tile::for_results(sum, [&](int row, int column, float first, float second) {
-    row += first_row;
+  const auto out_of = [&](int row) { return first_row + row < p.out ? dw + static_cast<int64_t>(first_row + row) * p.depth : nullptr; };
+  Tile::for_results(sum, out_of, [&](float* out, int column, float first, float second) {
     column += first_column;
-    if (row < p.out) store_pair(dw + static_cast<int64_t>(row) * p.depth + column, first, second, p.depth - column, wide_out);
+    if (out) store_pair(out + column, first, second, p.depth - column, wide_out);
   });
 }
 
@@ -63,8 +64,8 @@ constexpr TileSize kSizes[] = {{128, 128, 400}, {128, 64, 350}, {64, 64, 280}};
 
 bool accepts(Conv2dKind kind, const Conv2dCall<float>& call) {
   const Conv2dShape& s = call.shape;
-  return precision() != Precision::fp32 && correlates(kind, s) && s.batch > 0 && s.channels > 0 && s.channels / s.groups % 4 == 0 && s.filters / s.groups % 4 == 0 &&
-         aligned16(call.left) && aligned16(call.right);
+  return precision() != Precision::fp32 && correlates(kind, s) && s.batch > 0 && s.channels > 0 && s.channels / s.groups % 4 == 0 &&
+         s.filters / s.groups % 4 == 0 && aligned16(call.left) && aligned16(call.right);
 }
 
 bool suits(Conv2dKind, const Conv2dCall<float>& call) {
@@ -74,7 +75,8 @@ bool suits(Conv2dKind, const Conv2dCall<float>& call) {
 template <class Tile>
 void launch_tile(const Conv2dCall<float>& call, const Schedule& plan, float* dw) {
   const auto kernel = weight_gradient<Tile>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(Tile::kSharedBytes)), "conv2d_weight_gradient");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(Tile::kSharedBytes)),
+        "conv2d_weight_gradient");
   const WeightGradient p = weight_gradient_of(call.shape, kJump<Tile::kColumns>);
   const int tiles = ((p.out + Tile::kRows - 1) / Tile::kRows) * ((p.depth + Tile::kColumns - 1) / Tile::kColumns);
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(plan.slices), static_cast<unsigned>(p.groups));
@@ -85,16 +87,15 @@ void launch_tile(const Conv2dCall<float>& call, const Schedule& plan, float* dw)
 template <bool kBf16>
 void run_weight_gradient(const Conv2dCall<float>& call) {
   const Conv2dShape& s = call.shape;
-  const int64_t out = s.filters / s.groups, depth = s.kernel_height * s.kernel_width * (s.channels / s.groups), weights = s.filters * depth;
-  const Schedule plan = schedule(kSizes, {s.groups, out, depth, s.batch * s.out_height * s.out_width, weights, 512, 16384});
-  Scratch<float> partials(plan.slices > 1 ? plan.slices * weights : 1);
-  float* dw = plan.slices > 1 ? partials.data() : call.out;
+  const int64_t rows = s.filters / s.groups, depth = s.kernel_height * s.kernel_width * (s.channels / s.groups), weights = s.filters * depth;
+  const Schedule plan = schedule(kSizes, {s.groups, rows, depth, s.batch * s.out_height * s.out_width, weights, 512, 16384});
+  const Slices<float> result(plan.slices, weights, call.out);
   switch (plan.tile) {
-    case 0: launch_tile<Tile<128, 128, kBf16>>(call, plan, dw); break;
-    case 1: launch_tile<Tile<128, 64, kBf16>>(call, plan, dw); break;
-    default: launch_tile<Tile<64, 64, kBf16>>(call, plan, dw); break;
+    case 0: launch_tile<Tile<128, 128, kBf16>>(call, plan, result.data()); break;
+    case 1: launch_tile<Tile<128, 64, kBf16>>(call, plan, result.data()); break;
+    default: launch_tile<Tile<64, 64, kBf16>>(call, plan, result.data()); break;
   }
-  if (plan.slices > 1) sum_slices<float>(partials.data(), plan.slices, weights, nullptr, 1, call.out);
+  result.finish();
 }
 
 void run_tensor(Conv2dKind, const Conv2dCall<float>& call) {
@@ -104,6 +105,8 @@ void run_tensor(Conv2dKind, const Conv2dCall<float>& call) {
 
 }  // namespace
 
-Conv2dAlgorithm<float> conv2d_tensor_weight_gradient() { return {"tensor", accepts, suits, run_tensor}; }
+Conv2dAlgorithm<float> conv2d_tensor_weight_gradient() {
+  return {"tensor", accepts, suits, run_tensor};
+}
 
 }  // namespace mollify::cuda

@@ -21,9 +21,10 @@ __device__ inline void store_chunk(T* p, const Chunk<T>& chunk) {
   *reinterpret_cast<Chunk<T>*>(p) = chunk;
 }
 
-// kRows × kColumns results, kDepth products at a time. A thread holds kThreadRows × kThreadColumns of them in groups of four; a warp is 4 × 8
-// threads, so that each fragment is read from shared memory without bank conflicts.
-template <class Value, int kRowsOfTile, int kColumnsOfTile, int kDepthOfTile, int kRowsOfThread, int kColumnsOfThread, int kBlocksOfProcessor>
+// kRows × kColumns results, kDepth products at a time. A thread holds kThreadRows × kThreadColumns of them in groups of four; a warp is
+// 4 × 8 threads, so that each fragment is read from shared memory without bank conflicts.
+template <class Value, int kRowsOfTile, int kColumnsOfTile, int kDepthOfTile, int kRowsOfThread, int kColumnsOfThread,
+          int kBlocksOfProcessor>
 struct Tile {
   using T = Value;
   static constexpr int kRows = kRowsOfTile, kColumns = kColumnsOfTile, kDepth = kDepthOfTile;
@@ -39,8 +40,12 @@ struct Tile {
   };
 
   // First row and column of the thread's group of four.
-  __device__ static int row(int group) { return threadIdx.x / 32 / kWarpsAcross * (4 * kThreadRows) + group * 16 + threadIdx.x % 32 / 8 * 4; }
-  __device__ static int column(int group) { return threadIdx.x / 32 % kWarpsAcross * (8 * kThreadColumns) + group * 32 + threadIdx.x % 8 * 4; }
+  __device__ static int row(int group) {
+    return threadIdx.x / 32 / kWarpsAcross * (4 * kThreadRows) + group * 16 + threadIdx.x % 32 / 8 * 4;
+  }
+  __device__ static int column(int group) {
+    return threadIdx.x / 32 % kWarpsAcross * (8 * kThreadColumns) + group * 32 + threadIdx.x % 8 * 4;
+  }
 
   __device__ static void multiply(const Shared& shared, int buffer, T (&sum)[kThreadRows][kThreadColumns]) {
 #pragma unroll

@@ -22,7 +22,8 @@ template <class Tile, bool kForward, bool kTable>
 struct Loader {
   using T = typename Tile::T;
   static constexpr bool kAlongDepth = kForward || kTable;  // whether a chunk of weights lies along the sum
-  static constexpr int kLeftLine = Tile::kDepth / 4, kRightLine = kAlongDepth ? kLeftLine : Tile::kColumns / 4;  // chunks along the contiguous axis
+  static constexpr int kLeftLine = Tile::kDepth / 4,
+                       kRightLine = kAlongDepth ? kLeftLine : Tile::kColumns / 4;  // chunks along the contiguous axis
   static constexpr int kRightAll = Tile::kColumns * Tile::kDepth / 4;
 
   Source<T> sources[Tile::kLeftChunks];
@@ -113,10 +114,12 @@ __device__ inline void fill_table(const Correlation& c, const Part& part, Entry*
   }
 }
 
-// Blocks: x for tiles (those of one row of tiles are neighbours, as they read the same sources), y for slices of the sum, z for phases and groups.
+// Blocks: x for tiles (those of one row of tiles are neighbours, as they read the same sources), y for slices of the sum, z for phases
+// and groups.
 template <class Tile, bool kForward, bool kTable>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    correlate(Correlation c, const typename Tile::T* x, const typename Tile::T* w, const typename Tile::T* bias, bool wide_out, typename Tile::T* y) {
+    correlate(Correlation c, const typename Tile::T* x, const typename Tile::T* w, const typename Tile::T* bias, bool wide_out,
+              typename Tile::T* y) {
   using T = typename Tile::T;
   __shared__ typename Tile::Shared shared;
   __shared__ Entry table[kTable ? kMaxTable : 1];
@@ -124,8 +127,10 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   const int column_tiles = (c.out + Tile::kColumns - 1) / Tile::kColumns, rows = part.rows(c);
   const int first_row = blockIdx.x / column_tiles * Tile::kRows, first_column = blockIdx.x % column_tiles * Tile::kColumns;
   if (first_row >= rows) return;  // other phases have more
-  const int steps = kTable ? (part.taps() * c.in + Tile::kDepth - 1) / Tile::kDepth : part.taps() * ((c.in + Tile::kDepth - 1) / Tile::kDepth);
-  const int begin = static_cast<int>(static_cast<int64_t>(steps) * blockIdx.y / gridDim.y), end = static_cast<int>(static_cast<int64_t>(steps) * (blockIdx.y + 1) / gridDim.y);
+  const int steps =
+      kTable ? (part.taps() * c.in + Tile::kDepth - 1) / Tile::kDepth : part.taps() * ((c.in + Tile::kDepth - 1) / Tile::kDepth);
+  const int begin = static_cast<int>(static_cast<int64_t>(steps) * blockIdx.y / gridDim.y),
+            end = static_cast<int>(static_cast<int64_t>(steps) * (blockIdx.y + 1) / gridDim.y);
   w += part.group * c.w_group;
   if (kTable) {
     fill_table(c, part, table, steps * Tile::kDepth);
@@ -214,26 +219,20 @@ bool accepts(Conv2dKind kind, const Conv2dCall<T>& call) {
 
 template <class T, bool kForward>
 void run_correlation(const Conv2dCall<T>& call, const Correlation& c) {
-  const int64_t depth = int64_t{c.max_depth()}, parts = int64_t{c.groups} * c.phases();
-  const Schedule plan = schedule(Tiles<T>::kSizes, {parts, c.max_rows(), c.out, std::max<int64_t>(1, depth), c.outputs, 256, int64_t{1} << 24});
+  const int64_t parts = int64_t{c.groups} * c.phases();
+  const Schedule plan = schedule(Tiles<T>::kSizes, {parts, c.max_rows(), c.out, std::max(1, c.max_depth()), c.outputs, 256, 1 << 24});
   // Four channels that fill little of a step are better found by the table.
   const bool chunks = reads_chunks(call, c) && (c.in >= 16 || c.max_depth() > kMaxTable - 16);
-  const int64_t weights = c.groups * c.w_group;
-  const bool copy = chunks && !aligned16(call.right);
-  Scratch<T> aligned(copy ? weights : 1);
-  const T* w = copy ? aligned.data() : call.right;
-  if (copy) check(cudaMemcpyAsync(aligned.data(), call.right, static_cast<size_t>(weights) * sizeof(T), cudaMemcpyDeviceToDevice, stream()), "conv2d");
-  Scratch<T> partials(plan.slices > 1 ? plan.slices * c.outputs : 1);
-  T* out = plan.slices > 1 ? partials.data() : call.out;
-  const T* bias = plan.slices > 1 ? nullptr : call.bias;
+  const Aligned<T> weights(call.right, c.groups * c.w_group);
+  const Slices<T> out(plan.slices, c.outputs, call.out);
   Tiles<T>::choose(plan.tile, [&](auto tile) {
     using Size = decltype(tile);
     const int64_t tiles = int64_t{(c.max_rows() + Size::kRows - 1) / Size::kRows} * ((c.out + Size::kColumns - 1) / Size::kColumns);
     const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(plan.slices), static_cast<unsigned>(parts));
-    launch("conv2d", chunks ? correlate<Size, kForward, false> : correlate<Size, true, true>, grid, Size::kThreads, 0, c, call.left, w, bias,
-           c.out % 4 == 0 && aligned16(out), out);
+    launch("conv2d", chunks ? correlate<Size, kForward, false> : correlate<Size, true, true>, grid, Size::kThreads, 0, c, call.left,
+           weights.data(), out.bias(call.bias), c.out % 4 == 0 && aligned16(out.data()), out.data());
   });
-  if (plan.slices > 1) sum_slices<T>(partials.data(), plan.slices, c.outputs, call.bias, int64_t{c.groups} * c.out, call.out);
+  out.finish(call.bias, int64_t{c.groups} * c.out);
 }
 
 template <class T>

@@ -1,5 +1,5 @@
-// Weight gradients as implicit matrix products by fused multiply-adds: rows are filters, columns are taps and channels, and the sum runs over
-// pixels, in slices that a second stage adds up.
+// Weight gradients as implicit matrix products by fused multiply-adds: rows are filters, columns are taps and channels, and the sum
+// runs over pixels, in slices that a second stage adds up.
 #include <mollify/engine/cuda/conv2d_algorithm.h>
 #include <mollify/engine/cuda/conv2d_gradient.cuh>
 #include <mollify/engine/cuda/conv2d_schedule.h>
@@ -142,16 +142,15 @@ void run_weight_gradient(Conv2dKind, const Conv2dCall<T>& call) {
   const int64_t pixels = s.batch * s.out_height * s.out_width, weights = s.filters * depth;
   const Schedule plan = schedule(Tiles<T>::kSizes, {s.groups, out, depth, pixels, weights, 256, 16384});
   const bool chunks = in % 4 == 0 && out % 4 == 0 && aligned16(call.left) && aligned16(call.right);
-  Scratch<T> partials(plan.slices > 1 ? plan.slices * weights : 1);
-  T* dw = plan.slices > 1 ? partials.data() : call.out;
+  const Slices<T> result(plan.slices, weights, call.out);
   Tiles<T>::choose(plan.tile, [&](auto tile) {
     using Size = decltype(tile);
     const int64_t tiles = ((out + Size::kRows - 1) / Size::kRows) * ((depth + Size::kColumns - 1) / Size::kColumns);
     const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(plan.slices), static_cast<unsigned>(s.groups));
     launch("conv2d_weight_gradient", chunks ? weight_gradient<Size, true> : weight_gradient<Size, false>, grid, Size::kThreads, 0,
-           weight_gradient_of(s, Size::kDepth), call.left, call.right, depth % 4 == 0 && aligned16(dw), dw);
+           weight_gradient_of(s, Size::kDepth), call.left, call.right, depth % 4 == 0 && aligned16(result.data()), result.data());
   });
-  if (plan.slices > 1) sum_slices<T>(partials.data(), plan.slices, weights, nullptr, 1, call.out);
+  result.finish();
 }
 
 }  // namespace

@@ -130,8 +130,23 @@ struct Product {
   bool bias;
 
   Key key() const {
-    return {count, m, n, k, a.leading_dimension, a.transposed, b.leading_dimension, b.transposed, a_batch_stride, b_batch_stride, c_stride, c_batch_stride,
-            a_alignment, b_alignment, c_alignment, static_cast<int64_t>(precision), bias};
+    return {count,
+            m,
+            n,
+            k,
+            a.leading_dimension,
+            a.transposed,
+            b.leading_dimension,
+            b.transposed,
+            a_batch_stride,
+            b_batch_stride,
+            c_stride,
+            c_batch_stride,
+            a_alignment,
+            b_alignment,
+            c_alignment,
+            static_cast<int64_t>(precision),
+            bias};
   }
 };
 
@@ -140,15 +155,18 @@ void set_operation(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_
   cublas_lt().check(cublas_lt().operation_set(operation, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
 }
 
-cublasLtMatrixLayout_t make_layout(cudaDataType_t type, int64_t rows, int64_t columns, const Operand& operand, int64_t count, int64_t batch_stride) {
+cublasLtMatrixLayout_t make_layout(cudaDataType_t type, int64_t rows, int64_t columns, const Operand& operand, int64_t count,
+                                   int64_t batch_stride) {
   const CublasLt& lt = cublas_lt();
   cublasLtMatrixLayout_t layout;
   if (operand.transposed) std::swap(rows, columns);
-  lt.check(lt.layout_create(&layout, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), operand.leading_dimension), "cublasLtMatrixLayoutCreate");
+  lt.check(lt.layout_create(&layout, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), operand.leading_dimension),
+           "cublasLtMatrixLayoutCreate");
   if (count > 1) {
     const int32_t batch = static_cast<int32_t>(count);
     lt.check(lt.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch), "cublasLtMatrixLayoutSetAttribute");
-    lt.check(lt.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &batch_stride, sizeof batch_stride), "cublasLtMatrixLayoutSetAttribute");
+    lt.check(lt.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &batch_stride, sizeof batch_stride),
+             "cublasLtMatrixLayoutSetAttribute");
   }
   return layout;
 }
@@ -168,7 +186,8 @@ void choose_algorithm(const Product& p, Plan& plan) {
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(p.c_alignment));
   cublasLtMatmulHeuristicResult_t result{};
   int found = 0;
-  const cublasStatus_t status = lt.heuristic(cublas_lt_handle(), plan.operation, plan.left, plan.right, plan.out, plan.out, preference, 1, &result, &found);
+  const cublasStatus_t status =
+      lt.heuristic(cublas_lt_handle(), plan.operation, plan.left, plan.right, plan.out, plan.out, preference, 1, &result, &found);
   lt.preference_destroy(preference);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return;
   lt.check(status, "cublasLtMatmulAlgoGetHeuristic");
@@ -198,7 +217,7 @@ Plan make_plan(const Product& p, const T* bias) {
 // False where cuBLASLt has no algorithm for the product.
 template <class T>
 bool multiply(const Product& p, const T* a, const T* b, const T* bias, T* c) {
-  static std::mutex mutex;  // plans, and the bias pointer within one
+  static std::mutex mutex;                        // plans, and the bias pointer within one
   static auto& plans = *new std::map<Key, Plan>;  // never destroyed: products may run while static objects are
   const CublasLt& lt = cublas_lt();
   const std::lock_guard lock(mutex);
@@ -210,8 +229,8 @@ bool multiply(const Product& p, const T* a, const T* b, const T* bias, T* c) {
   if (p.bias) set_operation(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
   const Scratch<unsigned char> workspace(static_cast<int64_t>(plan.workspace_bytes));
   const T one = 1, zero = 0;
-  lt.check(lt.matmul(cublas_lt_handle(), plan.operation, &one, b, plan.left, a, plan.right, &zero, c, plan.out, c, plan.out, &plan.algorithm,
-                     workspace.data(), plan.workspace_bytes, stream()),
+  lt.check(lt.matmul(cublas_lt_handle(), plan.operation, &one, b, plan.left, a, plan.right, &zero, c, plan.out, c, plan.out,
+                     &plan.algorithm, workspace.data(), plan.workspace_bytes, stream()),
            "cublasLtMatmul");
   return true;
 }
@@ -222,17 +241,32 @@ void add_bias(int64_t m, int64_t n, const T* bias, T* c, int64_t c_stride) {
 }
 
 // Where the own kernel is bound by memory too, or the work is less than a launch takes.
-bool small(int64_t m, int64_t n, int64_t k) { return k <= 256 && (k == 0 || n <= 16 || m * n * k <= 32 * 32 * 32); }
+bool small(int64_t m, int64_t n, int64_t k) {
+  return k <= 256 && (k == 0 || n <= 16 || m * n * k <= 32 * 32 * 32);
+}
 
 template <class T>
-void product(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride, const T* bias, T* c,
-             int64_t c_stride, int64_t c_batch_stride) {
+void product(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride,
+             const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
   if (count == 0 || m == 0 || n == 0) return;
   if (!small(m, n, k)) {
     // cuBLASLt reads a bias in steps of 16 bytes and has no epilogue for f64.
     const bool fused = bias && sizeof(T) == 4 && count == 1 && alignment(bias) >= 16;
-    Product p{count, m, n, k, operand(a, m, k), operand(b, k, n), a_batch_stride, b_batch_stride, std::max(c_stride, n), c_batch_stride,
-              alignment(a.data), alignment(b.data), alignment(c), precision(), fused};
+    Product p{count,
+              m,
+              n,
+              k,
+              operand(a, m, k),
+              operand(b, k, n),
+              a_batch_stride,
+              b_batch_stride,
+              std::max(c_stride, n),
+              c_batch_stride,
+              alignment(a.data),
+              alignment(b.data),
+              alignment(c),
+              precision(),
+              fused};
     if (multiply(p, a.data, b.data, bias, c)) {
       if (bias && !fused) add_bias(m, n, bias, c, c_stride);
       return;
@@ -248,8 +282,8 @@ void product(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_
 }  // namespace
 
 template <class T>
-void gemm_tiled(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride, const T* bias, T* c,
-                int64_t c_stride, int64_t c_batch_stride) {
+void gemm_tiled(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride,
+                const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
   if (count == 0 || m == 0 || n == 0) return;
   const auto run = [&](auto kernel, int64_t rows, int64_t columns) {
     const int64_t tiles = ((m + rows - 1) / rows) * ((n + columns - 1) / columns);
@@ -266,14 +300,14 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T* bi
 }
 
 template <class T>
-void gemm_batched(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride, T* c,
-                  int64_t c_batch_stride) {
+void gemm_batched(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride,
+                  T* c, int64_t c_batch_stride) {
   product<T>(count, m, n, k, a, a_batch_stride, b, b_batch_stride, nullptr, c, n, c_batch_stride);
 }
 
-#define MOLLIFY_INSTANTIATE(T)                                                                                                                        \
-  template void gemm_tiled(int64_t, int64_t, int64_t, int64_t, Matrix<T>, int64_t, Matrix<T>, int64_t, const T*, T*, int64_t, int64_t);               \
-  template void gemm(int64_t, int64_t, int64_t, Matrix<T>, Matrix<T>, const T*, T*, int64_t);                                                         \
+#define MOLLIFY_INSTANTIATE(T)                                                                                                          \
+  template void gemm_tiled(int64_t, int64_t, int64_t, int64_t, Matrix<T>, int64_t, Matrix<T>, int64_t, const T*, T*, int64_t, int64_t); \
+  template void gemm(int64_t, int64_t, int64_t, Matrix<T>, Matrix<T>, const T*, T*, int64_t);                                           \
   template void gemm_batched(int64_t, int64_t, int64_t, int64_t, Matrix<T>, int64_t, Matrix<T>, int64_t, T*, int64_t);
 MOLLIFY_INSTANTIATE(float)
 MOLLIFY_INSTANTIATE(double)

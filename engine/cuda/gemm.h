@@ -16,11 +16,10 @@ using cpu::Matrix;
 template <class T>
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T* bias, T* c, int64_t c_stride);
 
-// `count` such products of matrices that lie a batch stride apart (0 repeats the matrix), into packed c[count, m, n] with a
-// stride of its own between products.
+// `count` such products of matrices that lie a batch stride apart (0 repeats the matrix). Rows of a product in c are packed.
 template <class T>
-void gemm_batched(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride, T* c,
-                  int64_t c_batch_stride);
+void gemm_batched(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b,
+                  int64_t b_batch_stride, T* c, int64_t c_batch_stride);
 
 // The product by the kernel of this library: IEEE multiply-adds whatever precision() says. gemm takes it for products too small
 // or too oddly placed for cuBLASLt.

@@ -54,8 +54,8 @@ __device__ inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const uns
 #endif
 }
 
-// Four floats from shared memory, as ldmatrix deals them out: lane l names the 16 bytes where row l % 8 of matrix l / 8 begins (8 rows of four
-// floats each), and gets of each matrix the float at row l / 4, column l % 4.
+// Four floats from shared memory, as ldmatrix deals them out: lane l names the 16 bytes where row l % 8 of matrix l / 8 begins (8 rows of
+// four floats each), and gets of each matrix the float at row l / 4, column l % 4.
 __device__ inline void load_matrices(const float* row, float (&values)[4]) {
 #ifdef __CUDACC__
   const unsigned from = static_cast<unsigned>(__cvta_generic_to_shared(row));

@@ -170,7 +170,7 @@ Row numbers_of_windows() {
   for (const Chosen& chosen : kWindows) {
     const Shape rows{1, 2, 2, 3, 2}, out{static_cast<int64_t>(chosen.place.size()), 2 * 3 * 2};
     cases.push_back(of_one(
-        {}, [=](const Tensor&) { return window_numbers(pairs_of(chosen, Device::cpu), chosen.window, rows, {kHeight, kWidth, 2}); },
+        {}, [=](const Tensor& x) { return window_numbers(pairs_of(chosen, x.device()), chosen.window, rows, {kHeight, kWidth, 2}); },
         [=](const Array&) {
           return build(out, [&](const Index& index) {
             int64_t y = index[1] / 6, x = index[1] / 2 % 3;
