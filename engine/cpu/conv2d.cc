@@ -32,8 +32,8 @@ constexpr int64_t kProductsBytes = 16 << 10;  // of products that wait to be add
 constexpr int64_t kUnitProducts = 1 << 16;    // multiply-adds that pay for handing a range to another thread
 
 template <class T>
-std::vector<Segment> segments_of(const Correlation<T>& c, const Patch& patch) {
-  std::vector<Segment> segments;
+PoolVector<Segment> segments_of(const Correlation<T>& c, const Patch& patch) {
+  PoolVector<Segment> segments;
   const Range rows = patch.vertical.taps, columns = patch.horizontal.taps;
   for (int64_t i = rows.begin; i < rows.end; ++i) {
     for (int64_t j = columns.begin; j < columns.end; ++j) {
@@ -46,8 +46,8 @@ std::vector<Segment> segments_of(const Correlation<T>& c, const Patch& patch) {
 }
 
 // The segments cut so that consecutive slices of them take up to `depth` rows of weights each; at least one slice.
-std::vector<std::vector<Segment>> slices_of(const std::vector<Segment>& segments, int64_t depth) {
-  std::vector<std::vector<Segment>> slices(1);
+PoolVector<PoolVector<Segment>> slices_of(const PoolVector<Segment>& segments, int64_t depth) {
+  PoolVector<PoolVector<Segment>> slices(1);
   int64_t left = depth;
   for (const Segment& segment : segments) {
     for (int64_t done = 0; done < segment.length;) {
@@ -71,8 +71,8 @@ struct Columns {
 };
 
 template <class T>
-std::vector<Columns> columns_of(const Correlation<T>& c) {
-  std::vector<Columns> result;
+PoolVector<Columns> columns_of(const Correlation<T>& c) {
+  PoolVector<Columns> result;
   const Panels<T> panels(c.outputs);
   for (int64_t group = 0; group < c.groups; ++group) {
     for (int64_t i = 0; i < panels.size(); ++i) result.push_back({group, panels[i]});
@@ -82,7 +82,7 @@ std::vector<Columns> columns_of(const Correlation<T>& c) {
 
 // Pixels [first, last) of a patch (counted over the whole batch) for one panel of outputs.
 template <class T>
-void correlate_pixels(const Correlation<T>& c, const Patch& patch, const std::vector<std::vector<Segment>>& slices, int64_t first,
+void correlate_pixels(const Correlation<T>& c, const Patch& patch, const PoolVector<PoolVector<Segment>>& slices, int64_t first,
                       int64_t last, const Columns& columns, bool accumulate) {
   const Panel& panel = columns.panel;
   const int64_t channel = columns.group * c.outputs + panel.column;
@@ -115,10 +115,10 @@ void correlate_by_pixel(const Correlation<T>& c, int64_t depth_limit) {
     size_t patch;
     int64_t first, last;
   };
-  const std::vector<Columns> columns = columns_of(c);
-  const std::vector<Patch> patches = patches_by_pixel(c.vertical, c.horizontal);
-  std::vector<std::vector<std::vector<Segment>>> slices;
-  std::vector<Block> blocks;
+  const PoolVector<Columns> columns = columns_of(c);
+  const PoolVector<Patch> patches = patches_by_pixel(c.vertical, c.horizontal);
+  PoolVector<PoolVector<PoolVector<Segment>>> slices;
+  PoolVector<Block> blocks;
   for (const Patch& patch : patches) {
     const int64_t pixels = c.batch * patch.pixels();
     for (int64_t first = 0; first < pixels; first += kPixelBlock) {
@@ -154,9 +154,9 @@ void start_outputs(const Correlation<T>& c, int64_t first_image, int64_t last_im
 // Tap after tap, each over all pixels that it reaches. For many channels: a tap's weights are then read once for all of them.
 template <class T>
 void correlate_by_tap(const Correlation<T>& c, int64_t depth_limit) {
-  const std::vector<Columns> columns = columns_of(c);
-  const std::vector<Patch> patches = patches_by_tap(c.vertical, c.horizontal);
-  std::vector<std::vector<std::vector<Segment>>> slices;
+  const PoolVector<Columns> columns = columns_of(c);
+  const PoolVector<Patch> patches = patches_by_tap(c.vertical, c.horizontal);
+  PoolVector<PoolVector<PoolVector<Segment>>> slices;
   for (const Patch& patch : patches) slices.push_back(slices_of(segments_of(c, patch), depth_limit));
   const int64_t images = std::max<int64_t>(1, 4 * kPixelBlock / (c.vertical.count * c.horizontal.count));
   const int64_t panel_count = static_cast<int64_t>(columns.size()), blocks = (c.batch + images - 1) / images;
@@ -192,8 +192,8 @@ struct WeightBlock {
 
 // Into c.weights: for each group, for each panel, [taps · reduction, panel's width].
 template <class T>
-void pack_weights(const Correlation<T>& c, const std::vector<WeightBlock<T>>& blocks, int64_t group_stride, T* packed) {
-  const std::vector<Columns> columns = columns_of(c);
+void pack_weights(const Correlation<T>& c, const PoolVector<WeightBlock<T>>& blocks, int64_t group_stride, T* packed) {
+  const PoolVector<Columns> columns = columns_of(c);
   const int64_t block_count = static_cast<int64_t>(blocks.size()), units = static_cast<int64_t>(columns.size()) * block_count;
   const int64_t unit_elements = c.depth() * c.outputs * c.groups / std::max<int64_t>(1, units);
   parallel_for(units, 1 + (kUnitProducts >> 3) / (unit_elements + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
@@ -214,7 +214,7 @@ void forward(const Conv2dShape& s, const T* x, const T* w, const T* bias, T* y) 
   const int64_t filters = s.filters / s.groups;
   Correlation<T> c = forward_correlation(s, x, bias, y);
   const Scratch<T> packed(c.depth() * s.groups * padded_columns<T>(filters));
-  std::vector<WeightBlock<T>> blocks;
+  PoolVector<WeightBlock<T>> blocks;
   constexpr int64_t kRows = 512;
   for (int64_t row = 0; row < c.depth(); row += kRows) blocks.push_back({w + row, row, std::min(kRows, c.depth() - row), 1, c.depth()});
   pack_weights(c, blocks, filters * c.depth(), packed.data());
@@ -294,7 +294,7 @@ void input_gradient(const Conv2dShape& s, const T* g, const T* w, T* dx) {
     for (const Phase& horizontal : phases(horizontal_axis(s))) {
       Correlation<T> c = input_gradient_correlation(s, vertical, horizontal, g, dx);
       c.weights = packed.data();
-      std::vector<WeightBlock<T>> blocks;
+      PoolVector<WeightBlock<T>> blocks;
       for (int64_t i = 0; i < vertical.axis.taps; ++i) {
         for (int64_t j = 0; j < horizontal.axis.taps; ++j) {
           const int64_t row = (i * horizontal.axis.taps + j) * filters;

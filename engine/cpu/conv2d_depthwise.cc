@@ -32,7 +32,7 @@ struct DepthwiseTile {
   const T* weights;  // [taps, channels]
   const T* bias;
   int64_t channels;
-  const std::vector<Tap>* taps;
+  const PoolVector<Tap>* taps;
 };
 
 // Channels [channel, …) as long as whole vectors of D fit; returns where it stopped.
@@ -61,7 +61,7 @@ HWY_INLINE void compute_pixels(const DepthwiseTile<T>& tile) {
 }
 
 template <class T>
-void correlate_pixels(const Correlation<T>& c, const Patch& patch, const std::vector<Tap>& taps, int64_t first, int64_t last) {
+void correlate_pixels(const Correlation<T>& c, const Patch& patch, const PoolVector<Tap>& taps, int64_t first, int64_t last) {
   DepthwiseTile<T> tile{{}, {}, c.weights, c.bias, c.groups, &taps};
   PixelWalk<T> pixel(c, patch, first, 0, 0);
   for (int64_t i = first; i < last;) {
@@ -78,7 +78,7 @@ void correlate_pixels(const Correlation<T>& c, const Patch& patch, const std::ve
 template <class T>
 void correlate(const Correlation<T>& c) {
   for (const Patch& patch : patches_by_pixel(c.vertical, c.horizontal)) {
-    std::vector<Tap> taps;
+    PoolVector<Tap> taps;
     const Range rows = patch.vertical.taps, columns = patch.horizontal.taps;
     for (int64_t i = rows.begin; i < rows.end; ++i) {
       for (int64_t j = columns.begin; j < columns.end; ++j) {

@@ -17,8 +17,8 @@ Range taps_of(const Axis& axis, int64_t i) {
 
 }  // namespace
 
-std::vector<Run> runs(const Axis& axis) {
-  std::vector<Run> result;
+PoolVector<Run> runs(const Axis& axis) {
+  PoolVector<Run> result;
   for (int64_t i = 0; i < axis.count; ++i) {
     const Range taps = taps_of(axis, i);
     if (!result.empty() && result.back().taps.begin == taps.begin && result.back().taps.end == taps.end) {
@@ -36,17 +36,17 @@ Run destinations_of(const Axis& axis, int64_t tap) {
   return {{begin, std::max(begin, end)}, {tap, tap + 1}};
 }
 
-std::vector<Patch> patches_by_pixel(const Axis& vertical, const Axis& horizontal) {
-  std::vector<Patch> result;
-  const std::vector<Run> columns = runs(horizontal);
+PoolVector<Patch> patches_by_pixel(const Axis& vertical, const Axis& horizontal) {
+  PoolVector<Patch> result;
+  const PoolVector<Run> columns = runs(horizontal);
   for (const Run& row : runs(vertical)) {
     for (const Run& column : columns) result.push_back({row, column});
   }
   return result;
 }
 
-std::vector<Patch> patches_by_tap(const Axis& vertical, const Axis& horizontal) {
-  std::vector<Patch> result;
+PoolVector<Patch> patches_by_tap(const Axis& vertical, const Axis& horizontal) {
+  PoolVector<Patch> result;
   for (int64_t i = 0; i < vertical.taps; ++i) {
     for (int64_t j = 0; j < horizontal.taps; ++j) {
       const Patch patch{destinations_of(vertical, i), destinations_of(horizontal, j)};
@@ -72,8 +72,8 @@ Conv2dShape flattened(const Conv2dShape& s) {
 
 // Input p meets output o at tap t when p = origin + o·step + t·dilation. For the inputs p = phase + i·step this leaves the
 // taps with t·dilation ≡ phase − origin (mod step), which are step / gcd(step, dilation) apart, and o grows by one with i.
-std::vector<Phase> phases(const Axis& forward) {
-  std::vector<Phase> result;
+PoolVector<Phase> phases(const Axis& forward) {
+  PoolVector<Phase> result;
   const int64_t step = forward.step, common = std::gcd(step, forward.dilation), tap_step = step / common;
   for (int64_t phase = 0; phase < std::min(step, forward.extent); ++phase) {
     Axis axis{(forward.extent - phase + step - 1) / step, phase, step, 0, 1, forward.dilation / common, 0, forward.count};

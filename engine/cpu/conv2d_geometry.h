@@ -2,8 +2,8 @@
 #pragma once
 
 #include <mollify/engine/cpu/conv2d.h>
+#include <mollify/engine/cpu/pool_vector.h>
 
-#include <vector>
 
 namespace mollify::cpu {
 
@@ -27,7 +27,7 @@ struct Run {
 };
 
 // The runs that cover all destinations, in order. For most layers: a few at each border and one between.
-std::vector<Run> runs(const Axis& axis);
+PoolVector<Run> runs(const Axis& axis);
 
 // The destinations to which one tap contributes: one run with that tap alone (empty when there are none).
 Run destinations_of(const Axis& axis, int64_t tap);
@@ -39,10 +39,10 @@ struct Patch {
 };
 
 // All products of a vertical and a horizontal run.
-std::vector<Patch> patches_by_pixel(const Axis& vertical, const Axis& horizontal);
+PoolVector<Patch> patches_by_pixel(const Axis& vertical, const Axis& horizontal);
 
 // One patch for each tap that reads anything, in the order of the taps.
-std::vector<Patch> patches_by_tap(const Axis& vertical, const Axis& horizontal);
+PoolVector<Patch> patches_by_tap(const Axis& vertical, const Axis& horizontal);
 
 // Axes of y = conv2d(x): destinations are outputs, sources are inputs.
 Axis vertical_axis(const Conv2dShape& shape);
@@ -58,6 +58,6 @@ struct Phase {
   Axis axis;
   int64_t first_tap, tap_step;
 };
-std::vector<Phase> phases(const Axis& forward);
+PoolVector<Phase> phases(const Axis& forward);
 
 }  // namespace mollify::cpu

@@ -36,9 +36,9 @@ Range append_pixels(PixelPlan& plan, const Patch& patch) {
 
 PixelPlan pixel_plan(const Conv2dShape& shape, bool by_row) {
   PixelPlan plan{shape, {}, {}, {}};
-  const std::vector<Run> columns = runs(horizontal_axis(shape));
+  const PoolVector<Run> columns = runs(horizontal_axis(shape));
   for (const Run& vertical : runs(vertical_axis(shape))) {
-    std::vector<Range> stretches;
+    PoolVector<Range> stretches;
     for (const Run& horizontal : columns) stretches.push_back(append_stretches(plan, vertical.taps, horizontal.taps));
     const Range rows = vertical.destinations;
     const int64_t step = by_row && columns.size() > 1 ? 1 : rows.size();

@@ -23,9 +23,9 @@ struct Part {
 
 struct PixelPlan {
   Conv2dShape shape;
-  std::vector<Pixel> pixels;
-  std::vector<Stretch> stretches;
-  std::vector<Part> parts;
+  PoolVector<Pixel> pixels;
+  PoolVector<Stretch> stretches;
+  PoolVector<Part> parts;
 
   // Elements of an image of x and of y; rows of w.
   int64_t x_elements() const { return shape.height * shape.width * shape.channels; }

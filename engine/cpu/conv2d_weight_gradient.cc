@@ -42,7 +42,7 @@ struct WeightGradient {
   const T* x;
   const T* packed_g;              // for each group, for each panel, [pixels, panel's width]
   Panels<T> panels;
-  std::vector<Patch> patches;
+  PoolVector<Patch> patches;
   int64_t chunks, chunk_images;
   T* sums;                        // [chunks, groups, taps · channels, filters]; not used when units finish their part of dw themselves
 
@@ -52,7 +52,7 @@ struct WeightGradient {
 
 // Rows [first_row, last_row) of output rows, counted from the first image's patch on, as segments of the reduction.
 template <class T>
-void set_segments(const WeightGradient<T>& p, const Patch& patch, int64_t first_row, int64_t last_row, std::vector<Segment>& segments) {
+void set_segments(const WeightGradient<T>& p, const Patch& patch, int64_t first_row, int64_t last_row, PoolVector<Segment>& segments) {
   const Conv2dShape& s = p.shape;
   const int64_t height = patch.vertical.destinations.size(), j = patch.horizontal.destinations.begin;
   segments.clear();
@@ -72,8 +72,8 @@ struct Row {
 };
 
 template <class T>
-std::vector<Row> rows_of_patch(const WeightGradient<T>& p, const Patch& patch) {
-  std::vector<Row> rows;
+PoolVector<Row> rows_of_patch(const WeightGradient<T>& p, const Patch& patch) {
+  PoolVector<Row> rows;
   const Range vertical = patch.vertical.taps, horizontal = patch.horizontal.taps;
   for (int64_t i = vertical.begin; i < vertical.end; ++i) {
     for (int64_t j = horizontal.begin; j < horizontal.end; ++j) {
@@ -98,7 +98,7 @@ void accumulate_patch(const WeightGradient<T>& p, const Patch& patch, int64_t ch
   const int64_t first_image = chunk * p.chunk_images, images = std::min(p.shape.batch - first_image, p.chunk_images);
   const int64_t height = patch.vertical.destinations.size(), width = patch.horizontal.destinations.size();
   const int64_t last_row = (first_image + images) * height;
-  const std::vector<Row> rows = rows_of_patch(p, patch);
+  const PoolVector<Row> rows = rows_of_patch(p, patch);
   const TileRows tiles(static_cast<int64_t>(rows.size()), panel.vectors);
   const int64_t panel_width = panel.vectors * lanes<T>();
   const int64_t pixel_bytes = (p.channels + panel_width) * int64_t{sizeof(T)};
@@ -110,7 +110,7 @@ void accumulate_patch(const WeightGradient<T>& p, const Patch& patch, int64_t ch
   tile.b = p.packed_g + p.pixels() * (group * padded_columns<T>(p.filters) + panel.column);
   tile.b_step = panel_width;
   tile.columns = panel.columns;
-  std::vector<Segment> segments;
+  PoolVector<Segment> segments;
   for (int64_t row = first_image * height; row < last_row; row += block_rows) {
     tile.accumulate = !p.by_tap || row > first_image * height;
     set_segments(p, patch, row, std::min(last_row, row + block_rows), segments);

@@ -10,12 +10,12 @@
 // (spilled to c and reloaded between calls). Its bits do not depend on the tile it falls into.
 
 #include <hwy/highway.h>
+#include <mollify/engine/cpu/pool_vector.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <utility>
-#include <vector>
 
 // Registers hold the tile only when every loop over it is unrolled.
 #if !defined(MOLLIFY_UNROLL)
@@ -62,7 +62,7 @@ struct Segment {
 };
 
 // Adds a stretch, as part of the last one where it continues it on both sides.
-inline void append_segment(std::vector<Segment>& segments, Segment next, int64_t a_step) {
+inline void append_segment(PoolVector<Segment>& segments, Segment next, int64_t a_step) {
   if (!segments.empty()) {
     Segment& last = segments.back();
     if (next.a_offset == last.a_offset + last.length * a_step && next.b_row == last.b_row + last.length) {

@@ -1,10 +1,10 @@
 #include <mollify/engine/cpu/sort.h>
 
+#include <mollify/engine/cpu/pool_vector.h>
 #include <mollify/engine/cpu/threads.h>
 
 #include <algorithm>
 #include <numeric>
-#include <vector>
 
 namespace mollify::cpu {
 namespace {
@@ -48,7 +48,7 @@ template <class T>
 void sort(const T* x, int64_t rows, int64_t count, int64_t kept, bool descending, T* values, int32_t* indices) {
   for_rows(rows, count, [&](int64_t r) {
     const T* row = x + r * count;
-    std::vector<int32_t> order(static_cast<size_t>(count));
+    PoolVector<int32_t> order(static_cast<size_t>(count));
     std::iota(order.begin(), order.end(), 0);
     const auto before = [&](int32_t i, int32_t j) {
       if (descending ? beats(row[i], row[j]) : beats(row[j], row[i])) return true;

@@ -12,6 +12,8 @@ constexpr uint64_t kImages = 1, kAttack = 2;
 
 Tensor drawn(const Shape& shape, uint64_t stream) { return uniform(shape, {3, stream}, Tensor::scalar(0, DType::i32)); }
 
+Tensor number(double value) { return Tensor::scalar(value); }
+
 double largest(const Tensor& x) { return max(x).item(); }
 
 datasets::Preparation colour() {
@@ -29,10 +31,11 @@ Tensor pixels() { return clip(drawn({4, 5, 5, 3}, kImages) * 1.4 - 0.2, 0, 1); }
 
 TEST(PixelBall, IsTheBallOfPixels) {
   const double epsilon = 0.1;
-  const nn::bounds::Box ball = pixel_ball(prepared(pixels()), epsilon, colour());
+  const nn::bounds::Box ball = pixel_ball(prepared(pixels()), number(epsilon), colour());
   EXPECT_LT(largest(abs(ball.lower - prepared(clip(pixels() - epsilon, 0, 1)))), 2e-6);
   EXPECT_LT(largest(abs(ball.upper - prepared(clip(pixels() + epsilon, 0, 1)))), 2e-6);
-  const nn::bounds::Box outward = pixel_ball(prepared(pixels()), epsilon, colour(), true), gray = pixel_ball(pixels(), epsilon, {});
+  const nn::bounds::Box outward = pixel_ball(prepared(pixels()), number(epsilon), colour(), true);
+  const nn::bounds::Box gray = pixel_ball(pixels(), number(epsilon), datasets::Preparation());
   EXPECT_LE(largest(outward.lower - ball.lower), 0);
   EXPECT_LE(largest(ball.upper - outward.upper), 0);
   EXPECT_LT(largest(outward.upper - ball.upper), 1e-5);
@@ -44,9 +47,9 @@ TEST(SmallBox, LiesInTheBallWithItsRadius) {
   const double epsilon = 0.1;
   for (const double lambda : {0.1, 0.4, 1.0}) {
     const Tensor images = prepared(pixels()), unit = Tensor::from(std::vector<float>{4, 5, 2}, {3});
-    const nn::bounds::Box ball = pixel_ball(images, epsilon, colour());
+    const nn::bounds::Box ball = pixel_ball(images, number(epsilon), colour());
     const Tensor attack = ball.lower + (ball.upper - ball.lower) * drawn(images.shape(), kAttack);  // anywhere in the whole ball
-    const nn::bounds::Box small = small_box(images, attack, epsilon, lambda, colour());
+    const nn::bounds::Box small = small_box(images, attack, number(lambda * epsilon), number((1 - lambda) * epsilon), colour());
     EXPECT_LE(largest(ball.lower - small.lower), 2e-6) << lambda;
     EXPECT_LE(largest(small.upper - ball.upper), 2e-6) << lambda;
     const Tensor width = (small.upper - small.lower) / unit;
@@ -71,10 +74,13 @@ TrainOptions options_for(const std::string& objective) {
 struct Case {
   nn::Network network = nn::make("cnn3_tiny", {12, 12, 1}, 4);
   Tensor weights = network.initial_weights(nn::Initialization::ibp, 1);
-  datasets::Batch batch{drawn({6, 12, 12, 1}, kImages), Tensor::from(std::vector<int32_t>{0, 1, 2, 3, 0, 1}, {6}), {}};
+  Tensor images = drawn({6, 12, 12, 1}, kImages), labels = Tensor::from(std::vector<int32_t>{0, 1, 2, 3, 0, 1}, {6});
   double loss(TrainOptions options, int64_t step) const {
     resolve(options);
-    return Objective(options, network, {}, 10, nn::mean_cross_entropy)(weights, network.initial_state(), batch, step).loss.item();
+    Objective objective(options, network, {}, 10, nn::mean_cross_entropy);
+    objective.advance(step);
+    const Tensor state = network.initial_state();
+    return objective(weights, state, objective.inputs(weights, state, images, labels)).loss.item();
   }
 };
 
@@ -90,9 +96,28 @@ TEST(Objective, RadiusGrowsByStepAfterItsStart) {
   EXPECT_EQ(objective.epsilon(30), 0.1);
 }
 
+TEST(Objective, PhasesTellWhichTermsAStepHas) {
+  TrainOptions options = options_for("crown-ibp");
+  options.mix = 0;
+  options.kappa_start = 1;
+  resolve(options);
+  const Case c;
+  Objective objective(options, c.network, {}, 10, nn::mean_cross_entropy);
+  using Phase = Objective::Phase;
+  const auto phase = [&](int64_t step) {
+    objective.advance(step);
+    return objective.phase();
+  };
+  EXPECT_EQ(phase(9), (Phase{.natural = true}));
+  EXPECT_EQ(phase(10), (Phase{.natural = true}));  // the natural loss's share is still 1
+  EXPECT_EQ(phase(20), (Phase{.natural = true, .bounded = true, .walked = true, .boxed = true, .regularized = true}));
+  EXPECT_EQ(phase(21), phase(29));
+  EXPECT_EQ(phase(30), (Phase{.bounded = true, .boxed = true}));
+}
+
 TEST(Objective, EveryOneGoesFromTheNaturalLossToItsOwn) {
   const Case c;
-  const double natural = nn::mean_cross_entropy(c.network(c.weights, c.batch.images), c.batch.labels).item();
+  const double natural = nn::mean_cross_entropy(c.network(c.weights, c.images), c.labels).item();
   for (const std::string& name : objective_names()) {
     if (name == "natural") continue;
     TrainOptions options = options_for(name);

@@ -47,6 +47,53 @@ TEST_F(Program, GoesOnWithinAnEpochAsIfUnbroken) {
   expect_same_run("unbroken", "broken");
 }
 
+TEST_F(Program, CapturedRunsAreTheSame) {
+  const std::pair<const char*, const char*> runs[] = {
+      {"plain", "--model cnn --epochs 2 --augment on"},
+      {"smoothed", "--model cnn --epochs 2 --loss squared_error --sigma 0.2 --sigma-decay 0.5"},
+      {"bounded", "--objective ibp --eps 0.05 --epochs 3 --eps-start 1 --eps-epochs 1"},
+      {"attacked", "--objective pgd --eps 0.05 --epochs 2 --attack-steps 2"},
+  };
+  for (const auto& [name, options] : runs) {
+    const std::string eager = std::string(name) + "-eager";
+    const Outcome captured = run(job(name, options)), as_it_is = run(job(eager, std::string(options) + " --no-capture"));
+    ASSERT_EQ(captured.status, 0) << captured.error;
+    ASSERT_EQ(as_it_is.status, 0) << as_it_is.error;
+    expect_same_run(name, eager);
+    EXPECT_NE(as_it_is.out.find("without capture"), std::string::npos) << as_it_is.out;
+    EXPECT_EQ(captured.out.find("without capture") != std::string::npos, name == std::string("attacked")) << captured.out;
+  }
+  ASSERT_EQ(run(job("broken", "--model cnn --epochs 2 --augment on --steps 13")).status, 0);
+  ASSERT_EQ(run("train --resume --out " + in("broken").string()).status, 0);
+  expect_same_run("plain", "broken");
+}
+
+TEST_F(Program, ComputesOnTheGpuWhereThereIsOne) {
+  const Outcome gpu = run(job("gpu", "--device cuda --epochs 1 --steps 3")), precise = run(job("cpu", "--precision tf32"));
+  EXPECT_EQ(precise.status, 2);
+  EXPECT_NE(precise.error.find("mollify train: --precision: tf32 given; the CPU computes in fp32"), std::string::npos) << precise.error;
+  const bool there = run("info").out.find("none: ") == std::string::npos;
+  if (there) {
+    ASSERT_EQ(gpu.status, 0) << gpu.error;
+    EXPECT_EQ(run("train --resume --device cpu --out " + in("gpu").string()).status, 0);
+    EXPECT_EQ(run("eval --device cuda --weights " + (in("gpu") / "model.safetensors").string()).status, 0);
+    return;
+  }
+  EXPECT_FALSE(fs::exists(in("gpu")));
+  ASSERT_EQ(run(job("cpu", "--epochs 1 --steps 3")).status, 0);
+  const std::string weights = (in("cpu") / "model.safetensors").string();
+  const std::vector<std::pair<std::string, std::string>> commands = {
+      {"train", " --resume --out " + in("cpu").string()}, {"eval", " --weights " + weights},
+      {"attack", " --eps 0.1 --weights " + weights}, {"certify", " --eps 0.1 --weights " + weights},
+      {"run", " " + weights + " --input none.npy --output none.npy"}, {"bounds", " " + weights + " --input none.npy --eps 0.1"},
+      {"verify", " " + weights + " none.vnnlib"}, {"reproduce paradox", " --scale tiny --out " + in("paradox").string()}};
+  for (const auto& [command, options] : commands) {
+    const Outcome refused = run(command + options + " --device cuda");
+    EXPECT_EQ(refused.status, 2) << command;
+    EXPECT_EQ(refused.error.rfind("mollify " + command + ": --device: cuda given; ", 0), 0u) << refused.error;
+  }
+}
+
 TEST_F(Program, TrainsSmoothedNetworks) {
   const std::string options = "--optimizer adam --loss squared_error --schedule constant --sigma 0.3 --sigma-decay 0.5 --penalty-form split";
   EXPECT_EQ(run(job("unbroken", options + " --epochs 3")).status, 0);

@@ -7,29 +7,37 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <tuple>
 
 namespace mollify::nn::bounds {
 namespace {
 
 double largest(const Tensor& x) { return max(x).item(); }
 
-class EveryNetwork : public testing::TestWithParam<Method> {};
+// Every method on every device.
+class EveryNetwork : public testing::TestWithParam<std::tuple<Method, Device>> {
+ protected:
+  Method method() const { return std::get<Method>(GetParam()); }
+  Device device() const { return std::get<Device>(GetParam()); }
+  int64_t draws(int64_t on_cpu) const { return device() == Device::cpu ? on_cpu : 2; }
+};
 
 TEST_P(EveryNetwork, BoundsContainTenThousandOutputsABox) {
-  constexpr int64_t kBoxes = 4, kDraws = 100, kEach = 100;
-  for (const Specimen& s : zoo()) {
+  constexpr int64_t kBoxes = 4;
+  const int64_t each_time = device() == Device::cpu ? 100 : 5;
+  for (const Specimen& s : zoo(device(), DType::f64)) {
     const Graph graph(*s.network, s.weights, s.state);
     for (const double radius : {0.05, 0.5}) {
-      const Box box = boxes_for(*s.network, kBoxes, 10, radius, DType::f64);
-      const Bounds bounds(graph, {.box = box}, {.method = GetParam()});
+      const Box box = on(device(), boxes_for(*s.network, kBoxes, 10, radius, DType::f64));
+      const Bounds bounds(graph, {.box = box}, {.method = method()});
       const Box output = bounds.output();
-      // kEach copies of the boxes at a time.
-      const std::vector<Tensor> lowers(kEach, box.lower), uppers(kEach, box.upper);
+      // Copies of the boxes at a time.
+      const std::vector<Tensor> lowers(static_cast<size_t>(each_time), box.lower), uppers(static_cast<size_t>(each_time), box.upper);
       const Box many{concat(lowers), concat(uppers)};
-      for (int64_t draw = 0; draw < kDraws; ++draw) {
+      for (int64_t draw = 0; draw < draws(100); ++draw) {
         const Tensor y = evaluated(s, point_in(many, 100 + static_cast<uint64_t>(draw), draw % 2 == 1));
         Shape apart = output.lower.shape();
-        apart.insert(0, kEach);
+        apart.insert(0, each_time);
         const Tensor each = reshape(y, apart);
         const double slack = 1e-12 * (1 + largest(abs(y)));
         ASSERT_LE(largest(output.lower - each), slack) << s.name << " radius " << radius << " draw " << draw;
@@ -41,16 +49,16 @@ TEST_P(EveryNetwork, BoundsContainTenThousandOutputsABox) {
 
 // With the margins of rounding the bounds hold with nothing added, in f32 too, against the network in f64.
 TEST_P(EveryNetwork, SoundBoundsNeedNoTolerance) {
-  for (const Specimen& s : zoo(DType::f32)) {
+  for (const Specimen& s : zoo(device(), DType::f32)) {
     const Graph graph(*s.network, s.weights, s.state);
     const Specimen exact{s.name, s.network, cast(s.weights, DType::f64), cast(s.state, DType::f64)};
     for (const double radius : {0.0, 1e-6, 0.3}) {
-      const Box box = boxes_for(*s.network, 3, 20, radius, DType::f32);
-      const Box output = Bounds(graph, {.box = box}, {.method = GetParam(), .roundoff = unit_roundoff(DType::f32)}).output();
-      const Box plain = Bounds(graph, {.box = box}, {.method = GetParam()}).output();
+      const Box box = on(device(), boxes_for(*s.network, 3, 20, radius, DType::f32));
+      const Box output = Bounds(graph, {.box = box}, {.method = method(), .roundoff = unit_roundoff(DType::f32)}).output();
+      const Box plain = Bounds(graph, {.box = box}, {.method = method()}).output();
       const Box wide{cast(box.lower, DType::f64), cast(box.upper, DType::f64)};
-      for (uint64_t draw = 0; draw < 20; ++draw) {
-        const Tensor y = evaluated(exact, point_in(wide, 200 + draw, draw % 2 == 1));
+      for (int64_t draw = 0; draw < draws(20); ++draw) {
+        const Tensor y = evaluated(exact, point_in(wide, 200 + static_cast<uint64_t>(draw), draw % 2 == 1));
         ASSERT_LE(largest(cast(output.lower, DType::f64) - y), 0) << s.name << " radius " << radius;
         ASSERT_LE(largest(y - cast(output.upper, DType::f64)), 0) << s.name << " radius " << radius;
       }
@@ -60,10 +68,10 @@ TEST_P(EveryNetwork, SoundBoundsNeedNoTolerance) {
 }
 
 TEST_P(EveryNetwork, APointsBoundsAreItsOutput) {
-  for (const Specimen& s : zoo()) {
+  for (const Specimen& s : zoo(device(), DType::f64)) {
     const Graph graph(*s.network, s.weights, s.state);
-    const Box box = boxes_for(*s.network, 2, 30, 0, DType::f64);
-    const Box output = Bounds(graph, {.box = box}, {.method = GetParam()}).output();
+    const Box box = on(device(), boxes_for(*s.network, 2, 30, 0, DType::f64));
+    const Box output = Bounds(graph, {.box = box}, {.method = method()}).output();
     const Tensor y = evaluated(s, box.lower);
     const double slack = 1e-9 * (1 + largest(abs(y)));
     EXPECT_LE(largest(abs(output.lower - y)), slack) << s.name;
@@ -72,10 +80,10 @@ TEST_P(EveryNetwork, APointsBoundsAreItsOutput) {
 }
 
 TEST_P(EveryNetwork, RowsOfABatchDoNotMix) {
-  for (const Specimen& s : zoo()) {
+  for (const Specimen& s : zoo(device(), DType::f64)) {
     const Graph graph(*s.network, s.weights, s.state);
-    const Box box = boxes_for(*s.network, 3, 40, 0.3, DType::f64);
-    const Options options{.method = GetParam(), .skip_stable = false};
+    const Box box = on(device(), boxes_for(*s.network, 3, 40, 0.3, DType::f64));
+    const Options options{.method = method(), .skip_stable = false};
     const Box together = Bounds(graph, {.box = box}, options).output();
     for (int64_t row = 0; row < 3; ++row) {
       const Box own{slice(box.lower, 0, row, row + 1), slice(box.upper, 0, row, row + 1)};
@@ -87,21 +95,23 @@ TEST_P(EveryNetwork, RowsOfABatchDoNotMix) {
 }
 
 TEST_P(EveryNetwork, ABudgetOfFewRowsChangesNothing) {
-  for (const Specimen& s : zoo()) {
+  for (const Specimen& s : zoo(device(), DType::f64)) {
     const Graph graph(*s.network, s.weights, s.state);
-    const Box box = boxes_for(*s.network, 3, 50, 0.3, DType::f64);
-    const Box whole = Bounds(graph, {.box = box}, {.method = GetParam()}).output();
-    const Box tiled = Bounds(graph, {.box = box}, {.method = GetParam(), .row_budget = 1}).output();
+    const Box box = on(device(), boxes_for(*s.network, 3, 50, 0.3, DType::f64));
+    const Box whole = Bounds(graph, {.box = box}, {.method = method()}).output();
+    const Box tiled = Bounds(graph, {.box = box}, {.method = method(), .row_budget = device() == Device::cpu ? 1 : 4096}).output();
     EXPECT_LE(largest(abs(whole.lower - tiled.lower)), 1e-9) << s.name;
     EXPECT_LE(largest(abs(whole.upper - tiled.upper)), 1e-9) << s.name;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, EveryNetwork, testing::ValuesIn(kMethods), [](const auto& info) {
-  std::string name = to_string(info.param);
+INSTANTIATE_TEST_SUITE_P(Methods, EveryNetwork, testing::Combine(testing::ValuesIn(kMethods), testing::ValuesIn(devices())), [](const auto& info) {
+  std::string name = to_string(std::get<Method>(info.param)) + "_" + to_string(std::get<Device>(info.param));
   for (char& c : name) c = c == '-' ? '_' : c;
   return name;
 });
+
+TEST(EveryNetworkOnCuda, IsTested) { MOLLIFY_SKIP_WITHOUT_CUDA(); }
 
 // ---- Order
 

@@ -1,6 +1,8 @@
 // Networks, boxes and samples that the tests of bounds share.
 #pragma once
 
+#include "../../devices.h"
+
 #include <mollify/nn/bounds/bounds.h>
 #include <mollify/nn/layers.h>
 #include <mollify/nn/models.h>
@@ -66,9 +68,20 @@ inline Box boxes_for(const Network& network, int64_t rows, uint64_t stream, doub
 
 // A point of each box: uniform, or a corner where `corner`.
 inline Tensor point_in(const Box& box, uint64_t stream, bool corner) {
-  Tensor share = drawn_uniform(box.lower.shape(), stream, box.lower.dtype());
+  Tensor share = to(drawn_uniform(box.lower.shape(), stream, box.lower.dtype()), box.lower.device());
   if (corner) share = cast(greater(share, Tensor::scalar(0.5, share.dtype())), share.dtype());
   return minimum(maximum(box.lower + (box.upper - box.lower) * share, box.lower), box.upper);
+}
+
+// The same where a device is.
+inline Box on(Device device, const Box& box) { return {to(box.lower, device), to(box.upper, device)}; }
+inline Specimen on(Device device, const Specimen& s) { return {s.name, s.network, to(s.weights, device), to(s.state, device)}; }
+// On a GPU, which may be an emulated one, a few that have everything between them.
+inline std::vector<Specimen> zoo(Device device, DType dtype) {
+  std::vector<Specimen> all;
+  for (const Specimen& s : zoo(dtype))
+    if (device == Device::cpu || s.name == "dense" || s.name == "residual" || s.name == "max_pool" || s.name == "tanh") all.push_back(on(device, s));
+  return all;
 }
 
 inline Tensor evaluated(const Specimen& s, const Tensor& x) { return (*s.network)(s.weights, s.state, x, Mode::evaluate).output; }

@@ -1,0 +1,70 @@
+// A replay takes no memory: neither operator new nor aligned_alloc, which the engine's pool asks the system with, is called.
+#include <mollify/engine/grad.h>
+#include <mollify/engine/ops.h>
+#include <mollify/engine/plan.h>
+#include <mollify/nn/losses.h>
+#include <mollify/nn/models.h>
+#include <mollify/optim/optimizer.h>
+
+#include <gtest/gtest.h>
+
+#include <malloc.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace {
+
+std::atomic<int64_t> allocations{0};
+
+void* counted(size_t bytes, size_t alignment) {
+  ++allocations;
+  void* memory = memalign(alignment, bytes);
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+#if !defined(__SANITIZE_ADDRESS__)
+void* operator new(size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
+void* operator new[](size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
+void* operator new(size_t bytes, std::align_val_t alignment) { return counted(bytes, static_cast<size_t>(alignment)); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+extern "C" void* aligned_alloc(size_t alignment, size_t bytes) { return counted(bytes, alignment); }
+#endif
+
+namespace mollify {
+namespace {
+
+TEST(Replay, TakesNoMemory) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "AddressSanitizer has its own operator new";
+#endif
+  const nn::Network network = nn::make("cnn", {28, 28, 1}, 10);
+  const Tensor weights = network.initial_weights(nn::Initialization::fan_in_uniform, 1), state = network.initial_state();
+  const auto optimizer = optim::adam(optim::constant(0.01));
+  Captured step = capture([&](const Tensors& in) -> Tensors {
+    return optimizer->update(weights, [&](const Tensor& w) { return nn::mean_cross_entropy(network(w, state, in[0], nn::Mode::train).output, in[1]); });
+  });
+  const Tensor images = normal({16, 28, 28, 1}, {1, 2}, Tensor::scalar(0, DType::i32));
+  const Tensor labels = cast(arange(16, DType::f64) / 2.0, DType::i32);
+  int64_t counts[12];
+  for (int64_t& count : counts) {
+    optimizer->advance(DType::f32);
+    const int64_t before = allocations;
+    step(Tensors{images, labels});
+    count = allocations - before;
+  }
+  EXPECT_GT(counts[0], 0);
+  for (int i = 6; i < 12; ++i) EXPECT_EQ(counts[i], 0) << "in call " << i;
+}
+
+}  // namespace
+}  // namespace mollify

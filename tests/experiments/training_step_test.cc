@@ -1,0 +1,160 @@
+// Steps of a run: captured ones leave the bits of eager ones, results come in order, and devices agree.
+#include <mollify/engine/cuda/device.h>
+#include <mollify/experiments/training_step.h>
+#include <mollify/nn/layers.h>
+#include <mollify/nn/losses.h>
+#include <mollify/nn/models.h>
+
+#include <gtest/gtest.h>
+
+namespace mollify::experiments {
+namespace {
+
+constexpr int64_t kClasses = 4, kBatches = 5;
+
+datasets::Batch batch_of(const Shape& image, int64_t number) {
+  const int64_t rows = (number + 1) % kBatches == 0 ? 3 : 6;  // an epoch's last batch is smaller
+  Shape shape = image;
+  shape.insert(0, rows);
+  std::vector<int32_t> labels, indices(static_cast<size_t>(rows));
+  for (int32_t i = 0; i < rows; ++i) labels.push_back(static_cast<int32_t>((i + number) % kClasses));
+  return {uniform(shape, {3, 1}, Tensor::scalar(static_cast<double>(number), DType::i32)), Tensor::from(labels, {rows}), indices};
+}
+
+// What training leaves behind.
+struct Trained {
+  std::vector<double> losses, weights, state;
+  std::vector<int64_t> correct;
+};
+
+struct Job {
+  std::function<nn::Network()> network;
+  TrainOptions options = {};
+  LossFunction loss = nn::mean_cross_entropy;
+  bool adam = false;
+  int64_t steps = 3 * kBatches;
+
+  Trained run(bool capture, Device device = Device::cpu) const {
+    TrainOptions how = options;
+    resolve(how);
+    how.capture = capture;
+    const optim::Schedule rate = optim::cosine(0.01, steps);
+    const Task task{.train = {}, .validation = {}, .test = {}, .training = {}, .plain = {}, .network = network(), .loss = loss, .batches = kBatches,
+                    .learning_rate = rate, .optimizer = adam ? optim::adam(rate, {.clip_norm = 1}) : optim::sgd(rate, {.momentum = 0.9})};
+    const Tensor weights = to(task.network.initial_weights(nn::Initialization::fan_in_uniform, 1), device), state = to(task.network.initial_state(), device);
+    TrainingStep step(how, task, weights, state);
+    Trained out;
+    const auto note = [&](const std::vector<StepResult>& results) {
+      for (const StepResult& result : results) {
+        EXPECT_EQ(result.step, static_cast<int64_t>(out.losses.size()) + 1);
+        out.losses.push_back(result.loss);
+        out.correct.push_back(result.correct);
+      }
+    };
+    for (int64_t i = 0; i < steps; ++i) {
+      step.launch(batch_of(task.network.input(), i), i / kBatches);
+      note(step.results(/*all=*/false));
+    }
+    EXPECT_LT(static_cast<int64_t>(out.losses.size()), steps);
+    note(step.results(/*all=*/true));
+    EXPECT_EQ(static_cast<int64_t>(out.losses.size()), steps);
+    out.weights = cast(weights, DType::f64).to_vector<double>();
+    out.state = cast(state, DType::f64).to_vector<double>();
+    return out;
+  }
+};
+
+void expect_same_captured(const Job& job) {
+  const Trained eager = job.run(false), captured = job.run(true);
+  EXPECT_EQ(captured.losses, eager.losses);
+  EXPECT_EQ(captured.correct, eager.correct);
+  EXPECT_EQ(captured.weights, eager.weights);
+  EXPECT_EQ(captured.state, eager.state);
+  EXPECT_NE(eager.losses.front(), eager.losses.back());
+}
+
+std::function<nn::Network()> model(const std::string& name, const Shape& image) {
+  return [=] { return nn::make(name, image, kClasses); };
+}
+
+nn::Network with_dropout() {
+  std::vector<nn::LayerPointer> layers;
+  layers.push_back(nn::flatten());
+  layers.push_back(nn::dense(12));
+  layers.push_back(nn::relu());
+  layers.push_back(nn::dropout(0.4));
+  layers.push_back(nn::dense(kClasses));
+  return {"with_dropout", {6, 6, 1}, nn::sequential(std::move(layers))};
+}
+
+Job smoothed() {
+  Job job{.network = model("cnn", {12, 12, 1}), .loss = nn::mean_squared_error};
+  job.options.loss = "squared_error";
+  job.options.sigma = 0.3;
+  job.options.sigma_decay = 0.5;
+  return job;
+}
+
+Job with_objective(const std::string& name) {
+  Job job{.network = model("cnn3_tiny", {12, 12, 1}), .adam = true, .steps = 6 * kBatches};
+  job.options.objective = name;
+  job.options.epsilon = 0.1;
+  job.options.epochs = 6;
+  job.options.epsilon_start = 1;
+  job.options.epsilon_epochs = 3;
+  job.options.attack_steps = 2;
+  if (certified(name)) job.options.kappa_start = 1;
+  if (name == "crown-ibp") job.options.mix = 0;
+  return job;
+}
+
+TEST(TrainingStep, CapturedIsEagerForPlainNetworks) {
+  expect_same_captured({.network = model("cnn", {12, 12, 1})});
+  expect_same_captured({.network = model("lenet_300_100", {6, 6, 1}), .adam = true});  // batch norm
+}
+TEST(TrainingStep, CapturedIsEagerWithDropout) {
+  expect_same_captured({.network = with_dropout});
+  Job job{.network = with_dropout}, other = job;
+  other.options.seed = 1;
+  EXPECT_NE(job.run(true).losses, other.run(true).losses);
+}
+TEST(TrainingStep, CapturedIsEagerForResidualNetworks) { expect_same_captured({.network = model("resnet18", {8, 8, 3}), .steps = 3}); }
+TEST(TrainingStep, CapturedIsEagerForSmoothedNetworks) { expect_same_captured(smoothed()); }
+TEST(TrainingStep, CapturedIsEagerForEveryObjective) {
+  for (const std::string& name : objective_names()) {
+    if (name == "natural") continue;
+    SCOPED_TRACE(name);
+    expect_same_captured(with_objective(name));
+  }
+}
+
+TEST(TrainingStep, TellsWhatIsNotCaptured) {
+  const auto text = [](Job job, bool capture) {
+    resolve(job.options);
+    job.options.capture = capture;
+    const Task task{.train = {}, .validation = {}, .test = {}, .training = {}, .plain = {}, .network = job.network(), .loss = job.loss, .batches = kBatches,
+                    .learning_rate = {}, .optimizer = nullptr};
+    return TrainingStep(job.options, task, task.network.initial_weights(nn::Initialization::ibp, 1), task.network.initial_state()).uncaptured();
+  };
+  EXPECT_EQ(text(with_objective("ibp"), true), "");
+  EXPECT_NE(text(with_objective("sabr"), true).find("attacks"), std::string::npos);
+  EXPECT_NE(text(with_objective("ibp"), false).find("steps"), std::string::npos);
+}
+
+TEST(TrainingStep, DevicesAgree) {
+  if (!cuda::available()) GTEST_SKIP() << cuda::unavailable_reason();
+  for (Job job : {Job{.network = model("cnn3_tiny", {12, 12, 1})}, Job{.network = model("lenet_300_100", {6, 6, 1})}, Job{.network = with_dropout}, smoothed(),
+                  with_objective("ibp"), with_objective("sabr"), with_objective("crown-ibp")}) {
+    job.steps = 2 * kBatches;
+    const Trained on_cpu = job.run(true, Device::cpu);
+    for (const bool capture : {false, true}) {
+      const Trained on_gpu = job.run(capture, Device::cuda);
+      ASSERT_EQ(on_gpu.weights.size(), on_cpu.weights.size());
+      for (size_t i = 0; i < on_cpu.losses.size(); ++i) EXPECT_NEAR(on_gpu.losses[i], on_cpu.losses[i], 1e-4) << i;
+      for (size_t i = 0; i < on_cpu.weights.size(); ++i) ASSERT_NEAR(on_gpu.weights[i], on_cpu.weights[i], 1e-4) << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mollify::experiments
