@@ -60,8 +60,8 @@ struct BatchNormLayer final : Layer {
     return input;
   }
   Tensor apply(Pass& pass, const Tensor& x) const override {
-    const Tensor scales = how.affine ? pass.weights[static_cast<size_t>(scale)] : ones({x.shape().back()}, x.dtype());
-    const Tensor shifts = how.affine ? pass.weights[static_cast<size_t>(shift)] : zeros({x.shape().back()}, x.dtype());
+    const Tensor scales = how.affine ? pass.weights[static_cast<size_t>(scale)] : ones({x.shape().back()}, x.dtype(), x.device());
+    const Tensor shifts = how.affine ? pass.weights[static_cast<size_t>(shift)] : zeros({x.shape().back()}, x.dtype(), x.device());
     const Tensor &running_mean = pass.statistics[static_cast<size_t>(mean)], &running_variance = pass.statistics[static_cast<size_t>(variance)];
     if (pass.mode != Mode::train) {
       const Tensor factor = scales / sqrt(running_variance + how.epsilon);

@@ -48,7 +48,7 @@ Tensor initial(const Bounds& bounds, const Choice& choice) {
     const Box around{with_row_axis(box.lower.detach()), with_row_axis(box.upper.detach())};
     const Graph::Node& n = bounds.graph().nodes()[static_cast<size_t>(node)];
     const Tensor alpha = n.rule->alpha(bounds.graph().step(node, bounds.region().rows()), around, bounds.options().lower_line);
-    all.push_back(flatten(packed(expand(alpha, choice.shapes[i]))));
+    all.push_back(flatten(packed(expand(to(alpha, box.lower.device()), choice.shapes[i]))));
   }
   return concat(all);
 }

@@ -7,9 +7,10 @@ namespace mollify::nn::bounds {
 
 class Ascent {
  public:
-  // From `start` on, which stays as it is; numbers are kept in [0, highest].
+  // From `start` on, which stays as it is; numbers are kept in [0, highest]. Zeros are added for memory that a captured step may overwrite,
+  // which constants are not on.
   Ascent(const Tensor& start, const Tensor& highest)
-      : at_(packed(start + 0.0)), first_(zeros_like(at_)), second_(zeros_like(at_)), highest_(highest) {}
+      : at_(zeros_like(start) + start), first_(zeros_like(at_)), second_(zeros_like(at_)), highest_(highest) {}
 
   const Tensor& at() const { return at_; }
   // Against the gradient of what is to fall.

@@ -1,11 +1,14 @@
 #include <mollify/nn/bounds/bounds.h>
 
+#include <mollify/engine/precision.h>
+#include <mollify/engine/recorder.h>
 #include <mollify/nn/bounds/alpha_crown.h>
 #include <mollify/nn/bounds/starts.h>
 #include <mollify/nn/reading.h>
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string_view>
 
 namespace mollify::nn::bounds {
@@ -23,6 +26,8 @@ bool bends_at_zero(const Relaxation* rule) {
   return operation == "relu" || operation == "leaky_relu" || operation == "abs";
 }
 
+// A step that is captured was checked when it ran before: its values are those of every replay.
+bool values_can_be_asked() { return Recorder::current() == nullptr; }
 bool all_of(const Tensor& mask) { return mask.size() == 0 || min(cast(mask, DType::f32)).item() > 0; }
 
 Region checked(Region region, const Graph& graph) {
@@ -34,19 +39,29 @@ Region checked(Region region, const Graph& graph) {
           box.upper.shape(), expected);
   require<TypeError>(box.lower.dtype() == graph.dtype() && box.upper.dtype() == graph.dtype(), "bounds: the box is {}, the network {}; needs one dtype",
                      box.lower.dtype(), graph.dtype());
-  require<ValueError>(all_of(less_equal(box.lower.detach(), box.upper.detach())) && all_of(less(abs(box.upper - box.lower).detach(),
+  require<DeviceError>(box.lower.device() == graph.device() && box.upper.device() == graph.device(), "bounds: the box is on {}, the network on {}; needs one device",
+                       box.lower.device(), graph.device());
+  if (values_can_be_asked())
+    require<ValueError>(all_of(less_equal(box.lower.detach(), box.upper.detach())) && all_of(less(abs(box.upper - box.lower).detach(),
                       Tensor::scalar(INFINITY, graph.dtype()))), "bounds: the box has a lower end above its upper end, or one that is not finite");
   if (region.center.defined()) {
     require(region.center.shape() == expected && (region.radius.rank() == 0 || region.radius.shape() == Shape{expected[0]}),
             "bounds: the ball's center is {}, its radius {}; needs {} and one number, or one a row", region.center.shape(), region.radius.shape(), expected);
-    require<ValueError>(all_of(greater_equal(region.radius.detach(), Tensor::scalar(0, graph.dtype()))), "bounds: the ball has a radius below 0 or NaN");
+    if (values_can_be_asked())
+      require<ValueError>(all_of(greater_equal(region.radius.detach(), Tensor::scalar(0, graph.dtype()))), "bounds: the ball has a radius below 0 or NaN");
   }
   return region;
 }
 
+// The margins of rounding are those of IEEE's multiply-adds.
+void check_precision(const Graph& graph, double roundoff) {
+  const bool exact = graph.device() == Device::cpu || graph.dtype() == DType::f64 || precision() == Precision::fp32;
+  require<ValueError>(roundoff == 0 || exact, "bounds: roundoff {} charged with precision {}; needs fp32, or no charge", roundoff, to_string(precision()));
+}
+
 // Where a rule is one line over the box.
 Tensor one_line(const Relaxation* rule, const Box& x) {
-  if (!bends_at_zero(rule)) return zeros(x.lower.shape(), DType::u8);
+  if (!bends_at_zero(rule)) return zeros(x.lower.shape(), DType::u8, x.lower.device());
   const Tensor zero = Tensor::scalar(0, x.lower.dtype());
   return less_equal(minimum(-x.lower, x.upper), zero).detach();
 }
@@ -54,7 +69,7 @@ Tensor one_line(const Relaxation* rule, const Box& x) {
 // Hybrid boxes: one line where there is one, else the middle of the interval, around which the spread is.
 Substitute hybrid(Substitute s, const Relaxation* rule, const Box& in, const Interval& out) {
   const Shape shape = s.lines.upper_slope.shape();
-  const Tensor line = rule ? reshape(one_line(rule, in), shape) : zeros(shape, DType::u8);
+  const Tensor line = rule ? reshape(one_line(rule, in), shape) : zeros(shape, DType::u8, out.center.device());
   const Tensor middle = reshape(out.center, shape), zero = zeros_like(middle);
   const auto chosen = [&](const Tensor& kept, const Tensor& otherwise) { return where(line, kept.defined() ? kept : zero, otherwise); };
   s.lines = {chosen(s.lines.lower_slope, zero), chosen(s.lines.lower_intercept, middle), chosen(s.lines.upper_slope, zero),
@@ -83,6 +98,10 @@ double unit_roundoff(DType dtype) { return dtype == DType::f32 ? 0x1p-24 : 0x1p-
 
 Box ball(const Tensor& x, double epsilon, double low, double high, bool outward) {
   require<ValueError>(epsilon >= 0, "ball: radius {}; needs at least 0", epsilon);
+  return ball(x, Tensor::scalar(epsilon, x.dtype()), low, high, outward);
+}
+
+Box ball(const Tensor& x, const Tensor& epsilon, double low, double high, bool outward) {
   require<ValueError>(low <= high, "ball: range from {} to {}; needs low ≤ high", low, high);
   Box box{x - epsilon, x + epsilon};
   if (outward) {
@@ -95,19 +114,14 @@ Box ball(const Tensor& x, double epsilon, double low, double high, bool outward)
 
 Tensor margin_rows(const Tensor& labels, int64_t classes, DType dtype) {
   require(labels.rank() == 1 && classes >= 2, "margin_rows: labels are {}, {} classes; needs one label a row and at least 2 classes", labels.shape(), classes);
-  const std::vector<int32_t> own = labels.to_vector<int32_t>();
-  std::vector<int32_t> others;
-  for (const int32_t label : own) {
-    require<ValueError>(label >= 0 && label < classes, "margin_rows: label {}; needs 0 to {}", label, classes - 1);
-    for (int32_t t = 0; t < classes; ++t)
-      if (t != label) others.push_back(t);
-  }
-  const auto samples = static_cast<int64_t>(own.size());
-  const Tensor other = Tensor::from(others, {samples, classes - 1});
-  return reshape(one_hot(labels, classes, dtype), {samples, 1, classes}) - one_hot(other, classes, dtype);
+  // The j-th other class is j below the label, and j + 1 from it on.
+  const Tensor j = arange(classes - 1, DType::f64, labels.device()), own = reshape(labels, {labels.size(), 1});
+  const Tensor other = cast(j + cast(greater_equal(j, cast(own, DType::f64)), DType::f64), DType::i32);
+  return reshape(one_hot(labels, classes, dtype), {labels.size(), 1, classes}) - one_hot(other, classes, dtype);
 }
 
 Bounds::Bounds(const Graph& graph, Region region, Options options) : graph_(graph), region_(checked(std::move(region), graph)), options_(options) {
+  check_precision(graph, options_.roundoff);
   const size_t count = graph.nodes().size();
   boxes_.resize(count);
   intervals_.resize(count);
@@ -156,16 +170,26 @@ Tensor Bounds::crossing(int node) const {
   return flatten(less(maximum(box.lower, -box.upper).detach(), zero), 1);
 }
 
+// Numbers that do not cross keep their interval. Which do is not asked for where gradients flow: all have rows then, and none is read.
 Box Bounds::box_by_rows(int node) const {
+  const Box& interval = boxes_[static_cast<size_t>(node)];
+  const Tensor crosses = options_.skip_stable ? crossing(node) : Tensor();
+  if (crosses.defined() && !interval.lower.needs_grad()) return box_of_crossing(node, crosses);
+  const Box walked = graph_.nodes()[static_cast<size_t>(node)].shape.rank() == 3 ? box_of_all_pairs(node) : box_of_all_rows(node);
+  if (!crosses.defined()) return walked;
+  const Tensor chosen = reshape(crosses, interval.lower.shape());
+  return {where(chosen, walked.lower, interval.lower), where(chosen, walked.upper, interval.upper)};
+}
+
+// The same rows for all samples.
+Box Bounds::box_of_all_rows(int node) const {
   const Shape& shape = graph_.nodes()[static_cast<size_t>(node)].shape;
-  Tensor wanted = options_.skip_stable ? crossing(node) : Tensor();
-  if (!wanted.defined() && shape.rank() == 3) wanted = equal(zeros({region_.rows(), shape.size()}), Tensor::scalar(0));
-  if (wanted.defined()) return box_of_pairs(node, wanted);
-  const int64_t size = shape.size(), samples = region_.rows(), chunk = std::clamp<int64_t>(row_limit(graph_, node, options_.row_budget) / samples, 1, size);
+  const int64_t size = shape.size(), samples = region_.rows(), chunk = std::clamp<int64_t>(row_limit(graph_, node, row_budget()) / samples, 1, size);
+  const Tensor numbers = numbers_below(size, graph_.device());
   std::vector<Tensor> lower, upper;
   for (int64_t first = 0; first < size; first += chunk) {
     const int64_t rows = std::min(chunk, size - first);
-    const Tensor ends = lower_at({node, rows_of_numbers(arange(size, DType::i32), first, first + rows, shape, graph_.dtype())});
+    const Tensor ends = lower_at({node, rows_of_numbers(numbers, first, first + rows, shape, graph_.dtype())});
     lower.push_back(slice(ends, 1, 0, rows));
     upper.push_back(-slice(ends, 1, rows, 2 * rows));
   }
@@ -174,27 +198,46 @@ Box Bounds::box_by_rows(int node) const {
   return {reshape(concat(lower, 1), whole), reshape(concat(upper, 1), whole)};
 }
 
-// The numbers that cross, of each sample its own; the others keep their interval.
-Box Bounds::box_of_pairs(int node, const Tensor& crosses) const {
+// Lower and negated upper ends [count, 2] of some numbers, flat over all samples, rising.
+Tensor Bounds::ends_of(int node, std::span<const int32_t> numbers) const {
+  const auto count = static_cast<int64_t>(numbers.size()), chunk = std::clamp<int64_t>(row_limit(graph_, node, row_budget()), 1, count);
+  std::vector<Tensor> found;
+  for (int64_t first = 0; first < count; first += chunk) {
+    const int64_t some = std::min(chunk, count - first);
+    const auto part = numbers.subspan(static_cast<size_t>(first), static_cast<size_t>(some));
+    found.push_back(reshape(lower_at(start_of_pairs(graph_, node, part)), {some, 2}));
+  }
+  return concat(found);
+}
+
+Box Bounds::box_of_all_pairs(int node) const {
+  const Shape& shape = boxes_[static_cast<size_t>(node)].lower.shape();
+  std::vector<int32_t> numbers(static_cast<size_t>(shape.size()));
+  std::iota(numbers.begin(), numbers.end(), 0);
+  const Tensor ends = ends_of(node, numbers);
+  return {reshape(slice(ends, 1, 0, 1), shape), reshape(-slice(ends, 1, 1, 2), shape)};
+}
+
+// Of each sample its own.
+Box Bounds::box_of_crossing(int node, const Tensor& crosses) const {
   const std::vector<uint8_t> mask = crosses.to_vector<uint8_t>();
-  std::vector<int32_t> numbers;  // of all samples, flat
+  std::vector<int32_t> numbers;
   for (size_t i = 0; i < mask.size(); ++i)
     if (mask[i]) numbers.push_back(static_cast<int32_t>(i));
   const Box& interval = boxes_[static_cast<size_t>(node)];
   if (numbers.empty()) return interval;
-  const auto count = static_cast<int64_t>(numbers.size()), chunk = std::clamp<int64_t>(row_limit(graph_, node, options_.row_budget), 1, count);
-  std::vector<Tensor> found;  // lower and −upper of one number after the other
-  for (int64_t first = 0; first < count; first += chunk) {
-    const int64_t some = std::min(chunk, count - first);
-    const auto part = std::span(numbers).subspan(static_cast<size_t>(first), static_cast<size_t>(some));
-    found.push_back(reshape(lower_at(start_of_pairs(graph_, node, part)), {some, 2}));
-  }
-  const Tensor ends = concat(found), places = Tensor::from(numbers, {count});
+  const auto count = static_cast<int64_t>(numbers.size());
+  const Tensor ends = ends_of(node, numbers), places = to(Tensor::from(numbers, {count}), graph_.device());
   const auto joined = [&](const Tensor& values, const Tensor& otherwise) {
     const Tensor laid = scatter_add({static_cast<int64_t>(mask.size())}, places, reshape(values, {count}), 0);
     return where(reshape(crosses, otherwise.shape()), reshape(laid, otherwise.shape()), otherwise);
   };
   return {joined(slice(ends, 1, 0, 1), interval.lower), joined(-slice(ends, 1, 1, 2), interval.upper)};
+}
+
+int64_t Bounds::row_budget() const {
+  if (options_.row_budget > 0) return options_.row_budget;
+  return int64_t{1} << (graph_.device() == Device::cpu ? 21 : 26);
 }
 
 Substitute Bounds::substitute(int node) const {
@@ -219,7 +262,7 @@ void Bounds::find_spread(int node) {
     bool any = false;
     for (size_t i = 0; i < in.size(); ++i) {
       any = any || of_input(i).defined();
-      in[i] = n.inputs[i] < 0 ? step.in()[i] : of_input(i).defined() ? of_input(i) : zeros(step.in()[i].shape(), graph_.dtype());
+      in[i] = n.inputs[i] < 0 ? step.in()[i] : of_input(i).defined() ? of_input(i) : zeros(step.in()[i].shape(), graph_.dtype(), graph_.device());
     }
     if (!any) return;
     spread = linear_spread(step, in, Spread::radius)[0];
@@ -249,6 +292,7 @@ Tensor Bounds::lower(const Tensor& rows, RowsSeen* seen) const {
   const Shape& output = graph_.nodes().back().shape;
   require(rows.rank() == output.rank() + 2 && (rows.shape()[0] == 1 || rows.shape()[0] == region_.rows()) && rows.size() == rows.shape()[0] * rows.shape()[1] * output.size(),
           "bounds: rows are {}; needs [1 or {}, any, …] with {} last", rows.shape(), region_.rows(), output);
+  check_precision(graph_, options_.roundoff);
   switch (options_.method) {
     case Method::ibp: return walk_to_rules(graph_, {graph_.output(), rows}, boxes_, /*offsets=*/true, magnitudes_);
     case Method::alpha_crown: return alpha_crown(*this, rows, options_.alpha).lower;
@@ -258,7 +302,7 @@ Tensor Bounds::lower(const Tensor& rows, RowsSeen* seen) const {
 
 Box Bounds::output() const {
   const Shape& output = graph_.nodes().back().shape;
-  const Tensor ends = lower(identity_rows(output, graph_.dtype()));
+  const Tensor ends = lower(identity_rows(output, graph_.dtype(), graph_.device()));
   Shape shape = output;
   shape.insert(0, region_.rows());
   const int64_t size = output.size();

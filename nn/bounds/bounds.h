@@ -36,9 +36,11 @@ struct Options {
   Method method = Method::crown;
   LowerLine lower_line = LowerLine::adaptive;  // of crown_ibp and crown
   bool intersect = false;                      // every box with interval arithmetic's
-  bool skip_stable = true;                     // no rows for neurons that interval arithmetic shows on one side of the kink: its box is theirs
+  // Neurons that interval arithmetic shows on one side of the kink keep its box. They have no rows either, unless gradients flow through
+  // the boxes: which they are is read by the host then, which a captured step must not.
+  bool skip_stable = true;
   double roundoff = 0;                         // 0, or unit_roundoff(dtype): then what is returned holds in real arithmetic
-  int64_t row_budget = int64_t{1} << 21;       // numbers in the rows that are walked at once to find a box
+  int64_t row_budget = 0;                      // numbers in the rows that are walked at once to find a box; 0: 2²¹, on a GPU 2²⁶
   AlphaOptions alpha = {};
 };
 
@@ -46,17 +48,19 @@ double unit_roundoff(DType dtype);  // 2⁻²⁴, 2⁻⁵³
 
 // The l∞ ball of radius ε around each row of x, within [low, high]. `outward` rounds the ends outward by one unit in the last place.
 Box ball(const Tensor& x, double epsilon, double low, double high, bool outward = false);
+Box ball(const Tensor& x, const Tensor& epsilon, double low, double high, bool outward = false);  // 0-d, such as a schedule's; not checked
 
 // Rows e_y − e_t for the labels' margins over every other class t in order: [N, classes − 1, classes].
 Tensor margin_rows(const Tensor& labels, int64_t classes, DType dtype = DType::f32);
 
 // Rows ±e_i for every number of a shape: [1, 2·size, shape…].
-Tensor identity_rows(const Shape& shape, DType dtype);
+Tensor identity_rows(const Shape& shape, DType dtype, Device device = Device::cpu);
 
 class Bounds {
  public:
-  // Finds the boxes of all nodes with rules. Throws ShapeError or ValueError where the region does not fit the graph, is not finite or has
-  // lower > upper. The graph must outlive this.
+  // Finds the boxes of all nodes with rules. Throws ShapeError, DeviceError or ValueError where the region does not fit the graph, is not
+  // finite or has lower > upper, and ValueError where rounding is charged but f32 products on the GPU are not of precision fp32: the charges
+  // hold for sums in any order, but not for rounded factors. The graph must outlive this.
   Bounds(const Graph& graph, Region region, Options options = {});
 
   // A lower bound, for each row and sample, of Σ row·output: [N, K] for rows [1 | N, K, output…]. NaN or −∞ where nothing is known.
@@ -75,7 +79,11 @@ class Bounds {
   bool walks_for(int node) const;
   Tensor crossing(int node) const;
   Box box_by_rows(int node) const;
-  Box box_of_pairs(int node, const Tensor& crossing) const;
+  Box box_of_all_rows(int node) const;
+  Box box_of_all_pairs(int node) const;
+  Box box_of_crossing(int node, const Tensor& crosses) const;
+  Tensor ends_of(int node, std::span<const int32_t> numbers) const;
+  int64_t row_budget() const;
   Tensor lower_at(const Start& start, RowsSeen* seen = nullptr) const;
   Substitute substitute(int node) const;
   void find_spread(int node);

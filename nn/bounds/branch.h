@@ -1,6 +1,7 @@
 // What the stages of verification share. Inner header of nn/bounds/verify.cc, input_split.cc and relu_split.cc.
 #pragma once
 
+#include <mollify/engine/ops.h>
 #include <mollify/nn/bounds/verify.h>
 
 #include <algorithm>
@@ -47,6 +48,11 @@ class Search {
 };
 
 Region region_of(const Graph& graph, const formats::Case& box);  // of one row
+
+// Numbers of the host where the graph computes.
+inline Tensor on_device_of(const Graph& graph, const std::vector<double>& values, const Shape& shape) {
+  return to(Tensor::from(values, shape), graph.device());
+}
 
 // Domains still to be bounded, those with the least slack first: a witness is most likely there.
 template <class Domain>

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 namespace mollify::nn::bounds {
@@ -21,16 +22,19 @@ Tensor below_one(const Tensor& a, const Tensor& b) { return minimum(a, b) / maxi
 
 Tensor tightness(const Tensor& region_radius, const Tensor& radius) { return shortfall(mean(region_radius) / mean(radius)); }
 
-// Empty where there are no active or no inactive units, or no variance among one kind.
+// 0 where there are no active or no inactive units, or no variance among one kind.
 Tensor balance(const Box& box, const Tensor& center) {
-  const Tensor zero = Tensor::scalar(0, center.dtype());
+  const auto number = [&](double value) { return Tensor::scalar(value, center.dtype()); };
+  const Tensor zero = number(0), one = number(1), infinity = number(std::numeric_limits<double>::infinity());
   const Tensor active = cast(greater(box.lower.detach(), zero), center.dtype()), inactive = cast(less(box.upper.detach(), zero), center.dtype());
   const Tensor deviation = square(center - mean(center));
   const Tensor of_active = mean(center * active), of_inactive = -mean(center * inactive);
   const Tensor spread_of_active = sum(deviation * active), spread_of_inactive = sum(deviation * inactive);
-  for (const Tensor& part : {of_active, of_inactive, spread_of_active, spread_of_inactive})
-    if (!(part.item() > 0) || std::isinf(part.item())) return {};
-  return shortfall(below_one(of_active, of_inactive)) + shortfall(below_one(spread_of_active, spread_of_inactive));
+  const Tensor least = minimum(minimum(of_active, of_inactive), minimum(spread_of_active, spread_of_inactive)).detach();
+  const Tensor most = maximum(maximum(of_active, of_inactive), maximum(spread_of_active, spread_of_inactive)).detach();
+  const Tensor usable = less(where(greater(least, zero), most, infinity), infinity);
+  const auto ratio = [&](const Tensor& a, const Tensor& b) { return where(usable, below_one(where(usable, a, one), where(usable, b, one)), one); };
+  return shortfall(ratio(of_active, of_inactive)) + shortfall(ratio(spread_of_active, spread_of_inactive));
 }
 
 }  // namespace
@@ -38,7 +42,8 @@ Tensor balance(const Box& box, const Tensor& center) {
 Tensor worst_case_cross_entropy(const Tensor& margins) {
   require(margins.rank() == 2, "worst_case_cross_entropy: margins are {}; needs [samples, classes − 1]", margins.shape());
   const int64_t samples = margins.dim(0);
-  return mean_cross_entropy(concat(std::array{zeros({samples, 1}, margins.dtype()), -margins}, 1), zeros({samples}, DType::i32));
+  return mean_cross_entropy(concat(std::array{zeros({samples, 1}, margins.dtype(), margins.device()), -margins}, 1),
+                            zeros({samples}, DType::i32, margins.device()));
 }
 
 Tensor lower_by_boxes(const Bounds& bounds, const Tensor& rows) {
@@ -74,8 +79,7 @@ Tensor relu_regularizer(const Bounds& bounds) {
     if (!node.rule || std::string_view(node.rule->operation) != "relu") continue;
     const Box& box = bounds.box(node.inputs[0]);
     const Tensor center = (box.lower + box.upper) * 0.5;
-    total = total + tightness(region_radius, (box.upper - box.lower) * 0.5);
-    if (const Tensor share = balance(box, center); share.defined()) total = total + share;
+    total = total + tightness(region_radius, (box.upper - box.lower) * 0.5) + balance(box, center);
     ++relus;
   }
   return total / static_cast<double>(std::max<int64_t>(1, relus));

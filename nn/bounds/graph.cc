@@ -66,7 +66,7 @@ void Graph::read_linear(const Step& step, Node& node) {
   Tensors zeros(step.in().size());
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const Tensor& x = step.in()[i];
-    zeros[i] = node.inputs[i] < 0 ? x : mollify::zeros(x.shape(), x.dtype());
+    zeros[i] = node.inputs[i] < 0 ? x : mollify::zeros(x.shape(), x.dtype(), x.device());
     if (node.inputs[i] < 0) continue;
     ++abstract;
     from = &nodes_[static_cast<size_t>(node.inputs[i])];

@@ -33,6 +33,7 @@ class Graph {
   const std::vector<Node>& nodes() const { return nodes_; }
   int output() const { return static_cast<int>(nodes_.size()) - 1; }
   DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
 
   const Step& step(int node, int64_t rows) const;  // of nodes but the input; traced once for each number of rows
   const Tensor& offset(int node) const { return offsets_[static_cast<size_t>(node)]; }  // a linear node at zero inputs, [1, …]; empty: 0

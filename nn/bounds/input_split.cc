@@ -24,7 +24,8 @@ int64_t batch_size(const Graph& graph, const VerifyOptions& options) {
   return std::clamp<int64_t>((int64_t{1} << 22) / (widest * widest), 8, 1024);
 }
 
-Box stacked(const std::vector<Domain>& domains, const Shape& input) {
+Box stacked(const Graph& graph, const std::vector<Domain>& domains) {
+  const Shape& input = graph.nodes()[0].shape;
   const auto count = static_cast<int64_t>(domains.size()), inputs = input.size();
   std::vector<double> lower, upper;
   lower.reserve(static_cast<size_t>(count * inputs));
@@ -35,7 +36,7 @@ Box stacked(const std::vector<Domain>& domains, const Shape& input) {
   }
   Shape shape = input;
   shape.insert(0, count);
-  return {Tensor::from(lower, shape), Tensor::from(upper, shape)};
+  return {on_device_of(graph, lower, shape), on_device_of(graph, upper, shape)};
 }
 
 class InputSplit {
@@ -68,7 +69,7 @@ class InputSplit {
   // Splits the domains that their bounds do not settle; true when a corner that the rows point to is a witness.
   bool bound(const std::vector<Domain>& domains) {
     const auto count = static_cast<int64_t>(domains.size()), rows = targets_.count();
-    const Box box = stacked(domains, search_.graph.nodes()[0].shape);
+    const Box box = stacked(search_.graph, domains);
     const Bounds bounds(search_.graph, {.box = box}, {.method = Method::crown, .intersect = true, .roundoff = unit_roundoff(DType::f64)});
     RowsSeen seen;
     const std::vector<double> lower = bounds.lower(targets_.rows, &seen).to_vector<double>();
@@ -89,7 +90,7 @@ class InputSplit {
     search_.outcome.worst = worst;
     Shape shape = search_.graph.nodes()[0].shape;
     shape.insert(0, static_cast<int64_t>(corners.size()) / inputs);
-    return search_.witness_among(box_, targets_, Tensor::from(corners, shape), "input splits");
+    return search_.witness_among(box_, targets_, on_device_of(search_.graph, corners, shape), "input splits");
   }
 
   static Shape with(Shape shape, int64_t samples) {

@@ -1,6 +1,7 @@
 #include <mollify/nn/bounds/ops.h>
 
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/nn/bounds/cuda/rows.h>
 #include <mollify/nn/bounds/row_kernels.h>
 #include <mollify/nn/bounds/row_operands.h>
 
@@ -15,6 +16,8 @@ Layouts rows_shape(const Op& op, Inputs in, const Attributes& attributes) {
   const Operands o(in, attributes.as<Given>());
   const Tensor& lines = o.intercept[1];
   require_floating(op.name, o.rows);
+  for (const Tensor* list : {&o.pairs.sample, &o.pairs.source, &o.pairs.place})
+    if (list->defined()) require_indices(op.name, *list);
   for (const Tensor* line : {&o.slope[0], &o.slope[1], &o.intercept[0], &o.intercept[1]}) {
     if (!line->defined()) continue;
     require_same_dtype(op.name, o.rows, *line);
@@ -46,7 +49,7 @@ template <bool slopes>
 void forward_kernel(const KernelArguments& a) {
   const Tensor& sums = a.out[slopes ? 1 : 0];
   const Operands o(a.in, a.attributes.as<Given>());
-  const Runs runs(o, a.attributes.as<Given>());
+  const Runs runs = runs_of(o, a.attributes.as<Given>());
   check(slopes ? "relax" : "choose_sum", o);
   for_floating(sums.dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -71,6 +74,26 @@ void forward_kernel(const KernelArguments& a) {
     });
   });
 }
+
+#ifdef MOLLIFY_CUDA
+template <class T>
+cuda::RowOperands<T> on_cuda(const Operands& o, const Given& given, const Tensor& sums) {
+  return {View<T>(o.rows), {View<T>(o.slope[0]), View<T>(o.slope[1])}, {View<T>(o.intercept[0]), View<T>(o.intercept[1])},
+          Places(o.pairs, sums.shape()[1], o.samples()), runs_of(o, given), sums.shape()[0] * sums.shape()[1]};
+}
+
+// Pairs are not checked: their values would have to be waited for.
+template <bool slopes>
+void forward_on_cuda(const KernelArguments& a) {
+  const Tensor& sums = a.out[slopes ? 1 : 0];
+  const Given& given = a.attributes.as<Given>();
+  const Operands o(a.in, given);
+  for_floating(sums.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    cuda::relax_rows<T>(on_cuda<T>(o, given, sums), slopes ? a.out[0].template address<T>() : nullptr, sums.template address<T>());
+  });
+}
+#endif
 
 // ---- gradients, one kernel for both. in: the op's inputs, then the gradients that arrived. out: those wanted of rows (one for each row of
 // the result) and of lines (for every sample)
@@ -120,7 +143,7 @@ struct GradientViews {
     const auto line = [&](const View<T>& view) { return shifted(view.at(s, k), first); };
     const int64_t at = i * rows.numbers + own;
     return {shifted(rows.at(place.sample, place.row), own), {line(slope[0]), line(slope[1])}, {line(intercept[0]), line(intercept[1])},
-            shifted(from_rows.data, at), from_sums.defined() ? from_sums.template data<T>()[i] : T(0), shifted(to_rows.data, at),
+            shifted(from_rows.data, at), from_sums.defined() ? from_sums.template address<T>()[i] : T(0), shifted(to_rows.data, at),
             {line(to_slope[0]), line(to_slope[1])}, {line(to_intercept[0]), line(to_intercept[1])}, n};
   }
 
@@ -135,27 +158,43 @@ void gradient(const KernelArguments& a) {
   const GradientViews<T> views(a, w, o);
   for (const Tensor& out : a.out) std::fill_n(out.data<T>(), out.size(), T(0));
   const Tensor& arrived = a.in[a.in.size() - 1];
-  const Runs runs(o, w.given);
+  const Runs runs = runs_of(o, w.given);
   const int64_t count = arrived.shape()[0] * arrived.shape()[1], n = views.rows.numbers, block = runs.windows() ? n : std::min<int64_t>(n, 1024);
   const int64_t samples = o.pairs.all() ? arrived.shape()[0] : o.samples(), blocks = n == 0 ? 0 : (n + block - 1) / block;
   const Places places(o.pairs, arrived.shape()[1], o.samples());
-  const std::vector<int64_t> first_row = first_rows(places, samples, count);
   // All rows of a sample on one block: what the lines get is summed in the rows' order.
   const int64_t task_size = std::max<int64_t>(1, block * count / std::max<int64_t>(1, samples));
   cpu::parallel_for(samples * blocks, std::max<int64_t>(1, kGrain / task_size), [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t s = task / blocks, first = task % blocks * block;
-      for (int64_t i = first_row[static_cast<size_t>(s)]; i < first_row[static_cast<size_t>(s) + 1]; ++i)
+      const int64_t begin_row = places.first_of(s), end_row = places.first_of(s + 1);
+      for (int64_t i = begin_row; i < end_row; ++i)
         runs.each(i, [&](int64_t own, int64_t line, int64_t numbers) {
-          run(views.row(i, places[i], s, i - first_row[static_cast<size_t>(s)], own + first, line + first, std::min(block, numbers - first)));
+          run(views.row(i, places[i], s, i - begin_row, own + first, line + first, std::min(block, numbers - first)));
         });
     }
   });
 }
 
+#ifdef MOLLIFY_CUDA
+void gradient_on_cuda(const KernelArguments& a) {
+  const Wanted& w = a.attributes.as<Wanted>();
+  const Operands o(a.in, w.given);
+  const Tensor& arrived = a.in[a.in.size() - 1];
+  for_floating(arrived.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const GradientViews<T> views(a, w, o);
+    cuda::relax_rows_gradient<T>(on_cuda<T>(o, w.given, arrived),
+                                 {views.from_rows.data, w.from_sums ? arrived.address<T>() : nullptr, views.to_rows.data,
+                                  {views.to_slope[0], views.to_slope[1]}, {views.to_intercept[0], views.to_intercept[1]},
+                                  o.pairs.all() ? arrived.shape()[0] : o.samples()});
+  });
+}
+#endif
+
 const Op gradient_op{.name = "relax_gradient", .shape = gradient_shape, .cpu = [](const KernelArguments& a) {
                        a.in[0].dtype() == DType::f32 ? gradient<float>(a) : gradient<double>(a);
-                     }, .operands = packed_operands};
+                     }, .cuda = MOLLIFY_CUDA_KERNEL(gradient_on_cuda), .operands = packed_operands};
 
 // Rows [1, R, d…] summed into [1, K, d…] by the rows' indices, or into [N, 1, d…].
 Tensor collected(const Tensor& x, const Tensor& indices, const Shape& shape) {
@@ -244,8 +283,10 @@ Tensors rows_vjp_fast(const VjpArguments& a) {
   return result;
 }
 
-const Op relax_op{.name = "relax", .shape = rows_shape<true>, .cpu = forward_kernel<true>, .operands = packed_operands, .vjp = rows_vjp<true>, .vjp_fast = rows_vjp_fast<true>};
-const Op choose_sum_op{.name = "choose_sum", .shape = rows_shape<false>, .cpu = forward_kernel<false>, .operands = packed_operands, .vjp = rows_vjp<false>, .vjp_fast = rows_vjp_fast<false>};
+const Op relax_op{.name = "relax", .shape = rows_shape<true>, .cpu = forward_kernel<true>, .cuda = MOLLIFY_CUDA_KERNEL(forward_on_cuda<true>),
+                  .operands = packed_operands, .vjp = rows_vjp<true>, .vjp_fast = rows_vjp_fast<true>};
+const Op choose_sum_op{.name = "choose_sum", .shape = rows_shape<false>, .cpu = forward_kernel<false>, .cuda = MOLLIFY_CUDA_KERNEL(forward_on_cuda<false>),
+                        .operands = packed_operands, .vjp = rows_vjp<false>, .vjp_fast = rows_vjp_fast<false>};
 
 Tensors applied(const Op& op, const Tensor& rows, const Tensor* slopes, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs,
                 const Window* window) {

@@ -61,7 +61,7 @@ class ReluSplit {
  private:
   struct Bounded {
     std::vector<double> lower;  // [B, K]
-    RowsSeen seen;
+    RowsSeen seen;              // on the CPU
   };
 
   void find_gates();
@@ -107,7 +107,7 @@ void ReluSplit::find_gates() {
   std::vector<double> highest;
   for (const Gate& gate : gates_)
     for (const double end : {1.0, kInfinity}) highest.insert(highest.end(), static_cast<size_t>(targets_.count() * gate.size), end);
-  highest_ = Tensor::from(highest, {free_size_});
+  highest_ = on_device_of(graph_, highest, {free_size_});
 }
 
 Domain ReluSplit::whole() {
@@ -133,7 +133,7 @@ Batch ReluSplit::gathered(const std::vector<Domain>& domains) const {
     free.insert(free.end(), domain.free.begin(), domain.free.end());
   }
   const auto count = static_cast<int64_t>(domains.size());
-  return {Tensor::from(fixed, {count, fixed_size_}), Tensor::from(free, {count, free_size_})};
+  return {on_device_of(graph_, fixed, {count, fixed_size_}), on_device_of(graph_, free, {count, free_size_})};
 }
 
 // [B, rows, d…] of the numbers from `first` on.
@@ -166,7 +166,7 @@ Tensor ReluSplit::lower(const Batch& batch, const Tensor& free, RowsSeen* seen) 
 // Adam on all rows' bounds; every domain keeps the best α and β it had.
 ReluSplit::Bounded ReluSplit::improved(Batch& batch, const Pace& how) const {
   Ascent ascent(batch.free, highest_);
-  const Tensor &free = ascent.at(), limits = Tensor::from(targets_.limits, {targets_.count()});
+  const Tensor &free = ascent.at(), limits = on_device_of(graph_, targets_.limits, {targets_.count()});
   Tensor best, best_free = batch.free, best_lower;
   for (int64_t step = 0; step <= how.steps; ++step) {
     Tensor found;
@@ -194,6 +194,7 @@ ReluSplit::Bounded ReluSplit::improved(Batch& batch, const Pace& how) const {
   batch.free = best_free;
   Bounded result{best_lower.to_vector<double>(), {}};
   lower(batch, batch.free, &result.seen);
+  for (auto& [node, rows] : result.seen) rows = to(rows, Device::cpu);
   return result;
 }
 
@@ -223,7 +224,7 @@ void ReluSplit::refresh(Batch& batch, const std::vector<Domain>& domains) const 
         if (-found[2 * i + 1] < at[gate.size]) at[gate.size] = -found[2 * i + 1];
       }
     }
-    batch.fixed = Tensor::from(fixed, {count, fixed_size_});
+    batch.fixed = on_device_of(graph_, fixed, {count, fixed_size_});
   }
 }
 
@@ -330,7 +331,7 @@ bool ReluSplit::bound(std::vector<Domain>& domains, const Pace& how) {
   search_.outcome.worst = worst;
   Shape shape = graph_.nodes()[0].shape;
   shape.insert(0, static_cast<int64_t>(corners.size()) / inputs);
-  if (search_.witness_among(box_, targets_, Tensor::from(corners, shape), "relu splits")) return true;
+  if (search_.witness_among(box_, targets_, on_device_of(graph_, corners, shape), "relu splits")) return true;
   for (size_t first = 0; first < open.size(); first += kLookBatch) {
     const size_t count = std::min(kLookBatch, open.size() - first);
     branch(std::span(open).subspan(first, count), std::span(choices).subspan(first, count));

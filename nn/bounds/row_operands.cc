@@ -1,5 +1,8 @@
 #include <mollify/nn/bounds/row_operands.h>
 
+#include <mollify/engine/cpu/threads.h>
+#include <mollify/nn/bounds/cuda/rows.h>
+
 namespace mollify::nn::bounds {
 
 void check(const char* operation, const Operands& o) {
@@ -15,30 +18,51 @@ void check(const char* operation, const Operands& o) {
   }
 }
 
-std::vector<int64_t> first_rows(const Places& places, int64_t samples, int64_t count) {
-  std::vector<int64_t> first(static_cast<size_t>(samples) + 1, 0);
-  for (int64_t i = 0; i < count; ++i) ++first[static_cast<size_t>(places[i].sample) + 1];
-  for (size_t s = 0; s < static_cast<size_t>(samples); ++s) first[s + 1] += first[s];
-  return first;
+namespace {
+
+// A window [height, width, channels] in an image.
+struct WindowShape {
+  Window window;
+  int64_t columns, height, width, channels, image_height, image_width;
+
+  int64_t size() const { return height * width * channels; }
+  int32_t outside() const { return static_cast<int32_t>(image_height * image_width * channels); }
+  Runs runs(const Tensor& place) const {
+    return {place, window, columns, {1, 1, height, width, channels}, {1, 1, image_height, image_width, channels}};
+  }
+};
+
+void number_windows(const KernelArguments& a) {
+  const WindowShape& w = a.attributes.as<WindowShape>();
+  const Runs runs = w.runs(a.in[0]);
+  const int64_t size = w.size(), most = std::max<int64_t>(1, size);
+  int32_t* out = a.out[0].data<int32_t>();
+  cpu::parallel_for(a.in[0].size(), std::max<int64_t>(1, 16384 / most), [&](int64_t begin, int64_t end) {
+    std::fill(out + begin * size, out + end * size, w.outside());
+    for (int64_t i = begin; i < end; ++i)
+      runs.each(i, [&](int64_t own, int64_t line, int64_t count) {
+        for (int64_t k = 0; k < count; ++k) out[i * size + own + k] = static_cast<int32_t>(line + k);
+      });
+  });
 }
+
+#ifdef MOLLIFY_CUDA
+void number_windows_on_cuda(const KernelArguments& a) {
+  const WindowShape& w = a.attributes.as<WindowShape>();
+  cuda::window_numbers(w.runs(a.in[0]), a.in[0].size(), w.size(), w.outside(), a.out[0].address<int32_t>());
+}
+#endif
+
+const Op window_numbers_op{.name = "window_numbers", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
+                             require_indices(op.name, in[0]);
+                             return Layout::packed({in[0].size(), attributes.as<WindowShape>().size()}, DType::i32, in[0].device());
+                           }, .cpu = number_windows, .cuda = MOLLIFY_CUDA_KERNEL(number_windows_on_cuda), .operands = packed_operands};
+
+}  // namespace
 
 Tensor window_numbers(const Pairs& pairs, const Window& window, const Shape& rows, const Shape& image) {
   const int axis = image.rank() - 3;
-  const int64_t height = rows[2], width = rows[3], channels = rows[4], image_height = image[axis], image_width = image[axis + 1], count = pairs.place.size();
-  const Tensor places = packed_operand(pairs.place);
-  std::vector<int32_t> numbers;
-  numbers.reserve(static_cast<size_t>(count * height * width * channels));
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t place = places.data<int32_t>()[i];
-    const int64_t top = place / pairs.columns * window.stride_height - window.before_height, left = place % pairs.columns * window.stride_width - window.before_width;
-    for (int64_t y = top; y < top + height; ++y)
-      for (int64_t x = left; x < left + width; ++x)
-        for (int64_t c = 0; c < channels; ++c) {
-          const bool inside = y >= 0 && y < image_height && x >= 0 && x < image_width;
-          numbers.push_back(static_cast<int32_t>(inside ? (y * image_width + x) * channels + c : image_height * image_width * channels));
-        }
-  }
-  return Tensor::from(numbers, {count, height * width * channels});
+  return apply(window_numbers_op, {pairs.place}, WindowShape{window, pairs.columns, rows[2], rows[3], rows[4], image[axis], image[axis + 1]});
 }
 
 }  // namespace mollify::nn::bounds

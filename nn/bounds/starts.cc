@@ -50,9 +50,10 @@ Start start_of_pairs(const Graph& graph, int node, std::span<const int32_t> numb
   }
   const auto pairs = static_cast<int64_t>(source.size());
   const Shape row = image ? Shape{1, 1, extent} : shape;
-  Start start{node, rows_of_numbers(Tensor::from(kinds.wanted, {count}), 0, count, row, graph.dtype()),
-              {.source = Tensor::from(source, {pairs}), .sample = Tensor::from(sample, {pairs}), .place = {}, .columns = image ? shape[1] : 0}};
-  if (image) start.pairs.place = Tensor::from(place, {pairs});
+  const auto list = [&](const std::vector<int32_t>& values, int64_t size) { return to(Tensor::from(values, {size}), graph.device()); };
+  Start start{node, rows_of_numbers(list(kinds.wanted, count), 0, count, row, graph.dtype()),
+              {.source = list(source, pairs), .sample = list(sample, pairs), .place = {}, .columns = image ? shape[1] : 0}};
+  if (image) start.pairs.place = list(place, pairs);
   return start;
 }
 
@@ -62,8 +63,10 @@ int64_t row_limit(const Graph& graph, int node, int64_t budget) {
   return budget / (2 * widest);
 }
 
-Tensor identity_rows(const Shape& shape, DType dtype) {
-  return rows_of_numbers(arange(shape.size(), DType::i32), 0, shape.size(), shape, dtype);
+Tensor numbers_below(int64_t count, Device device) { return cast(arange(count, DType::f64, device), DType::i32); }
+
+Tensor identity_rows(const Shape& shape, DType dtype, Device device) {
+  return rows_of_numbers(numbers_below(shape.size(), device), 0, shape.size(), shape, dtype);
 }
 
 }  // namespace mollify::nn::bounds

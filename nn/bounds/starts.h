@@ -7,6 +7,9 @@
 
 namespace mollify::nn::bounds {
 
+// 0, 1, …, count − 1, i32.
+Tensor numbers_below(int64_t count, Device device);
+
 // Rows ±e_j of a node for the numbers j = wanted[first … last − 1]: [1, 2·count, d…], the positive ones first.
 Tensor rows_of_numbers(const Tensor& wanted, int64_t first, int64_t last, const Shape& shape, DType dtype);
 

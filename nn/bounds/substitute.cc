@@ -12,7 +12,7 @@ Tensor largest_other(const Tensor& x, const Tensor& indices, const Pool2d& how) 
   const double never = -std::numeric_limits<double>::infinity();
   const Shape image = x.shape(), out = indices.shape();
   const int64_t places = image[1] * image[2] * image[3];
-  const Tensor index = reshape(arange(places, DType::f64), {1, image[1], image[2], image[3]});
+  const Tensor index = reshape(arange(places, DType::f64, x.device()), {1, image[1], image[2], image[3]});
   const auto padded = [&](const Tensor& t, double value) {
     return pad(pad(t, 1, how.pad_top, how.pad_bottom, value), 2, how.pad_left, how.pad_right, value);
   };

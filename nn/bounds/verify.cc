@@ -41,7 +41,7 @@ Shape with_rows(const Shape& shape, int64_t rows) {
 // Centre, and points drawn from the box.
 Tensor guesses(const Graph& graph, const Region& region) {
   const Shape shape = with_rows(graph.nodes()[0].shape, kGuesses);
-  const Tensor share = uniform(shape, {.seed = 0, .stream = 0}, Tensor::scalar(0, DType::i32), DType::f64);
+  const Tensor share = uniform(shape, {.seed = 0, .stream = 0}, Tensor::scalar(0, DType::i32), DType::f64, graph.device());
   const Tensor drawn = region.box.lower + (region.box.upper - region.box.lower) * share;
   return concat(std::array{(region.box.lower + region.box.upper) * 0.5, drawn});
 }
@@ -50,7 +50,7 @@ Verdict attacked(Search& search, const Case& box, const Halfspaces& set, double 
   const std::vector<double> x = search.options.attack(box, set, seconds);
   if (x.empty()) return Verdict::unknown;
   const Halfspaces* one[] = {&set};
-  const Tensor point = Tensor::from(x, with_rows(search.graph.nodes()[0].shape, 1));
+  const Tensor point = on_device_of(search.graph, x, with_rows(search.graph.nodes()[0].shape, 1));
   return search.witness_among(box, targets_of(search.graph, one), point, "attack") ? Verdict::sat : Verdict::unknown;
 }
 
@@ -135,7 +135,7 @@ Targets targets_of(const Graph& graph, std::span<const Halfspaces* const> sets) 
   }
   Shape shape = with_rows(graph.nodes().back().shape, targets.count());
   shape.insert(0, 1);
-  targets.rows = Tensor::from(coefficients, shape);
+  targets.rows = on_device_of(graph, coefficients, shape);
   return targets;
 }
 
@@ -155,7 +155,7 @@ double slack(const Targets& targets, const double* lower) {
 
 Region region_of(const Graph& graph, const Case& box) {
   const Shape shape = with_rows(graph.nodes()[0].shape, 1);
-  return {.box = {Tensor::from(box.lower, shape), Tensor::from(box.upper, shape)}};
+  return {.box = {on_device_of(graph, box.lower, shape), on_device_of(graph, box.upper, shape)}};
 }
 
 Search::Search(const Graph& graph, const formats::Property& property, const VerifyOptions& options)
@@ -168,7 +168,7 @@ void Search::report(const std::string& stage, int64_t open, double worst) const 
 }
 
 bool Search::convinces(const std::vector<double>& x) {
-  const Tensor y = graph(Tensor::from(x, with_rows(graph.nodes()[0].shape, 1)));
+  const Tensor y = graph(on_device_of(graph, x, with_rows(graph.nodes()[0].shape, 1)));
   const std::vector<double> output = y.to_vector<double>();
   if (!formats::violates(property_, x, output) || (options.replay && !formats::violates(property_, x, options.replay(x)))) return false;
   outcome.input = x;
@@ -179,7 +179,7 @@ bool Search::convinces(const std::vector<double>& x) {
 bool Search::witness_among(const Case& box, const Targets& targets, const Tensor& points, const std::string& stage) {
   const int64_t count = points.shape()[0], inputs = property_.inputs;
   if (count == 0) return false;
-  const Tensor inside = minimum(maximum(reshape(points, {count, inputs}), Tensor::from(box.lower, {inputs})), Tensor::from(box.upper, {inputs}));
+  const Tensor inside = minimum(maximum(reshape(points, {count, inputs}), on_device_of(graph, box.lower, {inputs})), on_device_of(graph, box.upper, {inputs}));
   const std::vector<double> value = values(targets, inside).to_vector<double>(), x = inside.to_vector<double>();
   for (int64_t m = 0; m < count; ++m) {
     // Unsafe where some set has all rows at or below their limits; the replay decides, so a little more may pass here.

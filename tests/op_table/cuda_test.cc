@@ -66,6 +66,20 @@ TEST_P(OnCuda, GradientsAreTheCpus) {
   });
 }
 
+// Several blocks, several launches.
+TEST_P(OnCuda, LargeValuesAreTheCpus) {
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const Case& c : row().large) {
+      SCOPED_TRACE(describe(c.shapes) + " " + to_string(dtype));
+      const Tensors inputs = tensors_of(sample(row(), c.shapes, dtype));
+      const Tensors got = c.run(on(Device::cuda, inputs)), wanted = c.run(inputs);
+      for (size_t i = 0; i < got.size(); ++i) {
+        const Array expected = array_of(wanted[i]);
+        EXPECT_EQ(difference(array_of(got[i]), expected, (row().elementwise() ? 1 : 16) * ulps(), scale_of(row(), expected)), "") << "output " << i;
+      }
+    }
+}
+
 TEST_P(OnCuda, StoredAnyWay) {
   for_inputs([&](const Case& c, const Arrays& inputs) {
     const Tensors packed_inputs = on(Device::cuda, tensors_of(inputs)), wanted = c.run(packed_inputs);

@@ -19,6 +19,9 @@ class EveryNetwork : public testing::TestWithParam<std::tuple<Method, Device>> {
  protected:
   Method method() const { return std::get<Method>(GetParam()); }
   Device device() const { return std::get<Device>(GetParam()); }
+  Options options(double roundoff = 0) const {
+    return {.method = method(), .roundoff = roundoff, .alpha = {.steps = device() == Device::cpu ? AlphaOptions().steps : 2}};
+  }
   int64_t draws(int64_t on_cpu) const { return device() == Device::cpu ? on_cpu : 2; }
 };
 
@@ -29,7 +32,7 @@ TEST_P(EveryNetwork, BoundsContainTenThousandOutputsABox) {
     const Graph graph(*s.network, s.weights, s.state);
     for (const double radius : {0.05, 0.5}) {
       const Box box = on(device(), boxes_for(*s.network, kBoxes, 10, radius, DType::f64));
-      const Bounds bounds(graph, {.box = box}, {.method = method()});
+      const Bounds bounds(graph, {.box = box}, options());
       const Box output = bounds.output();
       // Copies of the boxes at a time.
       const std::vector<Tensor> lowers(static_cast<size_t>(each_time), box.lower), uppers(static_cast<size_t>(each_time), box.upper);
@@ -54,8 +57,8 @@ TEST_P(EveryNetwork, SoundBoundsNeedNoTolerance) {
     const Specimen exact{s.name, s.network, cast(s.weights, DType::f64), cast(s.state, DType::f64)};
     for (const double radius : {0.0, 1e-6, 0.3}) {
       const Box box = on(device(), boxes_for(*s.network, 3, 20, radius, DType::f32));
-      const Box output = Bounds(graph, {.box = box}, {.method = method(), .roundoff = unit_roundoff(DType::f32)}).output();
-      const Box plain = Bounds(graph, {.box = box}, {.method = method()}).output();
+      const Box output = Bounds(graph, {.box = box}, options(unit_roundoff(DType::f32))).output();
+      const Box plain = Bounds(graph, {.box = box}, options()).output();
       const Box wide{cast(box.lower, DType::f64), cast(box.upper, DType::f64)};
       for (int64_t draw = 0; draw < draws(20); ++draw) {
         const Tensor y = evaluated(exact, point_in(wide, 200 + static_cast<uint64_t>(draw), draw % 2 == 1));
@@ -71,7 +74,7 @@ TEST_P(EveryNetwork, APointsBoundsAreItsOutput) {
   for (const Specimen& s : zoo(device(), DType::f64)) {
     const Graph graph(*s.network, s.weights, s.state);
     const Box box = on(device(), boxes_for(*s.network, 2, 30, 0, DType::f64));
-    const Box output = Bounds(graph, {.box = box}, {.method = method()}).output();
+    const Box output = Bounds(graph, {.box = box}, options()).output();
     const Tensor y = evaluated(s, box.lower);
     const double slack = 1e-9 * (1 + largest(abs(y)));
     EXPECT_LE(largest(abs(output.lower - y)), slack) << s.name;
@@ -83,11 +86,12 @@ TEST_P(EveryNetwork, RowsOfABatchDoNotMix) {
   for (const Specimen& s : zoo(device(), DType::f64)) {
     const Graph graph(*s.network, s.weights, s.state);
     const Box box = on(device(), boxes_for(*s.network, 3, 40, 0.3, DType::f64));
-    const Options options{.method = method(), .skip_stable = false};
-    const Box together = Bounds(graph, {.box = box}, options).output();
+    Options how = options();
+    how.skip_stable = false;
+    const Box together = Bounds(graph, {.box = box}, how).output();
     for (int64_t row = 0; row < 3; ++row) {
       const Box own{slice(box.lower, 0, row, row + 1), slice(box.upper, 0, row, row + 1)};
-      const Box alone = Bounds(graph, {.box = own}, options).output();
+      const Box alone = Bounds(graph, {.box = own}, how).output();
       EXPECT_LE(largest(abs(alone.lower - slice(together.lower, 0, row, row + 1))), 1e-9) << s.name;
       EXPECT_LE(largest(abs(alone.upper - slice(together.upper, 0, row, row + 1))), 1e-9) << s.name;
     }
@@ -98,8 +102,10 @@ TEST_P(EveryNetwork, ABudgetOfFewRowsChangesNothing) {
   for (const Specimen& s : zoo(device(), DType::f64)) {
     const Graph graph(*s.network, s.weights, s.state);
     const Box box = on(device(), boxes_for(*s.network, 3, 50, 0.3, DType::f64));
-    const Box whole = Bounds(graph, {.box = box}, {.method = method()}).output();
-    const Box tiled = Bounds(graph, {.box = box}, {.method = method(), .row_budget = device() == Device::cpu ? 1 : 4096}).output();
+    const Box whole = Bounds(graph, {.box = box}, options()).output();
+    Options few = options();
+    few.row_budget = device() == Device::cpu ? 1 : 4096;
+    const Box tiled = Bounds(graph, {.box = box}, few).output();
     EXPECT_LE(largest(abs(whole.lower - tiled.lower)), 1e-9) << s.name;
     EXPECT_LE(largest(abs(whole.upper - tiled.upper)), 1e-9) << s.name;
   }
