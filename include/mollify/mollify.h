@@ -2,8 +2,11 @@
 #pragma once
 
 #include <mollify/datasets/datasets.h>
+#include <mollify/engine/fetch.h>
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
+#include <mollify/engine/plan.h>
+#include <mollify/engine/precision.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/nn/bounds/alpha_crown.h>
 #include <mollify/nn/bounds/bounds.h>
