@@ -18,6 +18,7 @@ struct Executable {
 // Ends the recording also where the work throws: a stream that stays in it refuses everything else.
 cudaGraph_t record(const std::function<void()>& work) {
   cudaGraph_t graph = nullptr;
+  const RecordingStream recording;
   // Relaxed: kernels may take scratch from the system while they are recorded.
   check(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed), "capture");
   try {

@@ -3,7 +3,8 @@
 #include <mollify/engine/cuda/device.h>
 
 #include <algorithm>
-#include <mutex>
+#include <cstdio>
+#include <utility>
 
 namespace mollify::cuda {
 namespace {
@@ -35,6 +36,8 @@ Context& context() {
   }();
   return *made;
 }
+
+thread_local cudaStream_t recording_stream = nullptr;
 
 std::string text_of(const Fault& found) {
   const auto kind = static_cast<FaultKind>(found.kind);
@@ -80,7 +83,14 @@ std::string description() {
   return format("{}, {} multiprocessors, {}", static_cast<const char*>(p.name), p.multiProcessorCount, static_cast<const char*>(memory));
 }
 
-cudaStream_t stream() { return context().stream; }
+cudaStream_t stream() { return recording_stream ? recording_stream : context().stream; }
+
+RecordingStream::RecordingStream() {
+  (void)context();
+  check(cudaStreamCreateWithFlags(&recording_stream, cudaStreamNonBlocking), "capture");
+}
+RecordingStream::~RecordingStream() { (void)cudaStreamDestroy(std::exchange(recording_stream, nullptr)); }
+
 const cudaDeviceProp& properties() { return context().properties; }
 Fault* fault() { return context().fault; }
 

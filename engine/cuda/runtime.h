@@ -16,6 +16,14 @@ void check(cudaError_t status, const char* operation);
 // All work of the library goes through one stream, in order. Made at first use; throws DeviceError where there is no device.
 cudaStream_t stream();
 
+// While it lives, this thread's work goes to a stream of its own, which records: that of other threads must not get into its graph.
+class RecordingStream {
+ public:
+  RecordingStream();
+  ~RecordingStream();
+  RecordingStream(const RecordingStream&) = delete;
+};
+
 // Of the device in use, read once.
 const cudaDeviceProp& properties();
 

@@ -167,6 +167,24 @@ TEST_F(Cuda, CapturedFaultsAreThrownToo) {
   EXPECT_EQ(captured(Tensors{x, list(2)})[0].to_vector<float>(), take(x, list(2)).to_vector<float>());
 }
 
+// What other threads do while one records stays out of its graph.
+TEST_F(Cuda, ThreadsCaptureSideBySide) {
+  std::vector<std::thread> threads;
+  std::vector<double> sums(4);
+  for (size_t i = 0; i < sums.size(); ++i)
+    threads.emplace_back([&, i] {
+      Captured captured = capture([](const Tensors& in) -> Tensors {
+        Tensor x = in[0];
+        for (int k = 0; k < 10; ++k) x = x * 1.5 - matmul(x, in[1]);
+        return sum(x);
+      });
+      const Tensor x = full({8, 8}, static_cast<double>(i), DType::f64, Device::cuda), half = full({8, 8}, 1.0 / 16, DType::f64, Device::cuda);
+      for (int k = 0; k < 30; ++k) sums[i] = captured({x, half})[0].item();
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < sums.size(); ++i) EXPECT_NEAR(sums[i], 64.0 * static_cast<double>(i), 1e-9);
+}
+
 TEST_F(Cuda, OtherThreadsUseItToo) {
   std::vector<std::thread> threads;
   std::vector<double> sums(4);
