@@ -2,9 +2,11 @@
 """Runs the same work in mollify and in PyTorch, or auto_LiRPA, by turns and prints one table of medians and ratios.
 
 usage: compare.py [--bench build/bench/mollify_bench] [--peer torch|lirpa] [--python INTERPRETER_WITH_THE_PEER ...] [--threads 2] [--rounds 5]
+       compare.py --device cuda [--quick] [--minutes M] [--json FILE] [--bench …] [--python INTERPRETER_WITH_TORCH] [CASE …]
 
 Debian's PyTorch is the package python3-torch (--python /usr/bin/python3); give --python again for a newer one beside it. What
-auto_LiRPA needs is in lirpa_side.py.
+auto_LiRPA needs is in lirpa_side.py. On a GPU the table takes 8 minutes, 3 with --quick, and holds captured, eager, compiled and graphed
+steps; CASE: only cases whose name holds it.
 """
 import argparse
 import json
@@ -14,14 +16,20 @@ import statistics
 import subprocess
 import sys
 
+import compare_gpu
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Of each peer: its name, its script, and rows of name, our benchmark, its cases (the fastest counts)
 TORCH = [
     ("Table 3 CNN, SGD step, batch 16", "training_step/cnn/16/real_time", ["cnn16"]),
     ("Table 3 CNN, SGD step, batch 128", "training_step/cnn/128/real_time", ["cnn128"]),
+    ("Table 3 CNN, SGD step captured, batch 16", "training_step/cnn_captured/16/real_time", ["cnn16"]),
+    ("Table 3 CNN, SGD step captured, batch 128", "training_step/cnn_captured/128/real_time", ["cnn128"]),
     ("200 dependent products of 16 numbers, forward and backward", "chain_gradient/real_time", ["chain"]),
+    ("200 dependent products of 16 numbers, captured", "captured_chain/real_time", ["chain_forward"]),
     ("ResNet-18 (CIFAR form), SGD step, batch 32", "training_step/resnet18/32/real_time", ["resnet32", "resnet32_channels_last"]),
+    ("ResNet-18 (CIFAR form), SGD step captured, batch 32", "training_step/resnet18_captured/32/real_time", ["resnet32", "resnet32_channels_last"]),
     ("Table 3 CNN smoothed, Adam step, batch 16", "adam_step_smoothed/split/16/real_time", ["smoothed16"]),
     ("Table 3 CNN smoothed, Adam step, batch 128", "adam_step_smoothed/split/128/real_time", ["smoothed128"]),
     ("relu_s of 4,000,000 numbers, forward and backward", "relu_smoothed_gradient/4000000/real_time", ["relu_smoothed"]),
@@ -67,7 +75,15 @@ def main():
     parser.add_argument("--python", action="append", default=None)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=["cpu", "cuda", "emulated"], default="cpu", help="cuda: the table of a GPU")
+    parser.add_argument("--quick", action="store_true", help="of a GPU: in 3 minutes")
+    parser.add_argument("--minutes", type=float, help="of a GPU: to be done in")
+    parser.add_argument("--json", help="of a GPU: the file that all figures are written to")
+    parser.add_argument("--tiny", action="store_true", help="of a GPU: a smoke run, for --device emulated, where PyTorch is on the CPU")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="of a GPU: parts of names")
     options = parser.parse_args()
+    if options.device != "cpu":
+        sys.exit(compare_gpu.compare(options))
     pythons = options.python or ["/usr/bin/python3"]
 
     peer_name, script, rows, memory_row = PEERS[options.peer]

@@ -1,13 +1,12 @@
 // Single operations, with their share of the machine's peak.
+#include <bench/convolution.h>
 #include <bench/peak.h>
-
-#include <mollify/engine/grad.h>
-#include <mollify/engine/ops.h>
 
 namespace mollify {
 namespace {
 
-Tensor random_values(const Shape& shape) { return normal(shape, {1, 2}, Tensor::scalar(0, DType::i32)); }
+using bench::Convolution;
+using bench::random_values;
 
 void normal_draws(benchmark::State& state) {
   const int64_t count = state.range(0);
@@ -35,36 +34,29 @@ void matrix_product(benchmark::State& state) {
 }
 BENCHMARK(matrix_product)->Args({1024, 1024, 1024})->Args({128, 128, 4608})->Args({16, 128, 4608})->UseRealTime();
 
-// Arguments: extent, channels, filters, kernel, stride; batch 32, same padding: the convolutions of ResNet-18 in CIFAR form.
-struct Convolution {
-  explicit Convolution(const benchmark::State& state)
-      : x(random_values({32, state.range(0), state.range(0), state.range(1)})),
-        w(random_values({state.range(2), state.range(3), state.range(3), state.range(1)})),
-        how(Conv2d::square(state.range(4), state.range(3) / 2)), y(conv2d(x, w, {}, how)) {}
-  double flops() const { return 2.0 * static_cast<double>(y.size() * w.size() / w.dim(0)); }
-  Tensor x, w;
-  Conv2d how;
-  Tensor y;
-};
+// Arguments: extent, channels, filters, kernel, stride.
+Convolution convolution_of(const benchmark::State& state) {
+  return {{state.range(0), state.range(1), state.range(2), state.range(3), state.range(4)}, 32};
+}
 
 void convolution(benchmark::State& state) {
-  const Convolution c(state);
+  const Convolution c = convolution_of(state);
   for (auto _ : state) benchmark::DoNotOptimize(conv2d(c.x, c.w, {}, c.how));
   bench::report_flops(state, c.flops());
 }
 void convolution_input_gradient(benchmark::State& state) {
-  const Convolution c(state);
+  const Convolution c = convolution_of(state);
   for (auto _ : state) benchmark::DoNotOptimize(conv2d_input_gradient(c.y, c.w, c.x.dim(1), c.x.dim(2), c.how));
   bench::report_flops(state, c.flops());
 }
 void convolution_weight_gradient(benchmark::State& state) {
-  const Convolution c(state);
+  const Convolution c = convolution_of(state);
   for (auto _ : state) benchmark::DoNotOptimize(conv2d_weight_gradient(c.y, c.x, c.w.dim(1), c.w.dim(2), c.how));
   bench::report_flops(state, c.flops());
 }
 void resnet_shapes(benchmark::internal::Benchmark* b) {
-  b->Args({32, 3, 64, 3, 1})->Args({32, 64, 64, 3, 1})->Args({32, 64, 128, 3, 2})->Args({16, 128, 128, 3, 1})->Args({16, 128, 256, 1, 2});
-  b->Args({8, 256, 256, 3, 1})->Args({4, 512, 512, 3, 1})->UseRealTime();
+  for (const bench::ConvolutionSizes& s : bench::kResnet18) b->Args({s.extent, s.channels, s.filters, s.kernel, s.stride});
+  b->UseRealTime();
 }
 BENCHMARK(convolution)->Apply(resnet_shapes);
 BENCHMARK(convolution_input_gradient)->Apply(resnet_shapes);

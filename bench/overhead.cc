@@ -1,9 +1,10 @@
 // What an operation costs beyond its kernel.
+#include <bench/measure.h>
+#include <bench/steps.h>
+
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/plan.h>
-
-#include <benchmark/benchmark.h>
 
 namespace mollify {
 namespace {
@@ -16,7 +17,7 @@ Tensor chain(const Tensor& x) {
   return y;
 }
 
-Tensor small() { return full({16}, 0.99); }
+Tensor small(Device device = Device::cpu) { return full({16}, 0.99, DType::f32, device); }
 
 // Time per operation on 16 numbers, recorded, with the record's destruction.
 void recorded_operation(benchmark::State& state) {
@@ -35,19 +36,24 @@ void chain_gradient(benchmark::State& state) {
 }
 BENCHMARK(chain_gradient)->UseRealTime();
 
-// The same 200 operations, not recorded and replayed.
-void eager_chain(benchmark::State& state) {
-  const Tensor x = small();
-  for (auto _ : state) benchmark::DoNotOptimize(chain(x));
-}
-BENCHMARK(eager_chain)->UseRealTime();
+}  // namespace
 
-void captured_chain(benchmark::State& state) {
-  const Tensor x = small();
+void bench::chain_step(benchmark::State& state, Device device, Execution execution) {
+  const Tensor x = small(device);
+  if (execution == Execution::eager) return measure(state, device, [&] { benchmark::DoNotOptimize(chain(x)); });
   Captured captured = capture([](const Tensors& in) -> Tensors { return chain(in[0]); });
   for (int i = 0; i < 2; ++i) captured(x);
-  for (auto _ : state) benchmark::DoNotOptimize(captured(x));
+  measure(state, device, [&] { benchmark::DoNotOptimize(captured(x)); });
+  state.counters["launches"] = static_cast<double>(captured.plans().front().kernels);
 }
+
+namespace {
+
+// The same 200 operations, not recorded and replayed.
+void eager_chain(benchmark::State& state) { bench::chain_step(state, Device::cpu, bench::Execution::eager); }
+BENCHMARK(eager_chain)->UseRealTime();
+
+void captured_chain(benchmark::State& state) { bench::chain_step(state, Device::cpu, bench::Execution::captured); }
 BENCHMARK(captured_chain)->UseRealTime();
 
 }  // namespace

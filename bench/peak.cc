@@ -90,15 +90,11 @@ double peak_bandwidth() {
   return peak;
 }
 
-namespace {
-
 void report(benchmark::State& state, const char* name, double per_iteration, double peak) {
   const double total = per_iteration * static_cast<double>(state.iterations());
   state.counters[name] = benchmark::Counter(total, benchmark::Counter::kIsRate);
-  state.counters["share_of_peak"] = benchmark::Counter(total / peak, benchmark::Counter::kIsRate);
+  if (peak > 0) state.counters["share_of_peak"] = benchmark::Counter(total / peak, benchmark::Counter::kIsRate);
 }
-
-}  // namespace
 
 void report_flops(benchmark::State& state, double per_iteration) { report(state, "FLOP/s", per_iteration, peak_flops()); }
 void report_bytes(benchmark::State& state, double per_iteration) { report(state, "B/s", per_iteration, peak_bandwidth()); }

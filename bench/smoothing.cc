@@ -1,43 +1,35 @@
 // Smoothed activations, and the training step of the smoothed Table 3 network beside the plain one's.
-#include <mollify/engine/grad.h>
-#include <mollify/nn/losses.h>
-#include <mollify/nn/models.h>
-#include <mollify/optim/optimizer.h>
-#include <mollify/smoothing/ops.h>
-#include <mollify/smoothing/smooth.h>
+#include <bench/steps.h>
 
-#include <benchmark/benchmark.h>
+#include <mollify/engine/grad.h>
+#include <mollify/smoothing/ops.h>
 
 namespace mollify {
+
+bench::StepLoss bench::smoothed_loss_of(const Problem& problem, smoothing::Form form) {
+  smoothing::PenaltyWeights weights{{{"activation1", 1e-7}, {"dense1", 1e-7}, {"activation2", 1e-5}, {"dense2", 1e-5}}};
+  weights.form = form;
+  return [smoothed = smoothing::smooth(problem.network, smoothing::Sigma::paper(0.1), weights)](
+             const Tensor& w, const Tensor& images, const Tensor& labels, Tensor&) {
+    return smoothing::smoothed_squared_error(smoothed(w, images), labels);
+  };
+}
+
 namespace {
 
-struct Problem {
-  explicit Problem(int64_t batch)
-      : network(nn::make("cnn", {28, 28, 1}, 10)), weights(network.initial_weights(nn::Initialization::fan_in_uniform, 1)),
-        images(normal({batch, 28, 28, 1}, {1, 2}, Tensor::scalar(0, DType::i32))) {
-    std::vector<int32_t> values;
-    for (int64_t i = 0; i < batch; ++i) values.push_back(static_cast<int32_t>(i % 10));
-    labels = Tensor::from(values, {batch});
-  }
-  nn::Network network;
-  Tensor weights, images, labels;
-};
+using bench::Execution;
 
 void adam_step_plain(benchmark::State& state) {
-  const Problem p(state.range(0));
+  const bench::Problem problem("cnn", {28, 28, 1}, state.range(0));
   const auto optimizer = optim::adam(optim::constant(1e-3));
-  for (auto _ : state) optimizer->step(p.weights, [&](const Tensor& w) { return nn::mean_squared_error(p.network(w, p.images), p.labels); });
+  bench::training_step(state, problem, *optimizer, bench::squared_error_of(problem), Execution::eager);
 }
 BENCHMARK(adam_step_plain)->Arg(16)->Arg(128)->UseRealTime();
 
-// σ = 0.1, penalties on: of the joint form, or of the split form with the λ of Starnes & Webster.
 void adam_step_smoothed(benchmark::State& state, smoothing::Form form) {
-  const Problem p(state.range(0));
-  smoothing::PenaltyWeights weights{{{"activation1", 1e-7}, {"dense1", 1e-7}, {"activation2", 1e-5}, {"dense2", 1e-5}}};
-  weights.form = form;
-  const auto smoothed = smoothing::smooth(p.network, smoothing::Sigma::paper(0.1), weights);
+  const bench::Problem problem("cnn", {28, 28, 1}, state.range(0));
   const auto optimizer = optim::adam(optim::constant(1e-3));
-  for (auto _ : state) optimizer->step(p.weights, [&](const Tensor& w) { return smoothing::smoothed_squared_error(smoothed(w, p.images), p.labels); });
+  bench::training_step(state, problem, *optimizer, bench::smoothed_loss_of(problem, form), Execution::eager);
 }
 BENCHMARK_CAPTURE(adam_step_smoothed, joint, smoothing::Form::joint)->Arg(16)->Arg(128)->UseRealTime();
 BENCHMARK_CAPTURE(adam_step_smoothed, split, smoothing::Form::split)->Arg(16)->Arg(128)->UseRealTime();

@@ -1,55 +1,74 @@
-"""The same work in PyTorch: prints the median seconds of one case, or the peak memory of a training process.
+"""The same work in PyTorch.
 
-usage: torch_side.py CASE THREADS      (case names are those of CASES below)
+usage: torch_side.py CASE THREADS            prints the version, the median seconds of one case and the process's peak memory in MiB
+                                             (on the CPU; case names are those of CPU_CASES below)
+       torch_side.py --serve DEVICE [--tiny] measures cases of a GPU as compare.py asks for them, a line of JSON each:
+                                             {"case", "mode", "limit"} is answered by {"seconds", "peak_MiB"} or {"error"}, and
+                                             {"forget"} frees what was made. Case names are those of mollify_bench without its
+                                             cuda/ and execution; modes are those of MODES below. --tiny: sizes of a smoke run.
 """
+import contextlib
+import gc
+import json
+import os
 import resource
+import signal
 import statistics
 import sys
 import time
 
 import torch
-import torch.nn as nn
+import torch.nn.functional as F
+
+from torch_models import cnn, resnet18, wrn_28_10
 
 
-def cnn():
-    return nn.Sequential(nn.Conv2d(1, 32, 4), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(4608, 128), nn.ReLU(), nn.Linear(128, 10))
+class How:
+    """What a case is measured in: precision of products, compilation, and whether its step is to be captured."""
+
+    def __init__(self, precision="fp32", mode="eager"):
+        self.precision, self.mode = precision, mode
+
+    def compiled(self, function):
+        return torch.compile(function, **COMPILED[self.mode]) if self.mode in COMPILED else function
+
+    def autocast(self, device):
+        return torch.autocast(device.type, torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
+
+    def optimizer(self, kind, parameters, **options):
+        parameters = list(parameters)
+        if parameters[0].is_cuda:
+            options["fused"] = True
+            if kind is torch.optim.Adam:
+                options["capturable"] = self.mode == "graphs"
+        return kind(parameters, **options)
 
 
-class Block(nn.Module):
-    def __init__(self, channels, filters, stride):
-        super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False), nn.BatchNorm2d(filters)
-        self.conv2, self.norm2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False), nn.BatchNorm2d(filters)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or channels != filters:
-            self.shortcut = nn.Sequential(nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters))
-
-    def forward(self, x):
-        y = torch.relu(self.norm1(self.conv1(x)))
-        return torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+COMPILED = {"compiled": {}, "compiled, reduce-overhead": {"mode": "reduce-overhead"}}
+MODES = ["eager", *COMPILED, "graphs"]
 
 
-def resnet18():
-    layers, channels = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()], 64
-    for stage, filters in enumerate((64, 128, 256, 512)):
-        for i in range(2):
-            layers.append(Block(channels, filters, 2 if i == 0 and stage > 0 else 1))
-            channels = filters
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
-
-
-def training_step(network, batch, shape, channels_last):
-    images, labels = torch.randn(batch, *shape), torch.arange(batch) % 10
-    if channels_last:
-        network, images = network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
-    optimizer, loss = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9), nn.CrossEntropyLoss()
-
+def stepper(optimizer, loss):
     def step():
         optimizer.zero_grad()
-        loss(network(images), labels).backward()
+        loss().backward()
         optimizer.step()
 
     return step
+
+
+def training_step(network, batch, shape, channels_last=False, how=How()):
+    images, labels = torch.randn(batch, *shape), torch.arange(batch) % 10
+    if channels_last:
+        network, images = network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+    optimizer = how.optimizer(torch.optim.SGD, network.parameters(), lr=0.01, momentum=0.9)
+    forward = how.compiled(lambda: F.cross_entropy(network(images), labels))
+
+    def loss():
+        with how.autocast(images.device):
+            return forward()
+
+    return stepper(optimizer, loss)
 
 
 def relu_smoothed(x, s):
@@ -62,12 +81,11 @@ def relu_square_smoothed(x, s):
     return (x * x + s * s) * (0.5 * torch.erfc(-a * 0.7071067811865476)) + x * s * torch.exp(-0.5 * a * a) * 0.3989422804014327
 
 
-def smoothed_step(batch):
+def smoothed_step(batch, how=How()):
     """The Table 3 CNN smoothed with paper sigma 0.1, penalties of the split form, Adam: what the closed forms say, written in PyTorch."""
     network, s = cnn(), 0.1 * 0.7071067811865476
     conv, _, pool, flatten, dense1, _, dense2 = network
-    images, targets = torch.randn(batch, 1, 28, 28), nn.functional.one_hot(torch.arange(batch) % 10, 10).float()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    images, targets = torch.randn(batch, 1, 28, 28), F.one_hot(torch.arange(batch) % 10, 10).float()
 
     def variance(x, mean):
         return (relu_square_smoothed(x, s) - mean * mean).sum() / batch
@@ -75,8 +93,7 @@ def smoothed_step(batch):
     def weighted(layer, x):
         return s * s * ((layer.weight ** 2).sum() + layer.out_features * (x * x).sum() / batch)
 
-    def step():
-        optimizer.zero_grad()
+    def loss():
         x1 = conv(images)
         h1 = relu_smoothed(x1, s)
         z1 = flatten(pool(h1))
@@ -84,52 +101,254 @@ def smoothed_step(batch):
         h2 = relu_smoothed(x2, s)
         output = dense2(h2)
         penalty = 1e-7 * variance(x1, h1) + 1e-7 * weighted(dense1, z1) + 1e-5 * variance(x2, h2) + 1e-5 * weighted(dense2, h2)
-        (((output - targets) ** 2).sum() / batch + penalty).backward()
-        optimizer.step()
+        return ((output - targets) ** 2).sum() / batch + penalty
 
-    return step
-
-
-def relu_smoothed_gradient():
-    x, seed = torch.randn(4_000_000, requires_grad=True), torch.ones(4_000_000)
-
-    def step():
-        x.grad = None
-        relu_smoothed(x, 0.1).backward(seed)
-
-    return step
+    return stepper(how.optimizer(torch.optim.Adam, network.parameters(), lr=1e-3), how.compiled(loss))
 
 
-def chain_gradient():
-    x = torch.full((16,), 0.99, requires_grad=True)
+def gradient_step(function, x, seed):
+    """function(x) and the gradient in x, of seed where there is one."""
+    x.requires_grad_()
 
     def step():
         x.grad = None
-        y = x
-        for _ in range(200):
-            y = y * x
-        y.sum().backward()
+        function(x).backward(seed)
 
     return step
 
 
-CASES = {
-    "cnn16": lambda: training_step(cnn(), 16, (1, 28, 28), False),
-    "cnn128": lambda: training_step(cnn(), 128, (1, 28, 28), False),
-    "chain": chain_gradient,
-    "resnet32": lambda: training_step(resnet18(), 32, (3, 32, 32), False),
+def chain(x):
+    y = x
+    for _ in range(200):
+        y = y * x
+    return y
+
+
+def chain_step(how=How()):
+    x, function = torch.full((16,), 0.99), how.compiled(chain)
+    return lambda: function(x)
+
+
+CPU_CASES = {
+    "cnn16": lambda: training_step(cnn(), 16, (1, 28, 28)),
+    "cnn128": lambda: training_step(cnn(), 128, (1, 28, 28)),
+    "chain": lambda: gradient_step(lambda x: chain(x).sum(), torch.full((16,), 0.99), None),
+    "chain_forward": chain_step,
+    "resnet32": lambda: training_step(resnet18(), 32, (3, 32, 32)),
     "resnet32_channels_last": lambda: training_step(resnet18(), 32, (3, 32, 32), True),
     "smoothed16": lambda: smoothed_step(16),
     "smoothed128": lambda: smoothed_step(128),
-    "relu_smoothed": relu_smoothed_gradient,
+    "relu_smoothed": lambda: gradient_step(lambda x: relu_smoothed(x, 0.1), torch.randn(4_000_000), torch.ones(4_000_000)),
     "normal": lambda: lambda: torch.randn(1_000_000),
 }
 
 
+def channels_last(*shape):
+    return torch.randn(*shape).contiguous(memory_format=torch.channels_last)
+
+
+def batch_norm_step(images, how):
+    channels = images[1]
+    scale, shift = torch.randn(channels, requires_grad=True), torch.randn(channels, requires_grad=True)
+    function = how.compiled(lambda x: F.batch_norm(x, None, None, scale, shift, training=True))
+    return gradient_step(function, channels_last(*images), channels_last(*images))
+
+
+def operation(name, tiny, how):
+    flat, square, rows = ((1 << 10,), (32, 48), (8, 1000)) if tiny else ((1 << 26,), (8192, 8192), (1 << 16, 1024))
+    images = (2, 8, 4, 4) if tiny else (128, 512, 32, 32)
+
+    def of(function, *inputs):
+        function = how.compiled(function)
+        return lambda: function(*inputs)
+
+    if name == "add":
+        return of(torch.add, torch.randn(flat), torch.randn(flat))
+    if name == "copy":
+        return of(torch.Tensor.copy_, torch.empty(flat), torch.randn(flat))
+    if name == "transpose":
+        return of(lambda x: x.t().contiguous(), torch.randn(square))
+    if name == "sum":
+        return of(torch.sum, torch.randn(flat))
+    if name == "softmax":
+        return of(lambda x: torch.softmax(x, 1), torch.randn(rows))
+    if name == "cross_entropy_gradient":
+        labels, function = torch.randn(rows).argmax(1), how.compiled(F.cross_entropy)
+        return gradient_step(lambda x: function(x, labels), torch.randn(rows), None)
+    if name == "batch_norm_gradient":
+        return batch_norm_step(images, how)
+    if name == "average_pool":
+        return of(lambda x: F.avg_pool2d(x, 2), channels_last(*images))
+    if name == "relu_smoothed":
+        return of(lambda x: relu_smoothed(x, 0.1), torch.randn(flat))
+    if name == "relu_smoothed_gradient":
+        return gradient_step(how.compiled(lambda x: relu_smoothed(x, 0.1)), torch.randn(flat), torch.randn(flat))
+    raise ValueError(f"no operation {name}")
+
+
+def product(precision, tiny):
+    """Operands of bf16 are bf16 already."""
+    dtype = {"fp64": torch.float64, "bf16": torch.bfloat16}.get(precision, torch.float32)
+    extent = 48 if tiny else 4096
+    a, b = torch.randn(extent, extent).to(dtype), torch.randn(extent, extent).to(dtype)
+    return lambda: a @ b
+
+
+def convolution(sizes, kind, precision, tiny):
+    """Operands of bf16 are bf16 already."""
+    extent, channels, filters, kernel, stride = map(int, sizes.split("_"))
+    dtype, padding = torch.bfloat16 if precision == "bf16" else torch.float32, kernel // 2
+    x = channels_last(1 if tiny else 128, channels, extent, extent).to(dtype)
+    w = channels_last(filters, channels, kernel, kernel).to(dtype)
+    g = F.conv2d(x, w, None, stride, padding)
+    if kind == "forward":
+        return lambda: F.conv2d(x, w, None, stride, padding)
+    wanted = [kind == "input_gradient", kind == "weight_gradient", False]
+    return lambda: torch.ops.aten.convolution_backward(g, x, w, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, wanted)
+
+
+def deeppoly_step(batch, tiny):
+    """Of auto_LiRPA, which makes tensors in every step."""
+    import lirpa_side
+    device = torch.empty(0).device
+    whole = lirpa_side.certified_step(lirpa_side.cnn3(2, 2) if tiny else lirpa_side.cnn3(16, 32), "CROWN", batch, adam=True)
+
+    def step():
+        with device:
+            whole()
+
+    return step
+
+
+def whole_step(name, tiny, how):
+    if name == "chain":
+        return chain_step(how)
+    model, batch = name.rsplit("_", 1)
+    batch, extent = (2, 8) if tiny else (int(batch), 32)
+    if model == "cnn":
+        return training_step(cnn(), batch, (1, 28, 28), how=how)
+    if model == "smoothed":
+        return smoothed_step(batch, how)
+    if model == "cnn3_deeppoly":
+        return deeppoly_step(batch, tiny)
+    network = {"resnet18": resnet18, "wrn_28_10": wrn_28_10}[model]()
+    return training_step(network, batch, (3, extent, extent), True, how)
+
+
+def captured(step):
+    """One CUDA graph of the step, whose inputs stay where they are."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+
+    def replay(keep=step):
+        graph.replay()
+
+    return replay
+
+
+class Server:
+    def __init__(self, device, tiny):
+        self.device, self.tiny, self.steps = torch.device(device), tiny, {}
+        torch.backends.cudnn.benchmark = True
+
+    def answer(self, request):
+        if request.get("forget"):
+            self.steps.clear()
+            torch._dynamo.reset()
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return {"version": torch.__version__}
+        start = time.monotonic()
+        try:
+            signal.setitimer(signal.ITIMER_REAL, request["limit"])
+            return self.measure(request["case"], request["mode"])
+        except Exception as error:  # of any kind: it is reported, and the other cases go on
+            if time.monotonic() - start >= request["limit"]:
+                return {"error": f"not done in {request['limit']:.0f} s"}
+            return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]}
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def measure(self, case, mode):
+        precision = case.rsplit("/", 1)[1] if case.rsplit("/", 1)[1] in ("tf32", "bf16") else "fp32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        if (case, mode) not in self.steps:
+            with self.device:  # where new tensors are; left before the step runs, as each call in it costs time
+                step = self.make(case, mode, precision)
+            self.steps[case, mode] = captured(step) if mode == "graphs" else step
+        step = self.steps[case, mode]
+        for _ in range(2):
+            step()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        seconds = self.median_seconds(step)
+        peak = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else 0
+        return {"seconds": seconds, "peak_MiB": peak / (1 << 20)}
+
+    def make(self, case, mode, precision):
+        kind, name, *rest = case.split("/")
+        how = How(precision, mode)
+        if kind == "operation":
+            return operation(name, self.tiny, how)
+        if kind == "product":
+            return product(name, self.tiny)
+        if kind == "convolution":
+            return convolution(name, rest[0], precision, self.tiny)
+        return whole_step(name, self.tiny, how)
+
+    def seconds_of(self, count, step):
+        if self.device.type != "cuda":
+            start = time.perf_counter()
+            for _ in range(count):
+                step()
+            return time.perf_counter() - start
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for _ in range(count):
+            step()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) * 1e-3
+
+    def median_seconds(self, step):
+        """Median over runs of at least 10 ms, as bench/measure.cc does it."""
+        first = self.seconds_of(1, step)
+        if first > 0.1:
+            return min(first, self.seconds_of(1, step))
+        count = max(1, min(4096, round(0.01 / max(self.seconds_of(4, step) / 4, 1e-7) + 0.5)))
+        runs = []
+        while sum(runs) * count < 0.1 or len(runs) < 5:
+            runs.append(self.seconds_of(count, step) / count)
+        return statistics.median(runs)
+
+
+def serve(device, tiny):
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+
+    def out_of_time(*_):
+        raise TimeoutError("its time limit")
+
+    signal.signal(signal.SIGALRM, out_of_time)
+    server = Server(device, tiny)
+    for line in sys.stdin:
+        print(json.dumps(server.answer(json.loads(line))), file=answers, flush=True)
+
+
 def main():
+    if sys.argv[1] == "--serve":
+        return serve(sys.argv[2], "--tiny" in sys.argv)
     case, threads = sys.argv[1], int(sys.argv[2])
     torch.set_num_threads(threads)
-    step = CASES[case]()
+    step = CPU_CASES[case]()
     step()
     times, end = [], time.perf_counter() + 2.0
     while time.perf_counter() < end or len(times) < 5:

@@ -1,5 +1,6 @@
 #include <mollify/experiments/attack.h>
 
+#include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/nn/formats/npy.h>
@@ -43,7 +44,7 @@ int attack_command(const AttackCommand& command) {
   const double epsilon = radius_of("mollify attack: --eps", command.epsilon);
   use_threads(command.threads);
   catch_interrupts();
-  const Classifier classifier("attack", command.request);
+  const Classifier classifier("attack", command.request, use_device("attack", command.device));
   const auto f = classifier.function(DType::f32);
   smoothing::PgdOptions options{.norm = command.norm == "l2" ? smoothing::Norm::l2 : smoothing::Norm::linf, .epsilon = epsilon,
                                 .objective = objective_named(command.objective), .steps = command.steps, .step_size = command.step_size,
@@ -62,11 +63,11 @@ int attack_command(const AttackCommand& command) {
     std::vector<int32_t> indices(static_cast<size_t>(std::min(command.batch, total - first)));
     std::iota(indices.begin(), indices.end(), static_cast<int32_t>(first));
     const Classifier::Batch batch = classifier.batch(indices);
-    options.rows = Tensor::from(indices, {static_cast<int64_t>(indices.size())});
+    options.rows = batch.rows;
     natural += count_of(equal(argmax(f(batch.pixels)), batch.labels));
     const smoothing::Adversarial found = smoothing::pgd(f, batch.pixels, batch.labels, options, box);
     attacked += batch.labels.size() - count_of(found.success);
-    if (!command.out.empty()) examples.push_back(found.inputs);
+    if (!command.out.empty()) examples.push_back(to(found.inputs, Device::cpu));
     status.update(format("{} of {} images attacked, {} resisted", first + batch.labels.size(), total, attacked));
   }
   if (!command.out.empty()) nn::formats::write_npy(command.out, concat(examples));

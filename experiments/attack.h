@@ -11,6 +11,7 @@ struct AttackCommand {
   int64_t steps = 40, restarts = 5, seed = 0, batch = 250, threads = 0;
   double step_size = 0;
   bool json = false;
+  DeviceRequest device;
 };
 int attack_command(const AttackCommand& command);
 
@@ -28,6 +29,7 @@ void each_option(AttackCommand& c, const Visit& visit) {
   visit(Description{"out", "Run", "file (.npy) for the attacked images, f32 [N, H, W, C] with pixels 0 to 1; an image without success is its strongest try, "
                     "and one that is wrong anyhow is itself", "none"}, c.out, Rule{});
   visit(Description{"batch", "Run", "images attacked at once", nullptr}, c.batch, at_least(1));
+  each_device_option(c.device, "Run", visit);
   visit(Description{"threads", "Run", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all"}, c.threads, thread_rule());
   visit(Description{"json", "Run", "print one JSON object", nullptr}, c.json, Rule{});
 }

@@ -1,5 +1,6 @@
 #include <mollify/experiments/bounds.h>
 
+#include <mollify/experiments/device.h>
 #include <mollify/experiments/networks.h>
 #include <mollify/nn/bounds/bounds.h>
 
@@ -57,16 +58,17 @@ int bounds_command(const BoundsCommand& command) {
   use_threads(command.threads);
   const NoGrad guard;
   const DType dtype = command.fast ? DType::f32 : DType::f64;
-  const NamedNetwork named = read_network("mollify bounds", command.network);
+  const Device device = use_device_for_bounds("bounds", command.device, command.fast);
+  const NamedNetwork named = read_network("mollify bounds", command.network, device);
   const Rows rows = read_rows(command.input, named.network, dtype);
   require<UsageError>(command.clip.empty() || (min(rows.values).item() >= range.low && max(rows.values).item() <= range.high),
                       "mollify bounds: --clip: {} given; {} has numbers outside of it", command.clip, command.input);
-  const nn::bounds::Graph graph(named.function(dtype), named.network.input(), dtype);
+  const nn::bounds::Graph graph(named.function(dtype), named.network.input(), dtype, device);
   const nn::bounds::Options options{.method = nn::bounds::method_named(command.method),
                                     .roundoff = command.fast ? 0 : nn::bounds::unit_roundoff(dtype), .alpha = {.steps = command.steps}};
   std::vector<Tensor> lower, upper;
   for (int64_t first = 0, count = rows.values.shape()[0]; first < count; first += command.batch) {
-    const Tensor x = slice(rows.values, 0, first, std::min(count, first + command.batch));
+    const Tensor x = to(slice(rows.values, 0, first, std::min(count, first + command.batch)), device);
     const nn::bounds::Box box = bounds_around(graph, x, epsilon, range, command.norm == "l2", options);
     lower.push_back(box.lower);
     upper.push_back(box.upper);

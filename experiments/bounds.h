@@ -9,6 +9,7 @@ struct BoundsCommand {
   std::string network, input, epsilon, norm = "linf", clip, method = "crown";
   bool fast = false;
   int64_t steps = 20, batch = 16, threads = 0;
+  DeviceRequest device;
 };
 int bounds_command(const BoundsCommand& command);
 
@@ -23,6 +24,7 @@ void each_option(BoundsCommand& c, const Visit& visit) {
   visit(Description{"steps", "Options", "steps of alpha-crown", nullptr}, c.steps, at_least(1));
   visit(Description{"fast", "Options", "compute in f32 and let rounding errors be; else the bounds hold in real arithmetic", nullptr}, c.fast, Rule{});
   visit(Description{"batch", "Options", "rows bounded at once", nullptr}, c.batch, at_least(1));
+  each_device_option(c.device, "Options", visit);
   visit(Description{"threads", "Options", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all"}, c.threads, thread_rule());
 }
 

@@ -1,5 +1,6 @@
 #include <mollify/experiments/cascade.h>
 
+#include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/nn/bounds/verify.h>
 #include <mollify/smoothing/attacks.h>
@@ -38,7 +39,7 @@ double margin_of(const std::vector<double>& outputs, int32_t label) {
   return outputs[static_cast<size_t>(label)] - other;
 }
 
-bounds::Graph graph_of(const Classifier& classifier, DType dtype) { return {classifier.function(dtype), classifier.image_shape(), dtype}; }
+bounds::Graph graph_of(const Classifier& classifier, DType dtype) { return {classifier.function(dtype), classifier.image_shape(), dtype, classifier.device()}; }
 
 }  // namespace
 
@@ -138,11 +139,9 @@ std::vector<Cascade::Open> Cascade::bounded(const std::vector<Open>& open, const
 
 std::vector<Cascade::Open> Cascade::attacked(const std::vector<Open>& open) {
   const Classifier::Batch batch = batch_of(open);
-  std::vector<int32_t> indices;
-  for (const Open& image : open) indices.push_back(image.index);
   const smoothing::PgdOptions how{.epsilon = options_.epsilon, .objective = smoothing::Objective::margin, .steps = options_.attack_steps,
                                   .restarts = options_.attack_restarts, .seed = static_cast<uint64_t>(options_.seed),
-                                  .rows = Tensor::from(indices, {static_cast<int64_t>(indices.size())})};
+                                  .rows = batch.rows};
   const smoothing::Adversarial found = smoothing::pgd(function_, batch.pixels, batch.labels, how, {Tensor::scalar(0), Tensor::scalar(1)});
   const std::vector<uint8_t> success = found.success.to_vector<uint8_t>();
   const std::vector<double> margins = cast(found.margins, DType::f64).to_vector<double>();
@@ -155,6 +154,7 @@ std::vector<Cascade::Open> Cascade::attacked(const std::vector<Open>& open) {
 }
 
 std::vector<Cascade::Open> Cascade::completed(const std::vector<Open>& open) {
+  const FullPrecision exact;
   std::vector<Open> left;
   const bounds::VerifyOptions how{.seconds = options_.timeout, .stop = interrupted};
   for (const Open& image : open) {

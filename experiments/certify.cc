@@ -1,6 +1,7 @@
 #include <mollify/experiments/certify.h>
 
 #include <mollify/experiments/cascade.h>
+#include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/metrics.h>
 #include <mollify/experiments/progress.h>
@@ -181,7 +182,7 @@ int certify_command(const CertifyCommand& command) {
   const double epsilon = radius_of("mollify certify: --eps", command.epsilon);
   use_threads(command.threads);
   catch_interrupts();
-  const Classifier classifier("certify", command.request);
+  const Classifier classifier("certify", command.request, use_device_for_bounds("certify", command.device, command.fast));
   Decisions decisions(command, classifier.images().size());
   const auto start = Clock::now();
   const bool complete = decide_all(command, classifier, epsilon, decisions);

@@ -11,6 +11,7 @@ struct CertifyCommand {
   bool fast = false, json = false;
   int64_t alpha_steps = 20, attack_steps = 40, attack_restarts = 5, seed = 0, batch = 250, threads = 0;
   double timeout_per_image = 10;
+  DeviceRequest device;
 };
 int certify_command(const CertifyCommand& command);
 
@@ -31,6 +32,7 @@ void each_option(CertifyCommand& c, const Visit& visit) {
   visit(Description{"out", "Run", "folder that keeps what is decided (certify.jsonl, a line an image); the same command goes on where it ended", "none", true},
         c.out, Rule{});
   visit(Description{"batch", "Run", "images that go through the stages together; results do not depend on it", nullptr, true}, c.batch, at_least(1));
+  each_device_option(c.device, "Run", visit);
   visit(Description{"threads", "Run", "threads; results do not depend on them, but for what branch and bound does in its time", "$MOLLIFY_NUM_THREADS, else all",
                     true}, c.threads, thread_rule());
   visit(Description{"json", "Run", "print one JSON object", nullptr, true}, c.json, Rule{});

@@ -6,15 +6,15 @@
 namespace mollify::experiments {
 namespace {
 
-Tensor per_channel(const std::vector<float>& values, DType dtype) {
-  return cast(Tensor::from(values, {static_cast<int64_t>(values.size())}), dtype);
+Tensor per_channel(const std::vector<float>& values, DType dtype, Device device) {
+  return to(cast(Tensor::from(values, {static_cast<int64_t>(values.size())}), dtype), device);
 }
 
 }  // namespace
 
-Classifier::Classifier(const char* command, const ClassifierRequest& request)
+Classifier::Classifier(const char* command, const ClassifierRequest& request, Device device)
     : named_((require_given(request.weights, command, "--weights", "a file .safetensors, .onnx or .onnx.gz"),
-              read_network(format("mollify {}: --weights", command), request.weights))),
+              read_network(format("mollify {}: --weights", command), request.weights, device))),
       data_(request.data.empty() ? named_.data : request.data), normalize_(!named_.onnx || request.normalize) {
   require<UsageError>(!data_.empty(), "mollify {}: --data: not given, and {} does not name its data", command, request.weights);
   const bool training = request.split == "train";
@@ -30,8 +30,8 @@ std::function<Tensor(const Tensor&)> Classifier::function(DType dtype) const {
   const datasets::Preparation preparation = plain_preparation(data_);
   Tensor mean, deviation;
   if (normalize_ && !preparation.mean.empty()) {
-    mean = per_channel(preparation.mean, dtype);
-    deviation = per_channel(preparation.deviation, dtype);
+    mean = per_channel(preparation.mean, dtype, device());
+    deviation = per_channel(preparation.deviation, dtype, device());
   }
   const Shape input = named_.network.input(), channels_first{images_.channels, images_.height, images_.width};
   const bool move = images_.channels > 1 && (input == channels_first || !(input == image_shape()));
@@ -46,7 +46,8 @@ std::function<Tensor(const Tensor&)> Classifier::function(DType dtype) const {
 
 Classifier::Batch Classifier::batch(const std::vector<int32_t>& indices) const {
   datasets::Batch made = datasets::make_batch(images_, indices);
-  return {made.images, made.labels};
+  const Tensor rows = Tensor::from(indices, {static_cast<int64_t>(indices.size())});
+  return {to(made.images, device()), to(made.labels, device()), to(rows, device())};
 }
 
 }  // namespace mollify::experiments

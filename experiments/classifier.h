@@ -16,7 +16,7 @@ class Classifier {
  public:
   // Throws UsageError, which starts with "mollify COMMAND", FormatError, datasets::MissingData, and ValueError for a network that does not
   // classify these images.
-  Classifier(const char* command, const ClassifierRequest& request);
+  Classifier(const char* command, const ClassifierRequest& request, Device device);
 
   // Pixels [N, H, W, C] to outputs [N, classes]. mollify's own networks normalise CIFAR first, ONNX networks do if asked to. ONNX networks
   // get the order of axes that they have, [C, H, W] where both fit, and pixels in that order where their input has none.
@@ -24,9 +24,10 @@ class Classifier {
 
   const datasets::Dataset& images() const { return images_; }
   const NamedNetwork& named() const { return named_; }
+  Device device() const { return named_.weights.device(); }
   Shape image_shape() const { return {images_.height, images_.width, images_.channels}; }
 
-  struct Batch { Tensor pixels, labels; };  // f32 [N, H, W, C], i32 [N]
+  struct Batch { Tensor pixels, labels, rows; };  // f32 [N, H, W, C], i32 [N], images' numbers i32 [N]; on the device
   Batch batch(const std::vector<int32_t>& indices) const;
 
  private:

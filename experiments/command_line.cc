@@ -43,6 +43,10 @@ std::string description(const Description& d, const Rule& rule) {
 class Formatter final : public CLI::Formatter {
  public:
   Formatter() { column_width(28); }
+  std::string make_option_name(const CLI::Option* option, bool positional) const override {
+    const std::string names = CLI::Formatter::make_option_name(option, positional);  // "--name,--no-name{false}"
+    return names.substr(0, names.find('{'));
+  }
   std::string make_option_opts(const CLI::Option* option) const override { return option->get_type_size() == 0 ? "" : " " + option->get_type_name(); }
   std::string make_option_desc(const CLI::Option* option) const override {
     const std::string otherwise = option->get_default_str();
@@ -60,8 +64,10 @@ CLI::Option* add(CLI::App& app, const Description& d, T& field, const Rule& rule
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   return option->check(CLI::Validator([rule](const std::string& text) { return fault(rule, kind, text); }, ""));
 }
+// A flag; what is on by itself can be given as --no-NAME.
 CLI::Option* add(CLI::App& app, const Description& d, bool& field, const Rule&) {
-  return app.add_flag("--" + std::string(d.name), field, d.help)->group(d.group);
+  const std::string name = d.name;
+  return app.add_flag("--" + name + (field ? ",!--no-" + name : ""), field, d.help)->group(d.group);
 }
 
 using NamedOptions = std::vector<std::pair<std::string, CLI::Option*>>;
@@ -132,6 +138,7 @@ struct Line {
     option("data-dir", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", c.data_dir, Rule{});
     option("split", "which images", nullptr, c.split, one_of({"test", "train"}));
     option("batch", "images in a batch", nullptr, c.batch, at_least(1));
+    each_device_option(c.device, "Options", [&](const Description& d, auto& field, const Rule& rule) { add(*eval, d, field, rule); });
     option("threads", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all", c.threads, thread_rule());
     eval->add_flag("--json", c.json, "print one JSON object");
   }

@@ -2,6 +2,7 @@
 
 #include <mollify/datasets/load.h>
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/experiments/device.h>
 #include <mollify/nn/weights_file.h>
 
 #include <nlohmann/json.hpp>
@@ -55,8 +56,8 @@ std::optional<Evaluation> evaluate(const nn::Network& network, const Tensor& wei
   loader.start_epoch(0);
   while (const auto batch = loader.next()) {
     if (stop && stop()) return std::nullopt;
-    const Tensor outputs = network(weights, state, batch->images, nn::Mode::evaluate).output;
-    result.loss += loss(outputs, batch->labels).item() * static_cast<double>(batch->size());
+    const Tensor outputs = network(weights, state, to(batch->images, weights.device()), nn::Mode::evaluate).output;
+    result.loss += loss(outputs, to(batch->labels, weights.device())).item() * static_cast<double>(batch->size());
     const std::vector<int32_t> answers = argmax(outputs).to_vector<int32_t>(), labels = batch->labels.to_vector<int32_t>();
     for (size_t i = 0; i < labels.size(); ++i) {
       ++result.class_images[labels[i]];
@@ -69,6 +70,7 @@ std::optional<Evaluation> evaluate(const nn::Network& network, const Tensor& wei
 
 int evaluate_command(const EvaluateCommand& command) {
   if (command.threads > 0) set_num_threads(static_cast<int>(command.threads));
+  const Device device = use_device("eval", command.device);
   const nn::SafeTensors file = nn::read_safetensors(command.weights);
   const std::string model = said(file, "model", ""), data = command.data.empty() ? said(file, "data", "") : command.data;
   require<FormatError>(!model.empty(), "{}: its metadata names no model; needs weights that mollify saved", command.weights.string());
@@ -77,7 +79,7 @@ int evaluate_command(const EvaluateCommand& command) {
   const datasets::Dataset& dataset = command.split == "train" ? splits.train : splits.test;
   const nn::Network network = network_for(model, dataset);
   const nn::Loaded loaded = nn::load(command.weights, network);
-  const Evaluation result = *evaluate(network, loaded.weights, loaded.state, dataset, plain_preparation(data), loss_named(said(file, "loss", "cross_entropy")),
+  const Evaluation result = *evaluate(network, to(loaded.weights, device), to(loaded.state, device), dataset, plain_preparation(data), loss_named(said(file, "loss", "cross_entropy")),
                                       command.batch);
   (command.json ? print_json : print_text)(command, network, dataset, result);
   return 0;

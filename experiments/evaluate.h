@@ -19,7 +19,7 @@ struct Evaluation {
 
 inline constexpr int64_t kEvaluationBatch = 500;
 
-// In evaluation mode, without gradients. Asks `stop` (if there is one) before every batch and returns nothing once it is true.
+// In evaluation mode, without gradients, on the weights' device. Asks `stop` (if there is one) before every batch and returns nothing once it is true.
 std::optional<Evaluation> evaluate(const nn::Network& network, const Tensor& weights, const Tensor& state, const datasets::Dataset& dataset,
                                    const datasets::Preparation& preparation, LossFunction loss, int64_t batch = kEvaluationBatch,
                                    const std::function<bool()>& stop = {});
@@ -28,6 +28,7 @@ struct EvaluateCommand {
   std::filesystem::path weights;
   std::string data, data_dir, split = "test";  // data empty: as the weights' file says
   int64_t batch = kEvaluationBatch, threads = 0;
+  DeviceRequest device;
   bool json = false;
 };
 int evaluate_command(const EvaluateCommand& command);  // `mollify eval`

@@ -2,6 +2,7 @@
 
 #include <mollify/datasets/load.h>
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/cuda/device.h>
 #include <mollify/nn/models.h>
 
 #include <hwy/targets.h>
@@ -48,7 +49,7 @@ int info_command() {
   line("SIMD", names_of(available & -available) + " chosen; available: " + names_of(available) + "; compiled: " + names_of(compiled));
   line("products", "own register-tiled kernels, no BLAS library");
   line("threads", std::to_string(num_threads()));
-  line("GPU", "none: this build has no CUDA kernels");
+  line("GPU", cuda::available() ? cuda::description() : "none: " + cuda::unavailable_reason());
   std::string models;
   for (const std::string& name : nn::model_names()) models += (models.empty() ? "" : ", ") + name;
   line("models", models);

@@ -37,6 +37,11 @@ NamedNetwork read_weights(const std::filesystem::path& path) {
   return {std::move(network), loaded.weights, loaded.state, data};
 }
 
+NamedNetwork read_onnx_network(const std::filesystem::path& path) {
+  nn::formats::OnnxModel model = nn::formats::read_onnx(path);
+  return {std::move(model.network), model.weights, Tensor(), "", true};
+}
+
 bool parse_number(const char* first, const char* last, double& value) {
   const auto [end, error] = std::from_chars(first, last, value);
   return error == std::errc() && end == last && std::isfinite(value);
@@ -56,13 +61,15 @@ std::function<Tensor(const Tensor&)> NamedNetwork::function(DType dtype) const {
   return [this, own_weights, own_state](const Tensor& x) { return network(own_weights, own_state, x, nn::Mode::evaluate).output; };
 }
 
-NamedNetwork read_network(const std::string& command, const std::filesystem::path& path) {
+NamedNetwork read_network(const std::string& command, const std::filesystem::path& path, Device device) {
   const std::string name = path.string();
-  if (ends_in(name, ".safetensors")) return read_weights(path);
-  require<UsageError>(ends_in(name, ".onnx") || ends_in(name, ".onnx.gz"), "{}: {} given as the network; needs a file .onnx, .onnx.gz or .safetensors",
-                      command, name);
-  nn::formats::OnnxModel model = nn::formats::read_onnx(path);
-  return {std::move(model.network), model.weights, Tensor(), "", true};
+  const bool own = ends_in(name, ".safetensors");
+  require<UsageError>(own || ends_in(name, ".onnx") || ends_in(name, ".onnx.gz"),
+                      "{}: {} given as the network; needs a file .onnx, .onnx.gz or .safetensors", command, name);
+  NamedNetwork named = own ? read_weights(path) : read_onnx_network(path);
+  named.weights = to(named.weights, device);
+  if (named.state.defined()) named.state = to(named.state, device);
+  return named;
 }
 
 Rows read_rows(const std::filesystem::path& path, const nn::Network& network, DType dtype) {

@@ -14,7 +14,7 @@ namespace mollify::experiments {
 // An ONNX file, or weights that mollify saved.
 struct NamedNetwork {
   nn::Network network;
-  Tensor weights, state;  // f32
+  Tensor weights, state;  // f32, on the device that computes
   std::string data = {};  // what weights that mollify saved were trained on
   bool onnx = false;
 
@@ -24,7 +24,7 @@ struct NamedNetwork {
 
 // By the name's end: .onnx, .onnx.gz or .safetensors. Throws UsageError, which starts with `command`, for another one, FormatError for
 // files that are not what they claim to be.
-NamedNetwork read_network(const std::string& command, const std::filesystem::path& path);
+NamedNetwork read_network(const std::string& command, const std::filesystem::path& path, Device device);
 
 // The array of a .npy file as rows of the network's input. A file of the input's own shape is one row.
 struct Rows {

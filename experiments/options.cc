@@ -127,7 +127,6 @@ std::string fault(const Rule& rule, Kind kind, const std::string& text) {
 void resolve(TrainOptions& o) {
   const auto check = [](bool condition, const char* pattern, const auto&... values) { require<UsageError>(condition, pattern, values...); };
   resolve_objective(o);
-  check(o.device != "cuda", "mollify train: --device: cuda given; this build has no CUDA kernels");
   const bool sgd = o.optimizer == "sgd";
   check(sgd || !o.momentum, "mollify train: --momentum: given with {}; needs --optimizer sgd", o.optimizer);
   check(sgd || !o.nesterov, "mollify train: --nesterov: given with {}; needs --optimizer sgd", o.optimizer);

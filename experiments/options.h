@@ -16,6 +16,9 @@ namespace mollify::experiments {
 // A command line that cannot be obeyed; the text is the whole line that the user sees, such as "mollify train: --epochs: …".
 struct UsageError : ValueError { using ValueError::ValueError; };
 
+// Where a command computes; see use_device.
+struct DeviceRequest { std::string device = "cpu", precision = "fp32"; };
+
 struct TrainOptions {
   std::string data = "digits", data_dir, model = "cnn", loss = "cross_entropy";
   // Set by resolve() where not given, as the objective wants: what is empty, 0 epochs and batches.
@@ -33,7 +36,9 @@ struct TrainOptions {
   int64_t epochs = 0, batch = 0, steps = 0, seed = 0;
   int64_t limit = 0, validation = 0, patience = 0;
   double input_noise = 0, label_noise = 0;
-  std::string augment = "auto", device = "cpu";
+  std::string augment = "auto";
+  DeviceRequest device;
+  bool capture = true;
   int64_t threads = 0;
   std::string out;
 };
@@ -73,6 +78,17 @@ struct Description {
   bool positional = false;                         // an argument without a name in front of it
   const char* value = nullptr;                     // what stands for the value in the help; null: by its kind
 };
+
+template <class Visit>
+void device_option(DeviceRequest& r, const char* group, const Visit& visit) {
+  visit(Description{"device", group, "device", nullptr, true}, r.device, one_of({"cpu", "cuda"}));
+}
+template <class Visit>
+void each_device_option(DeviceRequest& r, const char* group, const Visit& visit) {
+  device_option(r, group, visit);
+  visit(Description{"precision", group, "f32 products on a GPU: exact, or faster with operands rounded to 10 or 7 bits of fraction", nullptr, true}, r.precision,
+        one_of({"fp32", "tf32", "bf16"}));
+}
 
 // Calls visit(description, field, rule) for every option; fields are strings, int64_t, double, bool and optional<double>.
 template <class Visit>
@@ -157,7 +173,8 @@ void each_option(TrainOptions& o, const std::vector<std::string>& models, const 
   visit(Description{"steps", "Run", "stop after step N, within an epoch if need be; --resume goes on", "none", true}, o.steps, at_least(1));
   visit(Description{"patience", "Run", "stop after N epochs without a lower validation loss; needs --validation", "never", true}, o.patience, at_least(1));
   visit(Description{"seed", "Run", "seed of weights, order, noise, augmentation and validation", nullptr}, o.seed, at_least(0));
-  visit(Description{"device", "Run", "device", nullptr, true}, o.device, one_of({"cpu", "cuda"}));
+  each_device_option(o.device, "Run", visit);
+  visit(Description{"capture", "Run", "record the step once and replay it; the results are the same", nullptr, true}, o.capture, Rule{});
   visit(Description{"threads", "Run", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all", true}, o.threads, thread_rule());
   visit(Description{"out", "Run", "folder of the run", "runs/<data>-<model>-<optimizer>-s<seed>", true}, o.out, Rule{});
 }

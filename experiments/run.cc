@@ -1,5 +1,6 @@
 #include <mollify/experiments/run.h>
 
+#include <mollify/experiments/device.h>
 #include <mollify/experiments/networks.h>
 #include <mollify/nn/formats/npy.h>
 
@@ -14,9 +15,11 @@ int run_command(const RunCommand& command) {
   use_threads(command.threads);
   const NoGrad guard;
   const DType dtype = command.precision == "f64" ? DType::f64 : DType::f32;
-  const NamedNetwork named = read_network("mollify run", command.network);
+  const Device device = use_device("run", command.device);
+  const NamedNetwork named = read_network("mollify run", command.network, device);
   const Rows rows = read_rows(command.input, named.network, dtype);
-  const Tensor outputs = in_parts(named.function(dtype), rows.values, command.batch);
+  const auto f = [on_device = named.function(dtype), device](const Tensor& x) { return to(on_device(to(x, device)), Device::cpu); };
+  const Tensor outputs = in_parts(f, rows.values, command.batch);
   Shape shape = outputs.shape();
   if (!rows.has_axis) shape.erase(0);
   nn::formats::write_npy(command.output, reshape(outputs, shape));

@@ -8,6 +8,7 @@ namespace mollify::experiments {
 struct RunCommand {
   std::string network, input, output, precision = "f32";
   int64_t batch = 256, threads = 0;
+  DeviceRequest device;
 };
 int run_command(const RunCommand& command);
 
@@ -18,6 +19,7 @@ void each_option(RunCommand& c, const Visit& visit) {
   visit(Description{"output", "Options", "file (.npy) for the outputs, with rows where the input has them", ""}, c.output, Rule{});
   visit(Description{"precision", "Options", "numbers in which the network is evaluated", nullptr}, c.precision, one_of({"f32", "f64"}));
   visit(Description{"batch", "Options", "rows evaluated at once", nullptr}, c.batch, at_least(1));
+  device_option(c.device, "Options", visit);
   visit(Description{"threads", "Options", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all"}, c.threads, thread_rule());
 }
 

@@ -1,15 +1,17 @@
 #include <mollify/experiments/train.h>
 
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/cuda/device.h>
 #include <mollify/experiments/checkpoint.h>
 #include <mollify/experiments/curves.h>
+#include <mollify/experiments/device.h>
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/metrics.h>
 #include <mollify/experiments/objective.h>
 #include <mollify/experiments/progress.h>
+#include <mollify/experiments/training_step.h>
 #include <mollify/nn/weights_file.h>
-#include <mollify/smoothing/smooth.h>
 
 #include <cmath>
 #include <cstdio>
@@ -19,23 +21,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Dropout draws from streams above those of the initial weights.
-constexpr uint64_t kDropoutStream = uint64_t{1} << 32;
-
 constexpr const char* kFiles[] = {"config.json", "metrics.jsonl", "timings.jsonl", "curves.svg", "checkpoint.safetensors", "model.safetensors",
                                   "best.safetensors"};
 
-std::optional<smoothing::SmoothedNetwork> smoothed_network(const TrainOptions& options, const nn::Network& network) {
-  if (options.sigma == 0) return std::nullopt;
-  require<UsageError>(network.statistics().empty(), "mollify train: --sigma: {} given with {}, whose batch norm cannot be smoothed while its statistics move; "
-                      "needs a model without", options.sigma, options.model);
-  const auto form = options.penalty_form == "split" ? smoothing::Form::split : smoothing::Form::joint;
-  return smooth(network, smoothing::Sigma::paper(options.sigma), smoothing::PenaltyWeights::uniform(options.penalty, form));
-}
-
-std::optional<Objective> objective_of(const TrainOptions& options, const Task& task) {
-  if (options.objective == "natural") return std::nullopt;
-  return std::optional<Objective>(std::in_place, options, task.network, task.plain, task.batches, task.loss);
+// Scalars stay: they are the host's.
+std::map<std::string, Tensor> moved(std::map<std::string, Tensor> tensors, Device device) {
+  for (auto& [name, tensor] : tensors)
+    if (tensor.rank() > 0) tensor = to(tensor, device);
+  return tensors;
 }
 
 class Training {
@@ -46,7 +39,8 @@ class Training {
  private:
   enum class End { complete, interrupted, steps };
   End train_epoch();
-  void step(const datasets::Batch& batch);
+  End train_batches();
+  void count(const std::vector<StepResult>& results);
   bool evaluate_epoch();  // false: interrupted
   void finish_epoch(const EpochMetrics& metrics, double evaluation_seconds);
   bool certifies() const { return *options_.epsilon_test > 0; }
@@ -55,86 +49,61 @@ class Training {
   void save();
   void save_weights(const char* file) const;
   int stop_within_epoch(End end);
-  void require_finite(double number, const char* what) const;  // throws Diverged
+  void require_finite(double number, const char* what, int64_t step) const;  // throws Diverged
   std::string objective_text() const;
   std::string title() const { return format("epoch {}/{}", position_.epoch + 1, options_.epochs); }
 
   const TrainOptions options_;
   const fs::path folder_;
+  const Device device_;
   Task task_;
-  std::optional<smoothing::SmoothedNetwork> smoothed_;
-  std::optional<Objective> objective_;
   Tensor weights_, state_;
+  std::optional<TrainingStep> step_;
   Position position_;
   History history_;
   double last_loss_ = 0;
 };
 
 Training::Training(TrainOptions options, const std::optional<Checkpoint>& checkpoint)
-    : options_(std::move(options)), folder_(options_.out), task_(make_task(options_)), smoothed_(smoothed_network(options_, task_.network)),
-      objective_(objective_of(options_, task_)) {
+    : options_(std::move(options)), folder_(options_.out), device_(use_device("train", options_.device)), task_(make_task(options_)) {
   if (checkpoint) {
-    weights_ = checkpoint->weights;
-    state_ = checkpoint->state;
+    weights_ = to(checkpoint->weights, device_);
+    state_ = to(checkpoint->state, device_);
     require<FormatError>(weights_.size() == task_.network.weight_count(), "{}: {} weights; the network {} has {}",
                          (folder_ / "checkpoint.safetensors").string(), weights_.size(), options_.model, task_.network.weight_count());
-    task_.optimizer->set_state(checkpoint->optimizer);
+    task_.optimizer->set_state(moved(checkpoint->optimizer, device_));
     position_ = checkpoint->position;
     history_ = read_history(folder_, position_.epoch);
   } else {
-    weights_ = task_.network.initial_weights(nn::initialization_named(options_.initialization), static_cast<uint64_t>(options_.seed));
-    state_ = task_.network.initial_state();
+    weights_ = to(task_.network.initial_weights(nn::initialization_named(options_.initialization), static_cast<uint64_t>(options_.seed)), device_);
+    state_ = to(task_.network.initial_state(), device_);
+  }
+  step_.emplace(options_, task_, weights_, state_);
+}
+
+void Training::require_finite(double number, const char* what, int64_t step) const {
+  require<Diverged>(std::isfinite(number), "train: {} {} (epoch {}) is {}; try a lower --lr or --clip-norm; a checkpoint in {} stays as it was", what,
+                    step, position_.epoch + 1, number, options_.out);
+}
+
+void Training::count(const std::vector<StepResult>& results) {
+  for (const StepResult& result : results) {
+    require_finite(result.loss, "the loss of step", result.step);
+    last_loss_ = result.loss;
+    position_.loss_sum += result.loss * static_cast<double>(result.images);
+    position_.images += result.images;
+    position_.correct += result.correct;
   }
 }
 
-void Training::require_finite(double number, const char* what) const {
-  require<Diverged>(std::isfinite(number), "train: {} {} (epoch {}) is {}; try a lower --lr or --clip-norm; a checkpoint in {} stays as it was", what,
-                    task_.optimizer->steps(), position_.epoch + 1, number, options_.out);
-}
-
-void Training::step(const datasets::Batch& batch) {
-  const RandomKey key{static_cast<uint64_t>(options_.seed), kDropoutStream};
-  const Tensor number = Tensor::from(std::vector<int32_t>{static_cast<int32_t>(task_.optimizer->steps())}, {});
-  Tensor outputs, new_state;
-  const auto smoothed_loss = [&](const Tensor& weights) {
-    const double sigma = options_.sigma * std::pow(options_.sigma_decay, static_cast<double>(position_.epoch));
-    const auto result = (*smoothed_)(weights, state_, batch.images, smoothing::Sigma::paper(sigma));
-    outputs = result.output.detach();
-    new_state = state_;
-    return smoothed_squared_error(result, batch.labels);
-  };
-  const auto loss_of_objective = [&](const Tensor& weights) {
-    const Objective::Result result = (*objective_)(weights, state_, batch, task_.optimizer->steps());
-    outputs = result.outputs;
-    new_state = result.state;
-    return result.loss;
-  };
-  const auto loss = [&](const Tensor& weights) {
-    if (smoothed_) return smoothed_loss(weights);
-    if (objective_) return loss_of_objective(weights);
-    const nn::Network::Result result = task_.network(weights, state_, batch.images, nn::Mode::train, key, number);
-    outputs = result.output.detach();
-    new_state = result.state.detach();
-    return task_.loss(result.output, batch.labels);
-  };
-  last_loss_ = task_.optimizer->step(weights_, loss).item();
-  require_finite(last_loss_, "the loss of step");
-  state_ = new_state;
-  ++position_.batch;
-  position_.loss_sum += last_loss_ * static_cast<double>(batch.size());
-  position_.images += batch.size();
-  position_.correct += static_cast<int64_t>(sum(cast(equal(argmax(outputs), batch.labels), DType::f64)).item());
-}
-
-Training::End Training::train_epoch() {
+Training::End Training::train_batches() {
   datasets::Loader loader(task_.train, {.batch_size = options_.batch, .seed = static_cast<uint64_t>(options_.seed), .preparation = task_.training});
   loader.start_epoch(position_.epoch, position_.batch);
   Progress progress(title(), task_.train.size(), position_.images);
-  const double seconds_before = position_.seconds;
-  const auto start = Clock::now();
   while (const auto batch = loader.next()) {
-    step(*batch);
-    position_.seconds = seconds_before + seconds_since(start);
+    step_->launch(*batch, position_.epoch);
+    ++position_.batch;
+    count(step_->results(/*all=*/false));
     progress.update(position_.images, last_loss_);
     if (interrupted()) return End::interrupted;
     if (all_steps_done()) return position_.batch == task_.batches ? End::complete : End::steps;
@@ -142,12 +111,20 @@ Training::End Training::train_epoch() {
   return End::complete;
 }
 
+Training::End Training::train_epoch() {
+  const auto start = Clock::now();
+  const End end = train_batches();
+  count(step_->results(/*all=*/true));
+  position_.seconds += seconds_since(start);
+  return end;
+}
+
 bool Training::evaluate_epoch() {
   const auto start = Clock::now();
   const auto score = [&](const datasets::Dataset& dataset) -> std::optional<Score> {
     const auto result = evaluate(task_.network, weights_, state_, dataset, task_.plain, task_.loss, kEvaluationBatch, interrupted);
     if (!result) return std::nullopt;
-    require_finite(result->loss, "the evaluation's loss after step");
+    require_finite(result->loss, "the evaluation's loss after step", task_.optimizer->steps());
     return Score{result->loss, result->accuracy()};
   };
   show_briefly(title() + "  evaluating");
@@ -162,7 +139,7 @@ bool Training::evaluate_epoch() {
     if (!share) return false;
     ball.certified_accuracy = *share;
   }
-  if (objective_) ball.epsilon = objective_->epsilon(task_.optimizer->steps() - 1);
+  if (step_->objective()) ball.epsilon = step_->objective()->epsilon(task_.optimizer->steps() - 1);
   const double images = static_cast<double>(position_.images);
   finish_epoch({.epoch = position_.epoch + 1, .steps = task_.optimizer->steps(),
                 .train = {position_.loss_sum / images, static_cast<double>(position_.correct) / images}, .validation = validation, .test = *test,
@@ -174,7 +151,7 @@ bool Training::evaluate_epoch() {
 void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_seconds) {
   const double rate = static_cast<double>(position_.images) / position_.seconds;
   history_.metrics.push_back(metrics);
-  history_.timings.push_back({metrics.epoch, position_.seconds, evaluation_seconds, rate, memory_statistics().peak_bytes});
+  history_.timings.push_back({metrics.epoch, position_.seconds, evaluation_seconds, rate, memory_statistics(device_).peak_bytes});
   std::string held_out, certain;
   char text[64];
   if (metrics.validation) {
@@ -208,16 +185,17 @@ bool Training::out_of_patience() const {
 }
 
 void Training::save_weights(const char* file) const {
-  nn::save(folder_ / file, task_.network, weights_, state_,
+  nn::save(folder_ / file, task_.network, to(weights_, Device::cpu), to(state_, Device::cpu),
            {{"data", options_.data}, {"loss", options_.loss}, {"epoch", std::to_string(position_.epoch)}});
 }
 
 // The last step may have spoilt weights whose loss nobody has seen yet: those never replace a good checkpoint.
 void Training::save() {
-  require_finite(sum(weights_).item(), "the weights' sum after step");
+  require_finite(sum(weights_).item(), "the weights' sum after step", task_.optimizer->steps());
   save_weights("model.safetensors");
   write_checkpoint(folder_ / "checkpoint.safetensors",
-                   {weights_, state_, task_.optimizer->state(), position_, options_.model, options_.data, to_json(options_)});
+                   {to(weights_, Device::cpu), to(state_, Device::cpu), moved(task_.optimizer->state(), Device::cpu), position_, options_.model,
+                    options_.data, to_json(options_)});
 }
 
 int Training::stop_within_epoch(End end) {
@@ -236,7 +214,7 @@ int Training::stop_within_epoch(End end) {
 // What is trained for and how it is certified, where that is not the natural loss alone: a line, or nothing.
 std::string Training::objective_text() const {
   std::string text;
-  if (objective_) {
+  if (step_->objective()) {
     text = format("objective {}, radius {}", options_.objective, options_.epsilon);
     text += format(" after epoch {}", options_.epsilon_start + options_.epsilon_epochs);
   }
@@ -253,6 +231,8 @@ int Training::run() {
                    *options_.learning_rate, options_.batch, num_threads(), options_.out)
                 .c_str());
   std::printf("%s", objective_text().c_str());
+  if (device_ == Device::cuda) std::puts(format("on {}, {}", cuda::description(), options_.device.precision).c_str());
+  if (const std::string text = step_->uncaptured(); !text.empty()) std::puts(text.c_str());
   if (position_.epoch >= options_.epochs) std::printf("nothing is left to do: the run has its %lld epochs\n", static_cast<long long>(options_.epochs));
   std::fflush(stdout);
   write_text(folder_ / "config.json", to_json(options_) + "\n");

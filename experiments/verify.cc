@@ -1,5 +1,6 @@
 #include <mollify/experiments/verify.h>
 
+#include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/networks.h>
 #include <mollify/experiments/progress.h>
@@ -34,10 +35,10 @@ std::vector<double> attack(const NamedNetwork& named, const Case& box, const Hal
   if (unsafe.rows() == 0) return box.lower;
   const int64_t outputs = static_cast<int64_t>(unsafe.coefficients.size()) / unsafe.rows();
   const auto flat = [f = named.function(DType::f64)](const Tensor& x) { return flatten(f(x), 1); };
-  const auto found = smoothing::falsify(flat, smoothing::halfspaces(Tensor::from(unsafe.coefficients, {unsafe.rows(), outputs}),
-                                                                    Tensor::from(unsafe.bounds, {unsafe.rows()})),
-                                        Tensor::from(box.lower, named.network.input()), Tensor::from(box.upper, named.network.input()),
-                                        {.seconds = seconds});
+  const auto tensor = [&](const std::vector<double>& values, const Shape& shape) { return to(Tensor::from(values, shape), named.weights.device()); };
+  const auto found = smoothing::falsify(flat, smoothing::halfspaces(tensor(unsafe.coefficients, {unsafe.rows(), outputs}),
+                                                                    tensor(unsafe.bounds, {unsafe.rows()})),
+                                        tensor(box.lower, named.network.input()), tensor(box.upper, named.network.input()), {.seconds = seconds});
   return found.found ? found.x.to_vector<double>() : std::vector<double>();
 }
 
@@ -45,8 +46,8 @@ nn::bounds::VerifyOptions options_for(const NamedNetwork& named, double seconds,
   const Shape shape = one_row(named.network);
   nn::bounds::VerifyOptions options{.seconds = seconds};
   options.attack = [&named](const Case& box, const Halfspaces& unsafe, double share) { return attack(named, box, unsafe, share); };
-  options.replay = [f = named.function(DType::f32), shape](std::span<const double> x) {
-    return cast(f(cast(Tensor::from(x, shape), DType::f32)), DType::f64).to_vector<double>();
+  options.replay = [f = named.function(DType::f32), shape, device = named.weights.device()](std::span<const double> x) {
+    return cast(f(to(cast(Tensor::from(x, shape), DType::f32), device)), DType::f64).to_vector<double>();
   };
   options.progress = [&status](const nn::bounds::VerifyProgress& p) {
     if (!status.due()) return;
@@ -71,7 +72,7 @@ Outcome verified(const NamedNetwork& named, const Property& property, double tim
   StatusLine status;
   Outcome unknown;
   try {
-    const nn::bounds::Graph graph(named.function(DType::f64), named.network.input(), DType::f64);
+    const nn::bounds::Graph graph(named.function(DType::f64), named.network.input(), DType::f64, named.weights.device());
     return nn::bounds::verify(graph, property, options_for(named, timeout - seconds_since(start), status));
   } catch (const MemoryError& error) {
     unknown.stage = error.what();
@@ -81,11 +82,11 @@ Outcome verified(const NamedNetwork& named, const Property& property, double tim
   return unknown;
 }
 
-int verify_one(const VerifyCommand& command) {
+int verify_one(const VerifyCommand& command, Device device) {
   const auto start = Clock::now();
   catch_interrupts();
   const NoGrad guard;
-  const NamedNetwork named = read_network("mollify verify", command.network);
+  const NamedNetwork named = read_network("mollify verify", command.network, device);
   const Property property = nn::formats::read_vnnlib(command.property);
   const int64_t inputs = named.network.input().size(), outputs = named.network.output().size();
   require<FormatError>(property.inputs == inputs && property.outputs == outputs, "{}: a property of {} inputs and {} outputs; {} has {} and {}",
@@ -104,6 +105,7 @@ int verify_one(const VerifyCommand& command) {
 
 int verify_command(const VerifyCommand& command) {
   use_threads(command.threads);
+  const Device device = use_device("verify", command.device);
   if (!command.csv.empty()) {
     require<UsageError>(command.network.empty(), "mollify verify: {} given with --csv; needs one of them", command.network);
     return verify_list(command);
@@ -112,7 +114,7 @@ int verify_command(const VerifyCommand& command) {
   require_given(command.property, "verify", "PROPERTY", "a file .vnnlib or .vnnlib.gz");
   require<UsageError>(command.out.empty(), "mollify verify: --out: {} given; needs --csv", command.out);
   require<UsageError>(command.jobs == 1, "mollify verify: --jobs: {} given; needs --csv", command.jobs);
-  return verify_one(command);
+  return verify_one(command, device);
 }
 
 }  // namespace mollify::experiments

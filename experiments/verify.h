@@ -10,6 +10,7 @@ struct VerifyCommand {
   std::optional<double> timeout;  // 60, or as the list says
   std::string csv, out;
   int64_t jobs = 1, threads = 0;
+  DeviceRequest device;
 };
 // Exit status: 0 for every verdict; 130 after an interrupt. Of a list: 1 where a verdict contradicts the list, else 2 where files could not be used.
 int verify_command(const VerifyCommand& command);
@@ -23,6 +24,7 @@ void each_option(VerifyCommand& c, const Visit& visit) {
                     "expected; paths are relative to the list", ""}, c.csv, Rule{});
   visit(Description{"jobs", "Options", "instances of the list at once; above 1, each on one thread", nullptr}, c.jobs, thread_rule());
   visit(Description{"out", "Options", "file (.csv) for the list's results", "none"}, c.out, Rule{});
+  device_option(c.device, "Options", visit);
   visit(Description{"threads", "Options", "threads; verdicts do not depend on them, but for the time that they take", "$MOLLIFY_NUM_THREADS, else all"}, c.threads,
         thread_rule());
 }

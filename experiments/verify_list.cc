@@ -128,6 +128,7 @@ class Process {
     std::vector<std::string> words = {"mollify", "verify", instance.network_file.string(), instance.property_file.string(), "--timeout",
                                       format("{}", instance.timeout)};
     const int64_t threads = command.jobs > 1 ? 1 : command.threads;
+    words.insert(words.end(), {"--device", command.device.device});
     if (threads > 0) words.insert(words.end(), {"--threads", format("{}", threads)});
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());

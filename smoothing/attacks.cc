@@ -17,7 +17,7 @@ Tensor lengths(const Tensor& rows) { return sqrt(sum(square(rows), {1}, /*keep=*
 
 // Outputs with −∞ for the labels' own.
 Tensor wrong_outputs(const Tensor& outputs, const Tensor& labels) {
-  const Tensor own = equal(arange(outputs.dim(1), DType::i32), column(labels));
+  const Tensor own = equal(arange(outputs.dim(1), DType::i32, outputs.device()), column(labels));
   return where(own, Tensor::scalar(-std::numeric_limits<double>::infinity(), outputs.dtype()), outputs);
 }
 
@@ -54,7 +54,7 @@ Bounds bounds_around(const Tensor& x, const Box& box, double epsilon) {
     low[i] = std::max(low[i], -reach(-center[i], epsilon));
     high[i] = std::min(high[i], reach(center[i], epsilon));
   }
-  return {Tensor::from(low, x.shape()), Tensor::from(high, x.shape())};
+  return {to(Tensor::from(low, x.shape()), x.device()), to(Tensor::from(high, x.shape()), x.device())};
 }
 
 // Radii [n, 1], f64, to which the l2 projection scales rows [n, d]. With u the dtype's unit roundoff and v that of f64, in which it
@@ -106,6 +106,9 @@ class Search {
   void record(const Tensor& outputs, Tensor* gradient = nullptr);
   void release(const std::vector<int32_t>& rows);
   Adversarial result();
+  Tensor index_list(const std::vector<int32_t>& places) const {
+    return to(Tensor::from(places, {static_cast<int64_t>(places.size())}), center_.device());
+  }
 
   const Function& f_;
   const PgdOptions& how_;
@@ -122,7 +125,7 @@ class Search {
 Search::Search(const Function& f, const Tensor& x, const Tensor& labels, const PgdOptions& how, const Box& box)
     : f_(f), how_(how), shape_(x.shape()), all_labels_(labels.detach()), labels_(all_labels_) {
   const int64_t rows = x.dim(0);
-  numbers_ = arange(rows, DType::i32);
+  numbers_ = arange(rows, DType::i32, x.device());
   streams_ = how.rows.defined() ? how.rows : numbers_;
   const Bounds bounds = x.dtype() == DType::f32 ? bounds_around<float>(x, box, how.epsilon) : bounds_around<double>(x, box, how.epsilon);
   const auto flat = [&](const Tensor& t) { return reshape(t, {rows, x.size() / rows}); };
@@ -230,13 +233,13 @@ void Search::record(const Tensor& outputs, Tensor* gradient) {
   for (size_t i = 0; i < robust.size(); ++i) (robust[i] ? stay : go).push_back(static_cast<int32_t>(i));
   if (go.empty()) return;
   release(go);
-  const Tensor kept = Tensor::from(stay, {static_cast<int64_t>(stay.size())});
+  const Tensor kept = index_list(stay);
   for (Tensor* part : {&numbers_, &streams_, &labels_, &center_, &low_, &high_, &radius_, &targets_, &x_, &worst_, &margins_, gradient})
     if (part && part->defined()) *part = take(*part, kept);
 }
 
 void Search::release(const std::vector<int32_t>& rows) {
-  const Tensor list = Tensor::from(rows, {static_cast<int64_t>(rows.size())});
+  const Tensor list = index_list(rows);
   released_numbers_.push_back(take(numbers_, list));
   released_.push_back(take(worst_, list));
 }
@@ -264,7 +267,7 @@ Adversarial Search::result() {
     const std::vector<int32_t> order = concat(released_numbers_).to_vector<int32_t>();
     std::vector<int32_t> place(order.size());
     for (size_t i = 0; i < order.size(); ++i) place[static_cast<size_t>(order[i])] = static_cast<int32_t>(i);
-    inputs = take(concat(released_), Tensor::from(place, {shape_[0]}));
+    inputs = take(concat(released_), index_list(place));
     margins = margins_of(outputs_at(inputs), all_labels_);
   }
   const Tensor robust = less(margins, zeros_like(margins));

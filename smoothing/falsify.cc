@@ -55,7 +55,7 @@ Tensor Hunt::violations_of(const Tensor& points) {
 
 // Points first … of a round: the first of all is the centre, one in four a corner, the others uniform.
 Tensor Hunt::draw(int64_t round, int64_t first, int64_t count) const {
-  const Tensor numbers = cast(arange(count, DType::f64) + static_cast<double>(first), DType::i32);
+  const Tensor numbers = cast(arange(count, DType::f64, lower_.device()) + static_cast<double>(first), DType::i32);
   const Tensor step = Tensor::scalar(static_cast<double>(round), DType::i32);
   const Tensor u = uniform_rows({count, width_.size()}, {how_.seed, kStream}, numbers, step, width_.dtype());
   const Tensor half = Tensor::scalar(0.5, u.dtype()), corners = where(greater(u, half), upper_, lower_);

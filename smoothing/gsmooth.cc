@@ -1,7 +1,5 @@
 #include <mollify/smoothing/gsmooth.h>
 
-#include <algorithm>
-
 namespace mollify::smoothing {
 namespace {
 
@@ -22,24 +20,31 @@ GSmooth::GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma start, const
   sigma_ = Sigma::stddev(sigma_.stddev());
 }
 
-Sigma GSmooth::sigma() const { return sigma_.at(optimizer_->steps()); }
+Sigma GSmooth::sigma() const { return rule_ && s_.defined() ? Sigma::stddev(s_.item()) : sigma_.at(optimizer_->steps()); }
 
-Tensor GSmooth::step(const Tensor& weights, const SmoothedLoss& loss) {
-  const Sigma now = sigma();
-  if (!rule_) return optimizer_->step(weights, at(loss, now));
-  const Tensor slope = no_grad([&] {
-    const Tensor fixed = weights.detach();
-    return grad([&](const Tensor& s) { return loss(fixed, Sigma::stddev(s)); })(now.tensor(weights.dtype()));
-  });
-  const Tensor value = optimizer_->step(weights, at(loss, now));
-  const double s = now.stddev();
-  sigma_ = Sigma::stddev(std::max(std::min(s - rule_->rate * slope.item(), rule_->decay * s), rule_->least));
+void GSmooth::advance(DType dtype) {
+  if (!rule_) {
+    if (!s_.defined() || s_.dtype() != dtype) s_ = zeros({}, dtype);
+    assign(s_, Tensor::scalar(sigma().stddev(), dtype));
+  }
+  optimizer_->advance(dtype);
+}
+
+Tensor GSmooth::update(const Tensor& weights, const SmoothedLoss& loss) {
+  if (!rule_) return optimizer_->update(weights, at(loss, Sigma::stddev(s_)));
+  if (!s_.defined()) s_ = to(Tensor::scalar(sigma_.stddev(), DType::f64), weights.device());
+  const NoGrad guard;
+  const Tensor now = cast(s_, weights.dtype()), fixed = weights.detach();
+  const Tensor slope = grad([&](const Tensor& s) { return loss(fixed, Sigma::stddev(s)); })(now);
+  const Tensor value = optimizer_->update(weights, at(loss, Sigma::stddev(now)));
+  const Tensor fallen = minimum(s_ - cast(slope, DType::f64) * rule_->rate, s_ * rule_->decay);
+  assign(s_, maximum(fallen, Tensor::scalar(rule_->least, DType::f64)));
   return value;
 }
 
 std::map<std::string, Tensor> GSmooth::state() const {
   auto state = optimizer_->state();
-  if (rule_) state["sigma"] = sigma_.tensor(DType::f64);
+  if (rule_) state["sigma"] = Tensor::scalar(sigma().stddev(), DType::f64);
   return state;
 }
 
@@ -49,6 +54,7 @@ void GSmooth::set_state(const std::map<std::string, Tensor>& state) {
   const auto found = state.find("sigma");
   require<ValueError>(found != state.end(), "gsmooth: the state has no 'sigma'; needs one");
   sigma_ = Sigma::stddev(found->second.item());
+  s_ = {};
 }
 
 GSmoothSvrg::GSmoothSvrg(optim::Schedule learning_rate, Sigma sigma, Anchor anchor, const optim::SvrgOptions& options)

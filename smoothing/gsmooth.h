@@ -23,7 +23,13 @@ class GSmooth {
   GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma start, const SlghRule& rule);
 
   // Overwrites `weights` [d]; returns the smoothed loss before the step.
-  Tensor step(const Tensor& weights, const SmoothedLoss& loss);
+  Tensor step(const Tensor& weights, const SmoothedLoss& loss) {
+    advance(weights.dtype());
+    return update(weights, loss);
+  }
+  // Its halves, for those who capture it, as the optimizer's: the host's numbers, and all the rest on tensors alone.
+  void advance(DType dtype);
+  Tensor update(const Tensor& weights, const SmoothedLoss& loss);
 
   Sigma sigma() const;  // of the next step
   optim::Optimizer& optimizer() { return *optimizer_; }
@@ -35,6 +41,7 @@ class GSmooth {
   std::unique_ptr<optim::Optimizer> optimizer_;
   Sigma sigma_;
   std::optional<SlghRule> rule_;
+  Tensor s_;  // of the step under way: a number; with a rule f64, where the weights are, and from one step to the next
 };
 
 // GSmoothSVRG: SVRG whose round s uses σ_s, and at the anchor τ = σ_s or 0.

@@ -14,7 +14,8 @@ constexpr uint64_t kStream = uint64_t{0x5A} << 56;  // this file's streams; belo
 // The standard normal numbers of one point: sample i is a function of (seed, step, row, i).
 class Noise {
  public:
-  Noise(const char* operation, const MonteCarlo& how, int64_t dimensions, DType dtype) : how_(how), dimensions_(dimensions), dtype_(dtype) {
+  Noise(const char* operation, const MonteCarlo& how, int64_t dimensions, DType dtype, Device device)
+      : how_(how), dimensions_(dimensions), dtype_(dtype), device_(device) {
     require<ValueError>(
         how.samples >= 1 && how.samples < int64_t{1} << 31 && how.batch >= 1 && how.step >= 0 && how.step < int64_t{1} << 31,
         "{}: samples {}, batch {}, step {}; need 1 ≤ samples < 2^31, batch ≥ 1, 0 ≤ step < 2^31", operation, how.samples, how.batch,
@@ -33,11 +34,11 @@ class Noise {
       const int64_t scrambling = first / group_, point = first % group_;
       const RandomKey key{how_.seed, kStream | static_cast<uint64_t>(row) << 36 | static_cast<uint64_t>(scrambling) << 32 |
                                          static_cast<uint64_t>(how_.step)};
-      return sobol_normals(point, std::min(most, group_ - point), dimensions_, key, dtype_);
+      return normal_quantile(to(sobol_points(point, std::min(most, group_ - point), dimensions_, key, dtype_), device_));
     }
     const int64_t pair = how_.draws == Draws::antithetic ? 2 : 1, count = std::min(most / pair * pair, samples_ - first);
     const RandomKey key{how_.seed, kStream | static_cast<uint64_t>(row) << 32};
-    const Tensor streams = cast(arange(count / pair, DType::f64) + static_cast<double>(first / pair), DType::i32);
+    const Tensor streams = cast(arange(count / pair, DType::f64, device_) + static_cast<double>(first / pair), DType::i32);
     const Tensor z =
         normal_rows({count / pair, dimensions_}, key, streams, Tensor::scalar(static_cast<double>(how_.step), DType::i32), dtype_);
     return pair == 1 ? z : reshape(stack(Tensors{z, -z}, 1), {count, dimensions_});
@@ -47,6 +48,7 @@ class Noise {
   MonteCarlo how_;
   int64_t dimensions_, samples_, group_;
   DType dtype_;
+  Device device_;
 };
 
 // Mean and standard error of values that come in groups (Welford, over the groups' means).
@@ -59,6 +61,7 @@ class Accumulator {
     if (groups_ == 0 && filled_ == 0) {
       shape_ = shape;
       dtype_ = values.dtype();
+      device_ = values.device();
       for (auto* numbers : {&sum_, &mean_, &squares_}) numbers->assign(static_cast<size_t>(shape.size()), 0);
     }
     require(shape == shape_, "{}: f gives {} after {}; needs one shape", operation_, shape, shape_);
@@ -73,7 +76,8 @@ class Accumulator {
     std::vector<double> error(mean_.size());
     const double groups = static_cast<double>(groups_);
     for (size_t j = 0; j < error.size(); ++j) error[j] = std::sqrt(squares_[j] / (groups - 1) / groups);
-    return {cast(Tensor::from(mean_, shape_), dtype_), cast(Tensor::from(error, shape_), dtype_)};
+    const auto values = [&](const std::vector<double>& numbers) { return cast(to(Tensor::from(numbers, shape_), device_), dtype_); };
+    return {values(mean_), values(error)};
   }
 
  private:
@@ -92,6 +96,7 @@ class Accumulator {
   int64_t group_, filled_ = 0, groups_ = 0;
   Shape shape_;
   DType dtype_ = DType::f32;
+  Device device_ = Device::cpu;
   std::vector<double> sum_, mean_, squares_;
 };
 
@@ -111,7 +116,7 @@ Tensor checked(const char* operation, Tensor value) {
 
 Estimate smooth_by_sampling(const Function& f, const Tensor& x, const Sigma& sigma, const MonteCarlo& how) {
   constexpr const char* kName = "smooth_by_sampling";
-  const Noise noise(kName, how, x.size(), x.dtype());
+  const Noise noise(kName, how, x.size(), x.dtype(), x.device());
   require_estimable(kName, noise, x);
   const NoGrad guard;
   const Tensor center = x.detach();
@@ -133,7 +138,7 @@ Estimate smooth_rows_by_sampling(const Function& f, const Tensor& x, const Sigma
   require(x.rank() >= 1 && x.shape()[0] >= 1 && x.shape()[0] < int64_t{1} << 20, "{}: x is {}; needs [N, …] of 1 to 2^20 − 1 rows", kName,
           x.shape());
   const int64_t rows = x.shape()[0];
-  const Noise noise(kName, how, x.size() / rows, x.dtype());
+  const Noise noise(kName, how, x.size() / rows, x.dtype(), x.device());
   require_estimable(kName, noise, x);
   const NoGrad guard;
   const Tensor center = x.detach();
@@ -173,9 +178,9 @@ ValueAndGradient smoothed_value_and_grad(const optim::Loss& loss, const Tensor& 
 
 SmoothedLoss sampled(optim::Loss loss, const MonteCarlo& how) {
   require<ValueError>(static_cast<bool>(loss), "sampled: an empty loss given; needs a function of the weights");
-  Noise("sampled", how, 0, DType::f32);
+  Noise("sampled", how, 0, DType::f32, Device::cpu);
   return [loss = std::move(loss), how](const Tensor& weights, const Sigma& sigma) {
-    const Noise noise("sampled", how, weights.size(), weights.dtype());
+    const Noise noise("sampled", how, weights.size(), weights.dtype(), weights.device());
     const Tensor s = sigma.tensor(weights.dtype());
     Tensor sum;
     for (int64_t first = 0; first < noise.samples();) {

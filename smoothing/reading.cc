@@ -35,7 +35,7 @@ StepKind kind_of(const Step& step) {
 }
 
 Moments nonlinear_moments(const Step& step, Inputs in, const Tensor& s) {
-  if (kind_of(step) == StepKind::max_pool) return clark_max_pool2d({in[0], expand(square(s), in[0].shape())}, step.node().attributes.as<Pool2d>());
+  if (kind_of(step) == StepKind::max_pool) return clark_max_pool2d({in[0], zeros_like(in[0]) + square(s)}, step.node().attributes.as<Pool2d>());
   return moments_of(*find_activation(step.op().name), in, step.node().attributes, s);
 }
 

@@ -1,6 +1,7 @@
 #include <mollify/smoothing/sigma.h>
 
 #include <mollify/engine/ops.h>
+#include <mollify/engine/recorder.h>
 
 #include <cmath>
 
@@ -23,7 +24,7 @@ Sigma::Sigma(optim::Schedule schedule, double factor) : value_(std::move(schedul
 Sigma::Sigma(const Tensor& value, double factor) : value_(value), factor_(factor) {
   require(value.size() == 1 && value.rank() == 0, "sigma: a tensor {} given; needs a 0-d one", value.shape());
   require<TypeError>(is_floating(value.dtype()), "sigma: a tensor of {} given; needs f32 or f64", value.dtype());
-  checked(value.item());
+  if (value.device() == Device::cpu && !Recorder::current()) checked(value.item());
 }
 
 Sigma Sigma::at(int64_t step) const {

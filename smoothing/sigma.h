@@ -12,7 +12,7 @@ namespace mollify::smoothing {
 class Sigma {
  public:
   // s itself (Cohen et al., Gaussian loss smoothing, zeroth-order methods). Throws ValueError for NaN, infinite and negative numbers,
-  // ShapeError for a tensor of several.
+  // ShapeError for a tensor of several. A tensor's value is checked on the CPU, and not while a step is captured.
   static Sigma stddev(double s) { return Sigma(s, 1); }
   static Sigma stddev(optim::Schedule s) { return Sigma(std::move(s), 1); }
   static Sigma stddev(const Tensor& s) { return Sigma(s, 1); }

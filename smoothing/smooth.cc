@@ -12,9 +12,13 @@ namespace mollify::smoothing {
 
 // How often a linear map uses each number of an input: one number where that is the same for all.
 struct Uses {
-  Tensor count;  // f32, of one row
+  std::vector<float> count = {};  // of one row
+  Shape shape = {};
   double same = 0;
   bool uniform = true;
+
+  // Broadcasts over rows, as x is.
+  Tensor like(const Tensor& x) const { return cast(to(Tensor::from(count, shape), x.device()), x.dtype()); }
 };
 
 // What is known of a step before any call.
@@ -37,20 +41,21 @@ Tensor one_row(const Tensor& like) {
   return Tensor::on(&Buffer::without_values(), Layout::packed(shape, like.dtype(), like.device()));
 }
 
-Tensor ones_like_row(const Tensor& like) { return ones(one_row(like).shape(), like.dtype()); }
+Tensor ones_like_row(const Tensor& like) { return ones(one_row(like).shape(), like.dtype(), like.device()); }
 
 // M(w): the sum over a row's outputs of the step with weights w, as a linear function of the row's inputs.
 Tensor pulled_back_ones(const Step& step, const Tensor& w) { return pull_back(step, {one_row(step.in()[0]), w}, 0, ones_like_row(step.outputs[0])); }
 
 Uses uses(const Tensor& count) {
-  const std::vector<float> values = count.to_vector<float>();
+  std::vector<float> values = count.to_vector<float>();
   const bool uniform = std::all_of(values.begin(), values.end(), [&](float value) { return value == values[0]; });
-  return {count, values.empty() ? 0 : values[0], uniform};
+  const double same = values.empty() ? 0 : values[0];
+  return {std::move(values), count.shape(), same, uniform};
 }
 
 // Σ count·x² over everything; count broadcasts over rows.
 Tensor sum_of_used_squares(const Tensor& x, const Uses& of) {
-  return of.uniform ? mollify::sum_of_squares(x) * of.same : sum(square(x) * cast(of.count, x.dtype()));
+  return of.uniform ? mollify::sum_of_squares(x) * of.same : sum(square(x) * of.like(x));
 }
 
 // Steps that have one reader, through views a weighted one: joint form makes one term of both.
@@ -156,7 +161,7 @@ class Smoother {
     const Tensor norm = variance_ * sum_of_used_squares(mean, term.input_uses);
     const Tensor& weight = step.in()[1];
     if (!variance.defined()) return norm + variance_ * sum_of_used_squares(weight, term.weight_uses) * rows_;
-    const Tensor uses = term.input_uses.uniform ? variance_ * term.input_uses.same : variance_ * cast(term.input_uses.count, mean.dtype());
+    const Tensor uses = term.input_uses.uniform ? variance_ * term.input_uses.same : variance_ * term.input_uses.like(mean);
     return norm + sum(variance * (pulled_back_ones(step, square(weight)) + uses));
   }
 

@@ -1,6 +1,7 @@
 // What `mollify reproduce` can run. An experiment is one file, and one line in experiments.cc.
 #pragma once
 
+#include <mollify/engine/tensor.h>
 #include <mollify/experiments/options.h>
 #include <mollify/experiments/reproduce/grid.h>
 
@@ -32,6 +33,8 @@ class Experiment {
   // Shared options.
   std::string scale = "quick", data, data_dir, out;
   int64_t jobs = 0;
+  DeviceRequest device_request;
+  Device device = Device::cpu;  // where cells compute: set before load
 
  protected:
   std::vector<Option> shared_options();

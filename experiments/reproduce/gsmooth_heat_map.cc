@@ -129,7 +129,7 @@ void GSmoothHeatMap::load() {
   }
   datasets::Splits images = load_images(data, data_dir, limit_ + validation_, test_limit_, format("mollify reproduce {}: --limit", name()));
   train_ = std::move(images.train);
-  test_ = prepare(images.test, plain_preparation(data));
+  test_ = prepare(images.test, plain_preparation(data), device);
   network_ = network_for("cnn", train_);
 }
 
@@ -149,7 +149,7 @@ Results GSmoothHeatMap::train(const Training& how) const {
   const uint64_t seed = static_cast<uint64_t>(how.seed);
   datasets::Preparation preparation = plain_preparation(data);
   preparation.noise = {.input_deviation = how.noise.inputs, .label_share = how.noise.labels, .seed = seed};
-  const Images all = prepare(train_, preparation), training = range(all, 0, limit_), validation = range(all, limit_, validation_);
+  const Images all = prepare(train_, preparation, device), training = range(all, 0, limit_), validation = range(all, limit_, validation_);
 
   const smoothing::Sigma sigma = smoothing::Sigma::paper(how.method.sigma);
   const smoothing::SmoothedNetwork smoothed = smooth(*network_, sigma, {.by_layer = kPenaltyWeights, .form = smoothing::Form::split});
@@ -158,7 +158,7 @@ Results GSmoothHeatMap::train(const Training& how) const {
   const Model model = plain ? plain_model : [&](const Tensor& weights, const Tensor& images) { return smoothed(weights, images).output; };
   smoothing::GSmooth optimizer(how.method.optimizer == "sgd" ? optim::sgd(optim::constant(how.rate)) : optim::adam(optim::constant(how.rate)), sigma);
 
-  const Tensor weights = network_->initial_weights(nn::Initialization::fan_in_uniform, seed);
+  const Tensor weights = to(network_->initial_weights(nn::Initialization::fan_in_uniform, seed), device);
   Tensor best = copy_of(weights);
   double best_loss = INFINITY, best_accuracy = NAN;
   int64_t best_epoch = 0, epoch = 0;

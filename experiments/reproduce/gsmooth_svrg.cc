@@ -99,8 +99,8 @@ void GSmoothSvrgExperiment::resolve() {
 void GSmoothSvrgExperiment::load() {
   const datasets::Splits images = load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
   const datasets::Preparation preparation = plain_preparation(data);
-  train_ = prepare(images.train, preparation);
-  test_ = prepare(images.test, preparation);
+  train_ = prepare(images.train, preparation, device);
+  test_ = prepare(images.test, preparation, device);
   network_ = network_for("cnn", images.train);
 }
 
@@ -119,7 +119,7 @@ Results GSmoothSvrgExperiment::train(const Method& method, uint64_t seed) const 
   smoothing::GSmooth sgd(optim::sgd(optim::constant(rate_)), sigma);
   smoothing::GSmoothSvrg svrg(optim::constant(rate_), sigma);
 
-  const Tensor weights = network_->initial_weights(nn::Initialization::fan_in_uniform, seed), before = copy_of(weights);
+  const Tensor weights = to(network_->initial_weights(nn::Initialization::fan_in_uniform, seed), device), before = copy_of(weights);
   Results results;
   const auto measure = [&](int64_t step) {
     results.series[kStep].push_back(static_cast<double>(step));

@@ -1,6 +1,7 @@
 // The paradox of certified training (Jovanović et al. 2022, "On the Paradox of Certified Training"; arXiv 2102.06700): among relaxations,
 // training through the tighter ones gives the worse networks. Every method has the same data, initial weights, optimiser and
 // schedules, and every network the same verifiers.
+#include <mollify/experiments/device.h>
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/objective.h>
@@ -123,8 +124,8 @@ void Paradox::load() {
   for (int64_t i = 1; i <= (is("tiny") ? 2 : 20); ++i) radii_.push_back(0.08 * static_cast<double>(i) / (is("tiny") ? 2 : 20));
   datasets::Splits images = load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
   preparation_ = plain_preparation(data);
-  train_ = prepare(images.train, preparation_);
-  test_ = prepare(images.test, preparation_);
+  train_ = prepare(images.train, preparation_, device);
+  test_ = prepare(images.test, preparation_, device);
   train_data_ = std::move(images.train);
 }
 
@@ -145,19 +146,20 @@ Tensor Paradox::trained_weights(const Training& how, const nn::Network& network)
   options.regularizer = 0;
   options.seed = how.seed;
   experiments::resolve(options);
-  const Objective objective(options, network, preparation_, batches, nn::mean_cross_entropy);
+  std::optional<Objective> objective;
+  if (!natural) objective.emplace(options, network, preparation_, batches, nn::mean_cross_entropy, device);
   const auto optimizer = optim::adam(optim::milestones(rate_, 0.2, {5 * epochs_ * batches / 7, 6 * epochs_ * batches / 7}), {.clip_norm = 10});
   const int64_t rows = how.objective == "deeppoly" ? rows_ : batch_;
   const uint64_t seed = static_cast<uint64_t>(how.seed);
-  Tensor weights = network.initial_weights(nn::Initialization::ibp, seed);
+  const Tensor weights = to(network.initial_weights(nn::Initialization::ibp, seed), device);
   for (int64_t epoch = 0; epoch < epochs_; ++epoch) {
     const std::vector<int32_t> order = datasets::epoch_order(limit_, seed, epoch);
     for (int64_t first = 0; first < limit_; first += batch_) {
       stop_if_interrupted();
       const Images batch = chosen(train_, std::span(order).subspan(first, std::min(batch_, limit_ - first)));
+      if (objective) objective->advance(optimizer->steps());
       const auto of_images = [&](const Tensor& w, const Images& part) {
-        if (natural) return nn::mean_cross_entropy(network(w, part.images), part.labels);
-        return objective(w, {}, {part.images, part.labels, {}}, optimizer->steps()).loss;
+        return objective ? (*objective)(w, {}, {part.images, part.labels}).loss : nn::mean_cross_entropy(network(w, part.images), part.labels);
       };
       const bool in_parts = rows < batch.count();
       const auto loss = [&](const Tensor& w) { return in_parts ? mean_over_batches(w, batch, rows, of_images) : of_images(w, batch); };
@@ -169,13 +171,14 @@ Tensor Paradox::trained_weights(const Training& how, const nn::Network& network)
 
 // The mean over images of the largest radius, of those in radii_, up to which all are certified: the area under the curve of certified shares.
 double Paradox::mean_certified_radius(const Graph& graph, Method method) const {
+  const PixelRange pixels(preparation_, device);
   double area = 0;
   for (int64_t first = 0; first < tightness_images_; first += kVerifiedAtOnce) {
     const Images part = range(test_, first, std::min(kVerifiedAtOnce, tightness_images_ - first));
     const Tensor rows = nn::bounds::margin_rows(part.labels, train_data_.classes);
     for (double radius : radii_) {
       stop_if_interrupted();
-      const Bounds bounds(graph, {pixel_ball(part.images, radius, preparation_)}, {.method = method});
+      const Bounds bounds(graph, {pixel_ball(part.images, Tensor::scalar(radius), pixels)}, {.method = method});
       const std::vector<bool> held = proven(bounds.lower(rows));
       area += static_cast<double>(std::count(held.begin(), held.end(), true)) * radii_.front();
     }
@@ -185,13 +188,15 @@ double Paradox::mean_certified_radius(const Graph& graph, Method method) const {
 
 // Shares of the test images that each verifier certifies, in real arithmetic, and that any of them does.
 void Paradox::verify(const nn::Network& network, const Tensor& weights, Results& results) const {
+  const FullPrecision exact;
+  const PixelRange pixels(preparation_, device);
   const Graph graph(network, weights);
   const double roundoff = nn::bounds::unit_roundoff(DType::f32);
   std::map<std::string, int64_t> counts;
   for (int64_t first = 0; first < test_.count(); first += kVerifiedAtOnce) {
     stop_if_interrupted();
     const Images part = range(test_, first, std::min(kVerifiedAtOnce, test_.count() - first));
-    const nn::bounds::Box ball = pixel_ball(part.images, epsilon_, preparation_, /*outward=*/true);
+    const nn::bounds::Box ball = pixel_ball(part.images, Tensor::scalar(epsilon_), pixels, /*outward=*/true);
     const Tensor rows = nn::bounds::margin_rows(part.labels, train_data_.classes);
     const auto bounds = [&](Method method) { return Bounds(graph, {ball}, {.method = method, .roundoff = roundoff}); };
     const Bounds crown = bounds(Method::crown);

@@ -1,6 +1,7 @@
 #include <mollify/experiments/reproduce/reproduce.h>
 
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/metrics.h>
 #include <mollify/experiments/progress.h>
@@ -61,6 +62,9 @@ int reproduce_command(const ReproduceCommand& command) {
     require<UsageError>(command.overwrite || !fs::exists(fs::path(experiment.out) / "settings.json"),
                         "{}: --out: {} holds a run; needs --resume, --overwrite or another folder", at, experiment.out);
   }
+  experiment.device = use_device("reproduce " + std::string(experiment.name()), experiment.device_request);
+  const bool one_at_a_time = experiment.device == Device::cuda;
+  require<UsageError>(!one_at_a_time || experiment.jobs <= 1, "{}: --jobs: {} given with --device cuda; needs 1", at, experiment.jobs);
   catch_interrupts();
   experiment.load();  // before the folder is made: what is missing shows first
   make_folder(experiment, !command.resume);
@@ -68,7 +72,7 @@ int reproduce_command(const ReproduceCommand& command) {
   settings.update(options_to_json(each_of(options)));
   write_text(fs::path(experiment.out) / "settings.json", settings.dump(2) + "\n");
 
-  Grid grid(experiment.out, experiment.jobs > 0 ? static_cast<int>(experiment.jobs) : num_threads());
+  Grid grid(experiment.out, one_at_a_time ? 1 : experiment.jobs > 0 ? static_cast<int>(experiment.jobs) : num_threads());
   const auto start = Clock::now();
   try {
     std::printf("%s", experiment.run(grid, experiment.out).c_str());

@@ -10,11 +10,11 @@
 
 namespace mollify::experiments {
 
-Images prepare(const datasets::Dataset& dataset, const datasets::Preparation& preparation) {
+Images prepare(const datasets::Dataset& dataset, const datasets::Preparation& preparation, Device device) {
   std::vector<int32_t> all(static_cast<size_t>(dataset.size()));
   std::iota(all.begin(), all.end(), 0);
   datasets::Batch batch = datasets::make_batch(dataset, all, preparation);
-  return {batch.images, batch.labels};
+  return {to(batch.images, device), to(batch.labels, device)};
 }
 
 Images range(const Images& images, int64_t first, int64_t count) {
@@ -22,7 +22,7 @@ Images range(const Images& images, int64_t first, int64_t count) {
 }
 
 Images chosen(const Images& images, std::span<const int32_t> indices) {
-  const Tensor numbers = Tensor::from(indices, {static_cast<int64_t>(indices.size())});
+  const Tensor numbers = to(Tensor::from(indices, {static_cast<int64_t>(indices.size())}), images.images.device());
   return {take(images.images, numbers), take(images.labels, numbers)};
 }
 
@@ -43,7 +43,7 @@ Score score_of(const Model& model, const Tensor& weights, const Images& images) 
 }
 
 Tensor copy_of(const Tensor& values) {
-  const Tensor copy = Tensor::empty(Layout::packed(values.shape(), values.dtype()));
+  const Tensor copy = Tensor::empty(Layout::packed(values.shape(), values.dtype(), values.device()));
   assign(copy, values);
   return copy;
 }

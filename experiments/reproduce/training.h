@@ -16,7 +16,7 @@ struct Images {
   int64_t count() const { return labels.size(); }
 };
 
-Images prepare(const datasets::Dataset& dataset, const datasets::Preparation& preparation);  // all of them, on one thread
+Images prepare(const datasets::Dataset& dataset, const datasets::Preparation& preparation, Device device = Device::cpu);  // all of them, on one thread
 Images range(const Images& images, int64_t first, int64_t count);                            // views
 Images chosen(const Images& images, std::span<const int32_t> indices);
 

@@ -170,11 +170,11 @@ Tensor Bounds::crossing(int node) const {
   return flatten(less(maximum(box.lower, -box.upper).detach(), zero), 1);
 }
 
-// Numbers that do not cross keep their interval. Which do is not asked for where gradients flow: all have rows then, and none is read.
+// Numbers that do not cross keep their interval. Either the host asks which do, or all have rows.
 Box Bounds::box_by_rows(int node) const {
   const Box& interval = boxes_[static_cast<size_t>(node)];
   const Tensor crosses = options_.skip_stable ? crossing(node) : Tensor();
-  if (crosses.defined() && !interval.lower.needs_grad()) return box_of_crossing(node, crosses);
+  if (crosses.defined() && options_.read_stable.value_or(!interval.lower.needs_grad())) return box_of_crossing(node, crosses);
   const Box walked = graph_.nodes()[static_cast<size_t>(node)].shape.rank() == 3 ? box_of_all_pairs(node) : box_of_all_rows(node);
   if (!crosses.defined()) return walked;
   const Tensor chosen = reshape(crosses, interval.lower.shape());

@@ -9,6 +9,7 @@
 
 #include <mollify/nn/bounds/walk.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,9 +37,10 @@ struct Options {
   Method method = Method::crown;
   LowerLine lower_line = LowerLine::adaptive;  // of crown_ibp and crown
   bool intersect = false;                      // every box with interval arithmetic's
-  // Neurons that interval arithmetic shows on one side of the kink keep its box. They have no rows either, unless gradients flow through
-  // the boxes: which they are is read by the host then, which a captured step must not.
-  bool skip_stable = true;
+  bool skip_stable = true;                     // neurons that interval arithmetic shows on one side of the kink keep its box
+  // Whether the host reads which they are, so that they have no rows: less work, but not for a captured step. By default unless gradients
+  // flow through the boxes.
+  std::optional<bool> read_stable = {};
   double roundoff = 0;                         // 0, or unit_roundoff(dtype): then what is returned holds in real arithmetic
   int64_t row_budget = 0;                      // numbers in the rows that are walked at once to find a box; 0: 2²¹, on a GPU 2²⁶
   AlphaOptions alpha = {};

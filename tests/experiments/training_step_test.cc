@@ -41,7 +41,8 @@ struct Job {
     const optim::Schedule rate = optim::cosine(0.01, steps);
     const Task task{.train = {}, .validation = {}, .test = {}, .training = {}, .plain = {}, .network = network(), .loss = loss, .batches = kBatches,
                     .learning_rate = rate, .optimizer = adam ? optim::adam(rate, {.clip_norm = 1}) : optim::sgd(rate, {.momentum = 0.9})};
-    const Tensor weights = to(task.network.initial_weights(nn::Initialization::fan_in_uniform, 1), device), state = to(task.network.initial_state(), device);
+    const Tensor weights = to(task.network.initial_weights(nn::Initialization::fan_in_uniform, 1), device);
+    const Tensor state = to(task.network.initial_state(), device);
     TrainingStep step(how, task, weights, state);
     Trained out;
     const auto note = [&](const std::vector<StepResult>& results) {
@@ -132,8 +133,8 @@ TEST(TrainingStep, TellsWhatIsNotCaptured) {
   const auto text = [](Job job, bool capture) {
     resolve(job.options);
     job.options.capture = capture;
-    const Task task{.train = {}, .validation = {}, .test = {}, .training = {}, .plain = {}, .network = job.network(), .loss = job.loss, .batches = kBatches,
-                    .learning_rate = {}, .optimizer = nullptr};
+    const Task task{.train = {}, .validation = {}, .test = {}, .training = {}, .plain = {}, .network = job.network(), .loss = job.loss,
+                    .batches = kBatches, .learning_rate = {}, .optimizer = nullptr};
     return TrainingStep(job.options, task, task.network.initial_weights(nn::Initialization::ibp, 1), task.network.initial_state()).uncaptured();
   };
   EXPECT_EQ(text(with_objective("ibp"), true), "");
@@ -143,8 +144,9 @@ TEST(TrainingStep, TellsWhatIsNotCaptured) {
 
 TEST(TrainingStep, DevicesAgree) {
   if (!cuda::available()) GTEST_SKIP() << cuda::unavailable_reason();
-  for (Job job : {Job{.network = model("cnn3_tiny", {12, 12, 1})}, Job{.network = model("lenet_300_100", {6, 6, 1})}, Job{.network = with_dropout}, smoothed(),
-                  with_objective("ibp"), with_objective("sabr"), with_objective("crown-ibp")}) {
+  for (Job job : {Job{.network = model("cnn3_tiny", {12, 12, 1})}, Job{.network = model("lenet_300_100", {6, 6, 1})},
+                  Job{.network = with_dropout}, smoothed(), with_objective("ibp"), with_objective("hbox"), with_objective("deepz"),
+                  with_objective("crown-ibp"), with_objective("deeppoly"), with_objective("sabr"), with_objective("mtl-ibp")}) {
     job.steps = 2 * kBatches;
     const Trained on_cpu = job.run(true, Device::cpu);
     for (const bool capture : {false, true}) {

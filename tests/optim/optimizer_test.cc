@@ -1,4 +1,8 @@
+#include "../devices.h"
+
+#include <mollify/engine/plan.h>
 #include <mollify/optim/optimizer.h>
+#include <mollify/optim/svrg.h>
 
 #include <gtest/gtest.h>
 
@@ -23,11 +27,23 @@ std::vector<double> run(Optimizer& optimizer, int steps, Tensor weights = Tensor
   return weights.to_vector<double>();
 }
 
+// Every method on every device.
+class OnDevice : public testing::TestWithParam<Device> {
+ protected:
+  Tensor there(const std::vector<double>& values) const { return to(Tensor::from(values, {2}), GetParam()); }
+  std::vector<double> run(Optimizer& optimizer, int steps, const std::vector<double>& from = kStart) const {
+    return mollify::optim::run(optimizer, steps, there(from));
+  }
+  static std::vector<double> numbers(const Tensor& x) { return x.to_vector<double>(); }
+};
+INSTANTIATE_TEST_SUITE_P(Devices, OnDevice, testing::ValuesIn(devices()), [](const auto& info) { return std::string(to_string(info.param)); });
+TEST(OnCuda, IsTested) { MOLLIFY_SKIP_WITHOUT_CUDA(); }
+
 void expect_near(const std::vector<double>& got, const std::vector<double>& expected) {
   for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-12 * (1 + std::abs(expected[i])));
 }
 
-TEST(Sgd, StepsAsByHand) {
+TEST_P(OnDevice, SgdStepsAsByHand) {
   for (const SgdOptions& how : {SgdOptions{}, SgdOptions{.momentum = 0.9}, SgdOptions{.momentum = 0.9, .weight_decay = 0.1, .nesterov = true},
                                 SgdOptions{.weight_decay = 0.2}}) {
     const double rate = 1e-3;
@@ -44,7 +60,7 @@ TEST(Sgd, StepsAsByHand) {
   }
 }
 
-TEST(Adam, StepsAsByHand) {
+TEST_P(OnDevice, AdamStepsAsByHand) {
   for (const bool decoupled : {false, true}) {
     const AdamOptions how{.beta1 = 0.8, .beta2 = 0.99, .epsilon = 1e-6, .weight_decay = 0.1};
     std::vector<double> w = kStart, m(2, 0.0), v(2, 0.0);
@@ -62,7 +78,7 @@ TEST(Adam, StepsAsByHand) {
   }
 }
 
-TEST(Optimizer, ResumesFromItsStateToTheSameBits) {
+TEST_P(OnDevice, ResumesFromItsStateToTheSameBits) {
   const auto make = [](int which) {
     const Schedule rate = cosine(0.01, 20);
     return which == 0 ? sgd(cosine(1e-4, 20), {.momentum = 0.9, .nesterov = true}) : which == 1 ? adam(rate) : adamw(rate);
@@ -74,9 +90,43 @@ TEST(Optimizer, ResumesFromItsStateToTheSameBits) {
     const std::vector<double> middle = run(*first, 5);
     second->set_state(first->state());
     EXPECT_EQ(second->steps(), 5);
-    EXPECT_EQ(run(*second, 7, Tensor::from(middle, {2})), expected);
+    EXPECT_EQ(run(*second, 7, middle), expected);
     EXPECT_THROW(second->set_state({}), ValueError);
   }
+}
+
+// A replayed update has the eager step's bits, as the learning rate moves.
+TEST_P(OnDevice, IsCaptured) {
+  const std::function<std::unique_ptr<Optimizer>()> makes[] = {[] { return sgd(step_decay(1e-3, 0.5, 2), {.momentum = 0.9, .weight_decay = 0.1}); },
+                                                               [] { return adam(cosine(0.01, 10), {.clip_norm = 1}); },
+                                                               [] { return adamw(linear_warmup(3, constant(0.01))); }};
+  for (const auto& make : makes) {
+    const auto eager = make(), replayed = make();
+    const Tensor w = there(kStart), v = there(kStart);
+    auto captured = capture([&](const Tensors&) -> Tensors { return replayed->update(v, rosenbrock); });
+    for (int i = 0; i < 6; ++i) {
+      const Tensor loss = eager->step(w, rosenbrock);
+      replayed->advance(DType::f64);
+      ASSERT_EQ(numbers(captured(Tensors{})[0]), numbers(loss)) << i;
+      ASSERT_EQ(numbers(v), numbers(w)) << i;
+    }
+  }
+}
+
+// With one loss as the whole, a step is that of gradient descent.
+TEST_P(OnDevice, SvrgStepsAsByHand) {
+  Svrg svrg(constant(1e-3));
+  const Tensor weights = there(kStart);
+  std::vector<double> w = kStart;
+  for (int round = 0; round < 2; ++round) {
+    svrg.start_round(weights, rosenbrock);
+    for (int i = 0; i < 3; ++i) {
+      svrg.step(weights, rosenbrock);
+      const std::vector<double> g = rosenbrock_gradient(w);
+      for (size_t j = 0; j < 2; ++j) w[j] -= 1e-3 * g[j];
+    }
+  }
+  expect_near(numbers(weights), w);
 }
 
 TEST(Optimizer, MinimisesRosenbrock) {
@@ -91,8 +141,8 @@ TEST(Optimizer, StepReturnsTheLossBeforeIt) {
   EXPECT_EQ(sgd(constant(1e-3))->step(w, rosenbrock).item(), before);
 }
 
-TEST(Optimizer, ClipsTheGradientsNorm) {
-  const Tensor g = Tensor::from(std::vector<double>{3, 4}, {2});
+TEST_P(OnDevice, ClipsTheGradientsNorm) {
+  const Tensor g = there({3, 4});
   expect_near(clip_norm(g, 1).to_vector<double>(), {0.6, 0.8});
   expect_near(clip_norm(g, 10).to_vector<double>(), {3, 4});
   EXPECT_TRUE(std::isnan(sum(clip_norm(g * std::nan(""), 1)).item()));

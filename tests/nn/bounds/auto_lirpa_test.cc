@@ -38,9 +38,10 @@ struct Fixture {
   Tensor weights;
   Box box;
 
+  std::string name() const { return network->name() + " on " + to_string(weights.device()); }
   Tensor expected(const std::string& name, const char* end) const {
     const json& rows = content["bounds"][name][end];
-    return Tensor::from(joined(rows), {static_cast<int64_t>(rows.size()), network->output()[0]});
+    return to(Tensor::from(joined(rows), {static_cast<int64_t>(rows.size()), network->output()[0]}), weights.device());
   }
 };
 
@@ -70,6 +71,7 @@ Fixture fixture(const std::string& name, LayerPointer root, const Shape& input, 
   return f;
 }
 
+// Both on every device.
 std::vector<Fixture> fixtures() {
   std::vector<Fixture> all;
   all.push_back(fixture("dense", sequential(dense(8), relu(), dense(8), relu(), dense(3)), {3}));
@@ -77,6 +79,12 @@ std::vector<Fixture> fixtures() {
                         sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), relu(),
                                    conv2d({.filters = 3, .kernel = 3, .stride = 2, .padding = 1}), relu(), flatten(), dense(4)),
                         {6, 6, 1}, {3, 3, 3}));
+  if (!cuda::available()) return all;
+  for (size_t i = 0; i < 2; ++i) {
+    all.push_back(all[i]);
+    all.back().weights = to(all[i].weights, Device::cuda);
+    all.back().box = on(Device::cuda, all[i].box);
+  }
   return all;
 }
 
@@ -92,13 +100,15 @@ constexpr struct { const char* name; Method method; LowerLine line; } kSame[] = 
     {"CROWN adaptive", Method::crown, LowerLine::adaptive}, {"CROWN zero-lb", Method::crown, LowerLine::zero},
     {"CROWN one-lb", Method::crown, LowerLine::one},   {"CROWN same-slope", Method::crown, LowerLine::same}};
 
+TEST(AutoLirpaOnCuda, IsTested) { MOLLIFY_SKIP_WITHOUT_CUDA(); }
+
 TEST(AutoLirpa, HasTheSameBounds) {
   for (const Fixture& f : fixtures()) {
     const Graph graph(*f.network, f.weights);
     for (const auto& [name, method, line] : kSame)
       for (const bool skip_stable : {false, true}) {
         const Box output = Bounds(graph, {.box = f.box}, {.method = method, .lower_line = line, .skip_stable = skip_stable}).output();
-        const std::string what = f.network->name() + " " + name + (skip_stable ? ", stable neurons skipped" : "");
+        const std::string what = f.name() + " " + name + (skip_stable ? ", stable neurons skipped" : "");
         expect_equal(output.lower, f.expected(name, "lower"), what + " lower");
         expect_equal(output.upper, f.expected(name, "upper"), what + " upper");
       }
@@ -109,8 +119,8 @@ TEST(AutoLirpa, HasTheSameBoundsAsParallelLines) {
   for (const Fixture& f : fixtures()) {
     const Graph graph(*f.network, f.weights);
     const Box output = Bounds(graph, {.box = f.box}, {.method = Method::deepz}).output();
-    expect_equal(output.lower, f.expected("CROWN same-slope", "lower"), f.network->name());
-    expect_equal(output.upper, f.expected("CROWN same-slope", "upper"), f.network->name());
+    expect_equal(output.lower, f.expected("CROWN same-slope", "lower"), f.name());
+    expect_equal(output.upper, f.expected("CROWN same-slope", "upper"), f.name());
   }
 }
 
@@ -132,7 +142,7 @@ TEST(AutoLirpa, HasTheSameHiddenBounds) {
         if (!node.rule) continue;
         const Box &box = bounds.box(node.inputs[0]), &interval = intervals.box(node.inputs[0]);
         ASSERT_LT(layer, layers.size());
-        const std::string what = f.network->name() + " " + name + " layer " + std::to_string(layer);
+        const std::string what = f.name() + " " + name + " layer " + std::to_string(layer);
         for (const auto& [end, walked, own] :
              {std::tuple("lower", box.lower, interval.lower), std::tuple("upper", box.upper, interval.upper)}) {
           const Tensor flat = mollify::flatten(channels_first(unless_stable(interval, walked, own)), 1);
@@ -151,8 +161,8 @@ TEST(AutoLirpa, IsNotTighterByOptimisedLines) {
     const Graph graph(*f.network, f.weights);
     const Box output = Bounds(graph, {.box = f.box}, {.method = Method::alpha_crown}).output();
     const std::string name = "alpha-CROWN, hidden bounds of CROWN";
-    EXPECT_GE(min(output.lower - f.expected(name, "lower")).item(), -1e-3) << f.network->name();
-    EXPECT_LE(max(output.upper - f.expected(name, "upper")).item(), 1e-3) << f.network->name();
+    EXPECT_GE(min(output.lower - f.expected(name, "lower")).item(), -1e-3) << f.name();
+    EXPECT_LE(max(output.upper - f.expected(name, "upper")).item(), 1e-3) << f.name();
   }
 }
 

@@ -35,6 +35,16 @@ TEST(WorstCaseCrossEntropy, OfMarginsAtAPointIsTheCrossEntropy) {
   EXPECT_NEAR(worst_case_cross_entropy(margins).item(), mean_cross_entropy(logits, labels).item(), 1e-14);
 }
 
+TEST(MarginRows, AreTheDifferencesToTheOtherClassesInOrder) {
+  for (const Device device : devices()) {
+    const Tensor rows = margin_rows(to(Tensor::from(std::vector<int32_t>{1, 0, 2}, {3}), device), 3);
+    EXPECT_EQ(rows.shape(), (Shape{3, 2, 3}));
+    EXPECT_EQ(rows.to_vector<float>(), (std::vector<float>{-1, 1, 0, 0, 1, -1, 1, -1, 0, 1, 0, -1, -1, 0, 1, 0, -1, 1}));
+  }
+  EXPECT_THROW(margin_rows(Tensor::from(std::vector<int32_t>{3}, {1}), 3), ValueError);
+  EXPECT_THROW(margin_rows(Tensor::from(std::vector<int32_t>{-1}, {1}), 3), ValueError);
+}
+
 TEST(SmoothRamp, HasItsValues) {
   const double last = 0.3, total = 1000;
   EXPECT_EQ(smooth_ramp(-5, total, last), 0);
@@ -96,9 +106,13 @@ TEST(ReluRegularizer, IsThePlainLoop) {
 
 // A loss of the weights through the bounds of a small network.
 struct Trained {
-  Specimen specimen = zoo()[1];  // convolutional
-  Box box = boxes_for(*specimen.network, 4, 5, 0.2, DType::f64);
-  Tensor rows = margin_rows(Tensor::from(std::vector<int32_t>{0, 1, 2, 1}, {4}), 3, DType::f64);
+  explicit Trained(Device device = Device::cpu)
+      : specimen(on(device, zoo()[1])), box(on(device, boxes_for(*specimen.network, 4, 5, 0.2, DType::f64))),
+        rows(margin_rows(to(Tensor::from(std::vector<int32_t>{0, 1, 2, 1}, {4}), device), 3, DType::f64)) {}
+
+  Specimen specimen;  // convolutional
+  Box box;
+  Tensor rows;
 
   template <class F> Tensor through(const Tensor& weights, Method method, const F& loss) const {
     const Graph graph(*specimen.network, weights);
@@ -107,14 +121,18 @@ struct Trained {
 };
 
 template <class F> void expect_gradient(const Trained& trained, const F& loss) {
-  const Tensor weights = trained.specimen.weights, direction = drawn(weights.shape(), 9);
+  const Tensor weights = trained.specimen.weights, direction = to(drawn(weights.shape(), 9), weights.device());
   const double slope = sum(grad(loss)(weights) * direction).item(), step = 1e-6;
   const double difference = (loss(weights + direction * step).item() - loss(weights - direction * step).item()) / (2 * step);
   EXPECT_NEAR(slope, difference, 1e-5 * (1 + std::abs(difference)));
 }
 
-TEST(CertifiedLosses, HaveTheGradientsOfDifferences) {
-  const Trained trained;
+class CertifiedLosses : public testing::TestWithParam<Device> {};
+INSTANTIATE_TEST_SUITE_P(Devices, CertifiedLosses, testing::ValuesIn(devices()), [](const auto& info) { return std::string(to_string(info.param)); });
+TEST(CertifiedLossesOnCuda, AreTested) { MOLLIFY_SKIP_WITHOUT_CUDA(); }
+
+TEST_P(CertifiedLosses, HaveTheGradientsOfDifferences) {
+  const Trained trained(GetParam());
   for (const Method method : kMethods) {
     if (method == Method::alpha_crown) continue;  // its α are found anew at every point
     expect_gradient(trained, [&](const Tensor& w) {
@@ -126,6 +144,17 @@ TEST(CertifiedLosses, HaveTheGradientsOfDifferences) {
       return trained.through(w, method, [&](const Bounds& b) { return fused_cross_entropy(b, trained.rows); });
     });
   expect_gradient(trained, [&](const Tensor& w) { return weight_norm_l1(*trained.specimen.network, w); });
+}
+
+TEST_P(CertifiedLosses, AreTheSameWhetherTheHostReadsWhatIsStable) {
+  const Trained trained(GetParam());
+  const Graph graph(*trained.specimen.network, trained.specimen.weights);
+  for (const Method method : {Method::crown, Method::deepz, Method::hbox})
+    for (const double radius : {0.01, 0.2}) {
+      const Region region{on(GetParam(), boxes_for(*trained.specimen.network, 4, 5, radius, DType::f64))};
+      const auto lower = [&](bool read) { return Bounds(graph, region, {.method = method, .read_stable = read}).lower(trained.rows); };
+      EXPECT_LT(max(abs(lower(true) - lower(false))).item(), 1e-12) << to_string(method);
+    }
 }
 
 TEST(FusedCrossEntropy, BoundsTheLossFromAbove) {

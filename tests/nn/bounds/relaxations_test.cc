@@ -1,4 +1,5 @@
 // Lines and intervals of every rule: valid without tolerance when widened, tight, differentiable, and whole on degenerate boxes.
+#include "../../devices.h"
 #include "relaxed_functions.h"
 
 #include <mollify/engine/grad.h>
@@ -31,15 +32,15 @@ struct Result {
   Real upper(size_t i, Real x) const { return upper_slope[i] * x + upper_intercept[i]; }
 };
 
-Trace traced(const Rule& rule, DType dtype) { return trace(rule.run, Layout::packed({1}, dtype)); }
+Trace traced(const Rule& rule, DType dtype, Device device = Device::cpu) { return trace(rule.run, Layout::packed({1}, dtype, device)); }
 
 Result apply_rule(const Rule& rule, const std::vector<double>& l, const std::vector<double>& u, const Tensor& alpha, DType dtype,
-                  double roundoff) {
-  const Trace t = traced(rule, dtype);
+                  double roundoff, Device device = Device::cpu) {
+  const Trace t = traced(rule, dtype, device);
   const Step& step = t.steps[0];
   const Relaxation* relaxation = find_relaxation(step.op().name);
   EXPECT_NE(relaxation, nullptr) << rule.name;
-  const Box box{tensor_of(l, dtype), tensor_of(u, dtype)};
+  const Box box{to(tensor_of(l, dtype), device), to(tensor_of(u, dtype), device)};
   const Box range = relaxation->interval(step, box, roundoff);
   const Lines lines = relaxation->lines(step, box, alpha, roundoff);
   const int64_t n = static_cast<int64_t>(l.size());
@@ -69,19 +70,6 @@ Boxes random_boxes(const Rule& rule, int count, uint32_t seed, double largest_ex
   return boxes;
 }
 
-std::vector<Real> points_of(const Rule& rule, Real l, Real u) {
-  std::vector<Real> points = {l, u};
-  for (int i = 1; i < 24; ++i) points.push_back(l + (u - l) * i / 24);
-  for (int i = 1; i < 100; i += 4) {
-    points.push_back(std::min(u, l + (u - l) * powl(10, -i / 3.L)));
-    points.push_back(std::max(l, u - (u - l) * powl(10, -i / 3.L)));
-  }
-  for (const Real s : rule.special)
-    for (const Real d : {0.L, 1e-9L, -1e-9L, 1e-4L, -1e-4L, .1L, -.1L, .7L, -.7L, 2.L, -2.L, 5.L, -5.L, 20.L, -20.L})
-      if (s + d >= l && s + d <= u) points.push_back(s + d);
-  return points;
-}
-
 Tensor random_alpha(size_t n, uint32_t seed, DType dtype) {
   std::mt19937 random(seed);
   std::uniform_real_distribution<double> unit(0, 1);
@@ -90,8 +78,8 @@ Tensor random_alpha(size_t n, uint32_t seed, DType dtype) {
   return tensor_of(values, dtype);
 }
 
-std::vector<Tensor> alphas(size_t n, DType dtype) {
-  return {Tensor(), Tensor::scalar(0, dtype), Tensor::scalar(1, dtype), random_alpha(n, 5, dtype)};
+std::vector<Tensor> alphas(size_t n, DType dtype, Device device) {
+  return {Tensor(), Tensor::scalar(0, dtype), Tensor::scalar(1, dtype), to(random_alpha(n, 5, dtype), device)};
 }
 
 // tolerance: in units of roundoff, of the greatest terms of the line and of h.
@@ -106,11 +94,11 @@ bool holds(const Rule& rule, const Result& r, size_t i, Real x, Real h, double r
 }
 
 // For both dtypes and several α.
-void expect_valid(const Rule& rule, const Boxes& boxes, bool widened) {
+void expect_valid(const Rule& rule, const Boxes& boxes, bool widened, Device device = Device::cpu) {
   std::vector<std::pair<DType, Result>> results;
   for (const DType dtype : {DType::f32, DType::f64})
-    for (const Tensor& alpha : alphas(boxes.l.size(), dtype))
-      results.push_back({dtype, apply_rule(rule, boxes.l, boxes.u, alpha, dtype, widened ? roundoff_of(dtype) : 0)});
+    for (const Tensor& alpha : alphas(boxes.l.size(), dtype, device))
+      results.push_back({dtype, apply_rule(rule, boxes.l, boxes.u, alpha, dtype, widened ? roundoff_of(dtype) : 0, device)});
   for (size_t i = 0, failures = 0; i < boxes.l.size() && failures < 5; ++i) {
     const double reach = std::max(std::abs(boxes.l[i]), std::abs(boxes.u[i]));
     for (const Real x : points_of(rule, boxes.l[i], boxes.u[i])) {
@@ -135,8 +123,11 @@ INSTANTIATE_TEST_SUITE_P(All, Rules, testing::ValuesIn(rules()), [](const auto& 
 });
 
 TEST_P(Rules, HoldWithoutToleranceWhenWidened) { expect_valid(GetParam(), random_boxes(GetParam(), 1000, 1), true); }
-
 TEST_P(Rules, HoldToRoundingWhenNot) { expect_valid(GetParam(), random_boxes(GetParam(), 500, 2), false); }
+TEST_P(Rules, HoldOnCuda) {
+  MOLLIFY_SKIP_WITHOUT_CUDA();
+  for (const bool widened : {true, false}) expect_valid(GetParam(), random_boxes(GetParam(), 100, 7), widened, Device::cuda);
+}
 
 // The hull's value at x, by the best of all chords (from both sides) of sample points.
 Real hull_at(const std::vector<std::pair<Real, Real>>& samples, Real x, int sign) {

@@ -92,4 +92,18 @@ inline std::vector<Rule> rules() {
 
 inline void PrintTo(const Rule& rule, std::ostream* out) { *out << rule.name; }
 
+// Where rules are compared: evenly, close to the ends and around the special points of a box.
+inline std::vector<Real> points_of(const Rule& rule, Real l, Real u) {
+  std::vector<Real> points = {l, u};
+  for (int i = 1; i < 24; ++i) points.push_back(l + (u - l) * i / 24);
+  for (int i = 1; i < 100; i += 4) {
+    points.push_back(std::min(u, l + (u - l) * powl(10, -i / 3.L)));
+    points.push_back(std::max(l, u - (u - l) * powl(10, -i / 3.L)));
+  }
+  for (const Real s : rule.special)
+    for (const Real d : {0.L, 1e-9L, -1e-9L, 1e-4L, -1e-4L, .1L, -.1L, .7L, -.7L, 2.L, -2.L, 5.L, -5.L, 20.L, -20.L})
+      if (s + d >= l && s + d <= u) points.push_back(s + d);
+  return points;
+}
+
 }  // namespace mollify::nn::bounds

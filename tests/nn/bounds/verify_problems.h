@@ -22,7 +22,9 @@ using Values = std::vector<double>;
 struct Problem {
   Specimen network;
   Tensor steepness;  // [inputs, outputs]: no output moves faster with an input
-  Graph graph() const { return Graph(*network.network, network.weights, network.state); }
+  Graph graph(Device device = Device::cpu) const {
+    return Graph(*network.network, to(network.weights, device), network.state.defined() ? to(network.state, device) : Tensor());
+  }
   int64_t inputs() const { return network.network->input().size(); }
   int64_t outputs() const { return network.network->output().size(); }
 };

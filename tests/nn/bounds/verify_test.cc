@@ -188,6 +188,22 @@ TEST(Verify, ManyBoxesAreOneQuestion) {
   EXPECT_EQ(verify(graph, property_of(p, {})).verdict, Verdict::unsat) << "no box";
 }
 
+TEST(Verify, AnswersOnCuda) {
+  MOLLIFY_SKIP_WITHOUT_CUDA();
+  for (const Problem& p : {problem("shallow", {2}, shallow, 1), problem("residual images", {3, 3, 1}, residual_images, 4)}) {
+    const Graph graph = p.graph(Device::cuda);
+    const Answers a = answers(p, -1, 1, {1, 2}, 650, 1e-1);
+    for (const int64_t splits : {int64_t{16}, kSplitRelus}) {
+      VerifyOptions options = searching(splits, {"guess", "bounds", "attack", "branch"});
+      options.attack = [&, &answer = a](const Case&, const Halfspaces&, double) { return answer.x; };
+      const Outcome found = verify(graph, a.unsafe, options);
+      EXPECT_TRUE(found.verdict == Verdict::sat && formats::violates(a.unsafe, found.input, found.output)) << found.stage;
+      options.stages = {"branch"};
+      EXPECT_EQ(verify(graph, a.safe, options).verdict, Verdict::unsat);
+    }
+  }
+}
+
 // A case that stays open does not hide what another one shows, nor is it forgotten.
 TEST(Verify, AnOpenBoxIsNotForgotten) {
   const Problem p = problem("deep", {2}, deep, 9);
