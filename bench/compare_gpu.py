@@ -1,11 +1,12 @@
 """The table of compare.py for a GPU: both sides by turns, each case eager, captured, compiled, within a number of minutes.
 
-Groups of cases go in order. In each round mollify_bench runs a group's cases in one process, then torch_side.py, which stays, measures them.
-What compiles comes last, the most telling cases first, until the time is up. What fails is named and does no harm to the rest.
+Groups of cases go in order. In each round mollify_bench runs a group's cases in one process, then torch_side.py, which stays, measures
+them. What compiles comes last, the most telling cases first, until the time is up. What fails is named and does no harm to the rest.
 """
 import json
 import os
 import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -78,7 +79,8 @@ class Torch:
         return self.ask({"case": case, "mode": mode, "limit": limit}, limit + 20)
 
     def forget(self):
-        self.version = self.ask({"forget": True}, 30).get("version", self.version)
+        if self.process is not None:
+            self.version = self.ask({"forget": True}, 30).get("version", self.version)
 
     def stop(self):
         if self.process is not None:
@@ -139,6 +141,8 @@ class Comparison:
         if len(cases) > 1 and any("error" in result and "mollify_bench" in result["error"] for result in results.values()) and self.left() > 60:
             results = {}
             for case in cases:  # each by itself, as one brought the others down
+                if self.left() < 5:
+                    break
                 results.update(ours(self.options.bench, [case], min(60, max(5, self.left())), self.options.tiny))
         for (case, execution), result in results.items():
             self.note(case, f"mollify {execution}", result)
@@ -214,6 +218,7 @@ def print_table(comparison):
 
 def compare(options):
     comparison = Comparison(options)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # with what there is by then
     try:
         comparison.run()
     finally:

@@ -64,7 +64,8 @@ constexpr Device kDevice = Device::cuda;
 Tensor values(const Shape& shape) { return bench::random_values(shape, DType::f32, kDevice); }
 
 // `make` prepares the operation on the tensor that it is given; `bytes` are read or written for each of the tensor's numbers.
-int operation(const char* name, const Shape& shape, const Shape& small, double bytes, std::function<std::function<void()>(const Tensor&)> make) {
+int operation(const char* name, const Shape& shape, const Shape& small, double bytes,
+              std::function<std::function<void()>(const Tensor&)> make) {
   return on_cuda(std::string("operation/") + name, Precision::fp32, [=](benchmark::State& state) {
     const Tensor x = values(bench::sized(shape, small));
     const std::function<void()> work = make(x);
@@ -92,7 +93,8 @@ const Shape kImages{128, 32, 32, 512}, kSmallImages{2, 4, 4, 8};
     operation("softmax", kRows, kSmallRows, 8, [](const Tensor& x) { return keep([x] { return softmax(x); }); }),
     // Reads the logits twice, writes their gradient.
     operation("cross_entropy_gradient", kRows, kSmallRows, 12, [](const Tensor& x) {
-      const auto gradient = value_and_grad([labels = argmax(values(x.shape()))](const Tensor& t) { return nn::mean_cross_entropy(t, labels); });
+      const Tensor labels = argmax(values(x.shape()));
+      const auto gradient = value_and_grad([labels](const Tensor& t) { return nn::mean_cross_entropy(t, labels); });
       return keep([x, gradient] { return gradient(x); });
     }),
     // Forward the numbers are read twice and written; back they and the gradient are read twice, and one is written.

@@ -15,7 +15,8 @@ using cuda::Conv2dKind;
 
 void product(benchmark::State& state, DType dtype) {
   const int64_t extent = sized<int64_t>(4096, 48);
-  const Tensor a = bench::random_values({extent, extent}, dtype, Device::cuda), b = bench::random_values({extent, extent}, dtype, Device::cuda);
+  const Tensor a = bench::random_values({extent, extent}, dtype, Device::cuda);
+  const Tensor b = bench::random_values({extent, extent}, dtype, Device::cuda);
   const bench::CardPeaks& peaks = bench::card_peaks();
   bench::measure(state, Device::cuda, [&] { benchmark::DoNotOptimize(matmul(a, b)); });
   const auto n = static_cast<double>(extent);
@@ -56,7 +57,8 @@ void convolution(benchmark::State& state, const bench::ConvolutionSizes& sizes, 
       for (const auto& [kind, name] : {std::pair{Conv2dKind::forward, "forward"}, {Conv2dKind::input_gradient, "input_gradient"},
                                        {Conv2dKind::weight_gradient, "weight_gradient"}}) {
         std::string sizes;
-        for (const int64_t size : {s.extent, s.channels, s.filters, s.kernel, s.stride}) sizes += (sizes.empty() ? "" : "_") + std::to_string(size);
+        for (const int64_t size : {s.extent, s.channels, s.filters, s.kernel, s.stride})
+          sizes += (sizes.empty() ? "" : "_") + std::to_string(size);
         count += on_cuda("convolution/" + sizes + "/" + name + suffix, precision,
                          [s, kind = kind](benchmark::State& state) { convolution(state, s, kind); });
       }

@@ -46,13 +46,15 @@ void deeppoly(benchmark::State& state, int64_t batch, Execution execution) {
   const auto optimizer = optim::adam(optim::constant(1e-3));
   const StepLoss loss = [&](const Tensor& weights, const Tensor& images, const Tensor& labels, Tensor&) {
     const Graph graph(problem.network, weights);
-    return worst_case_cross_entropy(Bounds(graph, {.box = ball(images, 0.1, 0, 1)}, {.method = Method::crown}).lower(margin_rows(labels, 10)));
+    const Bounds bounds(graph, {.box = ball(images, 0.1, 0, 1)}, {.method = Method::crown});
+    return worst_case_cross_entropy(bounds.lower(margin_rows(labels, 10)));
   };
   bench::training_step(state, problem, *optimizer, loss, execution);
 }
 
 [[maybe_unused]] const int registered = [] {
-  int count = steps("chain", Precision::fp32, [](benchmark::State& state, Execution execution) { bench::chain_step(state, kDevice, execution); });
+  int count = steps("chain", Precision::fp32,
+                    [](benchmark::State& state, Execution execution) { bench::chain_step(state, kDevice, execution); });
   for (const int64_t batch : {16, 1024})
     for (const bool smoothed : {false, true})
       count += steps((smoothed ? "smoothed_" : "cnn_") + std::to_string(batch), Precision::fp32,
@@ -62,7 +64,7 @@ void deeppoly(benchmark::State& state, int64_t batch, Execution execution) {
                                            {"wrn_28_10_128", "wrn_28_10", 128}})
     for (const Precision precision : bench::kPrecisions)
       count += steps(std::string(name) + "/" + to_string(precision), precision,
-                     [=, model = model, batch = batch](benchmark::State& state, Execution execution) { classifier(state, model, batch, execution); });
+                     [model = model, batch = batch](benchmark::State& state, Execution execution) { classifier(state, model, batch, execution); });
   return count;
 }();
 

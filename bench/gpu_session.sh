@@ -57,12 +57,14 @@ done
 op_table=$(program op_table_test)
 for check in "memcheck 40 Row/OnCuda.ValuesAreTheReference/*" "racecheck 35 $sharing" "initcheck 35 Row/OnCuda.ValuesAreTheReference/*"; do
   read -r tool limit filter <<<"$check"
-  part "$tool" "$limit" sanitizer.log "${sanitizer:+${op_table:+$sanitizer}}" --tool "$tool" --error-exitcode 9 --print-limit 20 "$op_table" "--gtest_filter=$filter" --gtest_brief=1
+  part "$tool" "$limit" sanitizer.log "${sanitizer:+${op_table:+$sanitizer}}" \
+    --tool "$tool" --error-exitcode 9 --print-limit 20 "$op_table" "--gtest_filter=$filter" --gtest_brief=1
 done
 
 # All the time that is left.
 left=$((total - SECONDS))
-part comparison "$left" comparison.txt "${PYTHON:-python3}" "$bench/compare.py" "${options[@]}" --minutes "$(awk "BEGIN {print ($left - 8) / 60}")" \
+part comparison "$left" comparison.txt "${PYTHON:-python3}" "$bench/compare.py" "${options[@]}" \
+  --minutes "$(awk "BEGIN {print ($left - 8) / 60}")" \
   --json "$logs/comparison.json" --bench "$(program mollify_bench)" --python "${PYTHON:-python3}"
 grep '^|' "$logs/comparison.txt"
 exit $failed

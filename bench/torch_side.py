@@ -261,7 +261,8 @@ class Server:
     def answer(self, request):
         if request.get("forget"):
             self.steps.clear()
-            torch._dynamo.reset()
+            if "torch._dynamo" in sys.modules:
+                torch._dynamo.reset()
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -319,7 +320,7 @@ class Server:
         return start.elapsed_time(end) * 1e-3
 
     def median_seconds(self, step):
-        """Median over runs of at least 10 ms, as bench/measure.cc does it."""
+        """Median over runs of at least 10 ms, as measure.cc does it."""
         first = self.seconds_of(1, step)
         if first > 0.1:
             return min(first, self.seconds_of(1, step))
@@ -331,16 +332,15 @@ class Server:
 
 
 def serve(device, tiny):
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
-
     def out_of_time(*_):
         raise TimeoutError("its time limit")
 
     signal.signal(signal.SIGALRM, out_of_time)
     server = Server(device, tiny)
-    for line in sys.stdin:
-        print(json.dumps(server.answer(json.loads(line))), file=answers, flush=True)
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # what libraries print is no answer
+        for line in sys.stdin:
+            print(json.dumps(server.answer(json.loads(line))), file=answers, flush=True)
 
 
 def main():

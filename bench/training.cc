@@ -25,7 +25,8 @@ Shape batch_of(int64_t batch, Shape image) {
 
 Problem::Problem(const char* model, const Shape& image, int64_t batch, Device device)
     : network(nn::make(model, image, 10)), weights(to(network.initial_weights(nn::Initialization::fan_in_uniform, 1), device)),
-      statistics(to(network.initial_state(), device)), images(normal(batch_of(batch, image), {1, 2}, Tensor::scalar(0, DType::i32), DType::f32, device)),
+      statistics(to(network.initial_state(), device)),
+      images(normal(batch_of(batch, image), {1, 2}, Tensor::scalar(0, DType::i32), DType::f32, device)),
       labels(to(Tensor::from(repeated_labels(batch), {batch}), device)) {}
 
 StepLoss cross_entropy_of(const Problem& problem) {
@@ -59,7 +60,8 @@ void training_step(benchmark::State& state, const Problem& problem, optim::Optim
   for (int i = 0; i < 2; ++i) step();  // the second is what a capture records
   reset_peak_memory(device);
   measure(state, device, step);
-  state.counters["images"] = benchmark::Counter(static_cast<double>(problem.images.dim(0) * state.iterations()), benchmark::Counter::kIsRate);
+  const auto images = static_cast<double>(problem.images.dim(0) * state.iterations());
+  state.counters["images"] = benchmark::Counter(images, benchmark::Counter::kIsRate);
   state.counters["peak_MiB"] = static_cast<double>(memory_statistics(device).peak_bytes) / (1 << 20);
   for (const PlanSummary& plan : replay.plans()) {
     state.counters["launches"] = static_cast<double>(plan.kernels);
@@ -80,7 +82,10 @@ void training_step(benchmark::State& state, const char* model, const Shape& imag
 }
 BENCHMARK_CAPTURE(training_step, cnn, "cnn", Shape{28, 28, 1}, Execution::eager)->Arg(16)->Arg(128)->UseRealTime();
 BENCHMARK_CAPTURE(training_step, cnn_captured, "cnn", Shape{28, 28, 1}, Execution::captured)->Arg(16)->Arg(128)->UseRealTime();
-BENCHMARK_CAPTURE(training_step, resnet18, "resnet18", Shape{32, 32, 3}, Execution::eager)->Arg(32)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(training_step, resnet18, "resnet18", Shape{32, 32, 3}, Execution::eager)
+    ->Arg(32)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(training_step, resnet18_captured, "resnet18", Shape{32, 32, 3}, Execution::captured)
     ->Arg(32)
     ->UseRealTime()

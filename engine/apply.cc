@@ -68,7 +68,9 @@ void record(const Op& op, Inputs in, const Attributes& attributes, std::span<Ten
 }
 
 // Overwrites the first inputs: never part of a graph, and seen by grad through the buffers' versions.
-void assign(const Op& op, Inputs in, std::span<Tensor> out) {
+void assign(const Op& op, Inputs in, Device device, std::span<Tensor> out) {
+  for (size_t i = 0; i < out.size(); ++i)
+    require<DeviceError>(in[i].device() == device, "{}: a number on {} would be overwritten from {}; needs both on one device", op.name, in[i].device(), device);
   require<GraphError>(!(recording && any_needs_grad(in)), "{}: an input has a history; overwriting is refused while recording (use no_grad or detach)",
                       op.name);
   for (size_t i = 0; i < out.size(); ++i) {
@@ -154,7 +156,7 @@ void run(const Op& op, Inputs in, const Attributes& attributes, Device device, c
   if (op.view) {
     for (size_t i = 0; i < out.size(); ++i) out[i] = Tensor::on(&in[0].buffer(), layouts[i]);
   } else {
-    if (op.assigns) assign(op, in, out);
+    if (op.assigns) assign(op, in, device, out);
     else
       for (size_t i = 0; i < out.size(); ++i) out[i] = output(layouts[i], device);
     compute(op, in, attributes, device, out);

@@ -72,7 +72,8 @@ Box small_box(const Tensor& images, const Tensor& adversarial, const Tensor& tau
 
 Objective::Objective(const TrainOptions& options, const nn::Network& network, const datasets::Preparation& preparation, int64_t batches,
                      LossFunction loss, Device device)
-    : options_(options), network_(network), range_(preparation, device), batches_(batches), loss_(loss) {
+    : options_(options), network_(network), range_(preparation, device), batches_(batches), loss_(loss),
+      finds_stable_neurons_(device == Device::cpu && certified(options.objective) && nn::bounds::walks_boxes(way_of(options.objective).training)) {
   require<UsageError>(network.statistics().empty() || !certified(options.objective),
                       "mollify train: --objective: {} given with {}, whose batch norm bounds cannot follow while its statistics move; needs a model "
                       "without", options.objective, options.model);
@@ -146,7 +147,7 @@ Tensor Objective::bounded_loss(const Tensor& weights, const Tensors& inputs) con
   const Graph graph(network_, weights);
   const Box box = options_.objective == "sabr" ? small_box(images, inputs[2], numbers_.tau, numbers_.rest, range_)
                                                : pixel_ball(images, numbers_.radius, range_);
-  const Bounds bounds(graph, {box}, {.method = way_of(options_.objective).training, .alpha = {.steps = options_.alpha_steps}});
+  const Bounds bounds(graph, {box}, {.method = way_of(options_.objective).training, .read_stable = finds_stable_neurons_, .alpha = {.steps = options_.alpha_steps}});
   const Tensor rows = nn::bounds::margin_rows(labels, network_.output()[0], weights.dtype());
   Tensor loss = loss_of_margins(bounds, rows);
   if (options_.objective == "mtl-ibp")

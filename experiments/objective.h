@@ -51,6 +51,10 @@ class Objective {
   Tensors inputs(const Tensor& weights, const Tensor& state, const Tensor& images, const Tensor& labels) const;
   static bool attacks(const std::string& objective);  // whether its inputs are attacked
 
+  // Whether bounds ask which neurons can be on either side of their kink, and walk for those only: much less work on the CPU, and not for
+  // capture, as the host reads it.
+  bool finds_stable_neurons() const { return finds_stable_neurons_; }
+
   // What the loss is differentiated from; outputs and state are without history. Outputs are those of the images, or of attacked ones for pgd.
   struct Result { Tensor loss, outputs, state; };
   Result operator()(const Tensor& weights, const Tensor& state, const Tensors& inputs) const;
@@ -64,6 +68,7 @@ class Objective {
   const PixelRange range_;
   const int64_t batches_;
   const LossFunction loss_;
+  const bool finds_stable_neurons_;
 
   int64_t step_ = 0;
   std::optional<double> attack_radius_;  // empty: no attack

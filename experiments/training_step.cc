@@ -7,8 +7,6 @@ namespace {
 
 // Dropout draws from streams above those of the initial weights.
 constexpr uint64_t kDropoutStream = uint64_t{1} << 32;
-// Steps whose results may be left. Reading one waits for all that the device has to do.
-constexpr size_t kLeftOnHost = 1, kLeftOnDevice = 16;
 
 std::optional<smoothing::SmoothedNetwork> smoothed_network(const TrainOptions& options, const nn::Network& network) {
   if (options.sigma == 0) return std::nullopt;
@@ -29,10 +27,13 @@ TrainingStep::TrainingStep(const TrainOptions& options, const Task& task, const 
 
 std::string TrainingStep::uncaptured() const {
   if (!options_.capture) return "steps run as they are, without capture";
+  if (objective_ && objective_->finds_stable_neurons()) return "steps of bounds run as they are, without capture: less work than for all neurons";
   return Objective::attacks(options_.objective) ? "attacks run as they are, without capture" : "";
 }
 
-// The loss's gradient, the update, and new statistics of batch norm.
+bool TrainingStep::captures() const { return options_.capture && !(objective_ && objective_->phase().walked && objective_->finds_stable_neurons()); }
+
+// The loss's gradient, the update, and new statistics of batch norm. Returns the loss and the number of images classified rightly.
 Tensors TrainingStep::operations(const Tensors& in) {
   const Tensor &images = in[0], &labels = in[1];
   Tensor outputs, new_state;
@@ -56,7 +57,7 @@ Tensors TrainingStep::operations(const Tensors& in) {
   };
   const Tensor value = task_.optimizer->update(weights_, loss);
   if (!task_.network.statistics().empty()) assign(state_, new_state);
-  return stack(Tensors{cast(value, DType::f64), sum(cast(equal(argmax(outputs), labels), DType::f64))});
+  return {cast(value, DType::f64), sum(cast(equal(argmax(outputs), labels), DType::f64))};
 }
 
 void TrainingStep::launch(const datasets::Batch& batch, int64_t epoch) {
@@ -71,20 +72,20 @@ void TrainingStep::launch(const datasets::Batch& batch, int64_t epoch) {
   task_.optimizer->advance(weights_.dtype());
   Tensors in = {to(batch.images, device), to(batch.labels, device)};
   if (objective_) in = objective_->inputs(weights_, state_, in[0], in[1]);
-  if (options_.capture && (!captured_ || (objective_ && !(phase_ == objective_->phase())))) {
+  const bool captures = this->captures();
+  if (captures && (!captured_ || (objective_ && !(phase_ == objective_->phase())))) {
     captured_ = capture([this](const Tensors& inputs) { return operations(inputs); });
     if (objective_) phase_ = objective_->phase();
   }
-  launched_.push_back({before + 1, batch.size(), (captured_ ? (*captured_)(in) : operations(in))[0]});
+  const Tensors found = captures ? (*captured_)(in) : operations(in);
+  launched_.push_back({before + 1, batch.size(), Fetch(found[0]), Fetch(found[1])});
 }
 
 std::vector<StepResult> TrainingStep::results(bool all) {
   std::vector<StepResult> out;
-  if (!all && launched_.size() <= (weights_.device() == Device::cpu ? kLeftOnHost : kLeftOnDevice)) return out;
   for (; launched_.size() > (all ? 0 : 1); launched_.pop_front()) {
     const Launched& step = launched_.front();
-    const std::vector<double> found = step.found.to_vector<double>();
-    out.push_back({step.step, step.images, static_cast<int64_t>(found[1]), found[0]});
+    out.push_back({step.step, step.images, static_cast<int64_t>(step.correct.item()), step.loss.item()});
   }
   return out;
 }

@@ -1,6 +1,7 @@
 // One step of a run: what moves on the host, then one captured function of the batch on the weights' device.
 #pragma once
 
+#include <mollify/engine/fetch.h>
 #include <mollify/engine/plan.h>
 #include <mollify/experiments/objective.h>
 #include <mollify/smoothing/smooth.h>
@@ -26,8 +27,8 @@ class TrainingStep {
   // `epoch` counts from 0.
   void launch(const datasets::Batch& batch, int64_t epoch);
 
-  // Of steps that were launched, in order and once each. Waiting for the device in every step would leave it idle until the next batch
-  // arrives: some steps are left for the next time unless `all` are asked for.
+  // Of steps that were launched, in order and once each. Waiting for the last one would leave the device idle until the next batch
+  // arrives: it is left for the next time unless `all` are asked for.
   std::vector<StepResult> results(bool all);
 
   const std::optional<Objective>& objective() const { return objective_; }
@@ -36,9 +37,10 @@ class TrainingStep {
 
  private:
   Tensors operations(const Tensors& in);
+  bool captures() const;  // the step under way
   struct Launched {
     int64_t step, images;
-    Tensor found;  // f64 [2]: the loss, and the number of images classified rightly
+    Fetch loss, correct;
   };
 
   const TrainOptions options_;

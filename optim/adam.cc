@@ -48,10 +48,8 @@ class Adam final : public Optimizer {
             .weight_decay = number(decoupled_ ? 0 : options_.weight_decay), .decoupled_decay = number(decoupled_ ? options_.weight_decay : 0),
             .step = options_.bias_correction ? step_number() : number(std::numeric_limits<double>::infinity()),
             .epsilon_inside = number(options_.epsilon_inside ? options_.epsilon : 0)};
-    if (!first_.defined()) {
-      first_ = zeros_like(weights);
-      second_ = zeros_like(weights);
-    }
+    first_ = first_.defined() ? to(first_, weights.device()) : zeros_like(weights);
+    second_ = second_.defined() ? to(second_, weights.device()) : zeros_like(weights);
   }
 
   AdamOptions options_;

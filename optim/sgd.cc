@@ -16,7 +16,7 @@ class Sgd final : public Optimizer {
     auto [value, g] = gradient(weights, loss, options_.clip_norm);
     if (!how_.learning_rate.defined()) {
       how_ = {rate(), Tensor::scalar(options_.momentum, weights.dtype()), Tensor::scalar(options_.weight_decay, weights.dtype()), options_.nesterov};
-      if (options_.momentum > 0 && !velocity_.defined()) velocity_ = zeros_like(weights);
+      if (options_.momentum > 0) velocity_ = velocity_.defined() ? to(velocity_, weights.device()) : zeros_like(weights);
     }
     sgd_step(weights, g, velocity_, how_);
     return value;

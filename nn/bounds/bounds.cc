@@ -158,7 +158,7 @@ void Bounds::find_box(int node) {
 
 bool Bounds::walks_for(int node) const {
   if (graph_.nodes()[static_cast<size_t>(node)].exact_box) return region_.center.defined();
-  return options_.method != Method::ibp && options_.method != Method::crown_ibp;
+  return walks_boxes(options_.method);
 }
 
 // u8 [N, size]: where the node's interval has a kink inside; empty where a rule of its is not straight on both sides of one.

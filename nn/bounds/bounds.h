@@ -25,6 +25,8 @@ enum class Method {
 };
 Method method_named(const std::string& name);  // throws ValueError with the names there are
 std::string to_string(Method method);
+// Whether a method finds boxes by walks back; the others take those of interval arithmetic.
+inline bool walks_boxes(Method method) { return method != Method::ibp && method != Method::crown_ibp; }
 
 // α by projected gradient ascent on the rows' bounds (Adam); step 0 is crown's choice, and every row keeps its best.
 struct AlphaOptions {

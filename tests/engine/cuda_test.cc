@@ -60,6 +60,8 @@ TEST_F(Cuda, NumbersOfTheCpuGoWithAnything) {
   EXPECT_EQ((Tensor::scalar(2) * x).device(), Device::cuda);
   EXPECT_NE(error_of([&] { x + drawn({5}, 1, Device::cpu); }).find("inputs on cuda and cpu"), std::string::npos);
   EXPECT_NE(error_of([&] { x.data<float>(); }).find("only the CPU"), std::string::npos);
+  const Tensor number = zeros({});
+  EXPECT_NE(error_of([&] { assign(number, sum(x)); }).find("needs both on one device"), std::string::npos);
   // The gradient of a number is where the number is.
   const Tensor g = grad([&](const Tensor& s) { return sum(x * s); })(Tensor::scalar(3));
   EXPECT_EQ(g.device(), Device::cpu);

@@ -140,6 +140,7 @@ TEST(TrainingStep, TellsWhatIsNotCaptured) {
   EXPECT_EQ(text(with_objective("ibp"), true), "");
   EXPECT_NE(text(with_objective("sabr"), true).find("attacks"), std::string::npos);
   EXPECT_NE(text(with_objective("ibp"), false).find("steps"), std::string::npos);
+  EXPECT_NE(text(with_objective("deeppoly"), true).find("bounds"), std::string::npos);
 }
 
 TEST(TrainingStep, DevicesAgree) {

@@ -114,6 +114,11 @@ Rows making_rows() {
         [=](const Array&) { return build({count}, [](const Index& index) { return static_cast<double>(index[0]); }); }));
   rows.push_back(general("arange", ranges).constant().of_integers_too());
 
+  std::vector<Case> moved;
+  for (const Shape& shape : {Shape{}, Shape{17}, Shape{3, 4}, Shape{0, 2}})
+    moved.push_back(of_one(shape, [](In x) { return to(x, x.device()); }, [](const Array& x) { return x; }));
+  rows.push_back(general("to", moved).of_integers_too());
+
   const auto large = [](Tensor (*draw)(const Shape&, RandomKey, In, DType, Device)) {
     return std::vector<Case>{large_one({}, [draw](In x) { return draw({100003}, kKey, step(), x.dtype(), x.device()); })};
   };
