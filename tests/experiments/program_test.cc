@@ -215,7 +215,6 @@ TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
       {"train --objective ibp --eps 0.1 --model lenet_300_100 --out " + in("new").string(), "needs a model without"},
       {"train --schedule milestones --milestones 3,x", "--milestones: 3,x given"},
       {"train extra", "mollify train: extra given"},
-      {"train --device cuda", "this build has no CUDA kernels"},
       {"train --optimizer adam --momentum 0.5", "--momentum"},
       {"train --patience 2", "needs --validation"},
       {"train --limit 100 --validation 100 --out " + in("new").string(), "--validation: 100 given"},
