@@ -28,6 +28,8 @@ void* counted(size_t bytes, size_t alignment) {
 }  // namespace
 
 #if !defined(__SANITIZE_ADDRESS__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"  // all of them end in memalign and free
 void* operator new(size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
 void* operator new[](size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
 void* operator new(size_t bytes, std::align_val_t alignment) { return counted(bytes, static_cast<size_t>(alignment)); }
@@ -38,6 +40,7 @@ void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 extern "C" void* aligned_alloc(size_t alignment, size_t bytes) { return counted(bytes, alignment); }
+#pragma GCC diagnostic pop
 #endif
 
 namespace mollify {
