@@ -103,7 +103,7 @@ Tensor number_on_device(const Tensor& x, Recorder* recorder) {
   if (!recorder || recorder->in_kernel() || recorder->is_constant(x)) return cuda::number(x);
   const Recorder::InKernel unrecorded(recorder);
   uint64_t bits = 0;
-  std::memcpy(&bits, static_cast<const char*>(x.buffer().data()) + x.layout().offset * size_of(x.dtype()), static_cast<size_t>(size_of(x.dtype())));
+  std::memcpy(&bits, x.first_byte(), static_cast<size_t>(size_of(x.dtype())));
   const Tensor out = Tensor::empty(Layout::packed({}, x.dtype(), Device::cuda));
   cuda::write_numbers(&bits, 1, out.buffer().data());
   recorder->number(x, out);

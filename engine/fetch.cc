@@ -13,8 +13,7 @@ struct Fetch::Copy {
 Fetch::Fetch(const Tensor& number) : number_(number.detach()) {
   require(number.size() == 1, "fetch: the tensor has shape {}; needs exactly one element", number.shape());
   if (number.device() == Device::cuda) {
-    const char* data = static_cast<char*>(number.buffer().data()) + number.layout().offset * size_of(number.dtype());
-    copy_.reset(new Copy{cuda::HostCopy(data, size_of(number.dtype()))});
+    copy_.reset(new Copy{cuda::HostCopy(number.first_byte(), size_of(number.dtype()))});
   }
 }
 Fetch::~Fetch() = default;

@@ -71,34 +71,33 @@ void PlanLayout::elide_copies() {
       kept.push_back(std::move(step));
       continue;
     }
+    std::vector<Shape> shapes;
+    for (const RecordedTensor& t : step.in) shapes.push_back(t.layout.shape);
     std::vector<size_t> copied;
-    for (size_t i = 0; i < step.in.size(); ++i)
-      if (!elide(step, i)) copied.push_back(i);
+    std::vector<Layout> places;
+    for (size_t i = 0; i < step.in.size(); ++i) {
+      places.push_back(step.op->place(step.out[0].layout, shapes, i, step.attributes));
+      if (!elide(step.in[i], step.out[0], places[i])) copied.push_back(i);
+    }
     if (copied.size() == step.in.size()) {
       kept.push_back(std::move(step));
       continue;
     }
-    std::vector<Shape> shapes;
-    for (const RecordedTensor& t : step.in) shapes.push_back(t.layout.shape);
     const Op& assign = assign_operation();
     for (size_t i : copied) {
-      const RecordedTensor place{step.out[0].slot, step.op->place(step.out[0].layout, shapes, i, step.attributes)};
+      const RecordedTensor place{step.out[0].slot, places[i]};
       kept.push_back({&assign, place.layout.device == Device::cpu ? assign.cpu : assign.cuda, {}, {place, step.in[i]}, {place}});
     }
   }
   steps = std::move(kept);
 }
 
-bool PlanLayout::elide(const RecordedStep& join, size_t part) {
-  const RecordedTensor &t = join.in[part], &whole = join.out[0];
-  const RecordedBuffer& buffer = buffers[at(t.slot)];
-  std::vector<Shape> shapes;
-  for (const RecordedTensor& input : join.in) shapes.push_back(input.layout.shape);
-  const Layout place = join.op->place(whole.layout, shapes, part, join.attributes);
-  const bool fits = is_free(t.slot) && !buffer.assigned && homes[at(t.slot)].root == t.slot && !buffers[at(whole.slot)].assigned &&
-                    is_whole(t, buffer.bytes) && place.is_packed() && place.shape.size() > 0;
+bool PlanLayout::elide(const RecordedTensor& part, const RecordedTensor& whole, const Layout& place) {
+  const RecordedBuffer& buffer = buffers[at(part.slot)];
+  const bool fits = is_free(part.slot) && !buffer.assigned && homes[at(part.slot)].root == part.slot && !buffers[at(whole.slot)].assigned &&
+                    is_whole(part, buffer.bytes) && place.is_packed() && place.shape.size() > 0;
   if (!fits) return false;
-  homes[at(t.slot)] = {whole.slot, place.offset * size_of(place.dtype)};
+  homes[at(part.slot)] = {whole.slot, place.offset * size_of(place.dtype)};
   ++copies_elided;
   return true;
 }

@@ -41,7 +41,7 @@ struct PlanLayout {
   bool is_free(int slot) const;  // made here, no output: its place is the plan's to choose
   void drop_dead_steps();
   void elide_copies();
-  bool elide(const RecordedStep& join, size_t part);
+  bool elide(const RecordedTensor& part, const RecordedTensor& whole, const Layout& place);
   void form_groups();
   void find_uses();
   void keep_chains_local();

@@ -11,7 +11,6 @@ namespace {
 using Kind = RecordedBuffer::Kind;
 
 size_t at(int i) { return static_cast<size_t>(i); }
-char* first_byte(const Tensor& t) { return static_cast<char*>(t.buffer().data()) + t.layout().offset * size_of(t.dtype()); }
 int64_t bytes_of(const Tensor& t) { return t.size() * size_of(t.dtype()); }
 
 // All bytes of a new buffer, as a tensor.
@@ -19,8 +18,8 @@ Tensor memory(int64_t bytes, Device device) { return Tensor::empty(Layout::packe
 
 Tensor clone(const Tensor& packed) {
   Tensor out = Tensor::empty(Layout::packed(packed.shape(), packed.dtype(), packed.device()));
-  if (packed.device() == Device::cpu) std::memcpy(first_byte(out), first_byte(packed), static_cast<size_t>(bytes_of(packed)));
-  else cuda::copy_within(first_byte(out), first_byte(packed), bytes_of(packed));
+  if (packed.device() == Device::cpu) std::memcpy(out.first_byte(), packed.first_byte(), static_cast<size_t>(bytes_of(packed)));
+  else cuda::copy_within(out.first_byte(), packed.first_byte(), bytes_of(packed));
   return out;
 }
 
@@ -29,7 +28,7 @@ Tensor clone(const Tensor& packed) {
 char* Arenas::get(Device device, int64_t bytes) {
   Tensor& arena = memory_[static_cast<size_t>(device)];
   if (bytes > 0 && (!arena.defined() || arena.size() < bytes)) arena = memory(bytes, device);
-  return arena.defined() ? first_byte(arena) : nullptr;
+  return arena.defined() ? arena.first_byte() : nullptr;
 }
 
 Program::Program(Recorder&& recording, const Tensors& results, Inputs inputs) : summary_{}, inputs_(inputs.size()) {
@@ -76,7 +75,7 @@ void Program::make_places(const PlanLayout& layout) {
   }
   if (numbers_.empty()) return;
   numbers_on_device_ = memory(8 * static_cast<int64_t>(numbers_.size()), Device::cuda);
-  for (const Place& place : number_places_) place.bind(first_byte(numbers_on_device_));
+  for (const Place& place : number_places_) place.bind(numbers_on_device_.first_byte());
 }
 
 void Program::make_place(const PlanLayout& layout, size_t slot) {
@@ -90,14 +89,14 @@ void Program::make_place(const PlanLayout& layout, size_t slot) {
     input = {std::move(place), recorded.assigned, {}};
     if (recorded.device == Device::cpu) return;
     input.on_device = memory(recorded.bytes, Device::cuda);
-    input.place.bind(first_byte(input.on_device));
+    input.place.bind(input.on_device.first_byte());
   } else if (recorded.kind == Kind::number) {
     place.offset = 8 * static_cast<int64_t>(numbers_.size());
     number_of_[static_cast<int>(slot)] = numbers_.size();
     numbers_.push_back(0);
     number_places_.push_back(std::move(place));
   } else if (const auto made = made_of_.find(home.root); made != made_of_.end()) {
-    place.bind(first_byte(made_[made->second].memory));
+    place.bind(made_[made->second].memory.first_byte());
     made_[made->second].places.push_back(std::move(place));
   } else {
     place.offset += std::max<int64_t>(0, layout.arena_offset[at(home.root)]);  // −1: a chain keeps it in blocks of its own
@@ -171,8 +170,8 @@ void Program::bind_input(const Input& input, const Tensor& given) const {
     require<GraphError>(&t.buffer() != &given.buffer(), "capture: an input {} is memory that the step overwrites by another name; needs one name for it",
                         given.shape());
   if (!input.place.holder.defined()) return;
-  if (input.on_device.defined()) return cuda::copy_within(first_byte(input.on_device), first_byte(given), bytes_of(given));
-  input.place.bind(first_byte(given));
+  if (input.on_device.defined()) return cuda::copy_within(input.on_device.first_byte(), given.first_byte(), bytes_of(given));
+  input.place.bind(given.first_byte());
 }
 
 // Results that the caller still holds stay as they are: the next ones get new memory. On the device they are copied out instead, since
@@ -181,18 +180,18 @@ void Program::bind_results() {
   for (Made& made : made_) {
     if (made.memory.device() != Device::cpu || made.memory.buffer().unique()) continue;
     made.memory = memory(made.memory.size(), Device::cpu);
-    for (const Place& place : made.places) place.bind(first_byte(made.memory));
+    for (const Place& place : made.places) place.bind(made.memory.first_byte());
   }
 }
 
 void Program::execute(const Instruction& i) {
   if (i.chain) i.chain->run();
   else if (i.kernel) i.kernel({i.in, {i.out.begin(), i.out.size()}, i.attributes});
-  else std::memcpy(&numbers_[i.number], first_byte(i.in[0]), static_cast<size_t>(size_of(i.in[0].dtype())));
+  else std::memcpy(&numbers_[i.number], i.in[0].first_byte(), static_cast<size_t>(size_of(i.in[0].dtype())));
 }
 
 void Program::launch() {
-  if (!numbers_.empty()) cuda::write_numbers(numbers_.data(), static_cast<int64_t>(numbers_.size()), first_byte(numbers_on_device_));
+  if (!numbers_.empty()) cuda::write_numbers(numbers_.data(), static_cast<int64_t>(numbers_.size()), numbers_on_device_.first_byte());
   if (!graph_) {
     graph_ = std::make_unique<cuda::Graph>([this] {
       for (const Instruction& instruction : on_device_) execute(instruction);

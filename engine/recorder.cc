@@ -33,7 +33,7 @@ Recorder::InKernel::~InKernel() {
 
 Tensor Recorder::input(const Tensor& x, int number) {
   Buffer* buffer = Buffer::borrowed(x.buffer().bytes(), x.device(), &x.buffer());
-  buffer->rebind(static_cast<char*>(x.buffer().data()) + x.layout().offset * size_of(x.dtype()));
+  buffer->rebind(x.first_byte());
   const Tensor made = Tensor::on(buffer, Layout::packed(x.shape(), x.dtype(), x.device()));
   buffer->release();
   buffer->tag = {number_, static_cast<int32_t>(buffers.size())};
@@ -50,8 +50,7 @@ void Recorder::freed(const Buffer& buffer) {
 }
 
 void Recorder::check_host_access(const Buffer& buffer, const Shape& shape) const {
-  const bool constant = buffer.tag.capture == number_ && buffer.tag.slot == kHostMade;
-  require<GraphError>(in_kernel_ || constant,
+  require<GraphError>(in_kernel_ || is_constant(buffer),
                       "capture: a value of a tensor {} is read by the host, and would stay the same in every replay; needs operations on tensors alone", shape);
 }
 

@@ -48,7 +48,7 @@ class Recorder {
   // alone, are computed once.
   void step(const Op& op, Kernel kernel, Inputs in, const Attributes& attributes, std::span<const Tensor> out);
   void number(const Tensor& on_cpu, const Tensor& on_device);
-  bool is_constant(const Tensor& t) const { return t.buffer().tag.capture == number_ && t.buffer().tag.slot < 0; }
+  bool is_constant(const Tensor& t) const { return is_constant(t.buffer()); }
   // While a kernel runs, what it does inside is not recorded, and it may read values.
   class InKernel {
    public:
@@ -80,6 +80,7 @@ class Recorder {
   static inline std::atomic<int> captures{0};  // on all threads: nearly always 0, and cheaper to ask than a thread's own pointer
   static Recorder* of_this_thread();
 
+  bool is_constant(const Buffer& buffer) const { return buffer.tag.capture == number_ && buffer.tag.slot < 0; }
   int slot_of(const Tensor& t);
   int made(const Tensor& t);
 

@@ -137,7 +137,7 @@ void* Tensor::typed_data(DType wanted) const {
   require<GraphError>(body_->buffer != &Buffer::without_values(), "data: a value of a tensor {} is read while its function is traced; there is none yet",
                       shape());
   if (const Recorder* recorder = Recorder::current()) recorder->check_host_access(*body_->buffer, shape());
-  return static_cast<char*>(body_->buffer->data()) + body_->layout.offset * size_of(wanted);
+  return first_byte();
 }
 
 Tensor Tensor::scalar(double value, DType dtype) {

@@ -138,7 +138,8 @@ class Tensor {
   // capture or a trace makes its values unknown.
   template <class T>
   T* data() const;
-  // The same for kernels: the address on the tensor's own device.
+  // The same for kernels: the address on the tensor's own device, of whatever dtype or as T.
+  char* first_byte() const { return static_cast<char*>(body_->buffer->data()) + body_->layout.offset * size_of(body_->layout.dtype); }
   template <class T>
   T* address() const {
     return reinterpret_cast<T*>(static_cast<char*>(body_->buffer->data()) + body_->layout.offset * static_cast<int64_t>(sizeof(T)));

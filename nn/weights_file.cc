@@ -27,7 +27,6 @@ const char* name_of(DType dtype) {
   return "?";
 }
 
-char* bytes_of(const Tensor& t) { return static_cast<char*>(t.buffer().data()) + t.layout().offset * size_of(t.dtype()); }
 int64_t byte_count(const Tensor& t) { return t.size() * size_of(t.dtype()); }
 
 struct Entry {
@@ -105,7 +104,7 @@ void write_safetensors(const std::filesystem::path& path, const SafeTensors& con
 
   const uint64_t length = text.size();
   std::vector<std::string_view> parts{{reinterpret_cast<const char*>(&length), 8}, text};
-  for (const auto& [name, tensor] : order) parts.emplace_back(bytes_of(tensor), static_cast<size_t>(byte_count(tensor)));
+  for (const auto& [name, tensor] : order) parts.emplace_back(tensor.first_byte(), static_cast<size_t>(byte_count(tensor)));
   write_bytes("write_safetensors", path, parts);
 }
 
@@ -146,7 +145,7 @@ SafeTensors read_safetensors(const std::filesystem::path& path) {
   require<FormatError>(position == size - 8 - length, "{}: {} bytes of data after byte {}; the header describes {}", file, size - 8 - length, 8 + length, position);
   for (const Entry& entry : entries) {
     const Tensor tensor = Tensor::empty(Layout::packed(entry.shape, entry.dtype));
-    require<FormatError>(tensor.size() == 0 || in.read(bytes_of(tensor), byte_count(tensor)).good(), "{}: tensor '{}' at byte {} cannot be read", file, entry.name,
+    require<FormatError>(tensor.size() == 0 || in.read(tensor.first_byte(), byte_count(tensor)).good(), "{}: tensor '{}' at byte {} cannot be read", file, entry.name,
                          8 + length + entry.begin);
     content.tensors.emplace(entry.name, tensor);
   }

@@ -272,7 +272,7 @@ void cast(const Tensor& x, const Tensor& out) {
 void fill(double value, const Tensor& out) {
   const int64_t n = out.size();
   if (n == 0) return;
-  void* const data = static_cast<char*>(out.buffer().data()) + out.layout().offset * size_of(out.dtype());
+  void* const data = out.first_byte();
   for_dtype(out.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const T number = static_cast<T>(value);

@@ -56,7 +56,7 @@ void write_numbers(const uint64_t* numbers, int64_t count, void* to) {
 
 Tensor number(const Tensor& x) {
   uint64_t bits = 0;
-  std::memcpy(&bits, static_cast<const char*>(x.buffer().data()) + x.layout().offset * size_of(x.dtype()), static_cast<size_t>(size_of(x.dtype())));
+  std::memcpy(&bits, x.first_byte(), static_cast<size_t>(size_of(x.dtype())));
   return known().find(bits, x.dtype());
 }
 

@@ -8,8 +8,6 @@ namespace {
 
 constexpr int64_t kMostSums = 1024;
 
-void* address(const Tensor& t) { return static_cast<char*>(t.buffer().data()) + t.layout().offset * size_of(t.dtype()); }
-
 bool is_multiple(const void* data, int64_t bytes) { return reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(bytes) == 0; }
 
 // Describes operand j as numbers that repeat all along the walk: each of them `repeat` times, and these `period` numbers over and over.
@@ -60,7 +58,7 @@ class Launcher {
     return dim3(sums_last_ ? static_cast<unsigned>(sums_of(part)) : grid_for((part.size + lanes_ - 1) / lanes_, kPointwiseBlock));
   }
 
-  void* target(size_t k, int64_t before) const { return static_cast<char*>(address(a_.out[k])) + before * size_of(a_.out[k].dtype()); }
+  void* target(size_t k, int64_t before) const { return a_.out[k].first_byte() + before * size_of(a_.out[k].dtype()); }
 
   // False where some operand is no matter for the vector kernel.
   bool describe(const cpu::Iteration& part, int64_t before, VectorArguments& to) const {
@@ -104,7 +102,7 @@ void run(const KernelArguments& a, const PointwiseKernels& kernels, bool sums_la
     launcher.run(part, before, sums.data() + done);
     done += launcher.sums_of(part);
   });
-  finish_sum(sums.data(), count, static_cast<T*>(address(a.out.back())));
+  finish_sum(sums.data(), count, a.out.back().template address<T>());
 }
 
 }  // namespace

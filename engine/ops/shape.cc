@@ -229,8 +229,8 @@ struct Destination { Device device; };
 void to_kernel(const KernelArguments& a) {
   const Tensor &x = a.in[0], &out = a.out[0];
   const int64_t bytes = x.size() * size_of(x.dtype());
-  void* const to = out.buffer().data();
-  const void* const from = static_cast<const char*>(x.buffer().data()) + x.layout().offset * size_of(x.dtype());
+  void* const to = out.first_byte();
+  const void* const from = x.first_byte();
   if (x.device() == out.device()) cuda::copy_within(to, from, bytes);  // a number, which the funnel has brought there
   else if (out.device() == Device::cuda) cuda::copy_to_device(to, from, bytes);
   else cuda::copy_to_host(to, from, bytes);

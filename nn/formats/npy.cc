@@ -257,7 +257,7 @@ std::string npy_header(const Tensor& rows) {
 }
 
 std::string_view bytes_of(const Tensor& rows) {
-  const char* const data = static_cast<const char*>(rows.buffer().data()) + rows.layout().offset * size_of(rows.dtype());
+  const char* const data = rows.first_byte();
   return {data, static_cast<size_t>(rows.size() * size_of(rows.dtype()))};
 }
 
