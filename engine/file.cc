@@ -1,7 +1,6 @@
 #include <mollify/engine/file.h>
 
-#include <mollify/engine/error.h>
-
+#include <fcntl.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -26,6 +25,17 @@ struct Inflater {
   Inflater(const Inflater&) = delete;
   Inflater& operator=(const Inflater&) = delete;
 };
+
+// 0, or the errno of the write that failed.
+int write_all(int file, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return errno;
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return 0;
+}
 
 }  // namespace
 
@@ -83,21 +93,22 @@ std::vector<uint8_t> read_bytes(const char* operation, const std::filesystem::pa
   return packed ? unpack(where, bytes, Packing::gzip, limit) : bytes;
 }
 
+std::string write_failure(const std::filesystem::path& path, int reason) {
+  const bool full = reason == ENOSPC || reason == EDQUOT;
+  const char* need = full ? "room on the disk" : reason == EFBIG ? "a higher limit of file sizes" : "a folder that may be written to";
+  return format("{} cannot be written ({}); needs {}", path.string(), std::strerror(reason), need);
+}
+
 void write_bytes(const char* operation, const std::filesystem::path& path, std::span<const std::string_view> parts) {
   const std::filesystem::path temporary = path.string() + ".tmp" + std::to_string(::getpid());
-  try {
-    std::ofstream file(temporary, std::ios::binary);
-    for (const std::string_view part : parts) file.write(part.data(), static_cast<std::streamsize>(part.size()));
-    file.close();
-    require<FormatError>(file.good(), "{}: {} cannot be written ({}); needs a folder with room", operation, path.string(),
-                         std::strerror(errno));
-    std::filesystem::rename(temporary, path);
-  } catch (const std::exception& error) {
-    std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
-    if (dynamic_cast<const Error*>(&error)) throw;
-    throw FormatError(format("{}: {} cannot be written: {}", operation, path.string(), error.what()));
-  }
+  const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  int reason = file < 0 ? errno : 0;
+  for (size_t i = 0; i < parts.size() && reason == 0; ++i) reason = write_all(file, parts[i]);
+  if (file >= 0 && ::close(file) != 0 && reason == 0) reason = errno;  // network file systems report a full disk here
+  if (reason == 0 && ::rename(temporary.c_str(), path.c_str()) != 0) reason = errno;
+  if (reason == 0) return;
+  if (file >= 0) ::unlink(temporary.c_str());
+  throw WriteError(format("{}: {}", operation, write_failure(path, reason)));
 }
 
 std::string excerpt(std::string_view text) {

@@ -1,6 +1,8 @@
 // Files as bytes, for readers and writers of formats.
 #pragma once
 
+#include <mollify/engine/error.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -9,6 +11,9 @@
 #include <vector>
 
 namespace mollify {
+
+// The system refuses to write: the disk is full, or the folder is not to be written to.
+struct WriteError : FormatError { using FormatError::FormatError; };
 
 // gzip: all members, joined, each with its checksum checked. deflate: one bare stream, as zip files hold them.
 enum class Packing { gzip, deflate };
@@ -22,8 +27,11 @@ std::vector<uint8_t> unpack(const std::string& where, std::span<const uint8_t> p
 std::vector<uint8_t> read_bytes(const char* operation, const std::filesystem::path& path, int64_t limit);
 
 // The parts, one after the other, under a temporary name beside `path` that is then renamed, so that neither a reader nor a crash ever
-// sees half a file. Throws FormatError naming the file when it cannot be written.
+// sees half a file. Throws WriteError, which names the file and the system's reason; the temporary file is then gone.
 void write_bytes(const char* operation, const std::filesystem::path& path, std::span<const std::string_view> parts);
+
+// "<path> cannot be written (<the system's reason>); needs …", for an errno.
+std::string write_failure(const std::filesystem::path& path, int reason);
 
 // A piece of a file as errors quote it: at most 40 characters, with what cannot be printed as '?'.
 std::string excerpt(std::string_view text);

@@ -1,10 +1,12 @@
 // The program `mollify`. Exit status: 0; 1 where the work failed; 2 where the request cannot be met; 130 after an interrupt.
 #include <mollify/datasets/load.h>
+#include <mollify/engine/file.h>
 #include <mollify/experiments/command_line.h>
 #include <mollify/experiments/info.h>
 #include <mollify/experiments/train.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 
 namespace mollify::experiments {
@@ -38,6 +40,8 @@ int run(int argc, char** argv) {
     return std::visit(Runner{}, parse(argc, argv));
   } catch (const UsageError& error) {
     return fail(2, "", error.what());
+  } catch (const WriteError& error) {
+    return fail(1, "mollify: ", error.what());
   } catch (const ValueError& error) {
     return fail(2, "mollify: ", error.what());
   } catch (const FormatError& error) {
@@ -52,4 +56,7 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace mollify::experiments
 
-int main(int argc, char** argv) { return mollify::experiments::run(argc, argv); }
+int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit of sizes is an error of its writer then
+  return mollify::experiments::run(argc, argv);
+}

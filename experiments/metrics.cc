@@ -98,7 +98,7 @@ void append_line(const std::filesystem::path& file, const std::string& line) {
   const ssize_t written = descriptor < 0 ? -1 : write(descriptor, whole.data(), whole.size());
   const int reason = errno;
   if (descriptor >= 0) close(descriptor);
-  require<FormatError>(written == static_cast<ssize_t>(whole.size()), "{}: cannot be written ({})", file.string(), std::strerror(reason));
+  if (written != static_cast<ssize_t>(whole.size())) throw WriteError(write_failure(file, written < 0 ? reason : ENOSPC));
 }
 
 std::vector<std::string> whole_lines(const std::filesystem::path& file) {

@@ -34,11 +34,11 @@ struct History {
   std::vector<EpochTimings> timings;
 };
 
-// Writes a file under a temporary name and renames it. Throws FormatError naming the file.
+// Writes a file under a temporary name and renames it. Throws WriteError naming the file.
 void write_text(const std::filesystem::path& path, const std::string& text);
 std::string read_text(const std::filesystem::path& path);  // throws FormatError
 
-// One write of the line and its end: a kill leaves it out or cuts it off, and writers that end together do not mix.
+// One write of the line and its end: a kill leaves it out or cuts it off, and writers that end together do not mix. Throws WriteError.
 void append_line(const std::filesystem::path& file, const std::string& line);
 // What append_line wrote; a last line that a kill cut off is dropped, in the file too.
 std::vector<std::string> whole_lines(const std::filesystem::path& file);
