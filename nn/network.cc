@@ -18,6 +18,11 @@ std::vector<int64_t> sizes(const std::vector<Piece>& pieces) {
   return result;
 }
 
+Shape with_rows(Shape shape, int64_t count) {
+  shape.insert(0, count);
+  return shape;
+}
+
 // Views of the flat vector's pieces, in their shapes.
 Tensors views(const Tensor& flat, const std::vector<int64_t>& extents, const std::vector<Piece>& pieces) {
   if (pieces.empty()) return {};
@@ -118,8 +123,9 @@ Network::Result Network::operator()(const Tensor& weights, const Tensor& state, 
   require(weights.shape() == Shape{weight_count_}, "{}: weights are {}; needs {}", name_, weights.shape(), Shape{weight_count_});
   require(statistic_count_ == 0 || (state.defined() && state.shape() == Shape{statistic_count_}), "{}: state is {}; needs {}", name_,
           state.defined() ? state.shape() : Shape{0}, Shape{statistic_count_});
-  Shape expected = input_;
-  expected.insert(0, x.rank() > 0 ? x.shape()[0] : 0);
+  require(x.shape() != input_, "{}: input is {}, one example without the axis of the batch; needs {} (reshape(x, {}))", name_, x.shape(), with_rows(input_, 1),
+          with_rows(input_, 1));
+  const Shape expected = with_rows(input_, x.rank() > 0 ? x.shape()[0] : 0);
   require(x.shape() == expected, "{}: input is {}; needs {} with any number of rows", name_, x.shape(), expected);
   Pass pass{.weights = views(weights, weight_sizes_, weights_),
             .statistics = statistic_count_ ? views(state, statistic_sizes_, statistics_) : Tensors(),

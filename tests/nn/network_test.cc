@@ -140,6 +140,12 @@ TEST(Network, ErrorsNameWhatIsWrong) {
   } catch (const ShapeError& error) {
     EXPECT_NE(std::string(error.what()).find("[2, 14, 14, 1]"), std::string::npos) << error.what();
   }
+  try {
+    network(w, images({28, 28, 1}));
+    FAIL();
+  } catch (const ShapeError& error) {
+    EXPECT_NE(std::string(error.what()).find("without the axis of the batch; needs [1, 28, 28, 1]"), std::string::npos) << error.what();
+  }
 }
 
 TEST(Network, SameBitsForAnyNumberOfThreads) {
@@ -162,6 +168,12 @@ TEST(Losses, AgreeWithTheirDefinitions) {
   const double first = std::log(std::exp(1) + std::exp(2) + std::exp(3)) - 3, second = std::log(2 + std::exp(5));
   EXPECT_NEAR(mean_cross_entropy(logits, labels).item(), (first + second) / 2, 1e-12);
   EXPECT_NEAR(mean_squared_error(logits, labels).item(), (1 + 4 + 4 + 1 + 0 + 25) / 2.0, 1e-12);
+  const Tensor targets = Tensor::from(std::vector<double>{0.5, 2, 3, 0, -1, 5}, {2, 3});
+  EXPECT_NEAR(mean_squared_error(logits, targets).item(), (0.25 + 1) / 2, 1e-12);
+  const Tensor column = Tensor::from(std::vector<double>{1, 4}, {2, 1}), numbers = Tensor::from(std::vector<double>{2, 7}, {2});
+  EXPECT_NEAR(mean_squared_error(column, numbers).item(), (1 + 9) / 2.0, 1e-12) << "no sum over pairs";
+  EXPECT_THROW(mean_squared_error(logits, numbers), ShapeError);
+  EXPECT_THROW(mean_squared_error(sum(logits), numbers), ShapeError);
   EXPECT_EQ(accuracy(logits, labels), 0.5);
   EXPECT_THROW(mean_cross_entropy(logits, Tensor::from(std::vector<int32_t>{3, 0}, {2})), ValueError);
 }
