@@ -16,6 +16,13 @@ flags=$(pkg-config --define-variable=prefix="$work/root$prefix" --cflags --libs 
 ${CXX:-c++} -std=c++20 "$source/tests/install/program.cc" -o "$work/installed" $flags ${MOLLIFY_SANITIZE:-}
 LD_LIBRARY_PATH="$libdir" "$work/installed"
 
+echo "== mollify.h has every header that is installed"
+echo '#include <mollify/mollify.h>' > "$work/all.cc"
+${CXX:-c++} -std=c++20 -M "$work/all.cc" $flags > "$work/all.d"
+find "$work/root" -name '*.h' | while read -r header; do
+  grep -q "${header#"$work/root"}" "$work/all.d" || { echo "mollify.h lacks ${header#*include/}"; exit 1; }
+done
+
 echo "== subproject"
 mkdir -p "$work/outside/subprojects"
 cp "$source/tests/install/program.cc" "$source/tests/install/meson.build" "$work/outside/"
