@@ -10,21 +10,40 @@ namespace {
 using svg::text;
 using svg::Ticks;
 
-constexpr double kHeight = 420, kTop = 84, kBottom = 364;  // the last two: of the plotting areas
+constexpr double kTop = 84, kBottom = 364;  // of the plotting areas
 constexpr double kPanelWidth = 384, kMargin = 72, kPanelDistance = 480;
+constexpr double kLegend = kBottom + 62, kLegendLine = 20;  // below the axis, where it covers no curve
 constexpr double kInset = 12;         // between an area's sides and its outer points
-constexpr size_t kMostMarked = 40;    // points of a curve that still get marks
+constexpr size_t kMarks = 24;         // about as many points of a curve get marks
 
-Ticks y_ticks(const CurvePanel& panel) {
-  Ticks ticks = svg::ticks_between(panel.low, panel.high, 5);
-  if (ticks.last <= ticks.first) ticks.last = ticks.first + ticks.step;
-  ticks.last = std::min(ticks.last, panel.highest);
-  return ticks;
-}
+// The y axis: where a number lies from 0, at its lower end, to 1, and the numbers that get a line.
+class Scale {
+ public:
+  explicit Scale(const CurvePanel& panel) : logarithmic_(panel.logarithmic) {
+    const double high = panel.high > panel.low ? panel.high : panel.low + (panel.low == 0 ? 1 : std::abs(panel.low) / 2);
+    Ticks ticks = svg::ticks_between(at(panel.low), at(high), 5, logarithmic_ ? 1 : 0);
+    if (ticks.last <= ticks.first) ticks.last = ticks.first + ticks.step;
+    ticks.last = std::min(ticks.last, at(panel.highest));
+    first_ = ticks.first;
+    last_ = ticks.last;
+    for (double v = first_; v <= last_ + ticks.step / 2; v += ticks.step)
+      shown_.push_back(logarithmic_ ? std::pow(10, v) : std::abs(v) < ticks.step / 2 ? 0 : v);
+  }
+  bool shows(double value) const { return std::isfinite(at(value)); }
+  double share(double value) const { return std::clamp((at(value) - first_) / (last_ - first_), 0.0, 1.0); }
+  const std::vector<double>& shown() const { return shown_; }
+
+ private:
+  double at(double value) const { return logarithmic_ ? std::log10(value) : value; }
+
+  const bool logarithmic_;
+  double first_, last_;
+  std::vector<double> shown_;
+};
 
 class PanelDrawing {
  public:
-  PanelDrawing(double left, const CurvePanel& panel) : left_(left), panel_(panel), y_(y_ticks(panel)) {
+  PanelDrawing(double left, const CurvePanel& panel) : left_(left), panel_(panel), scale_(panel) {
     for (const Curve& curve : panel.curves)
       for (double x : curve.x) {
         first_ = std::min(first_, x);
@@ -34,19 +53,12 @@ class PanelDrawing {
 
   std::string draw() const {
     std::string out = text("<text class='title' x='%g' y='%g'>", left_, kTop - 14) + svg::escaped(panel_.title) + "</text>\n";
-    for (double v = y_.first; v <= y_.last + y_.step / 2; v += y_.step) {
-      const double shown = std::abs(v) < y_.step / 2 ? 0 : v;
+    for (double v : scale_.shown()) {
       out += text("<line class='grid' x1='%g' y1='%.1f' x2='%g' y2='%.1f'/>", left_, y(v), left_ + kPanelWidth, y(v));
-      out += text("<text class='tick' x='%g' y='%.1f' text-anchor='end'>%g%s</text>\n", left_ - 8, y(v) + 4, shown, panel_.unit.c_str());
+      out += text("<text class='tick' x='%g' y='%.1f' text-anchor='end'>%g%s</text>\n", left_ - 8, y(v) + 4, v, panel_.unit.c_str());
     }
-    const Ticks along = svg::ticks_between(first_, std::max(last_, first_ + 1), 8, 1);
-    for (double v = along.first; v <= last_; v += along.step) {
-      if (v < first_) continue;
-      out += text("<line class='axis' x1='%.1f' y1='%g' x2='%.1f' y2='%g'/>", x(v), kBottom, x(v), kBottom + 5);
-      out += text("<text class='tick' x='%.1f' y='%g' text-anchor='middle'>%g</text>\n", x(v), kBottom + 20, v);
-    }
-    out += text("<line class='axis' x1='%g' y1='%g' x2='%g' y2='%g'/>", left_, kBottom, left_ + kPanelWidth, kBottom);
-    out += text("<text class='tick' x='%g' y='%g' text-anchor='middle'>%s</text>\n", left_ + kPanelWidth / 2, kBottom + 40, panel_.x_title.c_str());
+    out += x_axis();
+    for (const Curve& curve : panel_.curves) out += band(curve);
     for (const Curve& curve : panel_.curves) out += line(curve);
     return out + legend();
   }
@@ -56,60 +68,91 @@ class PanelDrawing {
     if (last_ <= first_) return left_ + kPanelWidth / 2;
     return left_ + kInset + (kPanelWidth - 2 * kInset) * (value - first_) / (last_ - first_);
   }
-  double y(double value) const { return kBottom - (kBottom - kTop) * (value - y_.first) / (y_.last - y_.first); }
+  double y(double value) const { return kBottom - (kBottom - kTop) * scale_.share(value); }
 
-  std::string line(const Curve& curve) const {
-    std::string points, marks;
-    for (size_t i = 0; i < curve.y.size(); ++i) {
-      if (!std::isfinite(curve.y[i])) continue;
-      const double px = x(curve.x[i]), py = y(curve.y[i]);
-      points += text("%s%.1f,%.1f", points.empty() ? "" : " ", px, py);
-      if (curve.y.size() <= kMostMarked) marks += text("<circle cx='%.1f' cy='%.1f' r='3' fill='%s'/>", px, py, curve.color.c_str());
-    }
-    return text("<polyline class='curve' stroke='%s' points='", curve.color.c_str()) + points + "'/>" + marks + "\n";
+  std::string x_axis() const {
+    std::string out = text("<line class='axis' x1='%g' y1='%g' x2='%g' y2='%g'/>", left_, kBottom, left_ + kPanelWidth, kBottom);
+    const auto tick = [&](double v, const std::string& name) {
+      out += text("<line class='axis' x1='%.1f' y1='%g' x2='%.1f' y2='%g'/>", x(v), kBottom, x(v), kBottom + 5);
+      out += text("<text class='tick' x='%.1f' y='%g' text-anchor='middle'>", x(v), kBottom + 20) + svg::escaped(name) + "</text>\n";
+    };
+    const Ticks along = svg::ticks_between(first_, std::max(last_, first_ + 1), 8, 1);
+    if (panel_.x_names.empty())
+      for (double v = along.first; v <= last_; v += along.step) {
+        if (v >= first_) tick(v, text("%g", v));
+      }
+    for (size_t i = 0; i < panel_.x_names.size(); ++i) tick(static_cast<double>(i), panel_.x_names[i]);
+    return out + text("<text class='tick' x='%g' y='%g' text-anchor='middle'>", left_ + kPanelWidth / 2, kBottom + 40) +
+           svg::escaped(panel_.x_title) + "</text>\n";
   }
 
+  std::string band(const Curve& curve) const {
+    std::string above, below;
+    for (size_t i = 0; i < curve.deviation.size(); ++i) {
+      if (!std::isfinite(curve.deviation[i]) || !scale_.shows(curve.y[i])) continue;
+      const double low = curve.y[i] - curve.deviation[i];
+      above += text("%.1f,%.1f ", x(curve.x[i]), y(curve.y[i] + curve.deviation[i]));
+      below = text("%.1f,%.1f ", x(curve.x[i]), scale_.shows(low) ? y(low) : kBottom) + below;
+    }
+    return above.empty() ? "" : text("<polygon class='band' fill='%s' points='", svg::style(curve.series).color) + above + below + "'/>\n";
+  }
+
+  std::string line(const Curve& curve) const {
+    const size_t every = 1 + curve.y.size() / (2 * kMarks);
+    std::string points, marks;
+    for (size_t i = 0; i < curve.y.size(); ++i) {
+      if (!scale_.shows(curve.y[i])) continue;
+      const double px = x(curve.x[i]), py = y(curve.y[i]);
+      points += text("%s%.1f,%.1f", points.empty() ? "" : " ", px, py);
+      if (i % every == 0) marks += svg::mark(curve.series, px, py);
+    }
+    const svg::Style style = svg::style(curve.series);
+    return text("<polyline class='curve' stroke='%s' stroke-dasharray='%s' points='", style.color, style.dash) + points + "'/>" + marks + "\n";
+  }
+
+  // A line a curve: its line and mark, name, and last number.
   std::string legend() const {
-    size_t longest = 0;
-    for (const Curve& curve : panel_.curves) longest = std::max(longest, curve.name.size());
-    const double width = std::max(160.0, 110 + 8 * static_cast<double>(longest)), height = 20 * static_cast<double>(panel_.curves.size()) + 10;
-    const double x0 = left_ + kPanelWidth - width - 8;
-    double y0 = panel_.legend_on_top ? kTop + 8 : kBottom - 8 - height;
-    std::string out = text("<rect class='legend' x='%g' y='%g' width='%g' height='%g' rx='4'/>\n", x0, y0, width, height);
+    std::string out;
+    double y0 = kLegend;
     for (const Curve& curve : panel_.curves) {
-      y0 += 20;
-      out += text("<line x1='%g' y1='%g' x2='%g' y2='%g' stroke='%s' stroke-width='2.5'/>", x0 + 10, y0 - 5, x0 + 32, y0 - 5, curve.color.c_str());
-      out += text("<text class='tick' x='%g' y='%g'>%s</text>", x0 + 40, y0 - 1, curve.name.c_str());
-      if (!curve.y.empty() && std::isfinite(curve.y.back()))
-        out += text("<text class='tick' x='%g' y='%g' text-anchor='end'>%.4g</text>", x0 + width - 10, y0 - 1, curve.y.back());
+      const svg::Style style = svg::style(curve.series);
+      out += text("<line x1='%g' y1='%g' x2='%g' y2='%g' stroke='%s' stroke-width='2.5' stroke-dasharray='%s'/>", left_, y0 - 4, left_ + 40, y0 - 4,
+                  style.color, style.dash);
+      out += svg::mark(curve.series, left_ + 20, y0 - 4);
+      out += text("<text class='tick' x='%g' y='%g'>", left_ + 48, y0) + svg::escaped(curve.name) + "</text>";
+      if (panel_.x_names.empty() && !curve.y.empty() && std::isfinite(curve.y.back()))
+        out += text("<text class='tick' x='%g' y='%g' text-anchor='end'>last: %.4g%s</text>", left_ + kPanelWidth, y0, curve.y.back(), panel_.unit.c_str());
       out += "\n";
+      y0 += kLegendLine;
     }
     return out;
   }
 
   const double left_;
   const CurvePanel& panel_;
-  const Ticks y_;
+  const Scale scale_;
   double first_ = INFINITY, last_ = -INFINITY;  // of x
 };
 
-std::vector<Curve> curves_of(const std::vector<EpochMetrics>& epochs, double Score::*field, double scale) {
-  std::vector<Curve> curves = {{"train", "#2f6db3", {}, {}}, {"test", "#d1495b", {}, {}}};
-  if (epochs[0].validation) curves.insert(curves.begin() + 1, {"validation", "#e39a1f", {}, {}});
+enum Series : size_t { kTrain, kTest, kCertified, kValidation };
+
+std::vector<Curve> curves_of(const std::vector<EpochMetrics>& epochs, double Score::*field, double scale, const LossNames& names) {
+  std::vector<Curve> curves = {{names.train, kTrain, {}, {}}, {names.held_out, kTest, {}, {}}};
+  if (epochs[0].validation) curves.push_back({"validation", kValidation, {}, {}});
   const auto add = [&](Curve& curve, const EpochMetrics& epoch, const Score& score) {
     curve.x.push_back(static_cast<double>(epoch.epoch));
     curve.y.push_back(scale * score.*field);
   };
   for (const EpochMetrics& epoch : epochs) {
-    add(curves.front(), epoch, epoch.train);
-    if (curves.size() == 3 && epoch.validation) add(curves[1], epoch, *epoch.validation);
-    add(curves.back(), epoch, epoch.test);
+    add(curves[0], epoch, epoch.train);
+    add(curves[1], epoch, epoch.test);
+    if (curves.size() == 3 && epoch.validation) add(curves[2], epoch, *epoch.validation);
   }
   return curves;
 }
 
 void add_certified(const std::vector<EpochMetrics>& epochs, std::vector<Curve>& curves) {
-  Curve curve{"certified", "#3a8f5c", {}, {}};
+  Curve curve{"test, certified", kCertified, {}, {}};
   for (const EpochMetrics& epoch : epochs) {
     if (!epoch.ball.certified_accuracy) continue;
     curve.x.push_back(static_cast<double>(epoch.epoch));
@@ -123,17 +166,22 @@ void add_certified(const std::vector<EpochMetrics>& epochs, std::vector<Curve>& 
 std::pair<double, double> range_of(const std::vector<Curve>& curves) {
   double low = INFINITY, high = -INFINITY;
   for (const Curve& curve : curves)
-    for (double value : curve.y) {
-      if (!std::isfinite(value)) continue;
-      low = std::min(low, value);
-      high = std::max(high, value);
+    for (size_t i = 0; i < curve.y.size(); ++i) {
+      if (!std::isfinite(curve.y[i])) continue;
+      const double deviation = i < curve.deviation.size() && std::isfinite(curve.deviation[i]) ? curve.deviation[i] : 0;
+      low = std::min(low, curve.y[i] - deviation);
+      high = std::max(high, curve.y[i] + deviation);
     }
   return low <= high ? std::pair{low, high} : std::pair{0.0, 1.0};
 }
 
+bool spans_decades(double low, double high) { return low > 0 && high >= 100 * low; }
+
 std::string curves_svg(const std::string& title, const std::vector<CurvePanel>& panels) {
   const double width = kPanelDistance * static_cast<double>(std::max<size_t>(2, panels.size()));
-  std::string out = svg::start(width, kHeight, kMargin, title);
+  size_t most = 0;
+  for (const CurvePanel& panel : panels) most = std::max(most, panel.curves.size());
+  std::string out = svg::start(width, kLegend + kLegendLine * static_cast<double>(most), kMargin, title);
   double left = kMargin;
   for (const CurvePanel& panel : panels) {
     out += PanelDrawing(left, panel).draw();
@@ -142,12 +190,15 @@ std::string curves_svg(const std::string& title, const std::vector<CurvePanel>& 
   return out + svg::kEnd;
 }
 
-std::string curves_svg(const std::string& title, const std::vector<EpochMetrics>& epochs) {
+std::string curves_svg(const std::string& title, const std::vector<EpochMetrics>& epochs, const LossNames& names) {
   if (epochs.empty()) return curves_svg(title, std::vector<CurvePanel>{});
-  CurvePanel losses{"Loss", "epoch", "", curves_of(epochs, &Score::loss, 1), 0, 0};
-  CurvePanel accuracies{"Accuracy", "epoch", " %", curves_of(epochs, &Score::accuracy, 100), 0, 0, 100, false};
+  CurvePanel losses{"Loss", "epoch", "", curves_of(epochs, &Score::loss, 1, names), 0, 0};
+  CurvePanel accuracies{"Accuracy", "epoch", " %", curves_of(epochs, &Score::accuracy, 100, {}), 0, 0, 100};
   add_certified(epochs, accuracies.curves);
-  losses.high = range_of(losses.curves).second;
+  const auto [least, most] = range_of(losses.curves);
+  losses.logarithmic = spans_decades(least, most);
+  losses.low = losses.logarithmic ? least : 0;
+  losses.high = most;
   const auto [low, high] = range_of(accuracies.curves);
   accuracies.low = std::max(0.0, low - 0.1 * (100 - low));
   accuracies.high = high;

@@ -19,13 +19,10 @@ namespace mollify::experiments {
 namespace {
 
 struct Method {
-  const char *name, *color;
+  const char* name;
   bool smoothed, variance_reduced;
 };
-constexpr Method kMethods[] = {{"SGD", "#7a7a7a", false, false},
-                               {"GSmoothSGD", "#e39a1f", true, false},
-                               {"SVRG", "#2f6db3", false, true},
-                               {"GSmoothSVRG", "#d1495b", true, true}};
+constexpr Method kMethods[] = {{"SGD", false, false}, {"GSmoothSGD", true, false}, {"SVRG", false, true}, {"GSmoothSVRG", true, true}};
 constexpr int kSgd = 0, kSvrg = 2, kGSmoothSvrg = 3;
 
 const std::map<std::string, double> kPenaltyWeights = {{"activation1", 1e-13}, {"dense1", 1e-13}, {"activation2", 1e-11}, {"dense2", 1e-11}};
@@ -228,20 +225,23 @@ std::string GSmoothSvrgExperiment::claims_text(const Finished& finished) const {
 }
 
 std::string GSmoothSvrgExperiment::picture(const Finished& finished) const {
-  std::vector<CurvePanel> panels = {{"Training loss", "step", "", {}, 0, 0}, {"Test accuracy", "step", " %", {}, 0, 0, 100, false},
-                                    {"Deviation of the update's length", "step", "", {}, 0, 0, INFINITY, false}};
+  std::vector<CurvePanel> panels = {{"Training loss", "step", "", {}, 0, 0}, {"Test accuracy", "step", " %", {}, 0, 0, 100},
+                                    {"Deviation of the update's length", "step", "", {}, 0, 0}};
   const struct { const char* series; double scale; size_t first_step; } shown[] = {{kTrainLoss, 1, 0}, {kTestAccuracy, 100, 0}, {kDeviation, 1, 1}};
   for (size_t p = 0; p < panels.size(); ++p) {
     for (size_t m = 0; m < finished.size(); ++m) {
-      Curve curve{kMethods[m].name, kMethods[m].color, {}, {}};
+      Curve curve{kMethods[m].name, m, {}, {}};
       for (size_t i = 0; i + shown[p].first_step <= blocks(); ++i) {
         curve.x.push_back(static_cast<double>(std::min(steps_, static_cast<int64_t>(i + shown[p].first_step) * block_)));
-        curve.y.push_back(of_block(finished[m], shown[p].series, i, shown[p].scale).mean);
+        const Summary summary = of_block(finished[m], shown[p].series, i, shown[p].scale);
+        curve.y.push_back(summary.mean);
+        curve.deviation.push_back(summary.deviation);
       }
       panels[p].curves.push_back(curve);
     }
     const auto [low, high] = range_of(panels[p].curves);
-    panels[p].low = p == 1 ? low : 0;
+    panels[p].logarithmic = p != 1 && spans_decades(low, high);
+    panels[p].low = p == 1 || panels[p].logarithmic ? low : 0;
     panels[p].high = high;
   }
   return curves_svg(format("{}: one image a step, learning rate {}, σ = {}, mean of {} {}", data, rate_, sigma_, seeds_, seeds_ == 1 ? "seed" : "seeds"), panels);

@@ -1,6 +1,7 @@
 // The paradox of certified training (Jovanović et al. 2022, "On the Paradox of Certified Training"; arXiv 2102.06700): among relaxations,
 // training through the tighter ones gives the worse networks. Every method has the same data, initial weights, optimiser and
 // schedules, and every network the same verifiers.
+#include <mollify/experiments/curves.h>
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/interrupt.h>
@@ -59,7 +60,7 @@ class Paradox final : public Experiment {
  public:
   const char* name() const override { return "paradox"; }
   const char* summary() const override { return "Training through tighter relaxations: worse networks? (Jovanovic et al. 2022)"; }
-  std::vector<std::string> files() const override { return {"results.csv", "table.txt"}; }
+  std::vector<std::string> files() const override { return {"results.csv", "table.txt", "curves.svg"}; }
   std::vector<Option> options() override;
   void resolve() override;
   void load() override;
@@ -71,6 +72,7 @@ class Paradox final : public Experiment {
   void verify(const nn::Network& network, const Tensor& weights, Results& results) const;
   double mean_certified_radius(const Graph& graph, Method method) const;
   std::vector<std::string> models() const;
+  std::string picture(const std::vector<Finished>& finished) const;
   Summary summary_of_cells(const std::vector<Finished>& finished, const std::string& model, const std::string& objective,
                            const std::string& number) const;
   std::string settings_text() const;
@@ -279,6 +281,33 @@ std::string Paradox::model_text(const std::vector<Finished>& finished, const std
          table.text() + "\nClaims: the tighter the relaxation, the worse the network. One holds beyond two standard errors.\n" + claims.text();
 }
 
+// By relaxation, from the loosest on: what its networks reach, and how tight it is; bands are deviations over the seeds.
+std::string Paradox::picture(const std::vector<Finished>& finished) const {
+  std::vector<CurvePanel> panels;
+  std::vector<std::string> names;
+  for (const auto& method : kMethods) names.push_back(method.title);
+  for (const std::string& model : models()) {
+    Curve natural{"natural accuracy", 0, {}, {}}, best{"certified by the best verifier", 2, {}, {}}, tightness{"tightness", 3, {}, {}};
+    const auto add = [](Curve& curve, const Summary& summary, double scale) {
+      curve.x.push_back(static_cast<double>(curve.x.size()));
+      curve.y.push_back(scale * summary.mean);
+      curve.deviation.push_back(scale * summary.deviation);
+    };
+    for (const auto& method : kMethods) {
+      add(natural, summary_of_cells(finished, model, method.objective, "natural"), 100);
+      add(best, summary_of_cells(finished, model, method.objective, certified_name("best")), 100);
+      add(tightness, summary_of_cells(finished, model, kNatural, tightness_name(method.objective)), 1);
+    }
+    const auto panel = [&](const std::string& title, const char* unit, std::vector<Curve> curves) {
+      const auto [low, high] = range_of(curves);
+      panels.push_back({title, "trained through", unit, std::move(curves), std::min(0.0, low), high, INFINITY, false, names});
+    };
+    panel(model + ": accuracy", " %", {natural, best});
+    panel(model + ": tightness of the relaxation", "", {tightness});
+  }
+  return curves_svg(format("The paradox of certified training on {}: radius {}, {} {}", data, epsilon_, seeds_, seeds_ == 1 ? "seed" : "seeds"), panels);
+}
+
 std::string Paradox::run(Grid& grid, const std::filesystem::path& folder) {
   std::vector<Training> trainings;
   for (const std::string& model : models())
@@ -306,6 +335,7 @@ std::string Paradox::run(Grid& grid, const std::filesystem::path& folder) {
     diverged += results[i].at("diverged") == 1;
   }
   write_text(folder / "results.csv", csv);
+  write_text(folder / "curves.svg", picture(finished));
   std::string table = settings_text();
   for (const std::string& model : models()) table += model_text(finished, model);
   if (diverged > 0) table += format("{} trainings diverged and have no numbers.\n", diverged);
