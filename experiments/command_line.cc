@@ -1,11 +1,16 @@
 #include <mollify/experiments/command_line.h>
 
 #include <mollify/experiments/info.h>
+#include <mollify/experiments/terminal.h>
 #include <mollify/nn/models.h>
 
 #include <CLI/CLI.hpp>
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <functional>
+#include <numeric>
 
 namespace mollify::experiments {
 namespace {
@@ -39,10 +44,43 @@ std::string description(const Description& d, const Rule& rule) {
   return apart ? std::string(d.help) + ": " + join(rule.choices, ", ") : d.help;
 }
 
-// "--name VALUE   description [default]"
+// Insertions, deletions, replacements and swaps of neighbours between two words (optimal string alignment).
+size_t distance(const std::string& a, const std::string& b) {
+  std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  std::iota(d[0].begin(), d[0].end(), 0);
+  for (size_t i = 1; i <= a.size(); ++i) {
+    d[i][0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+    }
+  }
+  return d[a.size()][b.size()];
+}
+
+// " (did you mean NAME?)", or nothing where no name is near.
+std::string suggestion(const std::string& given, const std::vector<std::string>& names) {
+  size_t nearest = 1 + std::max<size_t>(1, given.size() / 3);
+  std::string out;
+  for (const std::string& name : names)
+    if (const size_t d = distance(given, name); d < nearest) {
+      nearest = d;
+      out = " (did you mean " + name + "?)";
+    }
+  return out;
+}
+
+// "--name VALUE   description [default]", in lines that fit the terminal.
 class Formatter final : public CLI::Formatter {
  public:
   Formatter() { column_width(28); }
+  std::string make_description(const CLI::App* app) const override { return wrapped(app->get_description(), columns(STDOUT_FILENO)) + "\n"; }
+  std::string make_footer(const CLI::App* app) const override { return wrapped(app->get_footer(), columns(STDOUT_FILENO)) + "\n"; }
+  std::string make_subcommand(const CLI::App* sub) const override {
+    std::ostringstream out;
+    CLI::detail::format_help(out, sub->get_display_name(true), beside_names(sub->get_description()), get_column_width());
+    return out.str();
+  }
   std::string make_option_name(const CLI::Option* option, bool positional) const override {
     const std::string names = CLI::Formatter::make_option_name(option, positional);  // "--name,--no-name{false}"
     return names.substr(0, names.find('{'));
@@ -50,7 +88,12 @@ class Formatter final : public CLI::Formatter {
   std::string make_option_opts(const CLI::Option* option) const override { return option->get_type_size() == 0 ? "" : " " + option->get_type_name(); }
   std::string make_option_desc(const CLI::Option* option) const override {
     const std::string otherwise = option->get_default_str();
-    return option->get_description() + (otherwise.empty() ? "" : " [" + otherwise + "]") + (option->get_required() ? " (required)" : "");
+    return beside_names(option->get_description() + (otherwise.empty() ? "" : " [" + otherwise + "]") + (option->get_required() ? " (required)" : ""));
+  }
+
+ private:
+  std::string beside_names(const std::string& text) const {
+    return wrapped(text, std::max(20, columns(STDOUT_FILENO) - static_cast<int>(get_column_width())));
   }
 };
 
@@ -58,8 +101,13 @@ template <class T>
 CLI::Option* add(CLI::App& app, const Description& d, T& field, const Rule& rule) {
   using Value = typename Field<T>::Value;
   constexpr Kind kind = Field<T>::kind;
+  using Given = std::conditional_t<kind == Kind::number, std::string, Value>;  // numbers are read by number_of
   const std::string name = (d.positional ? "" : "--") + std::string(d.name);
-  CLI::Option* option = app.add_option_function<Value>(name, [&field](const Value& value) { field = value; }, description(d, rule));
+  const auto take = [&field](const Given& value) {
+    if constexpr (kind == Kind::number) field = *number_of(value);
+    else field = value;
+  };
+  CLI::Option* option = app.add_option_function<Given>(name, take, description(d, rule));
   option->group(d.group)->type_name(d.value ? d.value : placeholder(kind, rule))->default_str(d.default_text ? d.default_text : default_text(field));
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   return option->check(CLI::Validator([rule](const std::string& text) { return fault(rule, kind, text); }, ""));
@@ -185,15 +233,29 @@ struct Line {
       const std::vector<std::string> rest = sub->remaining();
       if (sub == reproduce && (sub == path().back() || !rest.empty())) throw UsageError(no_such_experiment(rest));
       if (rest.empty()) continue;
-      const char* what = rest[0][0] == '-' ? "option" : "argument";
-      throw UsageError(format("{}: {} given; there is no such {}: see {} --help", at, rest[0], what, at));
+      const bool named = rest[0][0] == '-';
+      const std::string near = suggestion(rest[0], named ? option_names(sub) : subcommand_names(sub));
+      const char* what = named ? "option" : sub == &app ? "subcommand" : "argument";
+      throw UsageError(format("{}: {} given; there is no such {}{}: see {} --help", at, rest[0], what, near, at));
     }
   }
 
+  static std::vector<std::string> option_names(const CLI::App* sub) {
+    std::vector<std::string> names;
+    for (const CLI::Option* option : sub->get_options())
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    return names;
+  }
+  static std::vector<std::string> subcommand_names(const CLI::App* sub) {
+    std::vector<std::string> names;
+    for (const CLI::App* below : sub->get_subcommands({})) names.push_back(below->get_name());
+    return names;
+  }
+
   std::string no_such_experiment(const std::vector<std::string>& rest) const {
-    std::string names;
-    for (const Reproduction& r : reproductions) names += (names.empty() ? "" : ", ") + r.app->get_name();
-    return format("mollify reproduce: {} given; there are {}", rest.empty() ? "no experiment" : rest[0], names);
+    const std::vector<std::string> names = subcommand_names(reproduce);
+    return format("mollify reproduce: {} given{}; there are {}", rest.empty() ? "no experiment" : rest[0],
+                  rest.empty() ? "" : suggestion(rest[0], names), join(names, ", "));
   }
 
   Command command() {

@@ -7,8 +7,6 @@
 #include <mollify/nn/weights_file.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 
 namespace mollify::experiments {
 namespace {
@@ -40,18 +38,6 @@ NamedNetwork read_weights(const std::filesystem::path& path) {
 NamedNetwork read_onnx_network(const std::filesystem::path& path) {
   nn::formats::OnnxModel model = nn::formats::read_onnx(path);
   return {std::move(model.network), model.weights, Tensor(), "", true};
-}
-
-bool parse_number(const char* first, const char* last, double& value) {
-  const auto [end, error] = std::from_chars(first, last, value);
-  return error == std::errc() && end == last && std::isfinite(value);
-}
-
-// Two numbers with `between` in the middle.
-bool parse_pair(const std::string& text, char between, double& first, double& second) {
-  const size_t at = text.find(between);
-  const char* start = text.data();
-  return at != std::string::npos && parse_number(start, start + at, first) && parse_number(start + at + 1, start + text.size(), second);
 }
 
 }  // namespace
@@ -92,19 +78,18 @@ Tensor in_parts(const std::function<Tensor(const Tensor&)>& f, const Tensor& row
 }
 
 double radius_of(const std::string& option, const std::string& text) {
-  double value = 0, divisor = 1;
-  const bool good = parse_number(text.data(), text.data() + text.size(), value) || (parse_pair(text, '/', value, divisor) && divisor > 0);
-  require<UsageError>(good && value >= 0 && std::isfinite(value / divisor), "{}: {} given; needs a number from 0 on, or a quotient such as 8/255", option,
-                      text.empty() ? "nothing" : text);
-  return value / divisor;
+  const std::optional<double> radius = number_of(text);
+  require<UsageError>(radius && *radius >= 0, "{}: {} given; needs a number from 0 on, or a quotient such as 8/255", option, text.empty() ? "nothing" : text);
+  return *radius;
 }
 
 Range range_of(const std::string& option, const std::string& text) {
   Range range;
   if (text.empty()) return range;
-  require<UsageError>(parse_pair(text, ',', range.low, range.high) && range.low <= range.high,
-                      "{}: {} given; needs two numbers LOW,HIGH, the first not above the second", option, text);
-  return range;
+  const size_t comma = std::min(text.find(','), text.size());
+  const std::optional<double> low = number_of(text.substr(0, comma)), high = number_of(text.substr(std::min(comma + 1, text.size())));
+  require<UsageError>(low && high && *low <= *high, "{}: {} given; needs two numbers LOW,HIGH, the first not above the second", option, text);
+  return {*low, *high};
 }
 
 void require_given(const std::string& text, const char* command, const char* what, const char* need) {

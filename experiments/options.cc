@@ -16,7 +16,7 @@ template <class T> bool parse(const std::string& text, T& value) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
-std::string join(const std::vector<std::string>& words) {
+std::string alternatives(const std::vector<std::string>& words) {
   std::string out;
   for (size_t i = 0; i < words.size(); ++i) out += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
   return out;
@@ -103,21 +103,28 @@ std::vector<std::string> initialization_names() {
   return {"fan_in_uniform", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal", "ibp"};
 }
 
+std::optional<double> number_of(const std::string& text) {
+  const size_t slash = text.find('/');
+  double value = 0, divisor = 1;
+  const bool good = parse(text.substr(0, slash), value) && (slash == std::string::npos || parse(text.substr(slash + 1), divisor));
+  return good && std::isfinite(value / divisor) ? std::optional(value / divisor) : std::nullopt;
+}
+
 std::string fault(const Rule& rule, Kind kind, const std::string& text) {
   std::string need;
   bool good = true;
   if (!rule.choices.empty()) {
     good = std::find(rule.choices.begin(), rule.choices.end(), text) != rule.choices.end();
-    need = join(rule.choices);
+    need = alternatives(rule.choices);
   } else if (kind != Kind::text) {
-    double value = 0;
     int64_t whole = 0;
-    good = kind == Kind::whole ? parse(text, whole) : parse(text, value);
+    const std::optional<double> number = kind == Kind::number ? number_of(text) : parse(text, whole) ? std::optional(static_cast<double>(whole)) : std::nullopt;
+    const double value = number.value_or(0);
+    good = number.has_value();
     need = good ? "" : kind == Kind::whole ? "a whole number, " : "a number, ";
-    if (kind == Kind::whole) value = static_cast<double>(whole);
     const bool bounded = rule.high < std::numeric_limits<double>::infinity();
     const bool high_enough = rule.above_low ? value > rule.low : value >= rule.low, low_enough = rule.below_high ? value < rule.high : value <= rule.high;
-    good = good && high_enough && low_enough && std::isfinite(value);
+    good = good && high_enough && low_enough;
     need += format("{} {}", rule.above_low ? "above" : bounded ? "from" : "at least", rule.low);
     if (bounded) need += format("{} {}", rule.below_high ? " to below" : " to", rule.high);
   }

@@ -34,6 +34,7 @@ struct TrainOptions {
   double sigma = 0, sigma_decay = 1, penalty = 1e-6;
   std::string penalty_form = "joint";
   int64_t epochs = 0, batch = 0, steps = 0, seed = 0;
+  double checkpoint_minutes = 2;
   int64_t limit = 0, validation = 0, patience = 0;
   double input_noise = 0, label_noise = 0;
   std::string augment = "auto";
@@ -61,6 +62,9 @@ inline Rule above(double low) { return {.low = low, .above_low = true}; }
 inline Rule thread_rule() { return {.low = 1, .high = 1024}; }
 inline Rule share() { return {.low = 0, .high = 1}; }
 inline Rule one_of(std::vector<std::string> choices) { return {.choices = std::move(choices)}; }
+
+// A number as options take it: a decimal, or a quotient such as 8/255; nothing where the text is neither, or is not finite.
+std::optional<double> number_of(const std::string& text);
 
 // Empty where `text` follows the rule, else "<text> given; needs …".
 enum class Kind { text, whole, number };
@@ -130,7 +134,7 @@ void each_option(TrainOptions& o, const std::vector<std::string>& models, const 
                     "what is minimised: the natural loss; that of images attacked by PGD; an upper bound of the loss over the ball "
                     "around each image, by a relaxation (certified: ibp to alpha-crown); IBP in a small box around an attacked image (sabr); IBP and PGD "
                     "mixed (mtl-ibp)", nullptr}, o.objective, one_of(objective_names()));
-  visit(Description{"eps", "Objective", "radius of the l-infinity ball; pixels are 0 to 1, before normalisation",
+  visit(Description{"eps", "Objective", "radius of the l-infinity ball, such as 0.1 or 8/255; pixels are 0 to 1, before normalisation",
                     "needed by every objective but natural"},
         o.epsilon, share());
   visit(Description{"eps-test", "Objective", "radius at which the test images are certified after each epoch; with 0, they are not",
@@ -171,6 +175,8 @@ void each_option(TrainOptions& o, const std::vector<std::string>& models, const 
   visit(Description{"epochs", "Run", "passes over the training images", "3; 20 for certified objectives", true}, o.epochs, at_least(1));
   visit(Description{"batch", "Run", "images in a batch", "64; 256 for certified objectives"}, o.batch, at_least(1));
   visit(Description{"steps", "Run", "stop after step N, within an epoch if need be; --resume goes on", "none", true}, o.steps, at_least(1));
+  visit(Description{"checkpoint-minutes", "Run", "minutes between checkpoints within an epoch; each epoch ends with one", nullptr, true},
+        o.checkpoint_minutes, at_least(0));
   visit(Description{"patience", "Run", "stop after N epochs without a lower validation loss; needs --validation", "never", true}, o.patience, at_least(1));
   visit(Description{"seed", "Run", "seed of weights, order, noise, augmentation and validation", nullptr}, o.seed, at_least(0));
   each_device_option(o.device, "Run", visit);

@@ -1,5 +1,7 @@
 #include <mollify/experiments/progress.h>
 
+#include <mollify/experiments/terminal.h>
+
 #include <unistd.h>
 
 #include <cstdio>
@@ -11,7 +13,11 @@ constexpr int kCells = 24;
 constexpr double kBarInterval = 0.1, kLineInterval = 10;  // seconds
 constexpr const char* kClear = "\r\x1b[K";
 
-bool on_terminal() { return isatty(STDOUT_FILENO) == 1; }
+// A line that the next one replaces: one character short of the width, where some terminals would wrap.
+void rewrite(std::FILE* file, int descriptor, const std::string& line) {
+  std::fprintf(file, "\r%s\x1b[K", cut(line, columns(descriptor) - 1).c_str());
+  std::fflush(file);
+}
 
 std::string bar(double share) {
   static const char* const kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
@@ -36,7 +42,7 @@ std::string clock_text(double seconds) {
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 Progress::Progress(std::string title, int64_t total, int64_t done, std::string unit)
-    : title_(std::move(title)), unit_(std::move(unit)), total_(total), first_(done), terminal_(on_terminal()), start_(Clock::now()), shown_(start_) {}
+    : title_(std::move(title)), unit_(std::move(unit)), total_(total), first_(done), terminal_(rewrites(STDOUT_FILENO)), start_(Clock::now()), shown_(start_) {}
 
 Progress::~Progress() {
   if (!terminal_) return;
@@ -55,17 +61,20 @@ std::string Progress::line(int64_t done, std::optional<double> loss) const {
                          : std::snprintf(numbers, sizeof numbers, "%lld of %lld %s  %s left", static_cast<long long>(done),
                                          static_cast<long long>(total_), unit_.c_str(), left.c_str());
   if (loss) std::snprintf(numbers + length, sizeof numbers - static_cast<size_t>(length), "  loss %.4f", *loss);
-  return title_ + "  " + (terminal_ ? "│" + bar(share) + "│ " : "") + numbers;
+  const std::string line = title_ + "  " + numbers;
+  const bool room = terminal_ && static_cast<int>(line.size()) + kCells + 4 < columns(STDOUT_FILENO);
+  return room ? title_ + "  │" + bar(share) + "│ " + numbers : line;
 }
 
 void Progress::update(int64_t done, std::optional<double> loss) {
   if (seconds_since(shown_) < (terminal_ ? kBarInterval : kLineInterval)) return;
   shown_ = Clock::now();
-  std::printf(terminal_ ? "\r%s\x1b[K" : "%s\n", line(done, loss).c_str());
+  if (terminal_) return rewrite(stdout, STDOUT_FILENO, line(done, loss));
+  std::printf("%s\n", line(done, loss).c_str());
   std::fflush(stdout);
 }
 
-StatusLine::StatusLine() : terminal_(isatty(STDERR_FILENO) == 1), shown_(Clock::now()) {}
+StatusLine::StatusLine() : terminal_(rewrites(STDERR_FILENO)), shown_(Clock::now()) {}
 
 StatusLine::~StatusLine() {
   if (terminal_) std::fputs(kClear, stderr);
@@ -76,12 +85,13 @@ bool StatusLine::due() const { return seconds_since(shown_) >= (terminal_ ? kBar
 void StatusLine::update(const std::string& text) {
   if (!due()) return;
   shown_ = Clock::now();
-  std::fprintf(stderr, terminal_ ? "\r%s\x1b[K" : "%s\n", text.c_str());
+  if (terminal_) return rewrite(stderr, STDERR_FILENO, text);
+  std::fprintf(stderr, "%s\n", text.c_str());
 }
 
 void show_briefly(const std::string& text) {
-  if (!on_terminal()) return;
-  std::printf("%s%s%s", kClear, text.c_str(), "\r");
+  if (!rewrites(STDOUT_FILENO)) return;
+  std::printf("%s%s%s", kClear, cut(text, columns(STDOUT_FILENO) - 1).c_str(), "\r");
   std::fflush(stdout);
 }
 

@@ -14,7 +14,7 @@ int run_command(const RunCommand& command) {
   require_given(command.output, "run", "--output", "a .npy file");
   use_threads(command.threads);
   const NoGrad guard;
-  const DType dtype = command.precision == "f64" ? DType::f64 : DType::f32;
+  const DType dtype = command.dtype == "f64" ? DType::f64 : DType::f32;
   const Device device = use_device("run", command.device);
   const NamedNetwork named = read_network("mollify run", command.network, device);
   const Rows rows = read_rows(command.input, named.network, dtype);

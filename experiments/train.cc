@@ -10,6 +10,7 @@
 #include <mollify/experiments/metrics.h>
 #include <mollify/experiments/objective.h>
 #include <mollify/experiments/progress.h>
+#include <mollify/experiments/run_folder.h>
 #include <mollify/experiments/training_step.h>
 #include <mollify/nn/weights_file.h>
 
@@ -41,16 +42,20 @@ class Training {
   End train_epoch();
   End train_batches();
   void count(const std::vector<StepResult>& results);
+  void count_all();
   bool evaluate_epoch();  // false: interrupted
   void finish_epoch(const EpochMetrics& metrics, double evaluation_seconds);
   bool certifies() const { return *options_.epsilon_test > 0; }
   bool all_steps_done() const { return options_.steps > 0 && task_.optimizer->steps() >= options_.steps; }
   bool out_of_patience() const;
   void save();
+  void save_now_and_then();
   void save_weights(const char* file) const;
   int stop_within_epoch(End end);
+  void say_where() const;
   void require_finite(double number, const char* what, int64_t step) const;  // throws Diverged
   std::string objective_text() const;
+  std::string picture() const;
   std::string title() const { return format("epoch {}/{}", position_.epoch + 1, options_.epochs); }
 
   const TrainOptions options_;
@@ -62,6 +67,7 @@ class Training {
   Position position_;
   History history_;
   double last_loss_ = 0;
+  Clock::time_point saved_ = Clock::now(), counted_ = Clock::now();  // up to when position_.seconds counts
 };
 
 Training::Training(TrainOptions options, const std::optional<Checkpoint>& checkpoint)
@@ -82,8 +88,8 @@ Training::Training(TrainOptions options, const std::optional<Checkpoint>& checkp
 }
 
 void Training::require_finite(double number, const char* what, int64_t step) const {
-  require<Diverged>(std::isfinite(number), "train: {} {} (epoch {}) is {}; try a lower --lr or --clip-norm; a checkpoint in {} stays as it was", what,
-                    step, position_.epoch + 1, number, options_.out);
+  require<Diverged>(std::isfinite(number), "train: {} {} (epoch {}) is {}; try a lower --lr or --clip-norm with --overwrite; the checkpoint in {} "
+                    "stays as it was", what, step, position_.epoch + 1, number, options_.out);
 }
 
 void Training::count(const std::vector<StepResult>& results) {
@@ -105,6 +111,7 @@ Training::End Training::train_batches() {
     ++position_.batch;
     count(step_->results(/*all=*/false));
     progress.update(position_.images, last_loss_);
+    save_now_and_then();
     if (interrupted()) return End::interrupted;
     if (all_steps_done()) return position_.batch == task_.batches ? End::complete : End::steps;
   }
@@ -112,11 +119,23 @@ Training::End Training::train_batches() {
 }
 
 Training::End Training::train_epoch() {
-  const auto start = Clock::now();
+  counted_ = Clock::now();
   const End end = train_batches();
-  count(step_->results(/*all=*/true));
-  position_.seconds += seconds_since(start);
+  count_all();
   return end;
+}
+
+// Results are fetched one step behind: a checkpoint has those of all its steps.
+void Training::count_all() {
+  count(step_->results(/*all=*/true));
+  position_.seconds += seconds_since(counted_);
+  counted_ = Clock::now();
+}
+
+void Training::save_now_and_then() {
+  if (seconds_since(saved_) < 60 * options_.checkpoint_minutes) return;
+  count_all();
+  save();
 }
 
 bool Training::evaluate_epoch() {
@@ -175,9 +194,16 @@ void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_secon
     save_weights("best.safetensors");
   }
   write_history(folder_, history_);
-  const std::string heading = format("{} on {}, {}, seed {}", options_.model, options_.data, options_.optimizer, options_.seed);
-  write_text(folder_ / "curves.svg", curves_svg(heading, history_.metrics));
+  write_text(folder_ / "curves.svg", picture());
   save();
+}
+
+std::string Training::picture() const {
+  std::string heading = format("{} on {}, {}, seed {}", options_.model, options_.data, options_.optimizer, options_.seed);
+  if (!step_->objective()) return curves_svg(heading, history_.metrics);
+  heading += format(": {} at radius {}", options_.objective, options_.epsilon);
+  if (certifies()) heading += format(", certified at {}", *options_.epsilon_test);
+  return curves_svg(heading, history_.metrics, {format("train: {} loss, as the radius grows", options_.objective), "test: natural loss"});
 }
 
 bool Training::out_of_patience() const {
@@ -196,6 +222,7 @@ void Training::save() {
   write_checkpoint(folder_ / "checkpoint.safetensors",
                    {to(weights_, Device::cpu), to(state_, Device::cpu), moved(task_.optimizer->state(), Device::cpu), position_, options_.model,
                     options_.data, to_json(options_)});
+  saved_ = Clock::now();
 }
 
 int Training::stop_within_epoch(End end) {
@@ -208,7 +235,15 @@ int Training::stop_within_epoch(End end) {
   std::printf("stopped after step %lld (%s): loss of the last batch %.4f, mean of the epoch so far %.4f, %.0f images/s\n",
               static_cast<long long>(task_.optimizer->steps()), where.c_str(), last_loss_, position_.loss_sum / static_cast<double>(position_.images),
               static_cast<double>(position_.images) / position_.seconds);
+  say_where();
   return 0;
+}
+
+void Training::say_where() const {
+  std::string files;
+  for (const char* file : kFiles)
+    if (fs::exists(folder_ / file)) files += (files.empty() ? "" : ", ") + std::string(file);
+  std::printf("saved in %s: %s\n", options_.out.c_str(), files.c_str());
 }
 
 // What is trained for and how it is certified, where that is not the natural loss alone: a line, or nothing.
@@ -235,6 +270,7 @@ int Training::run() {
   if (const std::string text = step_->uncaptured(); !text.empty()) std::puts(text.c_str());
   if (position_.epoch >= options_.epochs) std::printf("nothing is left to do: the run has its %lld epochs\n", static_cast<long long>(options_.epochs));
   std::fflush(stdout);
+  if (task_.optimizer->steps() == 0) save();  // so that a run that ends in its first epoch, however it does, can go on
   write_text(folder_ / "config.json", to_json(options_) + "\n");
   while (position_.epoch < options_.epochs && !all_steps_done() && !out_of_patience()) {
     const End end = train_epoch();
@@ -245,6 +281,7 @@ int Training::run() {
   if (out_of_patience())
     std::printf("stopped early: the lowest validation loss is epoch %lld's, %.4f; its weights are best.safetensors\n",
                 static_cast<long long>(position_.best_epoch), *position_.best_validation_loss);
+  say_where();
   return 0;
 }
 
@@ -260,14 +297,6 @@ std::optional<Checkpoint> open_folder(const TrainCommand& command, const fs::pat
   return std::nullopt;
 }
 
-void make_folder(const fs::path& folder, bool fresh) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  require<UsageError>(fs::is_directory(folder), "mollify train: --out: {} cannot be made ({})", folder.string(), error.message());
-  for (const char* file : kFiles)
-    if (fresh) fs::remove(folder / file, error);
-}
-
 }  // namespace
 
 int train_command(const TrainCommand& command) {
@@ -275,13 +304,23 @@ int train_command(const TrainCommand& command) {
   TrainCommand resolved = command;
   resolve(resolved.options);
   const fs::path folder = resolved.options.out;
+  const char* const option = "mollify train: --out";
+  std::optional<FolderLock> lock;
+  if (fs::exists(folder)) lock.emplace(option, folder);
   const std::optional<Checkpoint> checkpoint = open_folder(resolved, folder);
   TrainOptions options = resolved.options;
   if (checkpoint) options = resumed(options_from_json((folder / "checkpoint.safetensors").string(), checkpoint->options), resolved);
   if (options.threads > 0) set_num_threads(static_cast<int>(options.threads));
   catch_interrupts();
   Training training(options, checkpoint);  // reads the data: what is missing shows before the folder is made
-  make_folder(folder, !checkpoint);
+  make_folder(option, folder);
+  if (!lock) {  // another process may have made it in the meantime
+    lock.emplace(option, folder);
+    open_folder(resolved, folder);
+  }
+  std::error_code ignored;
+  for (const char* file : kFiles)
+    if (!checkpoint) fs::remove(folder / file, ignored);
   return training.run();
 }
 

@@ -5,6 +5,7 @@
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/metrics.h>
 #include <mollify/experiments/progress.h>
+#include <mollify/experiments/run_folder.h>
 #include <mollify/experiments/stored_options.h>
 
 #include <cstdio>
@@ -37,11 +38,8 @@ void restore(const ReproduceCommand& command, const std::vector<Option>& options
   experiment.out = folder;
 }
 
-void make_folder(const Experiment& experiment, bool fresh) {
+void clear_folder(const Experiment& experiment) {
   std::error_code error;
-  fs::create_directories(experiment.out, error);
-  require<UsageError>(fs::is_directory(experiment.out), "{}: --out: {} cannot be made ({})", place(experiment), experiment.out, error.message());
-  if (!fresh) return;
   std::vector<std::string> files = experiment.files();
   files.insert(files.end(), {"settings.json", "cells.jsonl"});
   for (const std::string& file : files) fs::remove(fs::path(experiment.out) / file, error);
@@ -67,7 +65,9 @@ int reproduce_command(const ReproduceCommand& command) {
   require<UsageError>(!one_at_a_time || experiment.jobs <= 1, "{}: --jobs: {} given with --device cuda; needs 1", at, experiment.jobs);
   catch_interrupts();
   experiment.load();  // before the folder is made: what is missing shows first
-  make_folder(experiment, !command.resume);
+  make_folder(at + ": --out", experiment.out);
+  const FolderLock lock(at + ": --out", experiment.out);
+  if (!command.resume) clear_folder(experiment);
   ordered_json settings = {{"experiment", experiment.name()}};
   settings.update(options_to_json(each_of(options)));
   write_text(fs::path(experiment.out) / "settings.json", settings.dump(2) + "\n");

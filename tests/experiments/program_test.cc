@@ -191,7 +191,7 @@ TEST_F(Program, ALossThatIsNoNumberEndsTheRunAndKeepsItsCheckpoint) {
   EXPECT_EQ(fresh.status, 1);
   EXPECT_EQ(std::count(fresh.error.begin(), fresh.error.end(), '\n'), 1) << fresh.error;
   EXPECT_NE(fresh.error.find("loss"), std::string::npos) << fresh.error;
-  EXPECT_FALSE(fs::exists(in("fresh") / "checkpoint.safetensors"));
+  EXPECT_EQ(run("eval --weights " + (in("fresh") / "model.safetensors").string()).status, 0) << "what is kept are the initial weights";
 }
 
 TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
@@ -227,6 +227,10 @@ TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
       {"eval --weights " + in("nothing").string(), "cannot be read"},
       {"eval --weights " + in("damaged").string(), "damaged"},
       {"nonsense", "mollify: nonsense given"},
+      {"trian", "(did you mean train?)"},
+      {"train --epcohs 3", "(did you mean --epochs?)"},
+      {"reproduce paradoks", "(did you mean paradox?)"},
+      {"train --objective ibp --eps 8/0", "--eps: 8/0 given; needs a number, from 0 to 1"},
   };
   for (const auto& [arguments, fragment] : cases) {
     const Outcome outcome = run(arguments);

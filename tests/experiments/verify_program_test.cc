@@ -69,7 +69,7 @@ class VerifyProgram : public program_tests::ProgramTest {
     return values;
   }
   std::vector<double> outputs(const std::string& network, const std::string& input) const {
-    const Outcome outcome = run("run " + network + " --precision f64 --input " + in(input).string() + " --output " + in("outputs.npy").string());
+    const Outcome outcome = run("run " + network + " --dtype f64 --input " + in(input).string() + " --output " + in("outputs.npy").string());
     EXPECT_EQ(outcome.status, 0) << outcome.error;
     return read_npy(in("outputs.npy")).to_vector<double>();
   }
