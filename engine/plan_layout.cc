@@ -27,18 +27,13 @@ DType formula_dtype(const RecordedStep& step) {
 bool is_chainable(const RecordedStep& step) { return step.op->formula && step.out[0].layout.device == Device::cpu; }
 int64_t size_of_step(const RecordedStep& step) { return step.out[0].layout.shape.size(); }
 
-// Element k of the tensor is element k of the step's result: block after block is read or written in order.
-bool is_linear(const RecordedTensor& t, const RecordedStep& step) {
-  return t.layout.is_packed() && t.layout.shape.size() == size_of_step(step) && t.layout.dtype == formula_dtype(step);
-}
-
 }  // namespace
 
 PlanLayout::PlanLayout(Recorder&& recording, const std::vector<int>& outputs)
-    : steps(std::move(recording.steps)), buffers(std::move(recording.buffers)), homes(buffers.size()), local(buffers.size(), -1),
+    : steps(std::move(recording.steps)), buffers(std::move(recording.buffers)), elided(buffers.size()), local(buffers.size(), -1),
       arena_offset(buffers.size(), -1), output_(buffers.size()) {
   for (int slot : outputs) output_[at(slot)] = true;
-  for (size_t i = 0; i < homes.size(); ++i) homes[i].root = static_cast<int>(i);
+  for (size_t i = 0; i < buffers.size(); ++i) within_.push_back({static_cast<int>(i)});
   drop_dead_steps();
   elide_copies();
   form_groups();
@@ -46,6 +41,26 @@ PlanLayout::PlanLayout(Recorder&& recording, const std::vector<int>& outputs)
   keep_chains_local();
   share_memory();
   lay_out();
+  check_invariants(*this);
+}
+
+Home PlanLayout::home(int slot) const {
+  Home at_last{slot};
+  while (within_[at(at_last.root)].root != at_last.root) {
+    const Home& next = within_[at(at_last.root)];
+    at_last = {next.root, at_last.offset + next.offset};
+  }
+  return at_last;
+}
+
+int64_t PlanLayout::first_byte(const RecordedTensor& t) const { return home(t.slot).offset + t.layout.offset * size_of(t.layout.dtype); }
+
+bool PlanLayout::in_block_order(const RecordedTensor& t, const RecordedStep& step) {
+  return t.layout.is_packed() && t.layout.shape.size() == size_of_step(step) && t.layout.dtype == formula_dtype(step);
+}
+
+bool PlanLayout::runs_in_blocks(const StepGroup& group) const {
+  return group.chain && size_of_step(steps[at(group.first)]) > cpu::Chain::kBlock;
 }
 
 bool PlanLayout::is_free(int slot) const { return buffers[at(slot)].kind == RecordedBuffer::Kind::made && !is_output(slot); }
@@ -94,10 +109,11 @@ void PlanLayout::elide_copies() {
 
 bool PlanLayout::elide(const RecordedTensor& part, const RecordedTensor& whole, const Layout& place) {
   const RecordedBuffer& buffer = buffers[at(part.slot)];
-  const bool fits = is_free(part.slot) && !buffer.assigned && homes[at(part.slot)].root == part.slot && !buffers[at(whole.slot)].assigned &&
+  const bool fits = is_free(part.slot) && !buffer.assigned && within_[at(part.slot)].root == part.slot && !buffers[at(whole.slot)].assigned &&
                     is_whole(part, buffer.bytes) && place.is_packed() && place.shape.size() > 0;
   if (!fits) return false;
-  homes[at(part.slot)] = {whole.slot, place.offset * size_of(place.dtype)};
+  within_[at(part.slot)] = {whole.slot, place.offset * size_of(place.dtype)};
+  elided[at(part.slot)] = true;
   ++copies_elided;
   return true;
 }
@@ -117,10 +133,9 @@ struct Access {
 // after another.
 void PlanLayout::form_groups() {
   std::map<int, Access> seen;  // by root
-  const auto offset = [&](const RecordedTensor& t) { return homes[at(t.slot)].offset + t.layout.offset * size_of(t.layout.dtype); };
   const auto in_order = [&](const RecordedTensor& t, const RecordedStep& step) {
-    const auto before = seen.find(homes[at(t.slot)].root);
-    return is_linear(t, step) && (before == seen.end() || (before->second.in_order && before->second.offset == offset(t)));
+    const auto before = seen.find(home(t.slot).root);
+    return in_block_order(t, step) && (before == seen.end() || (before->second.in_order && before->second.offset == first_byte(t)));
   };
   const auto joins = [&](const StepGroup& group, const RecordedStep& step) {
     const RecordedStep& first = steps[at(group.first)];
@@ -128,10 +143,10 @@ void PlanLayout::form_groups() {
     if (std::max(size_of_step(first), size_of_step(step)) <= cpu::Chain::kBlock) return true;
     bool fits = size_of_step(first) == size_of_step(step) && at(group.last - group.first) + 1 < cpu::Chain::kMostPasses;
     for (const RecordedTensor& t : step.in) {
-      const auto before = seen.find(homes[at(t.slot)].root);
+      const auto before = seen.find(home(t.slot).root);
       fits = fits && (before == seen.end() || !before->second.written || in_order(t, step));
     }
-    for (const RecordedTensor& t : step.out) fits = fits && (!seen.contains(homes[at(t.slot)].root) || (is_linear(t, step) && in_order(t, step)));
+    for (const RecordedTensor& t : step.out) fits = fits && (!seen.contains(home(t.slot).root) || in_order(t, step));
     return fits;
   };
   for (int i = 0; i < static_cast<int>(steps.size()); ++i) {
@@ -147,9 +162,9 @@ void PlanLayout::form_groups() {
     for (const auto* list : {&step.in, &step.out})
       for (const RecordedTensor& t : *list) {
         const bool ordered = in_order(t, step);
-        Access& access = seen[homes[at(t.slot)].root];
+        Access& access = seen[home(t.slot).root];
         access.in_order = ordered;
-        access.offset = offset(t);
+        access.offset = first_byte(t);
         access.written |= list == &step.out;
       }
   }
@@ -159,7 +174,7 @@ void PlanLayout::find_uses() {
   uses_.assign(buffers.size(), {});
   for (int i = 0; i < static_cast<int>(steps.size()); ++i) {
     const auto use = [&](const RecordedTensor& t) {
-      Use& of = uses_[at(t.slot)];
+      Use& of = uses_[at(home(t.slot).root)];
       if (of.first < 0) of.first = i;
       of.last = i;
     };
@@ -174,12 +189,12 @@ void PlanLayout::keep_chains_local() {
   for (const RecordedStep& step : steps)
     for (const auto* list : {&step.in, &step.out})
       for (const RecordedTensor& t : *list)
-        if (!is_chainable(step) || !is_linear(t, step) || homes[at(t.slot)].root != t.slot) {
+        if (!is_chainable(step) || !in_block_order(t, step) || home(t.slot).root != t.slot) {
           scattered[at(t.slot)] = true;
-          scattered[at(homes[at(t.slot)].root)] = true;
+          scattered[at(home(t.slot).root)] = true;
         }
   for (StepGroup& group : groups) {
-    if (!group.chain || size_of_step(steps[at(group.first)]) <= cpu::Chain::kBlock) continue;
+    if (!runs_in_blocks(group)) continue;
     std::vector<int> free_blocks;
     for (int i = group.first; i <= group.last; ++i) {
       for (const RecordedTensor& t : steps[at(i)].out) {
@@ -202,46 +217,51 @@ void PlanLayout::keep_chains_local() {
 
 // An elementwise result takes the memory of an operand that it is the last to read.
 void PlanLayout::share_memory() {
-  std::vector<bool> root_of_others(buffers.size());
-  for (size_t i = 0; i < homes.size(); ++i)
-    if (homes[i].root != static_cast<int>(i)) root_of_others[at(homes[i].root)] = true;
-  const auto may_share = [&](const RecordedTensor& t) {
-    return is_free(t.slot) && local[at(t.slot)] < 0 && !root_of_others[at(t.slot)] && is_whole(t, buffers[at(t.slot)].bytes);
-  };
   for (int i = 0; i < static_cast<int>(steps.size()); ++i) {
     const RecordedStep& step = steps[at(i)];
     if (!step.op->formula) continue;
     for (const RecordedTensor& out : step.out) {
-      if (!may_share(out) || homes[at(out.slot)].root != out.slot || uses_[at(out.slot)].first != i || !is_linear(out, step)) continue;
-      for (const RecordedTensor& in : step.in) {
-        const int root = homes[at(in.slot)].root;
-        if (!may_share(in) || root_of_others[at(root)] || !is_free(root) || uses_[at(root)].last != i || !is_linear(in, step)) continue;
-        bool once = true;  // another operand may be another part of the same memory
-        for (const RecordedTensor& other : step.in) once &= &other == &in || homes[at(other.slot)].root != root;
-        for (const RecordedTensor& other : step.out) once &= homes[at(other.slot)].root != root;
-        if (!once) continue;
-        homes[at(out.slot)] = {root, 0};
-        uses_[at(root)].last = uses_[at(out.slot)].last;
-        break;
-      }
+      const auto in = std::find_if(step.in.begin(), step.in.end(), [&](const RecordedTensor& t) { return may_move(i, out, t); });
+      if (in == step.in.end()) continue;
+      const Home place = home(in->slot);
+      within_[at(out.slot)] = place;
+      uses_[at(place.root)].last = uses_[at(out.slot)].last;
     }
   }
 }
 
+// Whether step `i` may leave `out` where it reads `in`.
+bool PlanLayout::may_move(int i, const RecordedTensor& out, const RecordedTensor& in) const {
+  const RecordedStep& step = steps[at(i)];
+  const int root = home(in.slot).root;
+  const auto whole = [&](const RecordedTensor& t) {
+    return local[at(t.slot)] < 0 && is_whole(t, buffers[at(t.slot)].bytes) && in_block_order(t, step);
+  };
+  const bool fits = is_free(out.slot) && home(out.slot).root == out.slot && uses_[at(out.slot)].first == i && whole(out) && is_free(root) &&
+                    uses_[at(root)].last == i && whole(in) && local[at(root)] < 0;
+  if (!fits) return false;
+  for (const auto* list : {&step.in, &step.out})  // another operand may be another part of the same memory
+    for (const RecordedTensor& t : *list)
+      if (&t != &in && home(t.slot).root == root) return false;
+  const StepGroup& group = groups[at(group_of_[at(i)])];
+  if (!runs_in_blocks(group)) return true;
+  for (int k = group.first; k <= group.last; ++k)
+    for (const auto* list : {&steps[at(k)].in, &steps[at(k)].out})
+      for (const RecordedTensor& t : *list)
+        if ((home(t.slot).root == root && (!in_block_order(t, steps[at(k)]) || first_byte(t) != first_byte(in))) ||
+            (home(t.slot).root == out.slot && !in_block_order(t, steps[at(k)])))
+          return false;
+  return true;
+}
+
 void PlanLayout::lay_out() {
-  std::vector<Use> alive(buffers.size());
-  for (size_t i = 0; i < buffers.size(); ++i) {
-    if (uses_[i].first < 0) continue;
-    Use& of = alive[at(homes[i].root)];
-    const int first = group_of_[at(uses_[i].first)], last = group_of_[at(uses_[i].last)];
-    of = of.first < 0 ? Use{first, last} : Use{std::min(of.first, first), std::max(of.last, last)};
-  }
   for (const Device device : {Device::cpu, Device::cuda}) {
     std::vector<ArenaBlock> blocks;
     std::vector<size_t> slots;
     for (size_t i = 0; i < buffers.size(); ++i) {
-      if (alive[i].first < 0 || !is_free(static_cast<int>(i)) || local[i] >= 0 || buffers[i].device != device || homes[i].root != static_cast<int>(i)) continue;
-      blocks.push_back({buffers[i].bytes, alive[i].first, alive[i].last});
+      const int slot = static_cast<int>(i);
+      if (home(slot).root != slot || uses_[i].first < 0 || !is_free(slot) || local[i] >= 0 || buffers[i].device != device) continue;
+      blocks.push_back({buffers[i].bytes, group_of_[at(uses_[i].first)], group_of_[at(uses_[i].last)]});
       slots.push_back(i);
     }
     arena_bytes[static_cast<int>(device)] = place_in_arena(blocks, device == Device::cpu ? 64 : 256);

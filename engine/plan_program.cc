@@ -80,7 +80,7 @@ void Program::make_places(const PlanLayout& layout) {
 
 void Program::make_place(const PlanLayout& layout, size_t slot) {
   const RecordedBuffer& recorded = layout.buffers[slot];
-  const Home home = layout.homes[slot];
+  const Home home = layout.home(static_cast<int>(slot));
   Buffer* buffer = buffers_[slot] = Buffer::borrowed(recorded.bytes, recorded.device);
   Place place{Tensor::on(buffer, Layout::packed({recorded.bytes}, DType::u8, recorded.device)), home.offset};
   buffer->release();  // the place's tensor holds it

@@ -46,7 +46,8 @@ void Recorder::allocated(Buffer& buffer) {
 }
 
 void Recorder::freed(const Buffer& buffer) {
-  if (buffer.tag.capture == number_ && buffer.tag.slot >= 0) buffers[static_cast<size_t>(buffer.tag.slot)].alive = false;
+  const size_t slot = static_cast<size_t>(buffer.tag.slot);  // beyond them once the recording was taken away
+  if (buffer.tag.capture == number_ && buffer.tag.slot >= 0 && slot < buffers.size()) buffers[slot].alive = false;
 }
 
 void Recorder::check_host_access(const Buffer& buffer, const Shape& shape) const {
