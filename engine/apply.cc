@@ -137,6 +137,7 @@ class Operands {
 
 void compute(const Op& op, Inputs in, const Attributes& attributes, Device device, std::span<const Tensor> out) {
   Recorder* recorder = Recorder::current();
+  if (!recorder) Recorder::check_thread(in);
   const Operands operands(op, in, attributes, device, recorder);
   const Kernel kernel = kernel_for(op, device);
   if (recorder && !recorder->in_kernel()) recorder->step(op, kernel, operands.inputs(), attributes, out);

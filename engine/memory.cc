@@ -202,7 +202,7 @@ Buffer* Buffer::allocate(int64_t bytes, Device device) {
   }
   buffer->bytes_ = bytes;
   buffer->device_ = device;
-  if (Recorder* recorder = Recorder::current()) recorder->allocated(*buffer);
+  Recorder::allocated(*buffer);
   return buffer;
 }
 

@@ -4,7 +4,10 @@
 #include <mollify/engine/plan_program.h>
 #include <mollify/engine/trace.h>
 
+#include <atomic>
+#include <list>
 #include <mutex>
+#include <thread>
 
 namespace mollify {
 
@@ -14,15 +17,26 @@ class Captured::State {
   explicit State(Function function) : function_(std::move(function)) {}
 
   Tensors call(Inputs in) {
-    if (Recorder::current() || detail::is_tracing()) return function_(list(in));
+    if (Recorder::current() || detail::is_tracing() || running_ == std::this_thread::get_id()) return function_(list(in));
     const std::lock_guard<std::mutex> one_at_a_time(mutex_);
     check(in);
+    const Running running(running_);
     NoGrad recording(true);  // the function's own gradients are its own affair
-    Tensors inputs = list(in);
+    const Tensors given = list(in);
+    Tensors inputs = given;
     for (Tensor& t : inputs) t = packed(t);
+    if (aliases_a_copied_input(given, inputs)) return function_(given);
+    std::vector<uint32_t> versions;
+    for (const Tensor& t : inputs) versions.push_back(t.buffer().version());
     Entry& entry = find(inputs);
-    if (entry.program) return entry.program->run(inputs, arenas_);
-    return entry.met ? record(entry, inputs) : (entry.met = true, function_(inputs));
+    const Tensors results = !entry.met                                                  ? function_(inputs)
+                            : !entry.program                                            ? record(entry, inputs)
+                            : entry.program->overwrites_by_another_name(inputs)         ? function_(inputs)
+                                                                                        : entry.program->run(inputs, arenas_);
+    entry.met = true;
+    for (size_t i = 0; i < inputs.size(); ++i)  // the copy of a strided input was overwritten
+      if (&inputs[i].buffer() != &given[i].buffer() && inputs[i].buffer().version() != versions[i]) assign(given[i], inputs[i]);
+    return results;
   }
 
   std::vector<PlanSummary> plans() const {
@@ -38,6 +52,22 @@ class Captured::State {
     bool met = false;
     std::unique_ptr<Program> program;
   };
+
+  class Running {  // which thread is in a call
+   public:
+    explicit Running(std::atomic<std::thread::id>& thread) : thread_(thread) { thread_ = std::this_thread::get_id(); }
+    ~Running() { thread_ = std::thread::id(); }
+
+   private:
+    std::atomic<std::thread::id>& thread_;
+  };
+
+  static bool aliases_a_copied_input(const Tensors& given, const Tensors& packed) {
+    for (size_t i = 0; i < given.size(); ++i)
+      for (size_t j = 0; j < given.size(); ++j)
+        if (i != j && &given[i].buffer() == &given[j].buffer() && &packed[i].buffer() != &given[i].buffer()) return true;
+    return false;
+  }
 
   static Tensors list(Inputs in) {
     Tensors out(in.size());
@@ -58,9 +88,13 @@ class Captured::State {
         equal = entry.inputs[i].shape == inputs[i].shape() && entry.inputs[i].dtype == inputs[i].dtype() && entry.inputs[i].device == inputs[i].device();
       return equal;
     };
-    for (Entry& entry : entries_)
-      if (same(entry)) return entry;
-    Entry& entry = entries_.emplace_back();
+    for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
+      if (same(*entry)) {
+        entries_.splice(entries_.begin(), entries_, entry);
+        return entries_.front();
+      }
+    if (entries_.size() == kMostPlans) entries_.pop_back();
+    Entry& entry = entries_.emplace_front();
     for (const Tensor& t : inputs) entry.inputs.push_back(t.layout());
     return entry;
   }
@@ -73,15 +107,24 @@ class Captured::State {
     for (Tensor& t : results) t = t.detach();
     seen = {};
     recorder.check_left(results);
+    for (const RecordedBuffer& buffer : recorder.buffers)
+      if (buffer.kind == RecordedBuffer::Kind::input && buffer.assigned) inputs[static_cast<size_t>(buffer.input)].buffer().changed();
     entry.program = std::make_unique<Program>(std::move(recorder), results, inputs);
     return results;
   }
 
   Function function_;
   std::mutex mutex_;
-  std::vector<Entry> entries_;
+  std::atomic<std::thread::id> running_;
+  std::list<Entry> entries_;  // the one used last first
   Arenas arenas_;
 };
+
+void require_no_capture(const char* operation) {
+  const Recorder* recorder = Recorder::current();
+  require<GraphError>(!recorder || recorder->in_kernel(), "{}: called in a captured function, whose replays would not do it again; needs a call outside of it",
+                      operation);
+}
 
 Captured::Captured(Function function) : state_(std::make_unique<State>(std::move(function))) {}
 Captured::~Captured() = default;

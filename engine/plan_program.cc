@@ -147,7 +147,7 @@ Tensors Program::run(const Tensors& inputs, Arenas& arenas) {
   if (!on_device_.empty()) launch();
   for (const Tensor& t : assigned_) t.buffer().changed();
   for (size_t i = 0; i < inputs_.size(); ++i)
-    if (inputs_[i].place.holder.defined() && inputs_[i].assigned) inputs[i].buffer().changed();
+    if (inputs_[i].place.holder.defined() && inputs_[i].assigned) give_back(inputs_[i], inputs[i]);
   Tensors results(results_.size());
   for (size_t i = 0; i < results_.size(); ++i) results[i] = result(results_[i], inputs);
   return results;
@@ -166,12 +166,28 @@ void Program::bind_arenas(Arenas& arenas) {
 }
 
 void Program::bind_input(const Input& input, const Tensor& given) const {
-  for (const Tensor& t : assigned_)
-    require<GraphError>(&t.buffer() != &given.buffer(), "capture: an input {} is memory that the step overwrites by another name; needs one name for it",
-                        given.shape());
   if (!input.place.holder.defined()) return;
   if (input.on_device.defined()) return cuda::copy_within(input.on_device.first_byte(), given.first_byte(), bytes_of(given));
   input.place.bind(given.first_byte());
+}
+
+void Program::give_back(const Input& input, const Tensor& given) const {
+  if (input.on_device.defined()) cuda::copy_within(given.first_byte(), input.on_device.first_byte(), bytes_of(given));
+  given.buffer().changed();
+}
+
+bool Program::overwrites_by_another_name(const Tensors& inputs) const {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Buffer* memory = &inputs[i].buffer();
+    for (const Tensor& t : assigned_)
+      if (&t.buffer() == memory) return true;
+    if (!inputs_[i].assigned) continue;
+    for (const Tensor& t : held_)
+      if (&t.buffer() == memory) return true;
+    for (size_t j = 0; j < inputs.size(); ++j)
+      if (j != i && &inputs[j].buffer() == memory) return true;
+  }
+  return false;
 }
 
 // Results that the caller still holds stay as they are: the next ones get new memory. On the device they are copied out instead, since

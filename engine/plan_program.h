@@ -26,7 +26,9 @@ class Program {
  public:
   // `results`: what the function returned while it was recorded.
   Program(Recorder&& recording, const Tensors& results, Inputs inputs);
-  // `inputs` are packed and have the shapes of the recording.
+  // Whether an input shares memory with another one or with a tensor from outside, and the steps overwrite one of the two.
+  bool overwrites_by_another_name(const Tensors& inputs) const;
+  // `inputs` are packed and have the shapes of the recording, and none is overwritten by another name.
   Tensors run(const Tensors& inputs, Arenas& arenas);
   const PlanSummary& summary() const { return summary_; }
 
@@ -47,7 +49,7 @@ class Program {
   };
   struct Input {
     Place place;        // empty where the function does not read it
-    bool assigned;
+    bool assigned = false;
     Tensor on_device;   // a CUDA graph reads it here
   };
   struct Made {  // memory that results are on
@@ -70,6 +72,7 @@ class Program {
 
   void bind_arenas(Arenas& arenas);
   void bind_input(const Input& input, const Tensor& given) const;
+  void give_back(const Input& input, const Tensor& given) const;  // what the steps overwrote
   void bind_results();
   void execute(const Instruction& instruction);
   void launch();

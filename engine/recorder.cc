@@ -1,6 +1,10 @@
 #include <mollify/engine/recorder.h>
 
+#include <mollify/engine/ops.h>
+
+#include <algorithm>
 #include <atomic>
+#include <mutex>
 
 namespace mollify {
 namespace {
@@ -9,19 +13,57 @@ thread_local Recorder* active = nullptr;
 std::atomic<uint32_t> next_capture{1};
 
 // Slots of a buffer's tag beside the recording's own numbers.
-constexpr int32_t kHostMade = -1;
+constexpr int32_t kHostMade = -1, kMadeElsewhere = -2;  // the latter by a thread that captures nothing, while others do
+
+// Numbers of the captures under way, on all threads.
+class Running {
+ public:
+  void add(uint32_t number) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    numbers_.push_back(number);
+  }
+  void remove(uint32_t number) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    std::erase(numbers_, number);
+  }
+  bool holds(uint32_t number) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    return std::find(numbers_.begin(), numbers_.end(), number) != numbers_.end();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<uint32_t> numbers_;
+};
+
+Running& running() {
+  static Running* const all = new Running;  // never destroyed: threads may outlive static objects
+  return *all;
+}
 
 }  // namespace
 
 Recorder* Recorder::of_this_thread() { return active; }
 
-Recorder::Recorder() : number_(next_capture.fetch_add(1)), before_(active) {
+Recorder::Recorder() : number_(next_capture.fetch_add(1)), first_node_(variable(Tensor::scalar(0)).node()->number), before_(active) {
+  running().add(number_);
   active = this;
   captures.fetch_add(1);
 }
 Recorder::~Recorder() {
   captures.fetch_sub(1);
   active = before_;
+  running().remove(number_);
+}
+
+void Recorder::check_thread(Inputs in) {
+  if (captures.load(std::memory_order_relaxed) == 0 || active) return;
+  for (const Tensor& t : in) {
+    const Buffer::CaptureTag tag = t.buffer().tag;
+    require<GraphError>(tag.capture == 0 || tag.slot == kMadeElsewhere || !running().holds(tag.capture),
+                        "capture: a tensor {} of a function that another thread captures is used here, where it is not written down; needs the capturing thread",
+                        t.shape());
+  }
 }
 
 Recorder::InKernel::InKernel(Recorder* recorder) : recorder_(recorder) {
@@ -42,7 +84,9 @@ Tensor Recorder::input(const Tensor& x, int number) {
 }
 
 void Recorder::allocated(Buffer& buffer) {
-  if (!in_kernel_) buffer.tag = {number_, kHostMade};
+  if (captures.load(std::memory_order_relaxed) == 0) return;
+  if (!active) buffer.tag = {next_capture.load(), kMadeElsewhere};
+  else if (!active->in_kernel_) buffer.tag = {active->number_, kHostMade};
 }
 
 void Recorder::freed(const Buffer& buffer) {
@@ -67,6 +111,9 @@ int Recorder::made(const Tensor& t) {
 int Recorder::slot_of(const Tensor& t) {
   const Buffer& buffer = t.buffer();
   if (buffer.tag.capture == number_ && buffer.tag.slot >= 0) return buffer.tag.slot;
+  require<GraphError>(buffer.tag.slot != kMadeElsewhere || buffer.tag.capture <= number_,
+                      "capture: a tensor {} that another thread made meanwhile is read, and would stay the same in every replay; needs work on the capturing "
+                      "thread, or an input", t.shape());
   const auto [found, fresh] = held_.emplace(&buffer, static_cast<int>(buffers.size()));
   if (fresh)
     buffers.push_back({.kind = RecordedBuffer::Kind::held, .bytes = buffer.bytes(), .device = buffer.device(), .holder = t.detach()});
@@ -83,7 +130,11 @@ void Recorder::check_left(const Tensors& results) const {
                         buffers[i].bytes);
 }
 
-RecordedTensor Recorder::recorded(const Tensor& t) { return {slot_of(t), t.layout()}; }
+RecordedTensor Recorder::recorded(const Tensor& t) {
+  require<GraphError>(!t.needs_grad() || t.node()->number > first_node_,
+                      "capture: a tensor {} has a history from before, which a replay does not carry on; needs detach", t.shape());
+  return {slot_of(t), t.layout()};
+}
 
 void Recorder::step(const Op& op, Kernel kernel, Inputs in, const Attributes& attributes, std::span<const Tensor> out) {
   bool constant = in.size() > 0 && !op.assigns;

@@ -34,6 +34,9 @@ struct RecordedBuffer {
 
 class Recorder {
  public:
+  // Throws GraphError where a tensor of another thread's capture is among them: what is done here is not written down there.
+  static void check_thread(Inputs in);
+
   // The capture under way on this thread, or null.
   static Recorder* current() { return captures.load(std::memory_order_relaxed) == 0 ? nullptr : of_this_thread(); }
 
@@ -61,8 +64,8 @@ class Recorder {
   };
   bool in_kernel() const { return in_kernel_; }
 
-  // For buffers: birth and death.
-  void allocated(Buffer& buffer);
+  // For buffers: birth and death. While another thread captures, it learns what was made elsewhere meanwhile.
+  static void allocated(Buffer& buffer);
   void freed(const Buffer& buffer);
   // Throws GraphError unless the host may read or write the buffer: a constant that it made itself since the capture began.
   void check_host_access(const Buffer& buffer, const Shape& shape) const;
@@ -85,6 +88,7 @@ class Recorder {
   int made(const Tensor& t);
 
   uint32_t number_;
+  uint64_t first_node_;  // histories from before have smaller numbers
   bool in_kernel_ = false;
   std::unordered_map<const Buffer*, int> held_;
   Recorder* before_;

@@ -1,5 +1,6 @@
 #include <mollify/optim/optimizer.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace mollify::optim {
@@ -33,16 +34,15 @@ class Adam final : public Optimizer {
 
   void set_state(const std::map<std::string, Tensor>& state) override {
     Optimizer::set_state(state);
-    const auto first = state.find("first"), second = state.find("second");
-    if (first != state.end() && second != state.end()) {
-      first_ = first->second;
-      second_ = second->second;
-    }
+    restore(first_, state, "first", steps());
+    restore(second_, state, "second", steps());
   }
 
  private:
   void start(const Tensor& weights) {
     const auto number = [&](double value) { return Tensor::scalar(value, weights.dtype()); };
+    const double largest = std::max(options_.beta1, options_.beta2);
+    require<ValueError>(number(largest).item() < 1, "adam: beta {} is 1 as {}; needs one that is below 1 in the weights' dtype", largest, weights.dtype());
     how_ = {.learning_rate = rate(), .beta1 = number(options_.beta1), .beta2 = number(options_.beta2),
             .epsilon = number(options_.epsilon_inside ? 0 : options_.epsilon),
             .weight_decay = number(decoupled_ ? 0 : options_.weight_decay), .decoupled_decay = number(decoupled_ ? options_.weight_decay : 0),

@@ -33,15 +33,19 @@ class Optimizer {
   int64_t steps() const { return steps_; }
   double learning_rate() const { return learning_rate_(steps_); }  // of the next step
 
-  // What a checkpoint keeps, by name. Scalars are f64, as exact as the step count.
+  // What a checkpoint keeps, by name: the optimizer's own tensors, which its next step overwrites. Scalars are f64, as exact as the step count.
   virtual std::map<std::string, Tensor> state() const;
-  virtual void set_state(const std::map<std::string, Tensor>& state);  // throws ValueError for a missing name
+  // Copies the values, into the tensors that captured updates know where there are any. Throws ValueError for a missing name.
+  virtual void set_state(const std::map<std::string, Tensor>& state);
 
  protected:
   explicit Optimizer(Schedule learning_rate) : learning_rate_(std::move(learning_rate)) {}
 
   // Value and gradient of the loss, the gradient scaled down to the norm `clip_norm` where it is longer (0: never).
   static std::pair<Tensor, Tensor> gradient(const Tensor& weights, const Loss& loss, double clip_norm);
+
+  // For set_state: state[name] into `own`. Where the state has no such part, `own` is set to zeros if no step was taken; else ValueError.
+  static void restore(Tensor& own, const std::map<std::string, Tensor>& state, const char* name, int64_t steps);
 
   const Tensor& rate() const { return rate_; }                // learning rate of the step under way
   const Tensor& step_number() const { return step_number_; }  // from 1

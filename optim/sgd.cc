@@ -30,7 +30,7 @@ class Sgd final : public Optimizer {
 
   void set_state(const std::map<std::string, Tensor>& state) override {
     Optimizer::set_state(state);
-    if (const auto found = state.find("velocity"); found != state.end()) velocity_ = found->second;
+    if (options_.momentum > 0) restore(velocity_, state, "velocity", steps());
   }
 
  private:

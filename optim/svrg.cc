@@ -1,5 +1,7 @@
 #include <mollify/optim/svrg.h>
 
+#include <mollify/engine/plan.h>
+
 namespace mollify::optim {
 namespace {
 
@@ -10,6 +12,7 @@ Tensor gradient_at(const Tensor& weights, const Loss& loss) { return grad(loss)(
 Svrg::Svrg(Schedule learning_rate, const SvrgOptions& options) : Optimizer(std::move(learning_rate)), options_(options) {}
 
 void Svrg::start_round(const Tensor& weights, const Loss& full_loss) {
+  require_no_capture("svrg: start_round");
   if (candidate_.defined()) assign(weights, candidate_);
   anchor_ = zeros_like(weights);
   assign(anchor_, weights);
@@ -18,6 +21,7 @@ void Svrg::start_round(const Tensor& weights, const Loss& full_loss) {
 }
 
 Tensor Svrg::update(const Tensor& weights, const Loss& loss, const Loss& anchor_loss) {
+  require_no_capture("svrg: update");  // its draw of the next anchor is the host's
   require<ValueError>(anchor_.defined(), "svrg: a step before the first round; needs start_round()");
   auto [value, g] = gradient(weights, loss, 0);
   const Tensor direction = no_grad([&, &g = g] { return g - gradient_at(anchor_, anchor_loss) + full_gradient_; });
@@ -48,15 +52,17 @@ std::map<std::string, Tensor> Svrg::state() const {
 
 void Svrg::set_state(const std::map<std::string, Tensor>& state) {
   Optimizer::set_state(state);
-  const auto found = [&](const char* name) {
-    const auto entry = state.find(name);
-    return entry == state.end() ? Tensor() : entry->second;
-  };
-  anchor_ = found("anchor");
-  full_gradient_ = found("full_gradient");
-  candidate_ = found("candidate");
-  require<ValueError>(anchor_.defined() == full_gradient_.defined(), "svrg: the state has one of 'anchor' and 'full_gradient'; needs both or none");
-  inner_steps_ = anchor_.defined() && found("inner_steps").defined() ? static_cast<int64_t>(found("inner_steps").item()) : 0;
+  anchor_ = full_gradient_ = candidate_ = {};
+  inner_steps_ = 0;
+  const bool in_round = state.contains("anchor") || state.contains("full_gradient") || state.contains("inner_steps");
+  if (in_round || steps() > 0) {
+    restore(anchor_, state, "anchor", 1);  // a round has all of these
+    restore(full_gradient_, state, "full_gradient", 1);
+    Tensor inner_steps;
+    restore(inner_steps, state, "inner_steps", 1);
+    inner_steps_ = static_cast<int64_t>(inner_steps.item());
+  }
+  if (state.contains("candidate") || (inner_steps_ > 0 && options_.next == SvrgOptions::Next::last)) restore(candidate_, state, "candidate", 1);
 }
 
 }  // namespace mollify::optim

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <exception>
+#include <thread>
 
 namespace mollify {
 namespace {
@@ -132,6 +134,75 @@ TEST(Captured, DrawsNewNumbersAsItsStepMoves) {
   }
 }
 
+TEST(Captured, OverwritesItsInputs) {
+  Captured captured = capture([](const Tensors& in) -> Tensors {
+    const Tensor before = in[0] * 1.0;
+    assign(in[0], in[1] * 2.0);
+    return {before, in[0] + before};
+  });
+  for (uint64_t i = 0; i < 5; ++i) {
+    const Tensor x = random({30, 40}, i), y = random({30, 40}, 50 + i), old = x * 1.0;
+    const Tensor target = i % 2 ? x : transpose(transpose(x) * 1.0);  // strided as well
+    const Tensors got = captured(Tensors{target, y});
+    expect_same(got[0], old);
+    expect_same(got[1], y * 2.0 + old);
+    expect_same(target, y * 2.0);
+  }
+}
+
+// An input may be memory that the function knows by another name: of another input, or from outside.
+TEST(Captured, TakesInputsThatShareMemory) {
+  const Tensor outside = random({30, 40}, 7);
+  const auto f = [&](const Tensors& in) -> Tensors {
+    const Tensor before = in[1] * 1.0;
+    assign(in[0], transpose(reshape(in[1] * 3.0, {40, 30})));
+    return {before + in[1], outside + in[0]};
+  };
+  const Tensor kept = outside * 1.0;
+  Captured captured = capture(f);
+  for (int i = 0; i < 4; ++i) captured(Tensors{random({30, 40}, 1), random({30, 40}, 2)});
+  for (int which = 0; which < 3; ++which) {
+    const auto inputs = [&]() -> Tensors {
+      const Tensor x = random({30, 40}, 3), y = random({30, 40}, 4);
+      return which == 0 ? Tensors{x, x} : which == 1 ? Tensors{outside, y} : Tensors{transpose(reshape(x, {40, 30})), reshape(x, {30, 40})};
+    };
+    assign(outside, kept);
+    const Tensors eager_inputs = inputs(), wanted = f(eager_inputs);
+    const Tensor first = wanted[0] * 1.0, second = wanted[1] * 1.0, overwritten = eager_inputs[0] * 1.0;
+    assign(outside, kept);
+    const Tensors replay_inputs = inputs(), got = captured(replay_inputs);
+    expect_same(got[0], first);
+    expect_same(got[1], second);
+    expect_same(replay_inputs[0], overwritten);
+  }
+  assign(outside, kept);
+}
+
+TEST(Captured, MayCallItself) {
+  Captured* self = nullptr;
+  Captured captured = capture([&](const Tensors& in) -> Tensors {
+    return in[0].dim(0) == 1 ? in[0] * 2.0 : concat(Tensors{(*self)(slice(in[0], 0, 1, in[0].dim(0)))[0], slice(in[0], 0, 0, 1)});
+  });
+  self = &captured;
+  const Tensor x = random({4, 3}, 1), wanted = concat(Tensors{slice(x, 0, 3, 4) * 2.0, slice(x, 0, 2, 3), slice(x, 0, 1, 2), slice(x, 0, 0, 1)});
+  for (int i = 0; i < 4; ++i) expect_same(captured(x)[0], wanted);
+}
+
+TEST(Captured, KeepsThePlansThatWereUsedLast) {
+  int runs = 0;  // of the function itself: the first two calls with new shapes
+  Captured captured = capture([&](const Tensors& in) -> Tensors { return ++runs, sum(in[0] * 2.0); });
+  const auto call = [&](int64_t rows) { expect_same(captured(ones({rows}))[0], Tensor::scalar(2.0 * static_cast<double>(rows))); };
+  const int64_t most = Captured::kMostPlans;
+  for (int64_t rows = 1; rows <= 3 * most; ++rows)
+    for (int i = 0; i < 3; ++i) call(rows);
+  EXPECT_EQ(captured.plans().size(), Captured::kMostPlans);
+  const int before = runs;
+  for (int64_t rows = 2 * most + 1; rows <= 3 * most; ++rows) call(rows);
+  EXPECT_EQ(runs, before) << "the last ones are replayed";
+  call(1);
+  EXPECT_EQ(runs, before + 1) << "the first is met anew";
+}
+
 TEST(Captured, MayHoldAnotherOne) {
   Captured inner = capture([](const Tensors& in) -> Tensors { return exp(in[0]); });
   Captured outer = capture([&](const Tensors& in) -> Tensors { return inner(in[0] * 2.0)[0] - 1.0; });
@@ -163,9 +234,32 @@ TEST(CapturedErrors, NameWhatAReplayWouldGetWrong) {
             }, x).find("makes itself"), std::string::npos);
   Captured captured = capture([](const Tensors& in) -> Tensors { return in[0] * 2.0; });
   EXPECT_THROW(captured(variable(x)), GraphError);
-  const Tensor weights = random({3}, 2);
-  const auto doubles = [&](const Tensors& in) -> Tensors { return assign(weights, in[0] * 2.0), weights; };
-  EXPECT_NE(error_of(doubles, weights).find("by another name"), std::string::npos);
+}
+
+TEST(CapturedErrors, NameWorkOfOtherThreadsAndHistoriesFromBefore) {
+  const Tensor x = random({3}, 1), weights = random({3}, 2), learned = variable(weights);
+  const auto elsewhere = [](auto&& work) {
+    std::exception_ptr failure;
+    std::thread([&] {
+      try {
+        work();
+      } catch (...) {
+        failure = std::current_exception();
+      }
+    }).join();
+    if (failure) std::rethrow_exception(failure);
+  };
+  EXPECT_NE(error_of([&](const Tensors& in) -> Tensors {
+              Tensor y;
+              elsewhere([&] { y = exp(in[0]); });
+              return y * 2.0;
+            }, x).find("another thread captures"), std::string::npos);
+  EXPECT_NE(error_of([&](const Tensors& in) -> Tensors {
+              Tensor y;
+              elsewhere([&] { y = exp(weights); });
+              return in[0] + y;
+            }, x).find("another thread made"), std::string::npos);
+  EXPECT_NE(error_of([&](const Tensors& in) -> Tensors { return in[0] * learned; }, x).find("history from before"), std::string::npos);
 }
 
 TEST(CapturedErrors, LeaveTheFunctionUsable) {

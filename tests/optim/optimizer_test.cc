@@ -92,6 +92,11 @@ TEST_P(OnDevice, ResumesFromItsStateToTheSameBits) {
     EXPECT_EQ(second->steps(), 5);
     EXPECT_EQ(run(*second, 7, middle), expected);
     EXPECT_THROW(second->set_state({}), ValueError);
+    for (const auto& [name, tensor] : first->state()) {
+      auto part_missing = first->state();
+      part_missing.erase(name);
+      EXPECT_THROW(make(which)->set_state(part_missing), ValueError) << name;
+    }
   }
 }
 
@@ -111,6 +116,57 @@ TEST_P(OnDevice, IsCaptured) {
       ASSERT_EQ(numbers(v), numbers(w)) << i;
     }
   }
+}
+
+// A replay goes on from a state that was set after it was captured, and a state is not shared.
+TEST_P(OnDevice, SetsTheStateOfCapturedUpdates) {
+  const std::function<std::unique_ptr<Optimizer>()> makes[] = {[] { return sgd(constant(1e-3), {.momentum = 0.9}); }, [] { return adam(constant(0.01)); }};
+  for (const auto& make : makes) {
+    const auto first = make(), replayed = make();
+    const Tensor v = there(kStart);
+    auto captured = capture([&](const Tensors&) -> Tensors { return replayed->update(v, rosenbrock); });
+    const auto replay = [&](int count) {
+      for (int i = 0; i < count; ++i) {
+        replayed->advance(DType::f64);
+        captured(Tensors{});
+      }
+    };
+    replay(4);
+    const std::vector<double> middle = run(*first, 5), expected = run(*make(), 9);
+    replayed->set_state(first->state());
+    assign(v, there(middle));
+    replay(4);
+    EXPECT_EQ(numbers(v), expected);
+    run(*first, 1, middle);
+    replay(1);
+    replayed->set_state(make()->state());  // of no steps
+    assign(v, there(kStart));
+    replay(9);
+    EXPECT_EQ(numbers(v), expected);
+  }
+}
+
+TEST(Optimizers, AdvanceIsNotForCaptures) {
+  const Tensor w = Tensor::from(kStart, {2});
+  const std::shared_ptr<Optimizer> optimizers[] = {sgd(constant(1e-3)), adam(constant(1e-3))};
+  for (const auto& optimizer : optimizers) {
+    Captured step = capture([&](const Tensors&) -> Tensors { return optimizer->step(w, rosenbrock); });
+    step(Tensors{});
+    EXPECT_THROW(step(Tensors{}), GraphError);
+  }
+  Svrg svrg(constant(1e-3));
+  svrg.start_round(w, rosenbrock);
+  svrg.advance(DType::f64);
+  Captured update = capture([&](const Tensors&) -> Tensors { return svrg.update(w, rosenbrock); });
+  update(Tensors{});
+  EXPECT_THROW(update(Tensors{}), GraphError);
+}
+
+TEST(Optimizers, AdamRefusesBetasThatRoundToOne) {
+  const Tensor w = Tensor::from(std::vector<float>{1, 2}, {2});
+  const auto loss = [](const Tensor& v) { return sum_of_squares(v); };
+  EXPECT_THROW(adam(constant(0.1), {.beta2 = 1 - 1e-9})->step(w, loss), ValueError);
+  EXPECT_NO_THROW(adam(constant(0.1), {.beta2 = 1 - 1e-9})->step(cast(w, DType::f64), loss));
 }
 
 // With one loss as the whole, a step is that of gradient descent.
