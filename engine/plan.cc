@@ -26,16 +26,14 @@ class Captured::State {
     Tensors inputs = given;
     for (Tensor& t : inputs) t = packed(t);
     if (aliases_a_copied_input(given, inputs)) return function_(given);
-    std::vector<uint32_t> versions;
-    for (const Tensor& t : inputs) versions.push_back(t.buffer().version());
     Entry& entry = find(inputs);
     const Tensors results = !entry.met                                                  ? function_(inputs)
                             : !entry.program                                            ? record(entry, inputs)
                             : entry.program->overwrites_by_another_name(inputs)         ? function_(inputs)
                                                                                         : entry.program->run(inputs, arenas_);
     entry.met = true;
-    for (size_t i = 0; i < inputs.size(); ++i)  // the copy of a strided input was overwritten
-      if (&inputs[i].buffer() != &given[i].buffer() && inputs[i].buffer().version() != versions[i]) assign(given[i], inputs[i]);
+    for (size_t i = 0; i < inputs.size(); ++i)  // the copy of a strided input is new: a version above 0 says that it was overwritten
+      if (&inputs[i].buffer() != &given[i].buffer() && inputs[i].buffer().version() > 0) assign(given[i], inputs[i]);
     return results;
   }
 
