@@ -1,5 +1,7 @@
 #include <mollify/nn/reading.h>
 
+#include <mollify/engine/ops/rules.h>
+
 namespace mollify::nn {
 namespace {
 
@@ -20,6 +22,12 @@ Tensors without_constants(const Step& step, Inputs in) {
     result[i] = is_abstract(given) || !is_floating(given.dtype()) ? in[i] : zeros_like(given);
   }
   return result;
+}
+
+// A sum without what it adds itself: a pad's value.
+Tensors coefficients_of_sum(const Step& step, const Tensors& in) {
+  if (is(step, "pad")) return padded_with(0, in[0], step.node().attributes);
+  return replay(step, in);
 }
 
 // A product with `coefficients` in place of its input that has values, and nothing added.
@@ -59,7 +67,7 @@ StepKind kind_of(const Step& step) {
 
 Tensors linear_part(const Step& step, Inputs in) {
   if (step.op().linearity == Linearity::product) return product_with(step, in, [](const Tensor& weights) { return weights; });
-  return replay(step, without_constants(step, in));
+  return coefficients_of_sum(step, without_constants(step, in));
 }
 
 Tensors linear_spread(const Step& step, Inputs spreads, Spread kind) {
@@ -69,7 +77,7 @@ Tensors linear_spread(const Step& step, Inputs spreads, Spread kind) {
   const Tensors in = without_constants(step, spreads);
   if (is(step, "subtract")) return in[0] + in[1];
   if (is(step, "negative")) return in[0];
-  const Tensors spread = replay(step, in);
+  const Tensors spread = coefficients_of_sum(step, in);
   if (!squares || !is(step, "average_pool2d")) return spread;  // every other coefficient is 0 or 1
   const Pool2d& how = step.node().attributes.as<Pool2d>();
   return spread[0] / static_cast<double>(how.kernel_height * how.kernel_width);

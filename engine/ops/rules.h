@@ -31,6 +31,9 @@ Tensors packed_operands(Inputs in, const Attributes&);
 // `value` repeated over a shape, of the dtype and on the device of another tensor: takes the memory of one number.
 Tensor repeated(double value, const Shape& shape, const Tensor& like);
 
+// A recorded pad with `value` in place of its own.
+Tensor padded_with(double value, const Tensor& x, const Attributes& pad);
+
 // The op of assign(target, value), for those who plan copies.
 const Op& assign_operation();
 

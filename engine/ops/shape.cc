@@ -5,6 +5,7 @@
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
 #include <mollify/engine/recorder.h>
+#include <mollify/engine/trace.h>
 
 #include <algorithm>
 #include <numeric>
@@ -129,6 +130,16 @@ void pad_kernel(const KernelArguments& a) {
 const Op pad_op{.name = "pad", .linearity = Linearity::sum, .shape = pad_shape, .cpu = pad_kernel, .cuda = MOLLIFY_CUDA_KERNEL(pad_kernel), .vjp = [](const VjpArguments& a) -> Tensors {
                   return apply(slice_op, {a.g}, a.as<Place>().slice);
                 }};
+
+}  // namespace
+
+Tensor padded_with(double value, const Tensor& x, const Attributes& pad) {
+  Place place = pad.as<Place>();
+  place.value = value;
+  return apply(pad_op, {x}, place);
+}
+
+namespace {
 
 Tensor unslice(const Tensor& g, const Slice& s, int64_t extent) { return apply(pad_op, {g}, Place{s, extent, 0}); }
 
@@ -314,10 +325,28 @@ Tensor pad(const Tensor& x, int axis, int64_t before, int64_t after, double valu
   return apply(pad_op, {x}, Place{{resolved, before, extent, 1}, before + extent + after, value});
 }
 
+namespace {
+
+// The parts as slices; `list` is split's attribute.
+Tensors slices(const Tensor& x, const std::vector<int64_t>& list) {
+  split_shape(split_op, {x}, list);  // throws where they are not all of x
+  Tensors parts(list.size() - 1);
+  int64_t first = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    parts[i] = slice(x, static_cast<int>(list[0]), first, first + list[i + 1]);
+    first += list[i + 1];
+  }
+  return parts;
+}
+
+}  // namespace
+
 Tensors split(const Tensor& x, const std::vector<int64_t>& extents, int axis) {
   std::vector<int64_t> list{resolve_axis("split", axis, x.rank())};
   list.insert(list.end(), extents.begin(), extents.end());
   require(!extents.empty(), "split: no parts of {} given; needs at least one", x.shape());
+  // Readers of a trace know operations of one output.
+  if (is_abstract(x)) return slices(x, list);
   return apply_all(split_op, {x}, list);
 }
 

@@ -43,7 +43,7 @@ LocalStep average_pool2d_back(const Step& step, const Tensor& g) {
 class Walk {
  public:
   Walk(const Graph& graph, const Start& start, const Magnitudes& magnitudes)
-      : graph_(graph), magnitudes_(magnitudes), rows_(graph.nodes().size()), windows_(graph.nodes().size()), pairs_(start.pairs) {
+      : graph_(graph), magnitudes_(magnitudes), start_(start.node), rows_(graph.nodes().size()), windows_(graph.nodes().size()), pairs_(start.pairs) {
     rows(start.node) = start.rows;
     if (pairs_.place.defined()) windows_[static_cast<size_t>(start.node)] = Window{};
   }
@@ -58,8 +58,11 @@ class Walk {
     } else if (window == known_window && known.shape() == more.shape()) {
       known = known + more;
     } else {
+      const Tensor source = window || known_window ? pairs_.source : Tensor();
+      if (source.defined()) stop_sharing();
+      const Tensor own = counted(more, source);
       widen(node);
-      known = known + (window ? widened_rows(node, more, *window) : more);
+      known = known + (window ? widened_rows(node, own, *window) : own);
     }
   }
   void add_constant(const Tensor& more) { constant_ = constant_.defined() ? constant_ + more : more; }
@@ -83,13 +86,13 @@ class Walk {
     const Step& step = graph_.step(node, 1);
     Shape folded = n.shape;
     folded.insert(0, samples * count);
-    const Tensor g = reshape(a, folded);
+    const Tensor g = reshape(a, folded), source = pairs_.source;
     for (size_t i = 0; i < n.inputs.size(); ++i) {
       if (n.inputs[i] < 0) continue;
       Shape shape = graph_.nodes()[static_cast<size_t>(n.inputs[i])].shape;
       shape.insert(0, count);
       shape.insert(0, samples);
-      add_rows(n.inputs[i], reshape(pull_back_rows(step, i, g), shape));
+      add_rows(n.inputs[i], counted(reshape(pull_back_rows(step, i, g), shape), source));
     }
   }
 
@@ -98,7 +101,7 @@ class Walk {
     if (window(node) && s.indices.defined()) widen(node);
     const Tensor a = std::move(rows(node));
     Lines lines = s.lines;
-    if (magnitudes_.roundoff != 0) lines = charged(node, largest_input(node, input, s.indices.defined()), lines);
+    if (magnitudes_.roundoff != 0) lines = charged(node, magnitude_of_lines(input, s.indices), lines);
     const Relaxed relaxed = relax(a, lines.lower_slope, lines.upper_slope, lines.lower_intercept, lines.upper_intercept, pairs_, window(node));
     stop_sharing();
     add_constant(relaxed.constant);
@@ -148,14 +151,34 @@ class Walk {
     return rows[2] < image[0] || rows[3] < image[1];
   }
 
-  // One step back with the rows as images of their own, whose padding is left to the lines that they meet.
-  void through_local(int node, const Tensor& a) {
+  // Whether some pair's window has places beyond the node's image.
+  bool reaches_beyond(int node, const Shape& rows) const {
+    const Window& of = *window(node);
+    const Shape &image = graph_.nodes()[static_cast<size_t>(node)].shape, &places = graph_.nodes()[static_cast<size_t>(start_)].shape;
+    return of.before_height > 0 || of.before_width > 0 || (places[0] - 1) * of.stride_height - of.before_height + rows[2] > image[0] ||
+           (places[1] - 1) * of.stride_width - of.before_width + rows[3] > image[1];
+  }
+
+  // Rows without their numbers beyond the image: padding that an operation behind this one adds has no inputs here.
+  Tensor within_image(int node, const Tensor& rows) {
+    if (!reaches_beyond(node, rows.shape())) return rows;
+    const Tensor own = counted(rows, stop_sharing());
+    const Shape& image = graph_.nodes()[static_cast<size_t>(node)].shape;
+    const Tensor numbers = window_numbers(pairs_, *window(node), own.shape(), image);
+    const Tensor inside = less(numbers, Tensor::scalar(static_cast<double>(image.size()), DType::i32));
+    return where(reshape(inside, own.shape()), own, Tensor::scalar(0, own.dtype()));
+  }
+
+  // One step back with the rows as images of their own, whose padding is left to what they meet.
+  void through_local(int node, const Tensor& rows) {
     const Graph::Node& n = graph_.nodes()[static_cast<size_t>(node)];
     const Step& step = graph_.step(node, 1);
+    const bool spreads = is(step, "conv2d") || is(step, "average_pool2d");
+    const Tensor a = spreads ? within_image(node, rows) : rows, source = pairs_.source;
     const Shape& shape = a.shape();
     const Tensor g = reshape(a, {shape[1], shape[2], shape[3], shape[4]});
     Window of = *window(node);
-    if (is(step, "conv2d") || is(step, "average_pool2d")) {
+    if (spreads) {
       const LocalStep back = is(step, "conv2d") ? conv2d_back(step, g) : average_pool2d_back(step, g);
       of = {of.stride_height * back.stride_height, of.stride_width * back.stride_width, of.before_height * back.stride_height + back.before_height,
             of.before_width * back.stride_width + back.before_width};
@@ -163,7 +186,7 @@ class Walk {
     }
     const Tensors in = inputs_of(step, [&](const Tensor&) { return Tensor::on(&Buffer::without_values(), Layout::packed(g.shape(), g.dtype(), g.device())); });
     for (size_t i = 0; i < in.size(); ++i)
-      if (n.inputs[i] >= 0) add_rows(n.inputs[i], with_sample_axis(pull_back(step, in, i, g)), of);
+      if (n.inputs[i] >= 0) add_rows(n.inputs[i], counted(with_sample_axis(pull_back(step, in, i, g)), source), of);
   }
 
   static Tensor with_sample_axis(const Tensor& x) {
@@ -187,12 +210,18 @@ class Walk {
     return reshape(whole, {1, count, image[0], image[1], image[2]});
   }
 
-  // From a rule on every pair has its own rows; those that wait at other nodes get theirs too.
-  void stop_sharing() {
-    if (!pairs_.source.defined()) return;
+  // From a rule on every pair has its own rows; those that wait at other nodes get theirs too. Returns what was the source.
+  Tensor stop_sharing() {
+    const Tensor source = pairs_.source;
+    if (!source.defined()) return source;
     for (Tensor& rows : rows_)
-      if (rows.defined()) rows = take(rows, pairs_.source, 1);
+      if (rows.defined()) rows = take(rows, source, 1);
     pairs_.source = Tensor();
+    return source;
+  }
+  // Rows that were made while `source` was shared by, as many as there are now.
+  Tensor counted(const Tensor& rows, const Tensor& source) const {
+    return source.defined() && !pairs_.source.defined() ? take(rows, source, 1) : rows;
   }
 
   // fl(a·slope) is within u|a||slope| of the product, and a·intercept has its share of the sum's rounding.
@@ -208,18 +237,28 @@ class Walk {
             lines.upper_intercept + charge(lines.upper_slope, lines.upper_intercept)};
   }
 
-  // Bounds what each line is of: of max pooling anything in the window.
-  Tensor largest_input(int node, int input, bool pooled) const {
+  // Bounds what each line is of: of max pooling the input at the line's place.
+  Tensor magnitude_of_lines(int input, const Tensor& indices) const {
     const Tensor& of = magnitudes_.of[static_cast<size_t>(input)];
-    return pooled ? max_pool2d(of, graph_.step(node, 1).node().attributes.as<Pool2d>()) : of;
+    if (!indices.defined()) return of;
+    const int64_t samples = std::max(of.shape()[0], indices.shape()[0]);
+    const auto of_all = [&](const Tensor& x) {
+      Shape shape = x.shape();
+      shape[0] = samples;
+      return flatten(expand(x, shape), 1);
+    };
+    Shape shape = indices.shape();
+    shape[0] = samples;
+    return reshape(gather(of_all(of), of_all(indices), 1), shape);
   }
 
   // Max pooling's rows to the places in the image that its lines are of.
   Tensor scattered(const Tensor& rows, const Tensor& indices, int input) const {
     const int64_t samples = rows.shape()[0], count = rows.shape()[1], outputs = rows.size() / std::max<int64_t>(1, samples * count);
     const Shape& image = graph_.nodes()[static_cast<size_t>(input)].shape;
-    const Tensor own = pairs_.all() ? indices : take(indices, pairs_.sample, 0);
-    const Shape each = pairs_.all() ? Shape{samples, 1, outputs} : Shape{1, count, outputs};
+    const bool shared = indices.shape()[0] == 1;  // lines that all samples share
+    const Tensor own = shared || pairs_.all() ? indices : take(indices, pairs_.sample, 0);
+    const Shape each = shared ? Shape{1, 1, outputs} : pairs_.all() ? Shape{samples, 1, outputs} : Shape{1, count, outputs};
     const Tensor places = expand(reshape(own, each), {samples, count, outputs});
     const Tensor flat = scatter_add({samples, count, image.size()}, places, reshape(rows, {samples, count, outputs}), -1);
     Shape shape = image;
@@ -230,6 +269,7 @@ class Walk {
 
   const Graph& graph_;
   const Magnitudes& magnitudes_;
+  const int start_;
   std::vector<Tensor> rows_;
   std::vector<std::optional<Window>> windows_;
   Pairs pairs_;  // with a source while rows are shared
