@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <new>
 
@@ -98,7 +99,10 @@ std::vector<Cascade::Open> Cascade::clean(const std::vector<int32_t>& indices) {
   return open;
 }
 
-// Lower bounds of the least margin of each image; −∞ of all where memory did not suffice.
+// An error of one batch leaves its images undecided, and the others as they are.
+void Cascade::passed_over(const std::string& error) const { std::fprintf(stderr, "mollify certify: images left undecided: %s\n", error.c_str()); }
+
+// Lower bounds of the least margin of each image; −∞ of all where there was an error, such as too little memory.
 std::vector<double> Cascade::margins(const std::vector<Open>& part, const std::string& method) const {
   const NoGrad guard;
   const std::vector<double> none(part.size(), -std::numeric_limits<double>::infinity());
@@ -111,8 +115,8 @@ std::vector<double> Cascade::margins(const std::vector<Open>& part, const std::s
     const bounds::Bounds found(graph_, {bounds::ball(cast(batch.pixels, dtype), options_.epsilon, 0, 1, options_.sound)}, how);
     const Tensor lower = found.lower(bounds::margin_rows(batch.labels, classifier_.images().classes, dtype));
     return cast(min(lower, {1}), DType::f64).to_vector<double>();
-  } catch (const MemoryError&) {
-    return none;
+  } catch (const Error& error) {
+    return passed_over(error.what()), none;
   } catch (const std::bad_alloc&) {
     return none;
   }
@@ -164,7 +168,8 @@ std::vector<Cascade::Open> Cascade::completed(const std::vector<Open>& open) {
     bounds::Outcome outcome;
     try {
       outcome = bounds::verify(exact_graph_, property, how);
-    } catch (const MemoryError&) {
+    } catch (const Error& error) {
+      passed_over(error.what());
       outcome.verdict = bounds::Verdict::unknown;
     } catch (const std::bad_alloc&) {
       outcome.verdict = bounds::Verdict::unknown;

@@ -46,6 +46,7 @@ class Cascade {
   std::vector<Open> bounded(const std::vector<Open>& open, const std::string& method);
   std::vector<Open> attacked(const std::vector<Open>& open);
   std::vector<Open> completed(const std::vector<Open>& open);
+  void passed_over(const std::string& error) const;
   std::vector<double> margins(const std::vector<Open>& part, const std::string& method) const;
   Classifier::Batch batch_of(const std::vector<Open>& open) const;
   void decided(const Open& image, const char* verdict, const std::string& stage, double margin) const;

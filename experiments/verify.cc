@@ -8,10 +8,15 @@
 #include <mollify/nn/bounds/verify.h>
 #include <mollify/smoothing/falsify.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
+#include <condition_variable>
 #include <cstdio>
+#include <mutex>
 #include <new>
+#include <thread>
 
 namespace mollify::experiments {
 namespace {
@@ -46,7 +51,7 @@ nn::bounds::VerifyOptions options_for(const NamedNetwork& named, double seconds,
   const Shape shape = one_row(named.network);
   nn::bounds::VerifyOptions options{.seconds = seconds};
   options.attack = [&named](const Case& box, const Halfspaces& unsafe, double share) { return attack(named, box, unsafe, share); };
-  options.replay = [f = named.function(DType::f32), shape, device = named.weights.device()](std::span<const double> x) {
+  if (named.weights.dtype() == DType::f32) options.replay = [f = named.function(DType::f32), shape, device = named.weights.device()](std::span<const double> x) {
     return cast(f(to(cast(Tensor::from(x, shape), DType::f32), device)), DType::f64).to_vector<double>();
   };
   options.progress = [&status](const nn::bounds::VerifyProgress& p) {
@@ -68,23 +73,73 @@ std::string witness_text(const Outcome& outcome) {
   return text + ")\n";
 }
 
+// Errors of this one instance make it unknown; a network that bounds cannot read throws.
 Outcome verified(const NamedNetwork& named, const Property& property, double timeout, Clock::time_point start) {
   StatusLine status;
+  const nn::bounds::Graph graph(named.function(DType::f64), named.network.input(), DType::f64, named.weights.device());
   Outcome unknown;
   try {
-    const nn::bounds::Graph graph(named.function(DType::f64), named.network.input(), DType::f64, named.weights.device());
     return nn::bounds::verify(graph, property, options_for(named, timeout - seconds_since(start), status));
   } catch (const MemoryError& error) {
     unknown.stage = error.what();
+  } catch (const Error& error) {
+    std::fprintf(stderr, "mollify verify: %s\n", error.what());
+    unknown.stage = "internal error";
   } catch (const std::bad_alloc&) {
     unknown.stage = "out of memory";
   }
   return unknown;
 }
 
+// Answers "unknown" and ends the process where the work does not: shortly after its time is over, or after an interrupt, even while it loads or
+// is within one pass of bounds.
+class Watchdog {
+ public:
+  explicit Watchdog(double seconds) : end_(Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds + kGrace))),
+                                      thread_([this] { watch(); }) {}
+  ~Watchdog() {
+    {
+      const std::lock_guard<std::mutex> guard(mutex_);
+      answered_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  // The caller answers; waits forever where the watchdog does.
+  void answer() {
+    mutex_.lock();
+    answered_ = true;
+    mutex_.unlock();
+    changed_.notify_all();
+  }
+
+ private:
+  static constexpr double kGrace = 0.5;  // seconds, for the work to end by itself
+
+  void watch() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    Clock::time_point asked = Clock::time_point::max();  // when an interrupt was seen
+    while (!answered_ && Clock::now() < end_ && seconds_since(std::min(asked, Clock::now())) < kGrace) {
+      changed_.wait_for(lock, std::chrono::milliseconds(50));
+      if (interrupted() && asked == Clock::time_point::max()) asked = Clock::now();
+    }
+    if (answered_) return;
+    std::printf("unknown\nstage: %s (0 domains, 0 s)\n", interrupted() ? "interrupted" : "out of time");
+    std::fflush(stdout);
+    _exit(interrupted() ? 130 : 0);
+  }
+
+  const Clock::time_point end_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool answered_ = false;
+  std::thread thread_;
+};
+
 int verify_one(const VerifyCommand& command, Device device) {
   const auto start = Clock::now();
   catch_interrupts();
+  Watchdog watchdog(command.timeout.value_or(kSeconds));
   const NoGrad guard;
   const NamedNetwork named = read_network("mollify verify", command.network, device);
   const Property property = nn::formats::read_vnnlib(command.property);
@@ -92,6 +147,7 @@ int verify_one(const VerifyCommand& command, Device device) {
   require<FormatError>(property.inputs == inputs && property.outputs == outputs, "{}: a property of {} inputs and {} outputs; {} has {} and {}",
                        command.property, property.inputs, property.outputs, command.network, inputs, outputs);
   Outcome outcome = verified(named, property, command.timeout.value_or(kSeconds), start);
+  watchdog.answer();
   const bool stopped = outcome.verdict == Verdict::unknown && interrupted();
   std::string text = to_string(outcome.verdict) + "\n";
   if (outcome.verdict == Verdict::sat) text += witness_text(outcome);

@@ -40,7 +40,8 @@ class Search {
   bool witness_among(const formats::Case& box, const Targets& targets, const Tensor& points, const std::string& stage);
 
  private:
-  bool convinces(const std::vector<double>& x);
+  bool convinces(const Targets& targets, const std::vector<double>& x);
+  bool holds_with_rounding(const Targets& targets, const std::vector<double>& x, const std::vector<double>& output) const;
   Tensor values(const Targets& targets, const Tensor& flat) const;  // of the rows at points [M, inputs]: [M, K]
 
   const formats::Property& property_;

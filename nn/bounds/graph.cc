@@ -29,8 +29,9 @@ double terms_of(const Step& step, const Shape& in, const Shape& out) {
     const Shape weights = step.in()[1].shape();  // dense [O, I], matmul [I, O], convolution [O, KH, KW, C]
     return static_cast<double>(weights.size()) / static_cast<double>(std::max<int64_t>(1, std::min(weights[0], weights.back())));
   }
-  const bool elementwise = is(step, "add") || is(step, "subtract") || is(step, "multiply") || is(step, "divide");
-  if (elementwise && in == out) return 2;
+  // A factor may be the rounded result of a few operations on weights, such as scale/√(variance + ε).
+  if ((is(step, "multiply") || is(step, "divide")) && in == out) return 2 + 8;
+  if ((is(step, "add") || is(step, "subtract")) && in == out) return 2;
   return static_cast<double>(in.size() + out.size());
 }
 

@@ -16,6 +16,7 @@ using formats::Halfspaces;
 
 constexpr const char* kStages[] = {"guess", "attack", "bounds", "branch"};
 constexpr int64_t kGuesses = 256;
+constexpr double kOnALimit = 1e-12;
 constexpr double kAttackShare = 0.05;  // of the time left: branching finds witnesses too
 
 bool runs(const VerifyOptions& options, const std::string& stage) {
@@ -167,10 +168,32 @@ void Search::report(const std::string& stage, int64_t open, double worst) const 
   if (options.progress) options.progress({seconds(), stage, outcome.domains, open, worst});
 }
 
-bool Search::convinces(const std::vector<double>& x) {
+// Whether some set's rows are at or below their limits at x in real arithmetic: by interval arithmetic that charges rounding. A share of
+// 10⁻¹² of the limit and of the rows' terms is let pass, since a witness may lie on a limit.
+bool Search::holds_with_rounding(const Targets& targets, const std::vector<double>& x, const std::vector<double>& output) const {
+  const Tensor point = on_device_of(graph, x, with_rows(graph.nodes()[0].shape, 1));
+  const Bounds bounds(graph, {.box = {point, point}}, {.method = Method::ibp, .roundoff = unit_roundoff(DType::f64)});
+  const std::vector<double> upper = (-bounds.lower(-targets.rows)).to_vector<double>(), rows = targets.rows.to_vector<double>();
+  const auto holds = [&](int64_t k) {
+    const double limit = targets.limits[static_cast<size_t>(k)];
+    double terms = std::abs(limit);
+    for (size_t j = 0; j < output.size(); ++j) terms += std::abs(rows[static_cast<size_t>(k) * output.size() + j] * output[j]);
+    return upper[static_cast<size_t>(k)] - limit <= kOnALimit * terms;
+  };
+  int64_t k = 0;
+  for (const int64_t end : targets.set_ends) {
+    bool all = true;
+    for (; k < end; ++k) all = all && holds(k);
+    if (all) return true;
+  }
+  return false;
+}
+
+bool Search::convinces(const Targets& targets, const std::vector<double>& x) {
   const Tensor y = graph(on_device_of(graph, x, with_rows(graph.nodes()[0].shape, 1)));
   const std::vector<double> output = y.to_vector<double>();
   if (!formats::violates(property_, x, output) || (options.replay && !formats::violates(property_, x, options.replay(x)))) return false;
+  if (!holds_with_rounding(targets, x, output)) return false;
   outcome.input = x;
   outcome.output = output;
   return true;
@@ -184,7 +207,7 @@ bool Search::witness_among(const Case& box, const Targets& targets, const Tensor
   for (int64_t m = 0; m < count; ++m) {
     // Unsafe where some set has all rows at or below their limits; the replay decides, so a little more may pass here.
     if (slack(targets, value.data() + m * targets.count()) > 1e-9) continue;
-    if (!convinces({x.begin() + m * inputs, x.begin() + (m + 1) * inputs})) continue;
+    if (!convinces(targets, {x.begin() + m * inputs, x.begin() + (m + 1) * inputs})) continue;
     outcome.stage = stage;
     return true;
   }

@@ -5,6 +5,7 @@
 #include <mollify/nn/formats/onnx_operators.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 
@@ -116,19 +117,18 @@ class Linker {
   std::unique_ptr<Program> take() { return std::move(program_); }
   const Shape& output() const { return output_; }
 
-  // The weights' values, laid out as the program declares them.
+  // The weights' values, laid out as the program declares them: f32 where that holds them all exactly.
   Tensor weights() const {
-    int64_t size = 0;
-    for (const Weight& weight : program_->weights) size += weight.piece.shape.size();
-    Tensor out = Tensor::empty(Layout::packed({size}, DType::f32));
-    float* to = size > 0 ? out.data<float>() : nullptr;
+    std::vector<double> all;
     for (const Weight& weight : program_->weights) {
       const Array& array = graph_.initializers.at(weight.piece.name);
       const Tensor values = Tensor::from(array.numbers, array.shape);
-      const std::vector<float> numbers = (weight.form == Form::filter ? permute(values, {0, 2, 3, 1}) : values).to_vector<float>();
-      to = std::copy(numbers.begin(), numbers.end(), to);
+      const std::vector<double> numbers = (weight.form == Form::filter ? permute(values, {0, 2, 3, 1}) : values).to_vector<double>();
+      all.insert(all.end(), numbers.begin(), numbers.end());
     }
-    return out;
+    const bool single = std::all_of(all.begin(), all.end(), [](double x) { return std::isnan(x) || static_cast<float>(x) == x; });
+    const Tensor weights = Tensor::from(all, {static_cast<int64_t>(all.size())});
+    return single ? cast(weights, DType::f32) : weights;
   }
 
  private:

@@ -17,7 +17,7 @@ namespace mollify::nn::formats {
 // for images) with the row axis first; a first extent of 1 is left out of an output of two axes or more.
 struct OnnxModel {
   Network network;
-  Tensor weights;       // flat, f32
+  Tensor weights;       // flat, f32; f64 where the file has numbers that f32 would round
   Shape input, output;  // with the batch axis, where there is one; symbolic extents as 1
   bool batched;         // whether the input has a batch axis
 };
@@ -27,7 +27,7 @@ struct OnnxModel {
 // Sigmoid, Sin, Slice, Softmax (as the last operator), Softplus, Split, Sqrt, Squeeze, Sub, Tanh, Transpose, Unsqueeze, and Shape and
 // Gather where they compute a constant shape; all in inference mode, images in two dimensions. Windows, axes and shapes are constant.
 // Floating initializers and constants that reach the output are the network's weights, under their names, in the order of their first
-// use; f64 is rounded to f32. The kernels of convolutions lie as [O, KH, KW, C/groups], all others as in the file. Parts that do not
+// use. Attributes that are not given are the standard's floats. The kernels of convolutions lie as [O, KH, KW, C/groups], all others as in the file. Parts that do not
 // reach the output are left out. Traces of the network name operations "node 'NAME' (TYPE)", nameless nodes by their first output, and
 // "output 'NAME'" where an image gets the file's order of axes at the end.
 //

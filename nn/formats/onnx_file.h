@@ -16,7 +16,7 @@ namespace mollify::nn::formats::detail {
 struct Array {
   Shape shape;
   bool floating = false;
-  std::vector<float> numbers;
+  std::vector<double> numbers;
   std::vector<int64_t> integers;
 };
 

@@ -119,7 +119,7 @@ Run build_global_average_pool(NodeReader& node) {
 // scale·(x − mean)/√(variance + ε) + shift, a number per channel (the file's axis 1)
 Run build_batch_norm(NodeReader& node) {
   node.require_inputs(5, 5);
-  const double epsilon = node.number("epsilon", 1e-5);
+  const double epsilon = node.number("epsilon", 1e-5F);
   node.ignore_attribute("momentum");
   require<FormatError>(node.integer("training_mode", 0) == 0 && node.integer("is_test", 1) != 0 && node.integer("spatial", 1) != 0,
                        "training mode, or statistics of each pixel; needs inference with statistics of each channel");
@@ -130,11 +130,12 @@ Run build_batch_norm(NodeReader& node) {
     for (const Value& statistic : in.subspan(1))
       require(statistic.form == Form::constant && statistic.tensor.shape() == Shape{shape[1]},
               "input is {}, a scale, shift, mean or variance is {}; needs a constant number per channel", shape, file_shape(statistic));
-    const Tensor factor = in[1].tensor / sqrt(in[4].tensor + epsilon), offset = in[2].tensor - in[3].tensor * factor;
+    // Not folded into one offset: its rounding could cancel, and bounds could not charge it.
+    const Tensor factor = in[1].tensor / sqrt(in[4].tensor + epsilon);
     Shape channels{shape[1]};  // from the channel axis to the tensor's last one
     if (x.form != Form::image)
       for (int axis = 2; axis < shape.rank(); ++axis) channels.push_back(1);
-    return {{x.tensor * reshape(factor, channels) + reshape(offset, channels), x.form}};
+    return {{(x.tensor - reshape(in[3].tensor, channels)) * reshape(factor, channels) + reshape(in[2].tensor, channels), x.form}};
   };
 }
 

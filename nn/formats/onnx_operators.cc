@@ -61,7 +61,7 @@ Run build_cast(NodeReader& node) {
 
 Run build_leaky_relu(NodeReader& node) {
   node.require_inputs(1, 1);
-  return elementwise_with([slope = node.number("alpha", 0.01)](const Tensor& x) { return leaky_relu(x, slope); });
+  return elementwise_with([slope = node.number("alpha", 0.01F)](const Tensor& x) { return leaky_relu(x, slope); });
 }
 
 // x > 0 ? x : alpha·(eˣ − 1)

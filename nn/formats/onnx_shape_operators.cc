@@ -228,7 +228,7 @@ Run build_constant_of_shape(NodeReader& node) {
   const List extents = required(node.integers_or_input("", 0), "the shape");
   for (const int64_t extent : extents) require<FormatError>(extent >= 1, "the shape has an extent of {}; needs at least 1", extent);
   const Shape shape = resolved(extents, {});
-  return [shape, number = value ? value->numbers[0] : 0.0F](std::span<const Value>, const Tensor& one) -> Values {
+  return [shape, number = value ? value->numbers[0] : 0.0](std::span<const Value>, const Tensor& one) -> Values {
     return {{expand(one * number, shape), Form::constant}};
   };
 }

@@ -229,6 +229,25 @@ TEST_F(VerifyProgram, KnownAnswersAloneAndInLists) {
   EXPECT_EQ(missing.out, "");
 }
 
+// Each a few numbers, on which bounds or verdicts were wrong once.
+TEST_F(VerifyProgram, SmallNetworksHaveTheirVerdicts) {
+  if (vnn().empty() || !fs::exists(vnn() + "/small")) GTEST_SKIP() << "MOLLIFY_DATA has no folder vnn/small";
+  const std::string small = vnn() + "/small/";
+  const struct { const char *network, *property, *verdict; } known[] = {
+      {"avgpool_padded_conv", "avgpool_padded_conv", "sat"}, {"pad_negative_value", "pad_negative_value", "sat"}, {"double_weight", "double_weight", "sat"},
+      {"double_weight", "double_weight_2", "unsat"}, {"leaky_default_alpha", "leaky_alpha", "sat"}, {"leaky_explicit_alpha", "leaky_alpha", "sat"}};
+  for (const auto& [network, property, verdict] : known) {
+    const Outcome outcome = run("verify " + small + network + ".onnx " + small + property + ".vnnlib --timeout 5");
+    EXPECT_EQ(outcome.out.substr(0, outcome.out.find('\n')), verdict) << network << " " << property << ": " << outcome.error;
+  }
+  const Outcome branch = run("verify " + small + "maxpool_branch.onnx " + small + "maxpool_branch.vnnlib --timeout 1");
+  EXPECT_EQ(branch.error.find("internal"), std::string::npos) << branch.error;
+  EXPECT_EQ(run("bounds " + small + "conv3_conv5_inception_add.onnx --eps 0.05 --input " + small + "conv3_conv5_inception_add.npy").status, 0);
+  write_npy(in("six.npy"), Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6}, {1, 6}));
+  for (const char* network : {"split", "split_first_part"})
+    EXPECT_EQ(run("bounds " + small + network + ".onnx --eps 0.05 --input " + in("six.npy").string()).status, 0) << network;
+}
+
 TEST_F(VerifyProgram, AnInterruptLeavesTheVerdictUnknown) {
   const std::string acas = vnn() + "/acasxu/";
   if (vnn().empty()) GTEST_SKIP() << "MOLLIFY_DATA has no folder vnn with the networks of VNN-COMP";

@@ -207,6 +207,21 @@ TEST(VerifyRounding, ALostFractionIsNoMargin) {
       }
 }
 
+// The same network computes 0 or less where it is more: y = x + 2⁵³ − 2⁵³ loses an odd fraction, and what the computer finds is no witness.
+TEST(VerifyRounding, ALostFractionIsNoWitness) {
+  const double big = 0x1p53;
+  const auto network = std::make_shared<Network>("lost", Shape{1}, sequential(dense(1), relu(), dense(1)));
+  const Problem p{{"lost", network, Tensor::from(Values{1, big, 1, -big}, {4}), {}}, {}};
+  const Graph graph = p.graph();
+  ASSERT_EQ(outputs_at(graph, {0.9}, 1)[0], 0);
+  for (const int64_t splits : {16, -1}) {
+    const Property safe = property_of(p, {{{0.5}, {0.9}, {at_most(p, 0.25)}}});
+    EXPECT_NE(verify(graph, safe, {.seconds = 1, .max_split_inputs = splits}).verdict, Verdict::sat);
+    const Property unsafe = property_of(p, {{{0.5}, {0.9}, {at_most(p, 1000)}}});
+    EXPECT_EQ(verify(graph, unsafe, {.seconds = 1, .max_split_inputs = splits}).verdict, Verdict::sat);
+  }
+}
+
 // The numbers 0.1, 0.2 and 0.3 of a computer add to 0.1 + 0.2 − 0.3 = 2⁻⁵⁵, but the sum may compute to 2⁻⁵⁴.
 TEST(VerifyRounding, TheLastBitIsNoMargin) {
   const auto network = std::make_shared<Network>("bit", Shape{3}, sequential(dense(1), relu(), dense(1)));

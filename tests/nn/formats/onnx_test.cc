@@ -83,6 +83,30 @@ TEST(Onnx, Mnist) {
   });
 }
 
+// y = 0.1·x: the weight keeps the file's precision, and is f32 only where that is exact.
+TEST(Onnx, DoublesStayDoubles) {
+  for (const double number : {0.1, 0.125}) {
+    Model model({1, 1});
+    model.constant("c", Plain({1}, {0})).node("Mul", {"x", "c"}, {"y"});
+    ::onnx::TensorProto& tensor = *model.graph().mutable_initializer(0);
+    tensor.clear_float_data();
+    tensor.set_data_type(::onnx::TensorProto::DOUBLE);
+    tensor.add_double_data(number);
+    const OnnxModel read = model.parse();
+    EXPECT_EQ(read.weights.dtype(), number == 0.1 ? DType::f64 : DType::f32);
+    EXPECT_EQ(evaluate(read, {3}, 1, DType::f64), std::vector<double>{3 * number});
+  }
+}
+
+// Attributes of the standard are floats, given or not.
+TEST(Onnx, DefaultAttributesAreFloats) {
+  EXPECT_EQ(evaluate(Model({1, 1}).node("LeakyRelu", {"x"}, {"y"}).parse(), {-1}, 1, DType::f64), std::vector<double>{-static_cast<double>(0.01F)});
+  Model norm({1, 1});
+  norm.constant("one", Plain({1}, {1})).constant("zero", Plain({1}, {0}));
+  const OnnxModel model = norm.node("BatchNormalization", {"x", "one", "zero", "zero", "zero"}, {"y"}).parse();
+  EXPECT_EQ(evaluate(model, {1}, 1, DType::f64), std::vector<double>{1 / std::sqrt(static_cast<double>(1e-5F))});
+}
+
 TEST(Onnx, NumbersOfEveryKindAndPlace) {
   const std::vector<double> numbers{0.5, -1.25, 3};
   const auto expect_read = [&](int type, const std::string& raw, const std::function<void(::onnx::TensorProto&)>& fill) {
