@@ -17,7 +17,12 @@ Tensor mean_squared_error(const Tensor& outputs, const Tensor& labels_or_targets
 
 double accuracy(const Tensor& outputs, const Tensor& labels) {
   if (labels.size() == 0) return 0;
-  return mean(cast(equal(argmax(outputs), labels), DType::f64)).item();
+  const Tensor choices = argmax(outputs);
+  Shape column = choices.shape();
+  column.push_back(1);
+  require(labels.shape() == choices.shape() || labels.shape() == column, "accuracy: outputs are {}, labels {}; needs one label per row",
+          outputs.shape(), labels.shape());
+  return mean(cast(equal(choices, reshape(labels, choices.shape())), DType::f64)).item();
 }
 
 }  // namespace mollify::nn

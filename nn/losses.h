@@ -12,7 +12,7 @@ Tensor mean_cross_entropy(const Tensor& logits, const Tensor& labels);
 // are: of the outputs' shape, or, where an output is one number, [B]. Throws ShapeError.
 Tensor mean_squared_error(const Tensor& outputs, const Tensor& labels_or_targets);
 
-// Share of rows whose largest output is the label's.
+// Share of rows whose largest output is the label's; labels [B] or [B, 1]. Throws ShapeError. 0 of no labels.
 double accuracy(const Tensor& outputs, const Tensor& labels);
 
 }  // namespace mollify::nn

@@ -175,6 +175,8 @@ TEST(Losses, AgreeWithTheirDefinitions) {
   EXPECT_THROW(mean_squared_error(logits, numbers), ShapeError);
   EXPECT_THROW(mean_squared_error(sum(logits), numbers), ShapeError);
   EXPECT_EQ(accuracy(logits, labels), 0.5);
+  EXPECT_EQ(accuracy(logits, reshape(labels, {labels.size(), 1})), 0.5);
+  EXPECT_THROW(accuracy(logits, reshape(labels, {1, labels.size()})), ShapeError);
   EXPECT_THROW(mean_cross_entropy(logits, Tensor::from(std::vector<int32_t>{3, 0}, {2})), ValueError);
 }
 
