@@ -83,6 +83,8 @@ Tensor gelu(const Tensor& x);      // x·Φ(x)
 Tensor gate(const Tensor& g, const Tensor& x);  // x > 0 ? g : 0, NaN where x is: relu's derivative applied to g; no gradient to x
 
 // ---- Reductions. `axes` empty: all of them. keep: reduced axes stay with extent 1. The order of summation is fixed by the shape.
+// Long sums, here and in products, pooling and gradients, are cut into blocks of at most a few thousand terms (engine/cpu/long_sums.h): a
+// sum of n terms is off by at most (5000 + n/4096)·ulp/2·Σ|terms| on the CPU, less where blocks are added in f64 (all but products).
 using Axes = std::initializer_list<int>;
 Tensor sum(const Tensor& x, std::span<const int> axes, bool keep = false);
 Tensor sum(const Tensor& x, Axes axes = {}, bool keep = false);
@@ -91,7 +93,7 @@ Tensor sum_of_squares(const Tensor& x);                           // of all numb
 Tensor max(const Tensor& x, Axes axes = {}, bool keep = false);   // ties share the gradient evenly; an empty axis throws
 Tensor min(const Tensor& x, Axes axes = {}, bool keep = false);   // likewise
 Tensor logsumexp(const Tensor& x, int axis = -1, bool keep = false);
-Tensor argmax(const Tensor& x, int axis = -1);            // i32; the first of equals, the first NaN if there is one
+Tensor argmax(const Tensor& x, int axis = -1);            // i32, so along at most 2³¹ − 1 numbers; the first of equals, the first NaN if there is one
 Tensor cumsum(const Tensor& x, int axis, bool reverse = false);  // inclusive
 Tensor sum_to(const Tensor& x, const Shape& shape);       // undoes broadcasting from `shape`
 
@@ -151,12 +153,12 @@ Tensor take(const Tensor& x, const Tensor& indices, int axis = 0);         // wh
 Tensor one_hot(const Tensor& indices, int64_t classes, DType dtype = DType::f32);
 
 // ---- Classification: logits […, classes], labels i32 […]
-Tensor softmax(const Tensor& logits);
-Tensor log_softmax(const Tensor& logits);
-Tensor cross_entropy(const Tensor& logits, const Tensor& labels);  // one number per row: logsumexp(logits) − logits[label]
+Tensor softmax(const Tensor& logits);      // along the last axis; zeros for a row of −∞
+Tensor log_softmax(const Tensor& logits);  // relative to the largest logit: right for large logits; −∞ for a row of −∞
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels);  // one number per row: −log_softmax(logits)[label]
 
 // ---- Normalisation over all axes but the last; scale and shift [C]
-struct Normalized { Tensor output, mean, variance; };  // variance without Bessel's correction
+struct Normalized { Tensor output, mean, variance; };  // variance without Bessel's correction; beyond the dtype's range ∞, and the output 0
 Normalized batch_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double epsilon = 1e-5);
 
 // ---- Random numbers: a function of (key, step, index), the same on every device. `step` is a 0-d i32 tensor.

@@ -19,19 +19,22 @@ HWY_INLINE void for_channels(int64_t channels, const F& f) {
   for (; c < channels; ++c) f(hn::CappedTag<T, 1>(), c);
 }
 
-// Mean and Σ(x − mean)² of a chunk of rows that stays in cache between the two passes.
+// A centre near the mean, Σ(x − centre) and Σ(x − centre)² of a chunk of rows that stays in cache between the two passes. The first
+// sum tells by how much rounding put the centre off the mean.
 template <class T>
-void moments(const T* x, int64_t rows, int64_t channels, T* mean, T* squares) {
+void moments(const T* x, int64_t rows, int64_t channels, T* centres, T* rests, T* squares) {
   for_channels<T>(channels, [&](auto d, int64_t c) HWY_ATTR {
     auto total = hn::Zero(d);
     for (int64_t r = 0; r < rows; ++r) total = total + hn::LoadU(d, x + r * channels + c);
     const auto centre = total * hn::Set(d, T{1} / static_cast<T>(rows));
-    auto sum = hn::Zero(d);
+    auto rest = hn::Zero(d), sum = hn::Zero(d);
     for (int64_t r = 0; r < rows; ++r) {
       const auto off = hn::LoadU(d, x + r * channels + c) - centre;
+      rest = rest + off;
       sum = hn::MulAdd(off, off, sum);
     }
-    hn::StoreU(centre, d, mean + c);
+    hn::StoreU(centre, d, centres + c);
+    hn::StoreU(rest, d, rests + c);
     hn::StoreU(sum, d, squares + c);
   });
 }
@@ -73,7 +76,9 @@ void gradient(const T* g, const T* x, int64_t rows, int64_t channels, const T* m
 }
 
 #define MOLLIFY_DEFINE(T, suffix)                                                                                                              \
-  void moments_##suffix(const T* x, int64_t rows, int64_t channels, T* mean, T* squares) { moments(x, rows, channels, mean, squares); }        \
+  void moments_##suffix(const T* x, int64_t rows, int64_t channels, T* centres, T* rests, T* squares) {                                       \
+    moments(x, rows, channels, centres, rests, squares);                                                                                       \
+  }                                                                                                                                            \
   void normalize_##suffix(const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* shift, T* y) {                  \
     normalize(x, rows, channels, mean, factor, shift, y);                                                                                      \
   }                                                                                                                                            \
@@ -128,17 +133,20 @@ int64_t chunk_rows(int64_t channels) {
 template <class T>
 void channel_moments(const T* x, int64_t rows, int64_t channels, T* mean, T* variance) {
   const int64_t chunk = chunk_rows<T>(channels), chunks = (rows + chunk - 1) / chunk;
-  Scratch<T> means(chunks * channels), squares(chunks * channels);
+  Scratch<T> centres(chunks * channels), rests(chunks * channels), squares(chunks * channels);
   parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      MOLLIFY_DISPATCH(T, moments)(x + i * chunk * channels, std::min(chunk, rows - i * chunk), channels, means.data() + i * channels, squares.data() + i * channels);
+      MOLLIFY_DISPATCH(T, moments)(x + i * chunk * channels, std::min(chunk, rows - i * chunk), channels, centres.data() + i * channels, rests.data() + i * channels,
+                                    squares.data() + i * channels);
   });
   for (int64_t c = 0; c < channels; ++c) {  // Chan, Golub & LeVeque: joining the moments of chunks
     double count = 0, centre = 0, sum = 0;
     for (int64_t i = 0; i < chunks; ++i) {
       const auto more = static_cast<double>(std::min(chunk, rows - i * chunk));
-      const double delta = static_cast<double>(means[i * channels + c]) - centre;
-      sum += static_cast<double>(squares[i * channels + c]) + delta * delta * count * more / (count + more);
+      const int64_t at = i * channels + c;
+      const double rest = static_cast<double>(rests[at]), about_mean = static_cast<double>(squares[at]) - rest * rest / more;
+      const double delta = static_cast<double>(centres[at]) + rest / more - centre;
+      sum += (about_mean < 0 ? 0 : about_mean) + delta * delta * count * more / (count + more);
       centre += delta * more / (count + more);
       count += more;
     }

@@ -1,6 +1,7 @@
 #include <mollify/engine/cpu/conv2d_depthwise.h>
 
 #include <mollify/engine/cpu/conv2d_correlation.h>
+#include <mollify/engine/cpu/long_sums.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/memory.h>
 
@@ -154,7 +155,7 @@ void add_run_of_all_channels(int64_t channels, int64_t pixels, const T* g, const
 
 // Row by row of g, all taps: a row of g and the rows of x that it meets stay in the cache.
 template <class T>
-void add_image(const Conv2dShape& s, const Axis& vertical, const Axis& horizontal, const T* g, const T* x, T* sums) {
+void add_image(const Conv2dShape& s, const Axis& vertical, const Axis& horizontal, const T* g, const T* x, T* sums, LongSums<T>& blocks) {
   for (int64_t i = 0; i < s.out_height; ++i) {
     for (int64_t tap = 0; tap < s.kernel_height; ++tap) {
       const int64_t row = vertical.source(i, tap);
@@ -167,6 +168,7 @@ void add_image(const Conv2dShape& s, const Axis& vertical, const Axis& horizonta
                                 sums + (tap * s.kernel_width + t) * s.channels);
       }
     }
+    blocks.added(s.out_width);
   }
 }
 
@@ -180,10 +182,12 @@ void weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
   const int64_t chunk_products = images * s.out_height * s.out_width * elements;
   parallel_for(chunks, 1 + kUnitProducts / (chunk_products + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
+      LongSums<T> blocks(sums.data() + chunk * elements, elements, images * s.out_height * s.out_width);
       for (int64_t n = chunk * images; n < std::min(s.batch, (chunk + 1) * images); ++n) {
         add_image(s, vertical, horizontal, g + n * s.out_height * s.out_width * s.channels, x + n * s.height * s.width * s.channels,
-                  sums.data() + chunk * elements);
+                  sums.data() + chunk * elements, blocks);
       }
+      blocks.finish();
     }
   });
   for (int64_t chunk = 1; chunk < chunks; ++chunk) {

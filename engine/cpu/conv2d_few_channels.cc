@@ -9,6 +9,7 @@
 #include <mollify/engine/cpu/conv2d_few_channels.h>
 
 #include <mollify/engine/cpu/conv2d_pixels.h>
+#include <mollify/engine/cpu/long_sums.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/memory.h>
 
@@ -314,13 +315,17 @@ bool weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
   parallel_for(chunks, 1 + kUnitProducts / (chunk_products + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
     std::fill(sums.data() + begin * elements * lanes<T>(), sums.data() + end * elements * lanes<T>(), T{0});
     for (int64_t chunk = begin; chunk < end; ++chunk) {
-      const int64_t first = chunk * chunk_images;
+      const int64_t first = chunk * chunk_images, pixels = s.out_height * s.out_width;
+      T* chunk_sums = sums.data() + chunk * elements * lanes<T>();
+      LongSums<T> long_sums(chunk_sums, elements * lanes<T>(), chunk_images / lanes<T>() * pixels);
       for_each_block<T>(plan, first, std::min(s.batch, first + chunk_images),
                         [&](int64_t n, int64_t count, T* x_planes, T* g_planes) HWY_ATTR {
         to_planes(count, plan.x_elements(), x + n * plan.x_elements(), x_planes);
         to_planes(count, plan.y_elements(), g + n * plan.y_elements(), g_planes);
-        add_weights(plan, g_planes, x_planes, sums.data() + chunk * elements * lanes<T>());
+        add_weights(plan, g_planes, x_planes, chunk_sums);
+        long_sums.added(pixels);
       });
+      long_sums.finish();
     }
   });
   for (int64_t i = 0; i < elements; ++i) {

@@ -10,8 +10,11 @@
 #include <mollify/engine/cpu/conv2d_depthwise.h>
 #include <mollify/engine/cpu/conv2d_few_channels.h>
 #include <mollify/engine/cpu/conv2d_geometry.h>
+#include <mollify/engine/cpu/long_sums.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/memory.h>
+
+#include <optional>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "mollify/engine/cpu/conv2d_weight_gradient.cc"
@@ -92,7 +95,8 @@ struct Sums {
   int64_t first_row, stride;
 };
 
-// Adds (by tap: writes) the sums over one chunk of images, for one group's panel of filters, of the rows of one patch.
+// Adds (by tap: writes) the sums over one chunk of images, for one group's panel of filters, of the rows of one patch. Where the
+// chunk has more than kSumBlock pixels, blocks of about as many are summed apart.
 template <class T>
 void accumulate_patch(const WeightGradient<T>& p, const Patch& patch, int64_t chunk, int64_t group, const Panel& panel, Sums<T> sums) {
   const int64_t first_image = chunk * p.chunk_images, images = std::min(p.shape.batch - first_image, p.chunk_images);
@@ -111,8 +115,21 @@ void accumulate_patch(const WeightGradient<T>& p, const Patch& patch, int64_t ch
   tile.b_step = panel_width;
   tile.columns = panel.columns;
   PoolVector<Segment> segments;
-  for (int64_t row = first_image * height; row < last_row; row += block_rows) {
-    tile.accumulate = !p.by_tap || row > first_image * height;
+  const int64_t first_row = first_image * height;
+  const auto row_count = static_cast<int64_t>(rows.size());
+  std::optional<Scratch<T>> apart;
+  if (images * p.shape.out_height * p.shape.out_width > kSumBlock) apart.emplace(row_count * panel_width);
+  const auto target = [&](int64_t i) { return sums.data + (rows[static_cast<size_t>(i)].row - sums.first_row) * sums.stride; };
+  const auto add_block = [&](bool writes) {
+    for (int64_t i = 0; i < row_count; ++i) {
+      const T* from = apart->data() + i * panel_width;
+      T* to = target(i);
+      for (int64_t f = 0; f < panel.columns; ++f) to[f] = writes ? from[f] : to[f] + from[f];
+    }
+  };
+  bool starts_block = true, first_block = true;
+  for (int64_t row = first_row, block_start = row; row < last_row; row += block_rows) {
+    tile.accumulate = apart ? !starts_block : !p.by_tap || row > first_row;
     set_segments(p, patch, row, std::min(last_row, row + block_rows), segments);
     tile.segments = segments.data();
     tile.segment_count = static_cast<int64_t>(segments.size());
@@ -121,10 +138,16 @@ void accumulate_patch(const WeightGradient<T>& p, const Patch& patch, int64_t ch
       for (int64_t r = 0; r < count; ++r) {
         const Row& at = rows[static_cast<size_t>(begin + r)];
         tile.a_rows[r] = x + at.x_offset;
-        tile.c_rows[r] = sums.data + (at.row - sums.first_row) * sums.stride;
+        tile.c_rows[r] = apart ? apart->data() + (begin + r) * panel_width : target(begin + r);
       }
       compute_tile(count, panel.vectors, tile);
     }
+    const int64_t next = row + block_rows;
+    starts_block = (next - block_start) * width >= kSumBlock;
+    if (!apart || (!starts_block && next < last_row)) continue;
+    add_block(p.by_tap && first_block);
+    block_start = next;
+    first_block = false;
   }
 }
 

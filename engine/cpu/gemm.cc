@@ -1,5 +1,6 @@
 #include <mollify/engine/cpu/gemm.h>
 
+#include <mollify/engine/cpu/long_sums.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/memory.h>
 
@@ -17,6 +18,7 @@ namespace HWY_NAMESPACE {
 namespace {
 
 constexpr int64_t kDepth = 256;               // rows of b that stay in the cache while many tiles use them
+static_assert(kSumBlock % kDepth == 0);
 constexpr int64_t kRowBlock = 96;             // rows of one unit of work
 constexpr int64_t kUnitProducts = 1 << 16;  // multiply-adds that pay for handing a range to another thread
 constexpr int64_t kUnitElements = 1 << 9;    // copied elements, per column, that do
@@ -53,7 +55,8 @@ void pack(const Panels<T>& panels, const PanelSource<T>& source) {
   });
 }
 
-// The product of a block of rows with one panel, k in slices of kDepth. row(i) and target(i) give the pointers of row i.
+// The product of a block of rows with one panel, k in slices of kDepth. row(i) and target(i) give the pointers of row i. From the
+// second kSumBlock of k on a block is summed apart and added to the target.
 template <class T, class Row, class Target>
 HWY_INLINE void multiply_panel(int64_t rows, int64_t k, int64_t a_step, const Row& row, const Panel& panel, const PanelSource<T>& source,
                                const T* bias, bool accumulate, const Target& target) {
@@ -63,19 +66,30 @@ HWY_INLINE void multiply_panel(int64_t rows, int64_t k, int64_t a_step, const Ro
   tile.b = source.data(panel);
   tile.b_step = source.step(panel);
   tile.columns = panel.columns;
-  tile.bias = bias;
+  const int64_t width = panel.vectors * lanes<T>();
+  std::optional<Scratch<T>> apart;
+  if (k > kSumBlock) apart.emplace(rows * width);
   for (int64_t depth = 0; depth == 0 || depth < k; depth += kDepth) {
+    const bool in_target = depth < kSumBlock, starts_block = depth % kSumBlock == 0;
     const Segment segment{depth * a_step, depth, std::min(kDepth, k - depth)};
     tile.segments = &segment;
     tile.segment_count = 1;
-    tile.accumulate = accumulate || depth > 0;
+    tile.bias = in_target ? bias : nullptr;
+    tile.accumulate = !starts_block || (accumulate && depth == 0);
     for (int64_t i = 0; i < tiles.count; ++i) {
       const int64_t begin = tiles.begin(i), end = tiles.begin(i + 1);
       for (int64_t r = begin; r < end; ++r) {
         tile.a_rows[r - begin] = row(r);
-        tile.c_rows[r - begin] = target(r);
+        tile.c_rows[r - begin] = in_target ? target(r) : apart->data() + r * width;
       }
       compute_tile(end - begin, panel.vectors, tile);
+    }
+    const bool ends_block = (depth + kDepth) % kSumBlock == 0 || depth + kDepth >= k;
+    if (in_target || !ends_block) continue;
+    for (int64_t r = 0; r < rows; ++r) {
+      T* to = target(r);
+      const T* from = apart->data() + r * width;
+      for (int64_t j = 0; j < panel.columns; ++j) to[j] += from[j];
     }
   }
 }

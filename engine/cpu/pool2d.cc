@@ -12,15 +12,34 @@ HWY_BEFORE_NAMESPACE();
 namespace mollify::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// to[c] = share·Σ from[h·row_stride + w·channels + c] over rows × columns pixels.
+constexpr int64_t kRun = 1024;  // pixels that are added one after another; cuda/pool2d.cu cuts alike
+
+// to[c] = share·Σ from[h·row_stride + w·channels + c] over rows × columns pixels, in runs of up to kRun pixels: some whole rows, or
+// a part of one. Runs are added up in f64.
 template <class T>
 void sum_pixels(const T* from, int64_t rows, int64_t columns, int64_t row_stride, int64_t channels, T share, T* to) {
   const hn::ScalableTag<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto sum_at = [&](auto tag, int64_t c) HWY_ATTR {
+  const int64_t run_rows = std::max<int64_t>(1, kRun / std::max<int64_t>(1, columns));
+  const auto run_at = [&](auto tag, int64_t c, int64_t h0, int64_t w0) HWY_ATTR {
     auto total = hn::Zero(tag);
-    for (int64_t h = 0; h < rows; ++h)
-      for (int64_t w = 0; w < columns; ++w) total = total + hn::LoadU(tag, from + h * row_stride + w * channels + c);
+    for (int64_t h = h0; h < std::min(rows, h0 + run_rows); ++h)
+      for (int64_t w = w0; w < std::min(columns, w0 + kRun); ++w) total = total + hn::LoadU(tag, from + h * row_stride + w * channels + c);
+    return total;
+  };
+  const auto sum_at = [&](auto tag, int64_t c) HWY_ATTR {
+    auto total = run_at(tag, c, 0, 0);
+    if (rows > run_rows || columns > kRun) {
+      HWY_ALIGN T run[HWY_MAX_BYTES / sizeof(T)];
+      double totals[HWY_MAX_BYTES / sizeof(T)] = {};
+      for (int64_t h = 0; h < rows; h += run_rows)
+        for (int64_t w = 0; w < columns; w += kRun) {
+          hn::Store(run_at(tag, c, h, w), tag, run);
+          for (size_t i = 0; i < hn::Lanes(tag); ++i) totals[i] += static_cast<double>(run[i]);
+        }
+      for (size_t i = 0; i < hn::Lanes(tag); ++i) run[i] = static_cast<T>(totals[i]);
+      total = hn::Load(tag, run);
+    }
     hn::StoreU(total * hn::Set(tag, share), tag, to + c);
   };
   int64_t c = 0;

@@ -5,7 +5,10 @@
 
 #include <mollify/engine/cpu/simd_math-inl.h>
 
+#include <mollify/engine/cpu/long_sums.h>
 #include <mollify/engine/cpu/reduce.h>
+
+#include <algorithm>
 
 HWY_BEFORE_NAMESPACE();
 namespace mollify::cpu::HWY_NAMESPACE {
@@ -94,11 +97,14 @@ T logsumexp_row(const T* x, int64_t n) {
   const SimdMath<hn::CappedTag<T, 1>> m1{{}};
   const T largest = reduce_run<Reduction::max>(x, n);
   const T shift = largest - largest == 0 ? largest : T{0};
-  auto total = m.zero();
   const auto shifts = hn::Set(d, shift);
-  for_vectors(d, x, n, neutral<Reduction::max, T>(), [&](auto v) HWY_ATTR { total = total + m.exp(v - shifts); });
-  const T sum = combine_lanes<Reduction::sum>(d, total);
-  return shift + hn::GetLane(m1.log(hn::Set(m1.d, sum)));
+  double sum = 0;
+  for (int64_t first = 0; first < n; first += kSumBlock) {
+    auto total = m.zero();
+    for_vectors(d, x + first, std::min(kSumBlock, n - first), neutral<Reduction::max, T>(), [&](auto v) HWY_ATTR { total = total + m.exp(v - shifts); });
+    sum += static_cast<double>(combine_lanes<Reduction::sum>(d, total));
+  }
+  return shift + hn::GetLane(m1.log(hn::Set(m1.d, static_cast<T>(sum))));
 }
 
 #define MOLLIFY_FOR_REDUCTIONS(X) X(sum) X(max) X(min)
@@ -133,7 +139,6 @@ HWY_EXPORT(logsumexp_f64);
 
 namespace {
 
-constexpr int64_t kChunk = 4096;   // numbers that one run sums in T before it is carried in f64
 constexpr int64_t kGrain = 32768;  // numbers a range of parallel work
 
 template <class T>
@@ -170,12 +175,12 @@ double join(Reduction kind, double a, double b) {
 
 template <class T>
 void reduce_rows(Reduction kind, const T* x, int64_t rows, int64_t count, T* out) {
-  const int64_t chunks = std::max<int64_t>(1, (count + kChunk - 1) / kChunk);
+  const int64_t chunks = std::max<int64_t>(1, (count + kSumBlock - 1) / kSumBlock);
   Scratch<double> partial(rows * chunks);
-  parallel_for(rows * chunks, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, std::min(count, kChunk))), [&](int64_t begin, int64_t end) {
+  parallel_for(rows * chunks, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, std::min(count, kSumBlock))), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = i / chunks, first = i % chunks * kChunk;
-      partial[i] = static_cast<double>(run(kind, x + row * count + first, std::min(kChunk, count - first)));
+      const int64_t row = i / chunks, first = i % chunks * kSumBlock;
+      partial[i] = static_cast<double>(run(kind, x + row * count + first, std::min(kSumBlock, count - first)));
     }
   });
   for (int64_t row = 0; row < rows; ++row) {

@@ -136,16 +136,16 @@ __global__ void add_selected(const T* x, IndexList indices, int64_t size, int64_
     const int64_t column = columns == 1 ? 0 : place.inner;
     const Links links = {chains.next + place.outer * selected * columns + column, columns};
     int32_t link = chains.first ? chains.first[(place.outer * count + place.along) * columns + column] : kLongChain;
-    T sum{};
+    double sum = 0;
     if (link == kLongChain) {
       for (int64_t j = 0; j < selected; ++j) {
         const int32_t index = indices.at(place.outer, j, column);
-        if (index == place.along) sum += values[j * inner];
+        if (index == place.along) sum += static_cast<double>(values[j * inner]);
         else if (!chains.first && place.along == 0) check_index(index, count, fault, FaultKind::scatter_add);
       }
     }
-    for (; link >= 0; link = links.after(link)) sum += values[link * inner];
-    out[i] = sum;
+    for (; link >= 0; link = links.after(link)) sum += static_cast<double>(values[link * inner]);
+    out[i] = static_cast<T>(sum);
   }
 }
 

@@ -38,16 +38,29 @@ __device__ Window windows_over(const Pool2dShape& s, int64_t h, int64_t w) {
           first_window(x, s.kernel_width, s.stride_width), last_window(x, s.stride_width, s.out_width)};
 }
 
-// share·Σ over a window of an image of `width` pixels a row; in the CPU's order.
+constexpr int64_t kRun = 1024;  // pixels that are added one after another; cpu/pool2d.cc cuts alike
+
+// share·Σ over a window of an image of `width` pixels a row; in the CPU's order: runs of whole rows, or of a part of one, whose sums
+// are added up in f64.
 template <int n, class T>
 __device__ Pack<T, n> sum_window(const Window& window, const T* image, int64_t width, int64_t channels, T share, bool aligned) {
-  Pack<T, n> total{};
-  for (int64_t h = window.h0; h < window.h1; ++h)
-    for (int64_t w = window.w0; w < window.w1; ++w) {
-      const Pack<T, n> pixel = load<n>(image + (h * width + w) * channels, aligned);
+  const int64_t columns = max(int64_t{1}, window.w1 - window.w0), run_rows = max(int64_t{1}, kRun / columns);
+  double totals[n] = {};
+  for (int64_t h0 = window.h0; h0 < window.h1; h0 += run_rows)
+    for (int64_t w0 = window.w0; w0 < window.w1; w0 += kRun) {
+      Pack<T, n> run{};
+      for (int64_t h = h0; h < min(window.h1, h0 + run_rows); ++h)
+        for (int64_t w = w0; w < min(window.w1, w0 + kRun); ++w) {
+          const Pack<T, n> pixel = load<n>(image + (h * width + w) * channels, aligned);
+          MOLLIFY_UNROLL
+          for (int i = 0; i < n; ++i) run.at[i] += pixel.at[i];
+        }
       MOLLIFY_UNROLL
-      for (int i = 0; i < n; ++i) total.at[i] += pixel.at[i];
+      for (int i = 0; i < n; ++i) totals[i] += static_cast<double>(run.at[i]);
     }
+  Pack<T, n> total;
+  MOLLIFY_UNROLL
+  for (int i = 0; i < n; ++i) total.at[i] = static_cast<T>(totals[i]);
   MOLLIFY_UNROLL
   for (int i = 0; i < n; ++i) total.at[i] *= share;
   return total;

@@ -1,4 +1,5 @@
 // gather and its transpose scatter_add, take, one_hot, cast.
+#include <mollify/engine/cpu/long_sums.h>
 #include <mollify/engine/cpu/pointwise.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/cuda/copy.h>
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 namespace mollify {
 namespace {
@@ -118,11 +120,22 @@ void scatter_add_kernel(const KernelArguments& a) {
     using T = decltype(zero);
     const T* from = x.data<T>();
     T* to = out.data<T>();
+    const auto add_into = [&](auto* into, int64_t first, int64_t begin, int64_t end) {
+      using Sum = std::remove_pointer_t<decltype(into)>;
+      for_indexed("scatter_add", out.shape(), a.in[1], axis, begin, end, [&](int64_t whole, int64_t part, int64_t run) {
+        for (int64_t i = 0; i < run; ++i) into[whole - first + i] += static_cast<Sum>(from[part + i]);
+      });
+    };
+    const int64_t slice = extent_product(out.shape(), axis, out.shape().rank());
     std::fill_n(to, out.size(), T{0});
     for_outer(out.shape(), axis, [&](int64_t begin, int64_t end) {
-      for_indexed("scatter_add", out.shape(), a.in[1], axis, begin, end, [&](int64_t whole, int64_t part, int64_t run) {
-        for (int64_t i = 0; i < run; ++i) to[whole + i] += from[part + i];
-      });
+      if (a.in[1].dim(axis) <= cpu::kSumBlock) return add_into(to, 0, begin, end);
+      Scratch<double> sums(slice);  // what may be many terms, in f64
+      for (int64_t outer = begin; outer < end; ++outer) {
+        std::fill_n(sums.data(), slice, 0.0);
+        add_into(sums.data(), outer * slice, outer, outer + 1);
+        std::transform(sums.data(), sums.data() + slice, to + outer * slice, [](double sum) { return static_cast<T>(sum); });
+      }
     });
   });
 }

@@ -1,4 +1,4 @@
-// Reductions over axes, and what is defined along one axis: logsumexp, argmax, cumsum, sort, top_k.
+// Reductions over axes, and what is defined along one axis: argmax, cumsum, sort, top_k.
 #include <mollify/engine/cpu/reduce.h>
 #include <mollify/engine/cpu/sort.h>
 #include <mollify/engine/cuda/reduce.h>
@@ -7,6 +7,7 @@
 #include <mollify/engine/ops/rules.h>
 
 #include <bit>
+#include <limits>
 
 namespace mollify {
 namespace {
@@ -104,34 +105,18 @@ Shape without_last(Shape shape) {
   return shape;
 }
 
-Layouts logsumexp_shape(const Op& op, Inputs in, const Attributes&) {
-  require_floating(op.name, in[0]);
-  return Layout::packed(without_last(in[0].shape()), in[0].dtype(), in[0].device());
-}
-
-Tensor with_last_axis(const Tensor& x) {
-  Shape shape = x.shape();
-  shape.push_back(1);
-  return reshape(x, shape);
-}
-
-void logsumexp_kernel(const KernelArguments& a) {
-  for_floating(a.in[0].dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    MOLLIFY_ON(a.in[0].device(), logsumexp<T>(a.in[0].address<T>(), a.out[0].size(), a.in[0].shape().back(), a.out[0].address<T>()));
-  });
-}
-
-const Op logsumexp_op{.name = "logsumexp", .shape = logsumexp_shape, .cpu = logsumexp_kernel, .cuda = MOLLIFY_CUDA_KERNEL(logsumexp_kernel),
-                      .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
-                        return with_last_axis(a.g) * exp(a.in[0] - with_last_axis(a.out()));
-                      }};
-
 int64_t rows_of(const Tensor& x) { return x.shape().back() ? x.size() / x.shape().back() : 0; }
+
+// Indices are i32.
+void require_indexable(const char* operation, const Shape& shape) {
+  require(shape.back() <= std::numeric_limits<int32_t>::max(), "{}: shape {}; needs at most {} numbers along the axis, as indices are i32", operation,
+          shape, std::numeric_limits<int32_t>::max());
+}
 
 Layouts argmax_shape(const Op& op, Inputs in, const Attributes&) {
   require_floating(op.name, in[0]);
   require(in[0].shape().back() > 0, "{}: shape {}; needs at least one number to choose from", op.name, in[0].shape());
+  require_indexable(op.name, in[0].shape());
   return Layout::packed(without_last(in[0].shape()), DType::i32, in[0].device());
 }
 
@@ -171,6 +156,7 @@ struct Sorted { int64_t count; bool descending; };
 
 Layouts sort_shape(const Op& op, Inputs in, const Attributes& attributes) {
   require_floating(op.name, in[0]);
+  require_indexable(op.name, in[0].shape());
   Shape shape = in[0].shape();
   const int64_t count = attributes.as<Sorted>().count;
   require(count >= 0 && count <= shape.back(), "{}: {} asked for of shape {}; needs 0 to {}", op.name, count, shape, shape.back());
@@ -245,14 +231,6 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   for (int i = 0; i < x.rank(); ++i)
     if (i < lead || shape[i - lead] != x.shape()[i]) mask |= 1u << i;
   return reshape(apply(sum_op, {x}, Reduced{mask}), shape);
-}
-
-Tensor logsumexp(const Tensor& x, int axis, bool keep) {
-  const Tensor out = along_and_drop("logsumexp", x, axis, [](const Tensor& rows) { return apply(logsumexp_op, {rows}); });
-  if (!keep) return out;
-  Shape shape = x.shape();
-  shape[resolve_axis("logsumexp", axis, x.rank())] = 1;
-  return reshape(out, shape);
 }
 
 Tensor argmax(const Tensor& x, int axis) {
