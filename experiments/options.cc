@@ -65,7 +65,7 @@ void resolve_objective(TrainOptions& o) {
   if (bounded && !o.learning_rate && o.optimizer != "sgd") o.learning_rate = 0.002;
   if (!o.clip_norm) o.clip_norm = bounded ? 10 : 0;
   if (o.epochs == 0) o.epochs = bounded ? 20 : 3;
-  if (o.batch == 0) o.batch = bounded ? 256 : 64;
+  if (o.batch == 0) o.batch = 64;
   if (!o.epsilon_test) o.epsilon_test = o.epsilon;
   if (o.epsilon_epochs == 0) o.epsilon_epochs = std::max<int64_t>(1, std::min(2 * o.epochs / 5, o.epochs - o.epsilon_start));
   if (!o.kappa_start) o.kappa_start = o.kappa;

@@ -173,7 +173,7 @@ void each_option(TrainOptions& o, const std::vector<std::string>& models, const 
         one_of({"joint", "split"}));
 
   visit(Description{"epochs", "Run", "passes over the training images", "3; 20 for certified objectives", true}, o.epochs, at_least(1));
-  visit(Description{"batch", "Run", "images in a batch", "64; 256 for certified objectives"}, o.batch, at_least(1));
+  visit(Description{"batch", "Run", "images in a batch", "64"}, o.batch, at_least(1));
   visit(Description{"steps", "Run", "stop after step N, within an epoch if need be; --resume goes on", "none", true}, o.steps, at_least(1));
   visit(Description{"checkpoint-minutes", "Run", "minutes between checkpoints within an epoch; each epoch ends with one", nullptr, true},
         o.checkpoint_minutes, at_least(0));
