@@ -1,4 +1,5 @@
 #include <mollify/engine/cuda/device.h>
+#include <mollify/engine/ops.h>
 #include <mollify/engine/recorder.h>
 #include <mollify/engine/trace.h>
 
@@ -48,7 +49,7 @@ Node* new_node(const Op& op, Inputs in, const Attributes& attributes) {
   return new (allocate_small(sizeof(Node))) Node{.op = &op,
                                                  .attributes = attributes,
                                                  .inputs = std::move(inputs),
-                                                 .version = version_sum(in),
+                                                 .version = version_sum(op, in),
                                                  .saved = {},
                                                  .number = next_number.fetch_add(1, std::memory_order_relaxed)};
 }
@@ -114,6 +115,7 @@ Tensor number_on_device(const Tensor& x, Recorder* recorder) {
 class Operands {
  public:
   Operands(const Op& op, Inputs in, const Attributes& attributes, Device device, Recorder* recorder) : in_(in) {
+    if (op.assigns) stage(op);
     if (op.operands) {
       NoGrad unrecorded;
       made_ = op.operands(in, attributes);
@@ -124,6 +126,27 @@ class Operands {
   Inputs inputs() const { return in_; }
 
  private:
+  // What lies in memory that is overwritten, in another order or at another place, is copied first.
+  void stage(const Op& op) {
+    const auto targets = static_cast<size_t>(op.assigns);
+    const auto overlaps = [&](size_t i) {
+      for (size_t t = 0; t < targets; ++t)
+        if (&in_[i].buffer() == &in_[t].buffer() && !same_places(in_[i].layout(), in_[t].layout())) return true;
+      return false;
+    };
+    Tensors staged(in_.size());
+    bool any = false;
+    for (size_t i = 0; i < in_.size(); ++i) {
+      const bool copied = i >= targets && in_[i].rank() > 0 && overlaps(i);
+      staged[i] = copied ? concat(std::span<const Tensor>(&in_[i], 1)) : in_[i];
+      any |= copied;
+    }
+    if (!any) return;
+    made_ = std::move(staged);
+    in_ = made_;
+  }
+  static bool same_places(const Layout& a, const Layout& b) { return a.offset == b.offset && a.shape == b.shape && a.strides == b.strides; }
+
   void bring_numbers(Recorder* recorder) {
     Tensors brought(in_.size());
     for (size_t i = 0; i < in_.size(); ++i) brought[i] = is_number(in_[i]) ? number_on_device(in_[i], recorder) : in_[i];
@@ -167,9 +190,10 @@ void run(const Op& op, Inputs in, const Attributes& attributes, Device device, c
 
 }  // namespace
 
-uint64_t version_sum(Inputs in) {
+uint64_t version_sum(const Op& op, Inputs in) {
   uint64_t sum = 0;
-  for (const Tensor& t : in) sum += t.buffer().version();
+  for (const Tensor& t : in)
+    if (op.linearity != Linearity::sum || !is_floating(t.dtype())) sum += t.buffer().version();
   return sum;
 }
 
@@ -218,8 +242,15 @@ Tensors apply_all(const Op& op, Inputs in, const Attributes& attributes) {
   return out;
 }
 
+void VjpArguments::check_output(const Tensor& output) const {
+  require<GraphError>(output.buffer().version() == 0, "grad: an output of '{}' was overwritten after it was recorded; needs the values of then", node_.op->name);
+}
+
 Tensor VjpArguments::out(size_t i) const {
-  if (outputs_[i].defined()) return outputs_[i];
+  if (outputs_[i].defined()) {
+    check_output(outputs_[i]);
+    return outputs_[i];
+  }
   return apply_all(*node_.op, in, attributes)[i];
 }
 

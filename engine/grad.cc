@@ -117,7 +117,7 @@ class Walk {
     bool any_gradient = false;
     for (const Tensor& g : visit.gradients) any_gradient |= g.defined();
     if (!any_gradient) return;
-    require<GraphError>(version_sum(node.inputs) == node.version, "grad: an input of '{}' was overwritten after it was recorded; needs the values of then",
+    require<GraphError>(version_sum(*node.op, node.inputs) == node.version, "grad: an input of '{}' was overwritten after it was recorded; needs the values of then",
                         node.op->name);
     const size_t count = node.inputs.size();
     bool few[16], any_needed = false;
@@ -130,7 +130,10 @@ class Walk {
     if (!any_needed) return;
     const auto rule = !create_graph && node.op->vjp_fast ? node.op->vjp_fast : node.op->vjp;
     const Tensors gradients = rule(VjpArguments(node, visit.gradients, visit.outputs, {needed, count}));
-    for (size_t i = 0; i < count; ++i)  // a rule may speak of optional inputs that are not there
+    // None at all: nothing flows. A rule may leave out the last ones that nobody asked for.
+    for (size_t i = gradients.size(); i < count && gradients.size() > 0; ++i)
+      require<GraphError>(!needed[i], "grad: the rule of '{}' gives {} gradients; needs one for input {} as well", node.op->name, gradients.size(), i);
+    for (size_t i = 0; i < std::min(count, gradients.size()); ++i)  // a rule may speak of optional inputs that are not there
       if (needed[i] && gradients[i].defined())  // a number of the CPU may have met tensors on a GPU
         add_gradient(node.inputs[i], to(sum_to(gradients[i], node.inputs[i].shape()), node.inputs[i].device()));
   }

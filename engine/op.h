@@ -47,24 +47,41 @@ class Attributes {
   Attributes() = default;
   template <class T>
     requires(std::is_trivially_copyable_v<T> && !std::is_same_v<T, Attributes>)
-  Attributes(const T& value) : size_(sizeof(T)) {  // NOLINT: implicit, so that calls read apply(op, in, Slice{…})
+  Attributes(const T& value) : size_(sizeof(T)), type_(&type_of<T>), prefix_(prefix_of<T>()) {  // NOLINT: implicit, so that calls read apply(op, in, Slice{…})
     static_assert(sizeof(T) <= sizeof bytes_ && alignof(T) <= 8);
     std::memcpy(bytes_, &value, sizeof(T));
   }
   Attributes(std::vector<int64_t> list) : list_(std::make_shared<const std::vector<int64_t>>(std::move(list))) {}
-  Attributes(const Attributes& other) : size_(other.size_), list_(other.list_) { std::memcpy(bytes_, other.bytes_, size_); }
+  Attributes(const Attributes& other) : size_(other.size_), type_(other.type_), prefix_(other.prefix_), list_(other.list_) { std::memcpy(bytes_, other.bytes_, size_); }
   Attributes& operator=(const Attributes& other) {
     std::memcpy(bytes_, other.bytes_, size_ = other.size_);
+    type_ = other.type_;
+    prefix_ = other.prefix_;
     list_ = other.list_;
     return *this;
   }
 
+  // The struct that was given, or its first member where the struct names that member's type as its Prefix; throws GraphError for any other.
   template <class T>
-  const T& as() const { return *reinterpret_cast<const T*>(bytes_); }
-  const std::vector<int64_t>& list() const { return *list_; }
+  const T& as() const {
+    require<GraphError>(type_ == &type_of<T> || prefix_ == &type_of<T>, "attributes: {} bytes are read as another type of {}; needs the type that was given", size_, sizeof(T));
+    return *reinterpret_cast<const T*>(bytes_);
+  }
+  const std::vector<int64_t>& list() const {
+    require<GraphError>(list_ != nullptr, "attributes: there is no list; needs one");
+    return *list_;
+  }
 
  private:
+  template <class T> static inline constexpr char type_of = 0;  // its address tells types apart
+  template <class T>
+  static constexpr const char* prefix_of() {
+    if constexpr (requires { typename T::Prefix; }) return &type_of<typename T::Prefix>;
+    else return nullptr;
+  }
+
   size_t size_ = 0;
+  const char *type_ = nullptr, *prefix_ = nullptr;
   alignas(8) unsigned char bytes_[96];
   std::shared_ptr<const std::vector<int64_t>> list_;
 };
@@ -136,14 +153,15 @@ struct Node {
   const Op* op;
   Attributes attributes;
   Tensors inputs;
-  uint64_t version;       // sum of the inputs' buffers' versions when recorded: versions only rise, so any change shows
+  uint64_t version;       // version_sum when recorded: versions only rise, so any change shows
   Tensors saved;          // integer outputs and those of op->saved_outputs, without history
   uint64_t number;        // rises with time: inputs have smaller numbers
   size_t outputs = 1;
   std::atomic<int32_t> references{1};
   Node* next_dead = nullptr;
 };
-uint64_t version_sum(Inputs in);
+// Of the inputs whose values the op's rule reads: a sum's rule reads none but integers, such as a condition.
+uint64_t version_sum(const Op& op, Inputs in);
 
 // What a backward rule sees.
 class VjpArguments {
@@ -159,9 +177,15 @@ class VjpArguments {
   template <class T>
   const T& as() const { return attributes.as<T>(); }
   Tensor out(size_t i = 0) const;              // output i with its history: the live one, or computed again
-  const Tensor& saved(size_t i) const { return node_.saved[i]; }  // output i's values only
+  // Output i's values only. Both throw GraphError where the output was overwritten.
+  const Tensor& saved(size_t i) const {
+    check_output(node_.saved[i]);
+    return node_.saved[i];
+  }
 
  private:
+  void check_output(const Tensor& output) const;
+
   const Node& node_;
   Inputs outputs_;
   std::span<const bool> needed_;

@@ -1,6 +1,7 @@
 #include <mollify/engine/tensor.h>
 
 #include <mollify/engine/ops.h>
+#include <mollify/engine/ops/rules.h>
 #include <mollify/engine/recorder.h>
 
 #include <algorithm>
@@ -141,6 +142,7 @@ void* Tensor::typed_data(DType wanted) const {
 }
 
 Tensor Tensor::scalar(double value, DType dtype) {
+  require_fits("scalar", value, dtype);
   Tensor out = empty(Layout::packed({}, dtype));
   switch (dtype) {
     case DType::f32: *out.data<float>() = static_cast<float>(value); break;
@@ -151,7 +153,7 @@ Tensor Tensor::scalar(double value, DType dtype) {
   return out;
 }
 
-template <class T>
+template <Element T>
 Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
   require(static_cast<int64_t>(values.size()) == shape.size(), "tensor: {} values given for shape {}; needs {}", values.size(), shape, shape.size());
   Tensor out = empty(Layout::packed(shape, dtype_of<T>));
@@ -159,7 +161,7 @@ Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
   return out;
 }
 
-template <class T>
+template <Element T>
 std::vector<T> Tensor::to_vector() const {
   if (device() != Device::cpu) return to(detach(), Device::cpu).template to_vector<T>();
   const T* base = data<T>();

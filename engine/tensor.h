@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -17,10 +18,14 @@ enum class DType : uint8_t { f32, f64, i32, u8 };
 const char* to_string(DType dtype);
 inline int64_t size_of(DType dtype) { return dtype == DType::f64 ? 8 : dtype == DType::u8 ? 1 : 4; }
 inline bool is_floating(DType dtype) { return dtype == DType::f32 || dtype == DType::f64; }
-template <class T> inline constexpr DType dtype_of = DType::f32;
-template <> inline constexpr DType dtype_of<double> = DType::f64;
-template <> inline constexpr DType dtype_of<int32_t> = DType::i32;
-template <> inline constexpr DType dtype_of<uint8_t> = DType::u8;
+// The types that a tensor's numbers have.
+template <class T>
+concept Element = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, int32_t> || std::is_same_v<T, uint8_t>;
+template <Element T>
+inline constexpr DType dtype_of = std::is_same_v<T, float>     ? DType::f32
+                                  : std::is_same_v<T, double>  ? DType::f64
+                                  : std::is_same_v<T, int32_t> ? DType::i32
+                                                               : DType::u8;
 
 // Calls f with a zero of the dtype's type: f(float()), …
 template <class F>
@@ -113,11 +118,11 @@ class Tensor {
   static Tensor empty(const Layout& layout);
   // A tensor on part of an existing buffer, which it retains.
   static Tensor on(Buffer* buffer, const Layout& layout);
-  template <class T>
+  template <Element T>
   static Tensor from(std::span<const T> values, const Shape& shape);
-  template <class T>
+  template <Element T>
   static Tensor from(const std::vector<T>& values, const Shape& shape) { return from(std::span<const T>(values), shape); }
-  static Tensor scalar(double value, DType dtype = DType::f32);  // 0-d
+  static Tensor scalar(double value, DType dtype = DType::f32);  // 0-d; throws ValueError where an integer dtype has no such number
 
   bool defined() const { return body_ != nullptr; }
   const Layout& layout() const {  // throws GraphError when empty, as all that reads it
@@ -136,7 +141,7 @@ class Tensor {
 
   // Address of element (0, …, 0); throws TypeError when T is not the dtype, DeviceError when it is not on the CPU, GraphError while a
   // capture or a trace makes its values unknown.
-  template <class T>
+  template <Element T>
   T* data() const;
   // The same for kernels: the address on the tensor's own device, of whatever dtype or as T.
   char* first_byte() const { return static_cast<char*>(body_->buffer->data()) + body_->layout.offset * size_of(body_->layout.dtype); }
@@ -145,7 +150,7 @@ class Tensor {
     return reinterpret_cast<T*>(static_cast<char*>(body_->buffer->data()) + body_->layout.offset * static_cast<int64_t>(sizeof(T)));
   }
   // Values copied to the host, from any device, in row-major order.
-  template <class T>
+  template <Element T>
   std::vector<T> to_vector() const;
   // The only element, as a double, from any device; throws ShapeError when there are more.
   double item() const;
@@ -174,7 +179,7 @@ class Tensor {
   Body* body_ = nullptr;
 };
 
-template <class T>
+template <Element T>
 T* Tensor::data() const {
   return static_cast<T*>(typed_data(dtype_of<T>));
 }

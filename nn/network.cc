@@ -52,6 +52,22 @@ Tensor initial(const Piece& piece, Initialization how, RandomKey key, bool last_
 
 }  // namespace
 
+namespace {
+
+// The name, or where a layer without a scope of its own was there before, the name with a number behind it.
+std::string unused_name(const std::vector<Piece>& pieces, const std::string& name) {
+  const auto taken = [&](const std::string& wanted) {
+    for (const Piece& piece : pieces)
+      if (piece.name == wanted) return true;
+    return false;
+  };
+  std::string unused = name;
+  for (int number = 2; taken(unused); ++number) unused = name + "_" + std::to_string(number);
+  return unused;
+}
+
+}  // namespace
+
 Initialization initialization_named(const std::string& name) {
   std::string names;
   for (const auto& entry : kInitializations) {
@@ -62,12 +78,12 @@ Initialization initialization_named(const std::string& name) {
 }
 
 int Declaration::weight(const std::string& name, const Shape& shape, Role role, int64_t fan_in, int64_t fan_out, double initial_value) {
-  weights.push_back({prefix_ + name, shape, role, total(weights), fan_in, fan_out, initial_value});
+  weights.push_back({unused_name(weights, prefix_ + name), shape, role, total(weights), fan_in, fan_out, initial_value});
   return static_cast<int>(weights.size()) - 1;
 }
 
 int Declaration::statistic(const std::string& name, const Shape& shape, double initial_value) {
-  statistics.push_back({prefix_ + name, shape, Role::statistic, total(statistics), 0, 0, initial_value});
+  statistics.push_back({unused_name(statistics, prefix_ + name), shape, Role::statistic, total(statistics), 0, 0, initial_value});
   return static_cast<int>(statistics.size()) - 1;
 }
 

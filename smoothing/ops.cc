@@ -26,6 +26,7 @@ namespace mollify::cuda {  // the names of their CUDA kernels
 
 #include <mollify/engine/cpu/pointwise.h>
 #include <mollify/engine/ops/rules.h>
+#include <mollify/nn/bounds/relaxations.h>
 #include <mollify/smoothing/ops.h>
 
 #include <cmath>
@@ -33,11 +34,11 @@ namespace mollify::cuda {  // the names of their CUDA kernels
 namespace mollify::smoothing {
 namespace {
 
-struct Order { int64_t value; };
-struct Interval {
-  double low, high;
-  int64_t derivative;
+struct Order {
+  using Prefix = int64_t;
+  int64_t value;
 };
+using Interval = nn::bounds::SmoothedRamp;
 
 const Op reciprocal_op{.name = "scale_reciprocal", .shape = broadcast_shape, MOLLIFY_POINTWISE(ScaleReciprocal)};
 

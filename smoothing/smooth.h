@@ -74,6 +74,9 @@ class SmoothedNetwork {
 // and unknown names among the penalty weights are errors here already.
 SmoothedNetwork smooth(const nn::Network& network, const Sigma& sigma, const PenaltyWeights& weights = PenaltyWeights::none(),
                        Approximations approximations = Approximations::refused);
+// The network must outlive its smoothed counterpart.
+SmoothedNetwork smooth(const nn::Network&& network, const Sigma& sigma, const PenaltyWeights& weights = PenaltyWeights::none(),
+                       Approximations approximations = Approximations::refused) = delete;
 
 // Mean over the batch of ‖output − one_hot(label)‖², plus the penalty: the smoothed loss.
 Tensor smoothed_squared_error(const SmoothedNetwork::Result& result, const Tensor& labels);

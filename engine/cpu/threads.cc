@@ -2,6 +2,7 @@
 
 #include <mollify/engine/error.h>
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -92,12 +93,14 @@ constexpr int kSpins = 2000;
 class Pool {
  public:
   static Pool& instance() {
-    static Pool pool;
-    return pool;
+    static const Owner owner;
+    return *owner.pool;
   }
+  Pool() { pthread_atfork(nullptr, nullptr, [] { in_fork = true; }); }
 
   // False when another caller's job occupies the pool: the caller then works alone.
   bool run(Job& job, int helpers) {
+    if (in_fork) return false;
     std::unique_lock<std::mutex> owner(owner_, std::try_to_lock);
     if (!owner.owns_lock()) return false;
     grow(helpers);
@@ -129,6 +132,15 @@ class Pool {
   }
 
  private:
+  // A fork of a process that had the pool has no threads to work or to be joined, and nobody to leave the condition variable.
+  static inline bool in_fork = false;
+  struct Owner {
+    Pool* pool = new Pool;
+    ~Owner() {
+      if (!in_fork) delete pool;
+    }
+  };
+
   void grow(int helpers) {
     while (static_cast<int>(workers_.size()) < helpers) {
       const int number = static_cast<int>(workers_.size());

@@ -8,7 +8,11 @@ namespace mollify {
 namespace {
 
 // The convolution, and of what a gradient is taken the two extents that its inputs do not tell (else 0).
-struct Setup { Conv2d how; int64_t height, width; };
+struct Setup {
+  using Prefix = Conv2d;
+  Conv2d how;
+  int64_t height, width;
+};
 
 void check(const char* name, const Conv2d& c) {
   require<ValueError>(c.stride_height >= 1 && c.stride_width >= 1 && c.dilation_height >= 1 && c.dilation_width >= 1 && c.groups >= 1,

@@ -10,7 +10,11 @@ namespace mollify {
 namespace {
 
 // The pooling, and the input's extents where only the gradient is given (else 0).
-struct Setup { Pool2d how; int64_t height, width; };
+struct Setup {
+  using Prefix = Pool2d;
+  Pool2d how;
+  int64_t height, width;
+};
 
 cpu::Pool2dShape geometry(const char* name, const Shape& x, const Pool2d& p) {
   require<ValueError>(p.kernel_height >= 1 && p.kernel_width >= 1 && p.stride_height >= 1 && p.stride_width >= 1,

@@ -1,5 +1,8 @@
 #include <mollify/engine/ops/rules.h>
 
+#include <cstdint>
+#include <limits>
+
 namespace mollify {
 
 void require_floating(const char* operation, const Tensor& x) {
@@ -12,6 +15,12 @@ void require_indices(const char* operation, const Tensor& x) {
 
 void require_same_dtype(const char* operation, const Tensor& a, const Tensor& b) {
   require<TypeError>(a.dtype() == b.dtype(), "{}: given {} and {}; needs one dtype (cast converts)", operation, a.dtype(), b.dtype());
+}
+
+void require_fits(const char* operation, double value, DType dtype) {
+  if (is_floating(dtype)) return;
+  const double low = dtype == DType::u8 ? 0 : std::numeric_limits<int32_t>::min(), high = dtype == DType::u8 ? 255 : std::numeric_limits<int32_t>::max();
+  require<ValueError>(value > low - 1 && value < high + 1, "{}: {} given as {}; needs a number from {} to {}", operation, value, dtype, low, high);
 }
 
 Tensors packed_operands(Inputs in, const Attributes&) {

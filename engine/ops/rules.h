@@ -22,6 +22,8 @@ Layouts broadcast_shape(const Op& op, Inputs in, const Attributes&);
 void require_floating(const char* operation, const Tensor& x);
 void require_indices(const char* operation, const Tensor& x);
 void require_same_dtype(const char* operation, const Tensor& a, const Tensor& b);
+// Throws ValueError where an integer dtype cannot hold the value; fractions go toward zero, as in cast.
+void require_fits(const char* operation, double value, DType dtype);
 
 // Row-major values of x: itself, or a copy where it is strided.
 inline Tensor packed_operand(const Tensor& x) { return x.is_packed() ? x : packed(x.detach()); }

@@ -68,7 +68,7 @@ Layouts expand_shape(const Op& op, Inputs in, const Attributes& attributes) {
   const Layout& from = in[0].layout();
   require(broadcast(op.name, from.shape, shape) == shape, "{}: from {} to {}; only extents of 1 grow", op.name, from.shape, shape);
   Layout layout = from;
-  layout.shape = layout.strides = shape;
+  layout.shape = layout.strides = Layout::packed(shape, from.dtype).shape;  // throws where there are too many elements
   const int lead = shape.rank() - from.shape.rank();
   for (int axis = 0; axis < shape.rank(); ++axis)
     layout.strides[axis] = axis < lead || from.shape[axis - lead] != shape[axis] ? 0 : from.strides[axis - lead];
@@ -105,8 +105,10 @@ Slice resolve_slice(const Tensor& x, int axis, int64_t start, int64_t stop, int6
   const auto resolve = [&](int64_t i) { return std::clamp(i < 0 ? i + extent : i, lowest, highest); };
   start = resolve(start);
   stop = stop < -extent ? lowest : resolve(stop);
-  const int64_t count = step > 0 ? (stop - start + step - 1) / step : (start - stop - step - 1) / -step;
-  return {axis, start, std::max<int64_t>(0, count), step};
+  const int64_t span = step > 0 ? stop - start : start - stop;  // up to the extent
+  const uint64_t stride = step > 0 ? static_cast<uint64_t>(step) : uint64_t{0} - static_cast<uint64_t>(step);
+  const int64_t count = span > 0 ? static_cast<int64_t>((static_cast<uint64_t>(span) - 1) / stride) + 1 : 0;
+  return {axis, start, count, count > 1 ? step : 1};
 }
 
 // ---- pad: puts a tensor at a slice of a constant one. It is slice's transpose, too.
@@ -255,7 +257,10 @@ const Op to_op{.name = "to", .linearity = Linearity::sum, .shape = [](const Op&,
 
 }  // namespace
 
-Tensor full(const Shape& shape, double value, DType dtype, Device device) { return apply(full_op, {}, Full{shape, value, dtype, device}); }
+Tensor full(const Shape& shape, double value, DType dtype, Device device) {
+  require_fits("full", value, dtype);
+  return apply(full_op, {}, Full{shape, value, dtype, device});
+}
 Tensor zeros(const Shape& shape, DType dtype, Device device) { return full(shape, 0, dtype, device); }
 Tensor ones(const Shape& shape, DType dtype, Device device) { return full(shape, 1, dtype, device); }
 Tensor zeros_like(const Tensor& x) { return full(x.shape(), 0, x.dtype(), x.device()); }
@@ -272,9 +277,9 @@ Tensor to(const Tensor& x, Device device) {
 
 Tensor arange(int64_t count, DType dtype, Device device) {
   require(count >= 0, "arange: count {}; needs at least 0", count);
-  std::vector<double> values(static_cast<size_t>(count));
-  std::iota(values.begin(), values.end(), 0.0);
-  return to(cast(Tensor::from(values, {count}), dtype), device);
+  const Tensor values = Tensor::empty(Layout::packed({count}, DType::f64));
+  std::iota(values.data<double>(), values.data<double>() + count, 0.0);
+  return to(cast(values, dtype), device);
 }
 
 Tensor packed(const Tensor& x) { return x.is_packed() ? x : apply(packed_op, {x}); }
@@ -320,9 +325,13 @@ Tensor flip(const Tensor& x, int axis) {
 
 Tensor pad(const Tensor& x, int axis, int64_t before, int64_t after, double value) {
   require(before >= 0 && after >= 0, "pad: {} before and {} after axis {} of {}; needs at least 0", before, after, axis, x.shape());
+  require_fits("pad", value, x.dtype());
   const int resolved = resolve_axis("pad", axis, x.rank());
   const int64_t extent = x.shape()[resolved];
-  return apply(pad_op, {x}, Place{{resolved, before, extent, 1}, before + extent + after, value});
+  int64_t whole = 0;
+  const bool overflows = __builtin_add_overflow(before, extent, &whole) || __builtin_add_overflow(whole, after, &whole);
+  require(!overflows, "pad: {} before and {} after axis {} of {}; has more elements than can be addressed", before, after, axis, x.shape());
+  return apply(pad_op, {x}, Place{{resolved, before, extent, 1}, whole, value});
 }
 
 namespace {

@@ -50,6 +50,9 @@ const Op assign_op{.name = "assign", .shape = [](const Op& op, Inputs in, const 
                      require_same_dtype(op.name, in[0], in[1]);
                      require(broadcast(op.name, in[0].shape(), in[1].shape()) == in[0].shape(), "{}: {} into {}; the value must broadcast to the target", op.name,
                              in[1].shape(), in[0].shape());
+                     for (int axis = 0; axis < in[0].rank(); ++axis)
+                       require(in[0].strides()[axis] != 0 || in[0].shape()[axis] <= 1, "{}: the target {} repeats its elements along axis {}; needs one place for each",
+                               op.name, in[0].shape(), axis);
                      return in[0].layout();
                    }, .cpu = assign_kernel, .cuda = MOLLIFY_CUDA_KERNEL(assign_kernel), .assigns = 1};
 const Op sgd_plain_op{.name = "sgd_step", .shape = update_shape<1>, MOLLIFY_POINTWISE(SgdPlain), .assigns = 1};

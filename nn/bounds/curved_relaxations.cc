@@ -88,14 +88,10 @@ Tensor absolute_value_error(const Step& step, const Tensor& x, const Tensor& h) 
 }
 Tensor absolute_slope_error(const Step& step, const Tensor& x, const Tensor& k) { return (abs(k) + abs(x) * bend(step, x) + 2.0) * 64.0; }
 
-struct Ramp {
-  double low, high;
-  int64_t derivative;
-};
 Places noise_places(const Step& step, const Tensor& l) { return {number(0, l), noise(step), Tensor()}; }
 Places abs_smoothed_places(const Step& step, const Tensor& l) { return {number(0, l), noise(step), number(0, l)}; }
 Places ramp_places(const Step& step, const Tensor& l) {
-  const Ramp& ramp = step.node().attributes.as<Ramp>();
+  const SmoothedRamp& ramp = step.node().attributes.as<SmoothedRamp>();
   return {number((ramp.low + ramp.high) / 2, l), noise(step), Tensor()};
 }
 // gelu_s'' = φ(r)/q·(1 + 1/q² − r²/q²) with q = √(1 + s²), r = x/q. The bottom is bisected: the value's error is of second order in its.
@@ -148,7 +144,7 @@ constexpr Curve kCurves[] = {
 void require_order_zero(const Step& step) {
   const std::string_view name = step.op().name;
   const Attributes& attributes = step.node().attributes;
-  const int64_t order = name == "relu_smoothed" ? attributes.as<int64_t>() : name == "ramp_smoothed" ? attributes.as<Ramp>().derivative : 0;
+  const int64_t order = name == "relu_smoothed" ? attributes.as<int64_t>() : name == "ramp_smoothed" ? attributes.as<SmoothedRamp>().derivative : 0;
   require<ValueError>(order == 0, "{}: is the derivative of order {}; needs 0 for lines around it", step.op().name, order);
 }
 

@@ -17,6 +17,7 @@ class Graph {
   Graph(Function f, const Shape& input, DType dtype, Device device = Device::cpu);
   // In evaluation mode; batch norm's statistics are in `state`. The network must outlive this.
   Graph(const Network& network, const Tensor& weights, const Tensor& state = {});
+  Graph(const Network&& network, const Tensor& weights, const Tensor& state = {}) = delete;
 
   enum class Kind { input, linear, relaxed, max_pool };
   struct Node {

@@ -17,6 +17,12 @@ struct Lines { Tensor lower_slope, lower_intercept, upper_slope, upper_intercept
 // same, the upper line's u/(u − l) (DeepZ, Fast-Lin).
 enum class LowerLine { adaptive, zero, one, same };
 
+// Attributes of the operation ramp_smoothed (smoothing/ops.h), which its rule reads.
+struct SmoothedRamp {
+  double low, high;
+  int64_t derivative;
+};
+
 // Rules are differentiable in the box and in α. `roundoff` is 0, or the unit roundoff of the dtype (2⁻²⁴, 2⁻⁵³): then intervals and
 // lines are widened so that they hold in real arithmetic for every real x of the box, whatever the rounding in the rule.
 struct Relaxation {

@@ -146,7 +146,7 @@ class Walk {
     const bool elementwise = is(step, "add") || is(step, "subtract") || is(step, "multiply") || is(step, "divide") || is(step, "negative");
     if (!elementwise && !is(step, "conv2d") && !is(step, "average_pool2d")) return false;
     for (const Tensor& x : step.in())
-      if (elementwise && (is_abstract(x) ? !(x.shape() == step.outputs[0].shape()) : x.size() > 0 && x.size() != x.shape().back() && x.size() != 1)) return false;
+      if (elementwise && (is_abstract(x) ? !(x.shape() == step.outputs[0].shape()) : x.size() > 1 && x.size() != x.shape().back())) return false;
     const Shape &rows = rows_[static_cast<size_t>(node)].shape(), &image = graph_.nodes()[static_cast<size_t>(node)].shape;
     return rows[2] < image[0] || rows[3] < image[1];
   }

@@ -191,5 +191,35 @@ TEST(Grad, WideGraphsOfSharedValues) {
   EXPECT_EQ(grad(f)(number(1)).item(), 1);
 }
 
+// A value that a rule reads is missed where it was overwritten, input or output; one that no rule reads is not.
+TEST(Overwriting, MattersWhereARuleReadsTheValue) {
+  const Tensor x = variable(ones({3}, DType::f64));
+  const auto gradient = [&](const Tensor& y) { return vjp_of(sum(y), ones({}, DType::f64), x, false)[0].to_vector<double>(); };
+  const auto overwrite = [](const Tensor& t) { no_grad([&] { assign(t.detach(), full(t.shape(), 100, t.dtype())); }); };
+  const Tensor exponential = exp(x);
+  overwrite(exponential);
+  EXPECT_THROW(gradient(exponential), GraphError);
+  const Tensor values = x * 3.0, sorted_values = sort(values).values, indices = sort(values).indices;
+  EXPECT_EQ(gradient(sorted_values), (std::vector<double>{3, 3, 3}));
+  const Tensor w = ones({3}, DType::f64), total = x + w;
+  overwrite(w);
+  EXPECT_EQ(gradient(total), (std::vector<double>{1, 1, 1})) << "a sum's gradient needs no value";
+  const Tensor factor = full({3}, 2, DType::f64), product = x * factor;
+  overwrite(factor);
+  EXPECT_THROW(gradient(product), GraphError);
+  const Tensor condition = equal(w, w), chosen = where(condition, x, w);
+  overwrite(condition);
+  EXPECT_THROW(gradient(chosen), GraphError);
+}
+
+TEST(Rules, ThatForgetAnInputAreNamed) {
+  static const Op forgetful{.name = "forgetful", .shape = [](const Op&, Inputs in, const Attributes&) -> Layouts { return in[0].layout(); },
+                            .cpu = [](const KernelArguments& a) { no_grad([&] { assign(a.out[0], a.in[0]); }); },
+                            .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }};
+  const Tensor a = ones({2}), b = ones({2});
+  EXPECT_NO_THROW(grad([&](const Tensor& x) { return sum(apply(forgetful, {x, b})); })(a)) << "nobody asked for the second";
+  EXPECT_THROW(grad([&](const Tensor& x) { return sum(apply(forgetful, {a, x})); })(b), GraphError);
+}
+
 }  // namespace
 }  // namespace mollify

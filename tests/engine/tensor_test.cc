@@ -165,5 +165,34 @@ TEST(Tensors, ListsOfAnyLength) {
   EXPECT_FALSE(Tensors(3)[2].defined());
 }
 
+template <class T>
+concept Readable = requires(const Tensor& x) { x.data<T>(); };
+static_assert(Readable<float> && Readable<double> && Readable<int32_t> && Readable<uint8_t>);
+static_assert(!Readable<int64_t> && !Readable<char> && !Readable<bool> && !Readable<long double>);
+
+TEST(Numbers, ThatADtypeCannotHoldAreRefused) {
+  for (const double value : {300.0, -1.0, 256.0, 3e9, std::nan("")}) {
+    EXPECT_THROW(full({2}, value, DType::u8), ValueError) << value;
+    EXPECT_THROW(Tensor::scalar(value, DType::u8), ValueError) << value;
+    EXPECT_THROW(pad(zeros({2}, DType::u8), 0, 1, 1, value), ValueError) << value;
+  }
+  for (const double value : {3e9, -3e9, 2147483648.0, std::nan("")}) EXPECT_THROW(Tensor::scalar(value, DType::i32), ValueError) << value;
+  EXPECT_EQ(full({1}, 255.5, DType::u8).to_vector<uint8_t>()[0], 255);
+  EXPECT_EQ(Tensor::scalar(-2147483648.0, DType::i32).item(), -2147483648.0);
+}
+
+TEST(Views, OfExtremeExtentsAreRightOrRefused) {
+  const Tensor x = arange(5);
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max(), kLeast = std::numeric_limits<int64_t>::min();
+  for (const int64_t step : {kMost, kMost - 1, int64_t{5}}) EXPECT_EQ(slice(x, 0, 1, 5, step).to_vector<float>(), std::vector<float>{1}) << step;
+  for (const int64_t step : {kLeast, kLeast + 1, int64_t{-5}}) EXPECT_EQ(slice(x, 0, 3, kLeast, step).to_vector<float>(), std::vector<float>{3}) << step;
+  EXPECT_EQ(slice(x, 0, kLeast, kMost).size(), 5);
+  EXPECT_EQ(slice(x, 0, 4, 4, kMost).size(), 0);
+  EXPECT_THROW(pad(x, 0, kMost, 1), ShapeError);
+  EXPECT_THROW(pad(x, 0, kMost / 2, kMost / 2), ShapeError);
+  EXPECT_THROW(expand(zeros({1, 1}), {int64_t{1} << 40, int64_t{1} << 40}), ShapeError);
+  EXPECT_THROW(arange(int64_t{1} << 61), ShapeError);
+}
+
 }  // namespace
 }  // namespace mollify

@@ -5,8 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
+#include <csignal>
+#include <cstdlib>
 #include <stdexcept>
 #include <thread>
 
@@ -149,6 +154,19 @@ TEST_F(Threads, DoNotChangeAGradient) {
     set_num_threads(threads);
     EXPECT_EQ(gradient(3), alone) << threads;
   }
+}
+
+// A child has none of its parent's threads: it computes alone, and ends.
+TEST_F(Threads, AForkComputesAndEnds) {
+  set_num_threads(4);
+  const Tensor x = ones({1 << 20});
+  const double wanted = sum(exp(x)).item();
+  const pid_t child = fork();
+  if (child == 0) std::exit(sum(exp(x)).item() == wanted ? 0 : 1);
+  int status = -1;
+  for (int i = 0; i < 2000 && waitpid(child, &status, WNOHANG) == 0; ++i) usleep(5'000);
+  kill(child, SIGKILL);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
 }  // namespace

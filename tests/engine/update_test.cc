@@ -134,5 +134,26 @@ TEST(Updates, RefuseOtherDtypesAndShapes) {
   EXPECT_THROW(adam_step(w, w, zeros({4}), w, {none, none, none, none, none, none, none}), ShapeError);
 }
 
+// What is read lies in the memory that is overwritten: as if it had been copied first.
+TEST(Assign, FromAViewOfItsTarget) {
+  const auto numbers = [](int64_t count) { return arange(count) + 0.0; };
+  const Tensor x = numbers(7);
+  assign(x, flip(x, 0));
+  EXPECT_EQ(x.to_vector<float>(), (std::vector<float>{6, 5, 4, 3, 2, 1, 0}));
+  const Tensor w = reshape(numbers(9), {3, 3});
+  assign(w, transpose(w));
+  EXPECT_EQ(w.to_vector<float>(), (std::vector<float>{0, 3, 6, 1, 4, 7, 2, 5, 8}));
+  for (const bool forward : {true, false}) {
+    const Tensor y = numbers(6), later = slice(y, 0, 1, 6), earlier = slice(y, 0, 0, 5);
+    if (forward) assign(later, earlier);
+    else assign(earlier, later);
+    EXPECT_EQ(y.to_vector<float>(), forward ? (std::vector<float>{0, 0, 1, 2, 3, 4}) : (std::vector<float>{1, 2, 3, 4, 5, 5}));
+  }
+  const Tensor v = reshape(numbers(4), {2, 2});
+  assign(v, slice(v, 0, 1, 2));  // its last row to both
+  EXPECT_EQ(v.to_vector<float>(), (std::vector<float>{2, 3, 2, 3}));
+  EXPECT_THROW(assign(expand(zeros({1}), {4}), ones({4})), ShapeError) << "one place for four numbers";
+}
+
 }  // namespace
 }  // namespace mollify

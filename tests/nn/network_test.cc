@@ -79,6 +79,13 @@ TEST(Network, GradientOfASmallNetworkAgreesWithFiniteDifferences) {
   EXPECT_NEAR(sum(g * direction).item(), slope, 1e-7 * (1 + std::abs(slope)));
 }
 
+TEST(Network, PiecesOfLayersWithoutAScopeHaveNamesOfTheirOwn) {
+  const Network network("twice", {4}, residual(dense(4), nullptr, dense(4)));
+  std::vector<std::string> names;
+  for (const Piece& piece : network.weights()) names.push_back(piece.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"weight", "bias", "weight_2", "bias_2"}));
+}
+
 TEST(Network, BatchNormStateFollowsThePopulation) {
   const Network network("norm", {4}, batch_norm({.affine = false, .momentum = 0.1}));
   const Tensor x = normal({64, 4}, {2, 2}, step(0), DType::f64) * 3.0 + 1.0;
