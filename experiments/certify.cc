@@ -6,6 +6,7 @@
 #include <mollify/experiments/metrics.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/reproduce/report.h>
+#include <mollify/experiments/run_folder.h>
 #include <mollify/experiments/stored_options.h>
 
 #include <cmath>
@@ -40,6 +41,8 @@ class Decisions {
  public:
   Decisions(const CertifyCommand& command, int64_t images) : folder_(command.out), images_(images) {
     if (folder_.empty()) return;
+    make_folder("mollify certify: --out", folder_);
+    lock_.emplace("mollify certify: --out", folder_);
     CertifyCommand copy = command;
     const auto each = [&copy](const auto& visit) { each_option(copy, visit); };
     const std::string weights = checksum(read_text(command.request.weights));
@@ -55,9 +58,6 @@ class Decisions {
       if (fs::exists(file())) read();
       return;
     }
-    std::error_code error;
-    fs::create_directories(folder_, error);
-    require<FormatError>(!error, "{}: cannot be made ({})", folder_.string(), error.message());
     require<FormatError>(!fs::exists(file()), "{}: there without certify.json; needs another --out", file().string());
     ordered_json options = options_to_json(each);
     options["checksum"] = weights;
@@ -87,6 +87,7 @@ class Decisions {
   }
 
   const fs::path folder_;
+  std::optional<FolderLock> lock_;
   const int64_t images_;
   std::map<int64_t, Decision> all_;
 };

@@ -143,6 +143,9 @@ void resolve(TrainOptions& o) {
   check(!o.nesterov || *o.momentum > 0, "mollify train: --nesterov: given with momentum 0; needs a positive --momentum");
   check(o.sigma == 0 || o.loss == "squared_error", "mollify train: --sigma: {} given with --loss {}; needs --loss squared_error, which smooths in closed form",
         o.sigma, o.loss);
+  const TrainOptions otherwise;
+  const bool smoothing = o.penalty != otherwise.penalty || o.penalty_form != otherwise.penalty_form || o.sigma_decay != otherwise.sigma_decay;
+  check(o.sigma > 0 || !smoothing, "mollify train: --penalty, --penalty-form or --sigma-decay: given without --sigma; needs a smoothed network");
   if (!o.step_factor) o.step_factor = o.schedule == "milestones" ? 0.2 : 0.1;
   check(o.milestones.empty() || o.schedule == "milestones",
         "mollify train: --milestones: given with --schedule {}; needs --schedule milestones", o.schedule);

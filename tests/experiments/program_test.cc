@@ -215,6 +215,8 @@ TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
       {"train --objective ibp --eps 0.1 --model lenet_300_100 --out " + in("new").string(), "needs a model without"},
       {"train --schedule milestones --milestones 3,x", "--milestones: 3,x given"},
       {"train extra", "mollify train: extra given"},
+      {"train --penalty 1e-4", "given without --sigma"},
+      {"train --sigma-decay 0.5", "given without --sigma"},
       {"train --optimizer adam --momentum 0.5", "--momentum"},
       {"train --patience 2", "needs --validation"},
       {"train --limit 100 --validation 100 --out " + in("new").string(), "--validation: 100 given"},

@@ -283,5 +283,19 @@ TEST(Errors, NameTheOperationAndTheShapes) {
   EXPECT_NE(text_of<ValueError>([&] { method_named("magic"); }).find("ibp, hbox, deepz, crown-ibp, crown, alpha-crown"), std::string::npos);
 }
 
+// The norm of a ball's rows is rounded as well, and nothing else here makes up for its charge: the output is the first of many inputs, whose
+// number alone decides how much is charged at the input, and the least value, 1 − 1.9, is that of a point in the box.
+TEST(Ball, ChargesTheRoundingOfTheNorm) {
+  constexpr int64_t kInputs = 800;
+  const Graph graph([](const Tensor& x) { return slice(x, 1, 0, 1); }, {kInputs}, DType::f32);
+  const Tensor center = ones({1, kInputs});
+  const float radius = 1.9f;
+  const Region region{{-ones({1, kInputs}), center}, center, Tensor::scalar(radius)};
+  const Tensor row = ones({1, 1, 1});
+  const double charged = Bounds(graph, region, {.method = Method::crown, .roundoff = unit_roundoff(DType::f32)}).lower(row).item();
+  EXPECT_LE(charged, 1 - static_cast<double>(radius));
+  EXPECT_GT(charged, 1 - static_cast<double>(radius) - 1e-3);
+}
+
 }  // namespace
 }  // namespace mollify::nn::bounds
