@@ -56,7 +56,12 @@ Run build_cast(NodeReader& node) {
   node.ignore_attribute("saturate");
   const int64_t to = node.integer("to", 0);
   require<FormatError>(to == kFloat || to == kDouble, "converts to number type {}; needs 1 (FLOAT) or 11 (DOUBLE)", to);
-  return identity();
+  if (to == kDouble) return identity();
+  // A DOUBLE constant is rounded; what depends on the input is FLOAT already.
+  return [](std::span<const Value> in, const Tensor&) -> Values {
+    if (!in[0].is_constant()) return {in[0]};
+    return {{cast(cast(in[0].tensor, DType::f32), in[0].tensor.dtype()), in[0].form}};
+  };
 }
 
 Run build_leaky_relu(NodeReader& node) {

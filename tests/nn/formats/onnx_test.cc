@@ -98,6 +98,16 @@ TEST(Onnx, DoublesStayDoubles) {
   }
 }
 
+TEST(Onnx, ACastToFloatRoundsADoubleConstant) {
+  Model model({1, 1});
+  model.constant("c", Plain({1}, {0})).node("Cast", {"c"}, {"f"}).set("to", 1).node("Mul", {"x", "f"}, {"y"});
+  ::onnx::TensorProto& tensor = *model.graph().mutable_initializer(0);
+  tensor.clear_float_data();
+  tensor.set_data_type(::onnx::TensorProto::DOUBLE);
+  tensor.add_double_data(0.1);
+  EXPECT_EQ(evaluate(model.parse(), {3}, 1, DType::f64), std::vector<double>{3 * static_cast<double>(0.1F)});
+}
+
 // Attributes of the standard are floats, given or not.
 TEST(Onnx, DefaultAttributesAreFloats) {
   EXPECT_EQ(evaluate(Model({1, 1}).node("LeakyRelu", {"x"}, {"y"}).parse(), {-1}, 1, DType::f64), std::vector<double>{-static_cast<double>(0.01F)});
