@@ -186,6 +186,7 @@ void run(const Op& op, Inputs in, const Attributes& attributes, Device device, c
     compute(op, in, attributes, device, out);
   }
   if (recording && op.vjp && any_needs_grad(in)) record(op, in, attributes, out);
+  if (detail::is_tracing()) detail::add_constant(op, in, attributes, out);
 }
 
 }  // namespace

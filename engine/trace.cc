@@ -7,7 +7,12 @@
 namespace mollify {
 namespace {
 
-thread_local std::vector<Step>* recorder = nullptr;
+struct Recording {
+  Trace* trace;
+  Constants constants;
+};
+
+thread_local const Recording* recorder = nullptr;
 thread_local const std::string* label = nullptr;
 
 // Keeps the steps whose outputs the trace's output depends on.
@@ -37,7 +42,14 @@ void detail::add_step(std::span<const Tensor> outputs) {
   for (const Tensor& t : outputs[0].node()->inputs)
     require<GraphError>(!is_abstract(t) || t.needs_grad(), "{}: an input of shape {} was detached while its function is traced; needs its history",
                         outputs[0].node()->op->name, t.shape());
-  recorder->push_back({Tensors(outputs), label ? *label : std::string()});
+  recorder->trace->steps.push_back({Tensors(outputs), label ? *label : std::string()});
+}
+
+void detail::add_constant(const Op& op, Inputs in, const Attributes& attributes, std::span<const Tensor> outputs) {
+  if (recorder->constants == Constants::dropped) return;
+  Tensors inputs(in.size());
+  for (size_t i = 0; i < in.size(); ++i) inputs[i] = in[i];
+  recorder->trace->constants.push_back({&op, attributes, std::move(inputs), Tensors(outputs)});
 }
 
 namespace {
@@ -64,14 +76,15 @@ Tensor pull_back_rows(const Step& step, size_t i, const Tensor& g) {
   return sum_to(by_rule(step, in, i, g), shape);
 }
 
-Trace trace(const std::function<Tensor(const Tensor&)>& f, const Layout& x) {
-  struct Recording {
-    explicit Recording(std::vector<Step>* steps) : before(recorder) { recorder = steps; }
-    ~Recording() { recorder = before; }
-    std::vector<Step>* before;
+Trace trace(const std::function<Tensor(const Tensor&)>& f, const Layout& x, Constants constants) {
+  struct Current {
+    explicit Current(const Recording* recording) : before(std::exchange(recorder, recording)) {}
+    ~Current() { recorder = before; }
+    const Recording* before;
   };
   Trace traced;
-  const Recording recording(&traced.steps);
+  const Recording recording{&traced, constants};
+  const Current current(&recording);
   traced.input = variable(Tensor::on(&Buffer::without_values(), Layout::packed(x.shape, x.dtype, x.device)));
   traced.output = f(traced.input);
   drop_dead_steps(traced);

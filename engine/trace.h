@@ -20,14 +20,24 @@ struct Step {
   Inputs in() const { return node().inputs; }  // abstract where they depend on the input, else with values
 };
 
-struct Trace {
-  Tensor input, output;     // abstract, unless the output does not depend on the input
-  std::vector<Step> steps;  // those that lead to the output
+// One operation on values alone, such as the √(variance + ε) of a normalisation.
+struct Constant {
+  const Op* op;
+  Attributes attributes;
+  Tensors in, out;
 };
+
+struct Trace {
+  Tensor input, output;             // abstract, unless the output does not depend on the input
+  std::vector<Step> steps;          // those that lead to the output
+  std::vector<Constant> constants;  // all that were computed, where they are kept
+};
+
+enum class Constants { dropped, kept };
 
 // Runs f on a tensor that has the layout and no values. An operation that meets it runs its shape rule only, and so does all that
 // follows; what depends on tensors with values alone is computed as always. Throws GraphError when a value is read.
-Trace trace(const std::function<Tensor(const Tensor&)>& f, const Layout& x);
+Trace trace(const std::function<Tensor(const Tensor&)>& f, const Layout& x, Constants constants = Constants::dropped);
 
 bool is_abstract(const Tensor& x);
 
@@ -63,9 +73,10 @@ class TraceValues {
 
 namespace detail {
 
-// For the funnel: whether this thread traces, and the record of one operation on an abstract input.
+// For the funnel: whether this thread traces, and the record of one operation, on an abstract input or on values alone.
 bool is_tracing();
 void add_step(std::span<const Tensor> outputs);
+void add_constant(const Op& op, Inputs in, const Attributes& attributes, std::span<const Tensor> outputs);
 
 }  // namespace detail
 }  // namespace mollify

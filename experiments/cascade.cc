@@ -115,10 +115,8 @@ std::vector<double> Cascade::margins(const std::vector<Open>& part, const std::s
     const bounds::Bounds found(graph_, {bounds::ball(cast(batch.pixels, dtype), options_.epsilon, 0, 1, options_.sound)}, how);
     const Tensor lower = found.lower(bounds::margin_rows(batch.labels, classifier_.images().classes, dtype));
     return cast(min(lower, {1}), DType::f64).to_vector<double>();
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     return passed_over(error.what()), none;
-  } catch (const std::bad_alloc&) {
-    return none;
   }
 }
 
@@ -168,10 +166,8 @@ std::vector<Cascade::Open> Cascade::completed(const std::vector<Open>& open) {
     bounds::Outcome outcome;
     try {
       outcome = bounds::verify(exact_graph_, property, how);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       passed_over(error.what());
-      outcome.verdict = bounds::Verdict::unknown;
-    } catch (const std::bad_alloc&) {
       outcome.verdict = bounds::Verdict::unknown;
     }
     if (outcome.verdict == bounds::Verdict::unknown) stop_if_interrupted();

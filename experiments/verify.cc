@@ -82,11 +82,11 @@ Outcome verified(const NamedNetwork& named, const Property& property, double tim
     return nn::bounds::verify(graph, property, options_for(named, timeout - seconds_since(start), status));
   } catch (const MemoryError& error) {
     unknown.stage = error.what();
-  } catch (const Error& error) {
-    std::fprintf(stderr, "mollify verify: %s\n", error.what());
-    unknown.stage = "internal error";
   } catch (const std::bad_alloc&) {
     unknown.stage = "out of memory";
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "mollify verify: %s\n", error.what());
+    unknown.stage = format("internal error: {}", error.what());  // also for a list of instances, which shows stages only
   }
   return unknown;
 }

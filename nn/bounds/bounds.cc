@@ -59,6 +59,9 @@ void check_precision(const Graph& graph, double roundoff) {
   require<ValueError>(roundoff == 0 || exact, "bounds: roundoff {} charged with precision {}; needs fp32, or no charge", roundoff, to_string(precision()));
 }
 
+// The box and a ball's center, which may lie outside of it and is multiplied by rows too.
+Box joined(const Box& box, const Tensor& center) { return {minimum(box.lower, center), maximum(box.upper, center)}; }
+
 // Where a rule is one line over the box.
 Tensor one_line(const Relaxation* rule, const Box& x) {
   if (!bends_at_zero(rule)) return zeros(x.lower.shape(), DType::u8, x.lower.device());
@@ -146,7 +149,7 @@ void Bounds::find_box(int node) {
     box = node == 0 ? region_.box : n.rule ? n.rule->interval(*step, in, options_.roundoff) : through_max_pool(*step, in);
     interval = interval_of(box, options_.roundoff);
   }
-  magnitudes_.add(graph_, node, box);
+  magnitudes_.add(graph_, node, node == 0 && region_.center.defined() ? joined(box, region_.center) : box);
   if (options_.method == Method::hbox) find_spread(node);
   if (n.kind != Kind::linear || !n.bounded) return;
   box = box_of(interval, options_.roundoff);
@@ -266,8 +269,9 @@ void Bounds::find_spread(int node) {
     }
     if (!any) return;
     spread = linear_spread(step, in, Spread::radius)[0];
-    if (options_.roundoff != 0)
-      spread = spread * (1 + 2 * rounding_share(n.terms + 4, options_.roundoff)) + (n.terms + 4) * smallest_normal(graph_.dtype());
+    if (options_.roundoff == 0) return;
+    const double roundings = graph_.roundings(node) + 4;
+    spread = spread * (1 + 2 * rounding_share(roundings, options_.roundoff)) + roundings * smallest_normal(graph_.dtype());
   } else if (node > 0) {
     spread = intervals_[static_cast<size_t>(node)].radius;
     if (!bends_at_zero(n.rule)) return;

@@ -29,9 +29,7 @@ double terms_of(const Step& step, const Shape& in, const Shape& out) {
     const Shape weights = step.in()[1].shape();  // dense [O, I], matmul [I, O], convolution [O, KH, KW, C]
     return static_cast<double>(weights.size()) / static_cast<double>(std::max<int64_t>(1, std::min(weights[0], weights.back())));
   }
-  // A factor may be the rounded result of a few operations on weights, such as scale/√(variance + ε).
-  if ((is(step, "multiply") || is(step, "divide")) && in == out) return 2 + 8;
-  if ((is(step, "add") || is(step, "subtract")) && in == out) return 2;
+  if ((is(step, "multiply") || is(step, "divide") || is(step, "add") || is(step, "subtract")) && in == out) return 2;
   return static_cast<double>(in.size() + out.size());
 }
 
@@ -56,10 +54,21 @@ const Trace& Graph::traced(int64_t rows) const {
   if (known != traces_.end()) return known->second;
   Shape shape = input_;
   shape.insert(0, rows);
-  return traces_.emplace(rows, trace(function_, Layout::packed(shape, dtype_, device_))).first->second;
+  const Constants constants = rows == 1 ? Constants::kept : Constants::dropped;
+  return traces_.emplace(rows, trace(function_, Layout::packed(shape, dtype_, device_), constants)).first->second;
 }
 
 const Step& Graph::step(int node, int64_t rows) const { return traced(rows).steps[static_cast<size_t>(node) - 1]; }
+
+double Graph::roundings(int node) const {
+  const Node& n = nodes_[static_cast<size_t>(node)];
+  if (n.kind == Kind::input) return n.terms;
+  if (!constants_) constants_.emplace(traced(1).constants);
+  double most = 0;
+  for (const Tensor& x : step(node, 1).in())
+    if (!is_abstract(x)) most = std::max(most, constants_->of(x));
+  return n.terms + most;
+}
 
 void Graph::read_linear(const Step& step, Node& node) {
   int abstract = 0;

@@ -1,11 +1,13 @@
 // A function of one input as bounds read it: its recorded operations, each linear or with a rule.
 #pragma once
 
+#include <mollify/nn/bounds/constants.h>
 #include <mollify/nn/bounds/relaxations.h>
 #include <mollify/nn/network.h>
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <vector>
 
 namespace mollify::nn::bounds {
@@ -38,6 +40,8 @@ class Graph {
 
   const Step& step(int node, int64_t rows) const;  // of nodes but the input; traced once for each number of rows
   const Tensor& offset(int node) const { return offsets_[static_cast<size_t>(node)]; }  // a linear node at zero inputs, [1, …]; empty: 0
+  // Most roundings on the way of a term of the node's sums: its terms and those that made its constants. Reads values of constants.
+  double roundings(int node) const;
   Tensor operator()(const Tensor& x) const { return function_(x); }
 
  private:
@@ -52,6 +56,7 @@ class Graph {
   std::vector<Node> nodes_;
   std::vector<Tensor> offsets_;
   mutable std::map<int64_t, Trace> traces_;
+  mutable std::optional<ConstantRoundings> constants_;
 };
 
 }  // namespace mollify::nn::bounds

@@ -38,9 +38,8 @@ Box box_of(const Interval& interval, double roundoff) {
 
 // With δ = 2γ: fl(|W|(r + δ(|c| + r))) ≥ |W|r + γ|W||c|, to which the offset's share and the last additions' come.
 Interval through_linear(const Graph& graph, int node, const std::vector<Interval>& inputs, double roundoff) {
-  const Graph::Node& n = graph.nodes()[static_cast<size_t>(node)];
   const Step& step = graph.step(node, inputs[0].center.shape()[0]);
-  const double share = roundoff == 0 ? 0 : 2 * rounding_share(n.terms + 4, roundoff);
+  const double roundings = roundoff == 0 ? 0 : graph.roundings(node) + 4, share = 2 * rounding_share(roundings, roundoff);
   const Tensor center = replay(step, with_inputs(graph, node, step, [&](size_t i) { return inputs[i].center; }))[0];
   const auto radius_of = [&](size_t i) {
     const Interval& x = inputs[i];
@@ -50,17 +49,17 @@ Interval through_linear(const Graph& graph, int node, const std::vector<Interval
   if (share == 0) return {center, radius};
   const Tensor& offset = graph.offset(node);
   const Tensor magnitude = offset.defined() ? abs(center) + abs(offset) : abs(center);
-  return {center, radius + magnitude * share + (n.terms + 4) * smallest_normal(radius.dtype())};
+  return {center, radius + magnitude * share + roundings * smallest_normal(radius.dtype())};
 }
 
 Box through_max_pool(const Step& step, const Box& x) { return {replay(step, x.lower)[0], replay(step, x.upper)[0]}; }
 
 Tensor magnitude_through_linear(const Graph& graph, int node, const std::vector<Tensor>& inputs, double roundoff) {
-  const Graph::Node& n = graph.nodes()[static_cast<size_t>(node)];
   const Step& step = graph.step(node, inputs[0].shape()[0]);
+  const double roundings = graph.roundings(node) + 4;
   const Tensor spread = linear_spread(step, with_inputs(graph, node, step, [&](size_t i) { return inputs[i]; }), Spread::radius)[0];
   const Tensor sum = graph.offset(node).defined() ? spread + abs(graph.offset(node)) : spread;
-  return sum * (1 + 2 * rounding_share(n.terms + 4, roundoff)) + (n.terms + 4) * smallest_normal(sum.dtype());
+  return sum * (1 + 2 * rounding_share(roundings, roundoff)) + roundings * smallest_normal(sum.dtype());
 }
 
 Tensor magnitude_of(const Box& box) { return maximum(abs(box.lower), abs(box.upper)); }

@@ -16,7 +16,7 @@ namespace mollify::nn::bounds {
 
 // unsat: no input of the property's boxes gives an unsafe output of the network in real arithmetic. sat: the witness does, in the graph's
 // arithmetic, in that of `replay`, and in real arithmetic as bounds at the witness show it, to a share of 10⁻¹² of the limit.
-// Weights count as exact, also those that a file computes from others. unknown: neither was shown.
+// What the network computes from weights alone has its rounding charged (constants.h). unknown: neither was shown.
 enum class Verdict { unsat, sat, unknown };
 std::string to_string(Verdict verdict);
 

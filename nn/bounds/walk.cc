@@ -13,7 +13,7 @@ using Kind = Graph::Kind;
 double terms_on_the_way(const Graph& graph, int node) {
   const Graph::Node& n = graph.nodes()[static_cast<size_t>(node)];
   const double window = n.shape.rank() == 3 ? static_cast<double>(n.shape[0]) : 0;
-  return n.terms + static_cast<double>(n.shape.size()) / 8 + window + 24 + 2 * static_cast<double>(graph.nodes().size());
+  return graph.roundings(node) + static_cast<double>(n.shape.size()) / 8 + window + 24 + 2 * static_cast<double>(graph.nodes().size());
 }
 
 // A convolution's or a pooling's step back on windows: no padding, so that they grow.
@@ -115,7 +115,7 @@ class Walk {
     const Tensor least = box_sum(0, region.box);
     if (!region.center.defined()) return least;
     const Tensor center = choose_sum(a, widened(0, region.center, -1), widened(0, region.center, 1), pairs_);
-    const double share = rounding_share(terms_on_the_way(graph_, 0), magnitudes_.roundoff);
+    const double share = magnitudes_.roundoff == 0 ? 0 : rounding_share(terms_on_the_way(graph_, 0), magnitudes_.roundoff);
     Tensor norm = sqrt(sum(square(flatten(a, 2)), {-1})) * (1 + share);
     if (pairs_.source.defined()) norm = take(norm, pairs_.source, 1);
     const Tensor radius = region.radius.rank() == 0 ? region.radius : of_each(reshape(region.radius, {region.rows(), 1}));
@@ -296,7 +296,7 @@ void Magnitudes::add(const Graph& graph, int node, const Box& box) {
     of.push_back(magnitude_of(box));
   }
   const double share = 4 * smallest_normal(graph.dtype()) * terms_on_the_way(graph, node);
-  const Tensor most = sum(flatten(of.back() + 1.0, 1), {-1}, /*keep=*/true) * share;
+  const Tensor most = sum(flatten((of.back() + 1.0) * share, 1), {-1}, /*keep=*/true);
   underflow = underflow.defined() ? underflow + most : most;
 }
 

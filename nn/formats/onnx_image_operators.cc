@@ -84,14 +84,24 @@ Run build_conv(NodeReader& node) {
   };
 }
 
-Run pool(NodeReader& node, const std::function<Tensor(const Tensor& x, const Pool2d& how, const Tensor& one)>& f) {
+// The image before a Pad with −∞, whose padding the pooling then takes over, where no window would lie beyond the image.
+Value unpadded(const Value& x, const Window& window, std::vector<int64_t>& pads) {
+  if (!x.padded) return x;
+  std::vector<int64_t> all = pads;
+  for (size_t i = 0; i < all.size(); ++i)
+    if ((all[i] += x.padded->pads[i]) >= window.kernel[i % 2]) return x;
+  pads = all;
+  return x.padded->image;
+}
+
+Run pool(NodeReader& node, const std::function<Tensor(const Tensor& x, const Pool2d& how, const Tensor& one)>& f, bool pads_itself = false) {
   node.require_inputs(1, 1);
   Window window = read_window(node, {});
   window.ceil = node.integer("ceil_mode", 0) != 0;
   require<FormatError>(window.dilations == std::vector<int64_t>{1, 1}, "dilations other than 1; needs 1");
   return [=](std::span<const Value> in, const Tensor& one) -> Values {
-    const Value x = as_image(in[0]);
-    const std::vector<int64_t> pads = padding(window, file_shape(x));
+    std::vector<int64_t> pads = padding(window, file_shape(in[0]));
+    const Value x = as_image(pads_itself ? unpadded(in[0], window, pads) : in[0]);
     const Pool2d how{window.kernel[0], window.kernel[1], window.strides[0], window.strides[1], pads[0], pads[2], pads[1], pads[3]};
     return {{f(x.tensor, how, one), Form::image}};
   };
@@ -108,7 +118,7 @@ Run build_average_pool(NodeReader& node) {
 
 Run build_max_pool(NodeReader& node) {
   require<FormatError>(node.integer("storage_order", 0) == 0, "storage_order is set; needs 0");
-  return pool(node, [](const Tensor& x, const Pool2d& how, const Tensor&) { return max_pool2d(x, how); });
+  return pool(node, [](const Tensor& x, const Pool2d& how, const Tensor&) { return max_pool2d(x, how); }, /*pads_itself=*/true);
 }
 
 Run build_global_average_pool(NodeReader& node) {

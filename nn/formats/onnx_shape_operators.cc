@@ -4,6 +4,7 @@
 #include <mollify/engine/file.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 namespace mollify::nn::formats::detail {
@@ -177,6 +178,20 @@ Run build_split(NodeReader& node) {
   };
 }
 
+// −∞ around an image's rows and columns only; none otherwise.
+std::shared_ptr<const Padded> padded_image(const Value& x, const std::vector<int>& axes, const List& pads, double value) {
+  if (value != -std::numeric_limits<double>::infinity() || x.is_constant() || file_shape(x).rank() != 4 || file_shape(x)[0] != 1) return {};
+  std::vector<int64_t> around(4);
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const int64_t before = pads[i], after = pads[i + axes.size()];
+    if (before + after > 0 && axes[i] < 2) return {};
+    if (axes[i] < 2) continue;
+    around[static_cast<size_t>(axes[i]) - 2] = before;
+    around[static_cast<size_t>(axes[i])] = after;
+  }
+  return std::make_shared<const Padded>(Padded{folded(x), around});
+}
+
 Run build_pad(NodeReader& node) {
   node.require_inputs(1, 4);
   require<FormatError>(node.text("mode", "constant") == "constant", "mode is another than constant; needs that");
@@ -194,8 +209,10 @@ Run build_pad(NodeReader& node) {
     for (size_t i = 0; i < axes.size(); ++i)
       if (pads[i] + pads[i + axes.size()] > 0) padded.push_back(axes[i]);
     Value x = with_axes(in[0], padded);
+    const std::shared_ptr<const Padded> around = padded_image(in[0], axes, pads, value);
     for (size_t i = 0; i < axes.size(); ++i)
       if (pads[i] + pads[i + axes.size()] > 0) x.tensor = pad(x.tensor, tensor_axis(x, axes[i]), pads[i], pads[i + axes.size()], value);
+    x.padded = around;
     return {folded(x)};
   };
 }

@@ -4,6 +4,7 @@
 #include <mollify/engine/ops.h>
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 namespace mollify::nn::formats::detail {
@@ -17,13 +18,22 @@ enum class Form {
   image,     // [N, c, d, b] where a = 1 and there are four axes: channels last
 };
 
+struct Padded;
+
 struct Value {
   Tensor tensor;  // empty: an optional input that is not given
   Form form = Form::constant;
+  std::shared_ptr<const Padded> padded = {};  // of an image that a Pad put −∞ around
 
   bool is_constant() const { return form == Form::constant || form == Form::filter; }
 };
 using Values = std::vector<Value>;
+
+// What a Pad with −∞ was given: a max pooling pads by itself, so that no infinite number meets bounds' sums.
+struct Padded {
+  Value image;
+  std::vector<int64_t> pads;  // top, left, bottom, right
+};
 
 // What an operator does. `one` is the 0-d 1 of the evaluation's dtype, from which constants are made.
 using Run = std::function<Values(std::span<const Value> in, const Tensor& one)>;

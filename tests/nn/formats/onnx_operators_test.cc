@@ -3,6 +3,10 @@
 
 #include "onnx_model.h"
 
+#include <mollify/nn/bounds/bounds.h>
+
+#include <algorithm>
+#include <limits>
 #include <numeric>
 
 namespace mollify::nn::formats {
@@ -235,6 +239,41 @@ TEST_F(OnnxOperators, AutomaticPadding) {
                           .parse(),
                       [&](const Plain& x) { return pooled(x, Pooling::max, how); });
     }
+}
+
+// A max pooling takes over the padding of −∞ in front of it, so that bounds meet no infinite number.
+TEST_F(OnnxOperators, InfinitePadsBeforeMaxPooling) {
+  for (int round = 0; round < 12; ++round) {
+    SCOPED_TRACE(round);
+    Windows how{{3, 2}, {between(1, 3), between(1, 3)}, {1, 1}, {between(0, 2), between(0, 1), between(0, 2), between(0, 1)}};
+    const int64_t own = between(0, 1);  // rows that the pooling pads itself
+    Model model({1, 3, 6, 5});
+    model.integers("n", {0, 0, how.pads[0], how.pads[1], 0, 0, how.pads[2], how.pads[3]})
+        .constant("v", Plain({}, {-std::numeric_limits<double>::infinity()}))
+        .node("Pad", {"x", "n", "v"}, {"p"})
+        .node("MaxPool", {"p"}, {"y"})
+        .set("kernel_shape", how.kernel)
+        .set("strides", how.strides)
+        .set("pads", {own, 0, 0, 0});
+    how.pads[0] += own;
+    const OnnxModel parsed = model.parse();
+    const auto f = [&](const Tensor& x) { return parsed.network(parsed.weights, x); };
+    Shape one = parsed.network.input();
+    one.insert(0, 1);
+    const Trace traced = trace(f, Layout::packed(one, DType::f32));
+    const bool inside = how.pads[0] < how.kernel[0];  // else some windows may have no number
+    const auto is_pad = [](const Step& step) { return step.op().name == std::string("pad"); };
+    EXPECT_EQ(std::any_of(traced.steps.begin(), traced.steps.end(), is_pad), !inside);
+    if (!inside) continue;
+    expect_computes(parsed, [&](const Plain& x) { return pooled(x, Pooling::max, how); });
+    const bounds::Graph graph(f, parsed.network.input(), DType::f32);
+    const Tensor x = zeros(one);
+    for (const bounds::Method method : {bounds::Method::ibp, bounds::Method::crown}) {
+      const bounds::Box box = bounds::Bounds(graph, {.box = bounds::ball(x, 0.5, -1, 1)}, {.method = method, .roundoff = 0x1p-24}).output();
+      for (const Tensor& end : {box.lower, box.upper})
+        for (const float number : end.to_vector<float>()) EXPECT_LT(std::abs(number), 0.51);
+    }
+  }
 }
 
 TEST_F(OnnxOperators, Pooling) {
