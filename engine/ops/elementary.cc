@@ -46,13 +46,15 @@ const Op cos_op{.name = "cos", .shape = broadcast_shape, MOLLIFY_POINTWISE(Cos),
                   return -(a.g * sin(a.in[0]));
                 }};
 const Op tanh_op{.name = "tanh", .shape = broadcast_shape, MOLLIFY_POINTWISE(Tanh), .vjp = [](const VjpArguments& a) -> Tensors {
-                   return a.g * (1.0 - square(a.out()));
+                   return a.g * (logistic_pdf(a.in[0] * 2.0) * 4.0);  // 1 − tanh² without cancellation
                  }};
 const Op pow_op{.name = "pow", .shape = broadcast_shape, MOLLIFY_POINTWISE(Pow), .vjp = [](const VjpArguments& a) -> Tensors {
-                  const Tensor &x = a.in[0], &y = a.in[1], zero = Tensor::scalar(0, x.dtype());
-                  // ∂x: y·x^(y−1), and 0 for y = 0 also where x^(−1) is infinite. ∂y: x^y·log x, whose limit at x = 0 is 0 for y > 0.
-                  return {a.needs(0) ? a.g * where(equal(y, zero), zero, y * pow(x, y - 1.0)) : Tensor(),
-                          a.needs(1) ? a.g * where(equal(x, zero), zero, a.out() * log(x)) : Tensor()};
+                  const Tensor &x = a.in[0], &y = a.in[1], zero = Tensor::scalar(0, x.dtype()), one = Tensor::scalar(1, x.dtype());
+                  // ∂x: y·x^(y−1), but 0·x⁰ for y = 0, so that no derivative of it meets 0·∞; of a variable y, whose mixed derivative
+                  // is 1/x there, at x = 0 only. ∂y: x^y·log x, whose limit at x = 0 is 0 for y ≥ 0.
+                  const auto exponent = [&] { return where(equal(y, zero), y.needs_grad() ? where(equal(x, zero), zero, y - 1.0) : zero, y - 1.0); };
+                  const auto base = [&] { return where(equal(x, zero), where(less(y, zero), x, one), x); };
+                  return {a.needs(0) ? a.g * (y * pow(x, exponent())) : Tensor(), a.needs(1) ? a.g * (a.out() * log(base())) : Tensor()};
                 }};
 
 }  // namespace

@@ -41,6 +41,7 @@
   X(normal_pdf, NormalPdf::f(m, x))           \
   X(normal_quantile, NormalQuantile::f(m, x)) \
   X(sigmoid, Sigmoid::f(m, x))                \
+  X(logistic_pdf, LogisticPdf::f(m, x))       \
   X(softplus, Softplus::f(m, x))              \
   X(silu, Silu::f(m, x))                      \
   X(elu, Elu::f(m, x))                        \
@@ -169,6 +170,10 @@ R r_normal_quantile(R p) {
 template <class R>
 R r_sigmoid(R x) {
   return x < 0 ? r_exp(x) / (1 + r_exp(x)) : 1 / (1 + r_exp(-x));
+}
+template <class R>
+R r_logistic_pdf(R x) {
+  return r_sigmoid(x) * r_sigmoid(-x);
 }
 template <class R>
 R r_softplus(R x) {
@@ -347,6 +352,7 @@ MATH_TEST(normal_cdf, -39, 9, 2, 4)
 MATH_TEST(normal_pdf, -39, 39, 2, 4)
 MATH_TEST(normal_quantile, 0, 1, 2, 4)
 MATH_TEST(sigmoid, -110, 40, 4, 4)
+MATH_TEST(logistic_pdf, -110, 110, 4, 4)
 MATH_TEST(softplus, -110, 40, 4, 4)
 MATH_TEST(silu, -110, 40, 4, 4)
 MATH_TEST(elu, -40, 5, 4, 4)

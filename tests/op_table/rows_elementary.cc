@@ -53,6 +53,7 @@ Rows elementary_rows() {
   rows.push_back(unary("normal_quantile", normal_quantile, quantile_formula, {0.1, 0.9}));
 
   rows.push_back(unary("sigmoid", sigmoid, sigmoid_formula, {-6, 6}));
+  rows.push_back(unary("logistic_pdf", logistic_pdf, [](double x) { return sigmoid_formula(x) * sigmoid_formula(-x); }, {-6, 6}));
   rows.push_back(
       unary("softplus", softplus, [](double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }, {-6, 6}));
   rows.push_back(
