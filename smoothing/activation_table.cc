@@ -1,6 +1,9 @@
 // The table of activations. Variances are written without the cancellation of (h²)_s − h_s² where there is a form for it.
+#include <mollify/smoothing/activation_variances.h>
 #include <mollify/smoothing/activations.h>
 
+#include <algorithm>
+#include <limits>
 #include <map>
 #include <mutex>
 
@@ -21,10 +24,10 @@ Moments leaky_moments(const Tensor& x, const Tensor& s, double slope) {
 // With y the distance from the further end, w = high − low, R and V relu's moments: V(y) − V(y − w) − 2R(y − w)(w − ramp). Right to a
 // few ε·s².
 Moments clip_moments(const Tensor& x, const Tensor& s, double low, double high) {
-  const double width = high - low;
+  const double width = std::min(high - low, x.dtype() == DType::f32 ? double{std::numeric_limits<float>::max()} : std::numeric_limits<double>::max());
   const Tensor y = minimum(x - low, high - x);
   const Moments first = relu_moments(y, s), second = relu_moments(y - width, s);
-  const Tensor rest = width - ramp_smoothed(y, s, 0, width);
+  const Tensor rest = ramp_smoothed(width - y, s, 0, width);  // width − ramp(y)
   return {clip_smoothed(x, s, low, high), not_negative(first.variance - second.variance - second.mean * rest * 2.0)};
 }
 
@@ -33,60 +36,28 @@ Moments sign_moments(const Tensor& x, const Tensor& s) {
   return {sign_smoothed(x, s), step_smoothed(x, s) * step_smoothed(-x, s) * 4.0};
 }
 
-// Mean and mean square of (eˣ − 1)·1{x < 0}.
-struct ExponentialPart { Tensor mean, square; };
-ExponentialPart elu_left(const Tensor& x, const Tensor& s) {
-  const Tensor below = exp_below_smoothed(x, s), share = step_smoothed(-x, s);
-  return {below - share, exp_below_smoothed(x * 2.0, s * 2.0) - below * 2.0 + share};
-}
-Tensor elu_square(const Tensor& x, const Tensor& s) { return relu_squared_smoothed(x, s) + not_negative(elu_left(x, s).square); }
-Moments elu_moments(const Tensor& x, const Tensor& s) {
-  const Moments right = relu_moments(x, s);
-  const ExponentialPart left = elu_left(x, s);
-  return {elu_smoothed(x, s), not_negative(right.variance + (left.square - square(left.mean)) - right.mean * left.mean * 2.0)};
-}
-
 // With k = s², c = cos 2x: variance of sin ½(1 − e⁻ᵏ)(1 + e⁻ᵏc), of cos ½(1 − e⁻ᵏ)(1 − e⁻ᵏc).
 Tensor wave_variance(const Tensor& x, const Tensor& s, double sign) {
-  const Tensor k = square(s);
+  const Tensor k = square(checked_scale(s));
   return expm1(-k) * -0.5 * (exp(-k) * cos(x * 2.0) * sign + 1.0);
 }
 Moments sin_moments(const Tensor& x, const Tensor& s) { return {sin_smoothed(x, s), wave_variance(x, s, 1)}; }
 Moments cos_moments(const Tensor& x, const Tensor& s) { return {cos_smoothed(x, s), wave_variance(x, s, -1)}; }
 
+// e^{2x+s²}(e^{s²} − 1), whose factors may be 0 and infinite.
 Moments exp_moments(const Tensor& x, const Tensor& s) {
-  const Tensor mean = exp_smoothed(x, s);
-  return {mean, square(mean) * expm1(square(s))};
+  const Tensor k = square(checked_scale(s));
+  return {exp_smoothed(x, s), exp((x + k) * 2.0) * -expm1(-k)};
 }
 
 Moments square_moments(const Tensor& x, const Tensor& s) {
-  const Tensor variance = square(s);
-  return {power_smoothed(x, s, 2), variance * (square(x) * 4.0 + variance * 2.0)};
-}
-
-// 1 − 8T(√2x/√(1 + 2s²), 1/√(1 + 4s²))
-Tensor erf_square(const Tensor& x, const Tensor& s) {
-  const Tensor variance = square(s);
-  return not_negative(1.0 - owens_t(x * 1.4142135623730951 / sqrt(variance * 2.0 + 1.0), 1.0 / sqrt(variance * 4.0 + 1.0)) * 8.0);
-}
-
-// (x² + s²)G + 2xs²G' + s⁴G'' (Stein twice), G = (Φ²)_s = Φ(r) − 2T(r, a), r = x/√(1 + s²), a = 1/√(1 + 2s²): G' = 2φ(r)Φ(ar)/q.
-Tensor gelu_square(const Tensor& x, const Tensor& s) {
-  const Tensor variance = square(s), q = sqrt(variance + 1.0), a = 1.0 / sqrt(variance * 2.0 + 1.0), r = x / q, ratio = variance / q;
-  const Tensor density = normal_pdf(r), lower = normal_cdf(a * r);
-  const Tensor g = normal_cdf(r) - owens_t(r, a) * 2.0;
-  const Tensor first = density * lower * 2.0, second = density * (a * normal_pdf(a * r) - r * lower) * 2.0;  // times q and q²
-  return not_negative((square(x) + variance) * g + x * ratio * first * 2.0 + square(ratio) * second);
+  const Tensor scale = checked_scale(s);
+  return {power_smoothed(x, s, 2), square(x * scale) * 4.0 + square(square(scale)) * 2.0};
 }
 
 // Rows of functions of x and s alone.
 using Of = Tensor (*)(const Tensor&, const Tensor&);
 using MomentsOf = Moments (*)(const Tensor&, const Tensor&);
-template <Of mean, Of square_mean>
-constexpr Activation row(const char* name) {
-  return {name, true, [](Inputs in, const Attributes&, const Tensor& s) { return mean(in[0], s); },
-          [](Inputs in, const Attributes&, const Tensor& s) { return square_mean(in[0], s); }, nullptr};
-}
 template <Of mean, MomentsOf moments>
 constexpr Activation row(const char* name) {
   return {name, true, [](Inputs in, const Attributes&, const Tensor& s) { return mean(in[0], s); },
@@ -124,11 +95,9 @@ constexpr Activation kRows[] = {
      [](Inputs in, const Attributes&, const Tensor& s) { return clip_moments(in[0], s, in[1].item(), in[2].item()); }},
     row<abs_smoothed, abs_moments>("abs"),
     row<sign_smoothed, sign_moments>("sign"),
-    {"elu", true, [](Inputs in, const Attributes&, const Tensor& s) { return elu_smoothed(in[0], s); },
-     [](Inputs in, const Attributes&, const Tensor& s) { return elu_square(in[0], s); },
-     [](Inputs in, const Attributes&, const Tensor& s) { return elu_moments(in[0], s); }},
-    row<gelu_smoothed, gelu_square>("gelu"),
-    row<erf_mean, erf_square>("erf"),
+    row<elu_smoothed, detail::elu_moments>("elu"),
+    row<gelu_smoothed, detail::gelu_moments>("gelu"),
+    row<erf_mean, detail::erf_moments>("erf"),
     row<sin_mean, sin_moments>("sin"),
     row<cos_mean, cos_moments>("cos"),
     row<exp_smoothed, exp_moments>("exp"),

@@ -1,6 +1,13 @@
 #include <mollify/smoothing/activations.h>
 
+#include <cmath>
+
 namespace mollify::smoothing {
+namespace {
+
+constexpr double kRootHalf = 0.70710678118654752, kRootPiOverEight = 0.62665706865775013;
+
+}  // namespace
 
 Tensor step_smoothed(const Tensor& x, const Tensor& s) { return relu_smoothed(x, s, 1); }
 
@@ -9,26 +16,32 @@ Tensor relu_squared_smoothed(const Tensor& x, const Tensor& s) { return relu_smo
 // α x + (1 − α) relu_s(x) without its rounding at s = 0 and at the left.
 Tensor leaky_relu_smoothed(const Tensor& x, const Tensor& s, double slope) { return relu_smoothed(x, s) - relu_smoothed(-x, s) * slope; }
 
-Tensor erf_smoothed(const Tensor& x, const Tensor& s, double c) { return erf(x * c / sqrt(square(s * c) * 2.0 + 1.0)); }
+// erf(c x/√(1 + 2c²s²)) = erf(x/(√2 √(s² + 1/(2c²))))
+Tensor erf_smoothed(const Tensor& x, const Tensor& s, double c) {
+  if (c == 0) return erf(x * 0.0 + checked_scale(s) * 0.0);
+  return erf(x * std::copysign(kRootHalf, c) / widened_scale(s, kRootHalf / std::abs(c)));
+}
 
-Tensor sin_smoothed(const Tensor& x, const Tensor& s, double omega) { return exp(square(s * omega) * -0.5) * sin(x * omega); }
+Tensor sin_smoothed(const Tensor& x, const Tensor& s, double omega) { return exp(square(checked_scale(s) * omega) * -0.5) * sin(x * omega); }
 
-Tensor cos_smoothed(const Tensor& x, const Tensor& s, double omega) { return exp(square(s * omega) * -0.5) * cos(x * omega); }
+Tensor cos_smoothed(const Tensor& x, const Tensor& s, double omega) { return exp(square(checked_scale(s) * omega) * -0.5) * cos(x * omega); }
 
-Tensor exp_smoothed(const Tensor& x, const Tensor& s) { return exp(x + square(s) * 0.5); }
+Tensor exp_smoothed(const Tensor& x, const Tensor& s) { return exp(x + square(checked_scale(s)) * 0.5); }
 
 Tensor power_smoothed(const Tensor& x, const Tensor& s, int exponent) {
   require<ValueError>(exponent >= 2 && exponent <= 4, "power_smoothed: the exponent is {}; needs 2, 3 or 4", exponent);
-  const Tensor square_x = square(x), variance = square(s);
-  if (exponent == 2) return square_x + variance;
-  if (exponent == 3) return x * (square_x + variance * 3.0);
-  return square(square_x) + variance * (square_x * 6.0 + variance * 3.0);
+  const Tensor scale = checked_scale(s), square_x = square(x);
+  if (exponent == 2) return square_x + square(scale);
+  if (exponent == 3) return x * square_x + x * scale * scale * 3.0;
+  return square(square_x) + square(x * scale) * 6.0 + square(square(scale)) * 3.0;
 }
 
 Tensor gaussian_smoothed(const Tensor& x, const Tensor& s, double c) {
   require<ValueError>(c >= 0, "gaussian_smoothed: c is {}; needs at least 0", c);
-  const Tensor widening = square(s) * (2 * c) + 1.0;
-  return exp(square(x) * -c / widening) / sqrt(widening);
+  if (c == 0) return exp(x * 0.0 + checked_scale(s) * 0.0);
+  const double h = kRootHalf / std::sqrt(c);  // exp(−c x²) is the density of deviation h, not scaled
+  const Tensor width = widened_scale(s, h);
+  return exp(square(x / width) * -0.5) * (h / width);
 }
 
 // f(t_1), the ray to its left, a ramp between neighbouring kinks, the ray to the right of the last.
@@ -36,7 +49,7 @@ Tensor piecewise_linear_smoothed(const Tensor& x, const Tensor& s, const std::ve
                                  double slope, double intercept) {
   require<ValueError>(kinks.size() == jumps.size(), "piecewise_linear_smoothed: {} kinks and {} jumps given; needs one jump for each kink",
                       kinks.size(), jumps.size());
-  if (kinks.empty()) return (x + s * 0.0) * slope + intercept;
+  if (kinks.empty()) return (x + checked_scale(s) * 0.0) * slope + intercept;
   Tensor sum = relu_smoothed(kinks[0] - x, s) * -slope + (slope * kinks[0] + intercept);
   for (size_t i = 0; i < kinks.size(); ++i) {
     slope += jumps[i];
@@ -50,7 +63,7 @@ Tensor piecewise_linear_smoothed(const Tensor& x, const Tensor& s, const std::ve
 
 Tensor stein_smoothed(const Tensor& x, const Tensor& s, const Tensor& g, const Tensor& g_derivative) { return x * g + square(s) * g_derivative; }
 
-Tensor sigmoid_probit_smoothed(const Tensor& x, const Tensor& s) { return sigmoid(x / sqrt(square(s) * (3.141592653589793 / 8) + 1.0)); }
+Tensor sigmoid_probit_smoothed(const Tensor& x, const Tensor& s) { return sigmoid(x / (widened_scale(s, 1 / kRootPiOverEight) * kRootPiOverEight)); }
 
 Moments clark_max(const Moments& first, const Moments& second) {
   return clark_max(first, second, Tensor::scalar(0, first.mean.dtype()));

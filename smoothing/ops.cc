@@ -34,10 +34,6 @@ namespace mollify::cuda {  // the names of their CUDA kernels
 namespace mollify::smoothing {
 namespace {
 
-struct Order {
-  using Prefix = int64_t;
-  int64_t value;
-};
 using Interval = nn::bounds::SmoothedRamp;
 
 const Op reciprocal_op{.name = "scale_reciprocal", .shape = broadcast_shape, MOLLIFY_POINTWISE(ScaleReciprocal)};
@@ -50,16 +46,42 @@ Tensors with_reciprocal(Inputs in, const Attributes&) {
   return out;
 }
 
-// ---- relu and its derivatives: a formula each for n = −1, 0, 1, 2, and one for n ≥ 3, which is an operand
+const Op checked_op{.name = "checked_scale", .shape = broadcast_shape, MOLLIFY_POINTWISE(CheckedScale), .vjp = [](const VjpArguments& a) -> Tensors {
+                      return a.g;
+                    }};
+// in: s, h, which gets no gradient
+const Op widened_op{.name = "widened_scale", .shape = broadcast_shape, MOLLIFY_POINTWISE(WidenedScale), .vjp = [](const VjpArguments& a) -> Tensors {
+                      return {a.g * (a.in[0] / a.out()), Tensor()};
+                    }};
+
+// ---- relu and its derivatives times powers of s, s^p ∂ⁿ/∂xⁿ relu_s: a formula each for n = −1, 0, 1 and 2 with p = 0, and one for n ≥ 2.
+// The powers are part of the family, since ∂/∂s lowers the exponent of s in the denominator, which alone could overflow.
+
+struct Derivative {
+  using Prefix = int64_t;
+  int64_t order, power;
+};
+
+Tensor scaled_derivative(const Tensor& x, const Tensor& s, int64_t order, int64_t power);
 
 Tensors with_order(Inputs in, const Attributes& attributes) {
-  return {in[0], in[1], Tensor::scalar(static_cast<double>(attributes.as<Order>().value), in[0].dtype())};
+  const Derivative& d = attributes.as<Derivative>();
+  const auto number = [&](int64_t value) { return Tensor::scalar(static_cast<double>(value), in[0].dtype()); };
+  return {in[0], in[1], number(d.order), number(d.order - 1 - d.power)};
 }
 
+// ∂/∂s (s^p h⁽ⁿ⁾) = s^{p+1} h⁽ⁿ⁺²⁾ + p s^{p−1} h⁽ⁿ⁾
 Tensors relu_vjp(const VjpArguments& a) {
   const Tensor &x = a.in[0], &s = a.in[1];
-  const int n = static_cast<int>(a.as<Order>().value);
-  return {a.needs(0) ? a.g * relu_smoothed(x, s, n + 1) : Tensor(), a.needs(1) ? a.g * (s * relu_smoothed(x, s, n + 2)) : Tensor()};
+  const Derivative& d = a.as<Derivative>();
+  Tensor dx, ds;
+  if (a.needs(0)) dx = a.g * scaled_derivative(x, s, d.order + 1, d.power);
+  if (a.needs(1)) {
+    ds = scaled_derivative(x, s, d.order + 2, d.power + 1);
+    if (d.power > 0) ds = ds + scaled_derivative(x, s, d.order, d.power - 1) * static_cast<double>(d.power);
+    ds = a.g * ds;
+  }
+  return {dx, ds};
 }
 
 // in: g, x, s
@@ -77,23 +99,23 @@ const Op relu_step_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY
 const Op relu_density_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedDensity), .vjp = relu_vjp};
 const Op relu_derivative_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedDerivative), .operands = with_order, .vjp = relu_vjp};
 
-const Op& relu_op_of(int order) {
-  switch (order) {
-    case -1: return relu_antiderivative_op;
-    case 0: return relu_op;
-    case 1: return relu_step_op;
-    case 2: return relu_density_op;
-    default: return relu_derivative_op;
-  }
+const Op& relu_op_of(int64_t order, int64_t power) {
+  if (power > 0 || order > 2) return relu_derivative_op;
+  return order == -1 ? relu_antiderivative_op : order == 0 ? relu_op : order == 1 ? relu_step_op : relu_density_op;
+}
+
+Tensor scaled_derivative(const Tensor& x, const Tensor& s, int64_t order, int64_t power) {
+  if (order < 2 && power > 0) return s * scaled_derivative(x, s, order, power - 1);
+  return apply(relu_op_of(order, power), {x, s}, Derivative{order, power});
 }
 
 const Op sign_op{.name = "sign_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(SignSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
                    const Tensor &x = a.in[0], &s = a.in[1];
-                   return {a.needs(0) ? a.g * (relu_smoothed(x, s, 2) * 2.0) : Tensor(), a.needs(1) ? a.g * (s * relu_smoothed(x, s, 3) * 2.0) : Tensor()};
+                   return {a.needs(0) ? a.g * (relu_smoothed(x, s, 2) * 2.0) : Tensor(), a.needs(1) ? a.g * (scaled_derivative(x, s, 3, 1) * 2.0) : Tensor()};
                  }};
 const Op abs_op{.name = "abs_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(AbsSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
                   const Tensor &x = a.in[0], &s = a.in[1];
-                  return {a.needs(0) ? a.g * sign_smoothed(x, s) : Tensor(), a.needs(1) ? a.g * (s * relu_smoothed(x, s, 2) * 2.0) : Tensor()};
+                  return {a.needs(0) ? a.g * sign_smoothed(x, s) : Tensor(), a.needs(1) ? a.g * (scaled_derivative(x, s, 2, 1) * 2.0) : Tensor()};
                 }};
 
 // ---- relu's moments. out: mean, and the variance or the sum of the variances
@@ -119,7 +141,7 @@ Tensors moments_vjp(const VjpArguments& a) {
     if (g_variance.defined()) dx = sum_of(dx, g_variance * (mean * relu_smoothed(-x, s, 1) * 2.0));
   }
   if (a.needs(1)) {
-    const Tensor density = s * relu_smoothed(x, s, 2);
+    const Tensor density = scaled_derivative(x, s, 2, 1);
     if (g_mean.defined()) ds = g_mean * density;
     if (g_variance.defined()) ds = sum_of(ds, g_variance * ((s * relu_smoothed(x, s, 1) - mean * density) * 2.0));
   }
@@ -155,7 +177,7 @@ Tensors ramp_vjp(const VjpArguments& a) {
   const Interval& i = a.as<Interval>();
   const int n = static_cast<int>(i.derivative);
   return {a.needs(0) ? a.g * ramp_smoothed(x, s, i.low, i.high, n + 1) : Tensor(),
-          a.needs(1) ? a.g * (s * ramp_smoothed(x, s, i.low, i.high, n + 2)) : Tensor()};
+          a.needs(1) ? a.g * (scaled_derivative(x - i.low, s, n + 2, 1) - scaled_derivative(x - i.high, s, n + 2, 1)) : Tensor()};
 }
 
 const Op ramp_op{.name = "ramp_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(RampSmoothed), .operands = with_interval, .vjp = ramp_vjp};
@@ -175,7 +197,7 @@ const Op exp_below_op{.name = "exp_below_smoothed", .shape = broadcast_shape, MO
                       .vjp = [](const VjpArguments& a) -> Tensors {
                         const Tensor &x = a.in[0], &s = a.in[1];
                         const Tensor slope = a.out() - relu_smoothed(x, s, 2);
-                        return {a.needs(0) ? a.g * slope : Tensor(), a.needs(1) ? a.g * (s * (slope - relu_smoothed(x, s, 3))) : Tensor()};
+                        return {a.needs(0) ? a.g * slope : Tensor(), a.needs(1) ? a.g * (s * slope - scaled_derivative(x, s, 3, 1)) : Tensor()};
                       }};
 // The densities cancel: elu_s' = Φ(a) + T, elu_s'' = T.
 const Op elu_op{.name = "elu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(EluSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
@@ -184,15 +206,15 @@ const Op elu_op{.name = "elu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTW
                 }};
 // gelu_s = relu_q − relu_q'' with q = √(1 + s²).
 const Op gelu_op{.name = "gelu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(GeluSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
-                   const Tensor &x = a.in[0], &s = a.in[1], q = sqrt(square(s) + 1.0);
-                   const auto derivative = [&](int n) { return relu_smoothed(x, q, n) - relu_smoothed(x, q, n + 2); };
-                   return {a.needs(0) ? a.g * derivative(1) : Tensor(), a.needs(1) ? a.g * (s * derivative(2)) : Tensor()};
+                   const Tensor &x = a.in[0], &s = a.in[1], q = widened_scale(s, 1);
+                   const auto derivative = [&](int n, int power) { return scaled_derivative(x, q, n, power) - scaled_derivative(x, q, n + 2, power); };
+                   return {a.needs(0) ? a.g * derivative(1, 0) : Tensor(), a.needs(1) ? a.g * (s / q * derivative(2, 1)) : Tensor()};
                  }};
 
 const Op max_op{.name = "max_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(MaxSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
                   const Tensor &theta = a.in[2], distance = a.in[0] - a.in[1];
                   return {a.needs(0) ? a.g * relu_smoothed(distance, theta, 1) : Tensor(), a.needs(1) ? a.g * relu_smoothed(-distance, theta, 1) : Tensor(),
-                          a.needs(2) ? a.g * (theta * relu_smoothed(distance, theta, 2)) : Tensor()};
+                          a.needs(2) ? a.g * scaled_derivative(distance, theta, 2, 1) : Tensor()};
                 }};
 
 // ∂T/∂h = −φ(h) erf(ah/√2)/2, ∂T/∂a = e^{−h²(1+a²)/2}/(2π(1 + a²))
@@ -207,11 +229,26 @@ const Op owens_t_op{.name = "owens_t", .shape = broadcast_shape, MOLLIFY_POINTWI
                       return {dh, da};
                     }};
 
+extern const Op owens_t_to_one_op;
+Tensor owens_t_to_one(const Tensor& h, const Tensor& width, const Tensor& power) { return apply(owens_t_to_one_op, {h, width, power}); }
+
+// in: h, width, power. ∂/∂h = −h·(the same with a power less), and ∂/∂width is the integrand at 1 − width.
+const Op owens_t_to_one_op{.name = "owens_t_to_one", .shape = broadcast_shape, MOLLIFY_POINTWISE(OwensTToOne), .vjp = [](const VjpArguments& v) -> Tensors {
+                             const Tensor &h = v.in[0], &width = v.in[1], &power = v.in[2];
+                             Tensor dh, dwidth;
+                             if (v.needs(0)) dh = -(v.g * (h * owens_t_to_one(h, width, power - 1.0)));
+                             if (v.needs(1)) {
+                               const Tensor factor = square(1.0 - width) + 1.0;
+                               dwidth = v.g * (exp(square(h) * factor * -0.5) * pow(factor, -power) * 0.15915494309189534);
+                             }
+                             return {dh, dwidth, Tensor()};
+                           }};
+
 }  // namespace
 
 Tensor relu_smoothed(const Tensor& x, const Tensor& s, int derivative) {
   require<ValueError>(derivative >= -1, "relu_smoothed: the derivative is {}; needs at least -1, the antiderivative", derivative);
-  return apply(relu_op_of(derivative), {x, s}, Order{derivative});
+  return scaled_derivative(x, s, derivative, 0);
 }
 Tensor sign_smoothed(const Tensor& x, const Tensor& s) { return apply(sign_op, {x, s}); }
 Tensor abs_smoothed(const Tensor& x, const Tensor& s) { return apply(abs_op, {x, s}); }
@@ -240,6 +277,15 @@ Tensor elu_smoothed(const Tensor& x, const Tensor& s) { return apply(elu_op, {x,
 Tensor gelu_smoothed(const Tensor& x, const Tensor& s) { return apply(gelu_op, {x, s}); }
 Tensor max_smoothed(const Tensor& x, const Tensor& y, const Tensor& theta) { return apply(max_op, {x, y, theta}); }
 Tensor owens_t(const Tensor& h, const Tensor& a) { return apply(owens_t_op, {h, a}); }
+Tensor owens_t_to_one(const Tensor& h, const Tensor& width, int power) {
+  require<ValueError>(power <= 1, "owens_t_to_one: the power is {}; needs at most 1", power);
+  return owens_t_to_one(h, width, Tensor::scalar(power, h.dtype()));
+}
+Tensor checked_scale(const Tensor& s) { return apply(checked_op, {s}); }
+Tensor widened_scale(const Tensor& s, double h) {
+  require<ValueError>(h > 0 && std::isfinite(h), "widened_scale: h is {}; needs a finite number above 0", h);
+  return apply(widened_op, {s, Tensor::scalar(h, s.dtype())});
+}
 
 }  // namespace mollify::smoothing
 

@@ -24,6 +24,23 @@ struct ScaleReciprocal : Pointwise<ScaleReciprocal, 1> {
   }
 };
 
+// s, and NaN where it is no scale.
+struct CheckedScale : Pointwise<CheckedScale, 1> {
+  template <class M, class V>
+  static MOLLIFY_FN V f(M m, V s) {
+    return m.select(m.both(m.ge(s, m.zero()), m.lt(s, m.set(kInfinite))), s, m.set(kNotANumber));
+  }
+};
+
+// √(s² + h²) for h > 0, also where squares overflow or vanish; NaN where s is no scale.
+struct WidenedScale : Pointwise<WidenedScale, 2> {
+  template <class M, class V>
+  static MOLLIFY_FN V f(M m, V s, V h) {
+    const V scale = CheckedScale::f(m, s), large = m.max(scale, h), ratio = m.min(scale, h) / large;
+    return large * m.sqrt(m.fma(ratio, ratio, m.one()));
+  }
+};
+
 // `limit` where s is 0 and `value` is a number; else `value`.
 template <class M, class V>
 MOLLIFY_FN V at_zero_scale(M m, V s, V value, V limit) {
@@ -145,9 +162,11 @@ MOLLIFY_FN V step(M m, V x) {
 template <class M>
 inline constexpr int kLift = kSinglePrecision<M> ? 60 : 500;
 
-// From this distance on the limits are taken: what is left out is no normal number for s below 10^7 (float), 10^50 (double).
+// From this distance on the limits are taken: what is left out is no normal number for s up to kLarge, beyond which there is another way.
 template <class M>
 inline constexpr double kFar = kSinglePrecision<M> ? 15.0 : 44.0;
+template <class M>
+inline constexpr double kLarge = kSinglePrecision<M> ? 0x1p20 : 0x1p160;
 
 // 2^−kLift q; 0 where that is subnormal.
 template <class M, class V>
@@ -159,8 +178,9 @@ MOLLIFY_FN V unlifted(M m, V q) {
 // 2^−kLift c q, likewise; a large c is scaled first, so that only a result that is too large overflows.
 template <class M, class V>
 MOLLIFY_FN V unlifted_product(M m, V c, V q) {
-  if (m.any(m.gt(m.abs(c), m.set(0x1p40)))) return (c * m.set(kSinglePrecision<M> ? 0x1p-60 : 0x1p-500)) * q;
-  return unlifted(m, c * q);
+  const V value = unlifted(m, c * q);
+  const auto is_large = m.gt(m.abs(c), m.set(0x1p40));
+  return m.any(is_large) ? m.select(is_large, (c * m.set(kSinglePrecision<M> ? 0x1p-60 : 0x1p-500)) * q, value) : value;
 }
 
 template <class M, class V>
@@ -177,12 +197,20 @@ MOLLIFY_FN V first_from(M m, V b, V zeroth) {
   return m.fma(m.neg(b), zeroth, m.set(kPhiAtZero));
 }
 
+// What noise adds to a kink, from what a lifted formula gives, which is taken for s up to kLarge.
+template <class M, class V>
+MOLLIFY_FN V kink_of(M m, V x, V s, V reciprocal, V lifted) {
+  const V near = unlifted_product(m, s, lifted);
+  const auto is_large = m.gt(s, m.set(kLarge<M>));
+  return m.any(is_large) ? m.select(is_large, smoothed_kink(m, bounded_distance(m, x * reciprocal), s), near) : near;
+}
+
 // in: x, s, 1/s
 struct ReluSmoothed : Pointwise<ReluSmoothed, 3> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x, V s, V reciprocal) {
     const KinkTerms<M, V> k(m, x, reciprocal);
-    return m.max(x, m.zero()) + unlifted_product(m, s, tail_moment<1>(m, k.b) * k.lifted);
+    return m.max(x, m.zero()) + kink_of(m, x, s, reciprocal, tail_moment<1>(m, k.b) * k.lifted);
   }
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x, V s) {
@@ -206,16 +234,22 @@ struct ReluSmoothedGradient : Pointwise<ReluSmoothedGradient, 4> {
 // left, (1 − c) − r (b + r) at the right.
 struct ReluMoments : Pointwise<ReluMoments, 3, 2> {
   template <class M, class V>
+  static MOLLIFY_FN V variance_at_large_scale(M m, V b, V s, V r) {
+    return s * times_exp(m, s * m.fma(m.neg(r), tail_moment<1>(m, b), tail_moment<2>(m, b)), half_square_exponent(m, b));
+  }
+
+  template <class M, class V>
   static MOLLIFY_FN void f(M m, const V* in, V* out) {
-    const V x = in[0], s = in[1];
-    const KinkTerms<M, V> k(m, x, in[2]);
+    const V x = in[0], s = in[1], reciprocal = in[2];
+    const KinkTerms<M, V> k(m, x, reciprocal);
     const V first = tail_moment<1>(m, k.b), second = tail_moment<2>(m, k.b);
     const V lifted_r = first * k.lifted, r = unlifted(m, lifted_r), c = unlifted(m, m.fma(k.b, first, second) * k.lifted);
     const V lifted_left = k.lifted * m.fma(m.neg(r), first, second);
     V left = unlifted(m, s * (s * lifted_left));
-    if (m.any(m.gt(s, m.set(0x1p20)))) left = s * unlifted_product(m, s, lifted_left);
+    const auto is_large = m.gt(s, m.set(kLarge<M>));
+    if (m.any(is_large)) left = m.select(is_large, variance_at_large_scale(m, bounded_distance(m, x * reciprocal), s, r), left);
     const V right = s * (s * ((m.one() - c) - r * (k.b + r)));
-    out[0] = m.max(x, m.zero()) + unlifted_product(m, s, lifted_r);
+    out[0] = m.max(x, m.zero()) + kink_of(m, x, s, reciprocal, lifted_r);
     out[1] = m.select(m.gt(x, m.zero()), right, left);
   }
 };
@@ -230,7 +264,7 @@ struct ReluTotalVariance : PointwiseSum<ReluTotalVariance, 3, 2> {
     const V zeroth = tail_moment<0>(m, k.b), c = unlifted(m, zeroth * k.lifted);
     const V lifted_r = first_from(m, k.b, zeroth) * k.lifted, r = unlifted(m, lifted_r);
     const V variance = m.select(m.gt(x, m.zero()), m.one() - c, c) - r * (k.b + r);
-    out[0] = m.max(x, m.zero()) + unlifted_product(m, s, lifted_r);
+    out[0] = m.max(x, m.zero()) + kink_of(m, x, s, in[2], lifted_r);
     out[1] = s * (s * m.select(m.lt(variance, m.set(kSinglePrecision<M> ? 0x1p-80 : 0x1p-500)), m.zero(), variance));
   }
 };
@@ -244,10 +278,13 @@ struct ReluMomentsGradient : Pointwise<ReluMomentsGradient, 5> {
     const KinkTerms<M, V> k(m, x, in[4]);
     const V zeroth = tail_moment<0>(m, k.b), c = at_zero_scale(m, s, zeroth * k.lifted, m.zero());
     const V r = first_from(m, k.b, zeroth) * k.lifted;
-    const V right = m.max(x, m.zero()), mean = right + unlifted_product(m, s, r), rest = m.one() - unlifted(m, c);
+    const V mean = m.max(x, m.zero()) + kink_of(m, x, s, in[4], r), rest = m.one() - unlifted(m, c);
     const auto is_positive = m.gt(x, m.zero());
     const V of_mean = m.select(is_positive, g_mean * rest, unlifted_product(m, g_mean, c));
-    const V of_variance = unlifted_product(m, (g_variance + g_variance) * m.select(is_positive, mean, s * rest), m.select(is_positive, c, r));
+    const V twice = g_variance + g_variance;
+    V of_variance = unlifted_product(m, twice * m.select(is_positive, mean, s * rest), m.select(is_positive, c, r));
+    const auto is_large = m.both(m.gt(s, m.set(kLarge<M>)), m.le(x, m.zero()));
+    if (m.any(is_large)) of_variance = m.select(is_large, twice * (mean * rest), of_variance);
     out[0] = of_mean + of_variance;
   }
 };
@@ -277,42 +314,54 @@ struct ReluSmoothedStep : Pointwise<ReluSmoothedStep, 2> {
   }
 };
 
-// φ(a)/s. A subnormal φ(a) is kept from losing digits by a power of two where s < 1 lifts the quotient.
+// value e^exponent / divisor, whatever the parts alone would be.
+template <class M, class V>
+MOLLIFY_FN V times_exp_over(M m, V value, V exponent, V divisor) {
+  const V most = m.set(kSinglePrecision<M> ? 0x1p125 : 0x1p1020), quotient = value / divisor;
+  const auto fits = m.lt(m.abs(quotient), most);
+  const V plain = times_exp(m, m.select(fits, quotient, m.zero()), exponent);
+  if (m.all(fits)) return plain;
+  const V scaled = value * m.set(0x1p-24) / divisor;
+  const auto nearly_fits = m.lt(m.abs(scaled), most);  // else the value is so large that its product with the exponential is a normal number
+  const V last = m.select(nearly_fits, times_exp(m, m.select(nearly_fits, scaled, m.zero()), exponent) * m.set(0x1p24), times_exp(m, value, exponent) / divisor);
+  return m.select(fits, plain, m.select(m.is_finite(value), last, value));
+}
+
+// φ(a)/s
 struct ReluSmoothedDensity : Pointwise<ReluSmoothedDensity, 2> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x, V s) {
-    const V divisor = divisor_of(m, s);
-    const V b = bounded_distance(m, x / divisor);
-    const V scale = m.select(m.lt(divisor, m.one()), m.set(0x1p64), m.one());
-    const V value = times_exp(m, m.set(kPhiAtZero) * scale, half_square_exponent(m, b)) / (divisor * scale);
-    return at_zero_scale(m, s, value, m.zero());
+    const V divisor = divisor_of(m, s), b = bounded_distance(m, x / divisor);
+    const V value = times_exp_over(m, m.set(kPhiAtZero), half_square_exponent(m, b), divisor);
+    return at_zero_scale(m, s, m.select(m.ge(b, m.set(kSinglePrecision<M> ? 18.6 : 53.2)), m.zero(), value), m.zero());
   }
 };
 
-// (−1)^n He_{n−2}(a) φ(a)/s^{n−1} for n >= 3, with H_k = (−1)^k He_k by H_{k+1} = −(a H_k + k H_{k−1}).
-struct ReluSmoothedDerivative : Pointwise<ReluSmoothedDerivative, 3> {
+// (−1)^n He_{n−2}(a) φ(a)/s^e for n >= 2, with H_k = (−1)^k He_k by H_{k+1} = −(a H_k + k H_{k−1}). in: x, s, n, e. The e-th root of the
+// exponential goes with each division, so that what is on the way lies between the Hermite polynomial and the result.
+struct ReluSmoothedDerivative : Pointwise<ReluSmoothedDerivative, 4> {
   template <class M, class V>
-  static MOLLIFY_FN V divided(M m, V value, V divisor, V order) {
-    for (int k = 1; m.any(m.gt(order, m.set(k))); ++k) value = value / divisor;
+  static MOLLIFY_FN V hermite_times_density(M m, V a, V order) {
+    V value = m.set(kPhiAtZero), before = m.zero();
+    for (int k = 0; m.any(m.gt(order, m.set(k + 2))); ++k) {
+      const V next = m.neg(m.fma(a, value, m.set(k) * before));
+      before = value;
+      value = next;
+    }
     return value;
   }
 
   template <class M, class V>
-  static MOLLIFY_FN V f(M m, V x, V s, V order) {
-    const V divisor = divisor_of(m, s);
-    const V b = bounded_distance(m, x / divisor);
-    const V a = m.copysign(b, x), exponent = half_square_exponent(m, b);
-    V hermite = m.set(kPhiAtZero), before = m.zero();
-    for (int k = 0; m.any(m.gt(order, m.set(k + 2))); ++k) {
-      const V next = m.neg(m.fma(a, hermite, m.set(k) * before));
-      before = hermite;
-      hermite = next;
-    }
-    const V factor = divided(m, hermite, divisor, order);
-    const auto is_finite = m.is_finite(factor);
-    V value = times_exp(m, m.select(is_finite, factor, m.zero()), exponent);
-    if (!m.all(is_finite)) value = m.select(is_finite, value, divided(m, times_exp(m, hermite, exponent), divisor, order));
-    return at_zero_scale(m, s, value, m.zero());
+  static MOLLIFY_FN void f(M m, const V* in, V* out) {
+    const V x = in[0], s = in[1], times = in[3], divisor = divisor_of(m, s);
+    // From here on the result is below 64 times the smallest normal number for every s, and 0.
+    const V reach = m.sqrt(times + m.one()) * m.set(kSinglePrecision<M> ? 13.15 : 37.6);
+    const V b = m.min(m.abs(x / divisor), reach);
+    const V exponent = half_square_exponent(m, b) / m.max(times, m.one());
+    V value = hermite_times_density(m, m.copysign(b, x), in[2]);
+    if (m.any(m.eq(times, m.zero()))) value = m.select(m.eq(times, m.zero()), times_exp(m, value, exponent), value);
+    for (int k = 0; m.any(m.gt(times, m.set(k))); ++k) value = m.select(m.gt(times, m.set(k)), times_exp_over(m, value, exponent, divisor), value);
+    out[0] = at_zero_scale(m, s, m.select(m.ge(b, reach), m.zero(), value), m.zero());
   }
 };
 

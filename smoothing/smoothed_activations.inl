@@ -24,6 +24,12 @@ struct Ramp {
     MOLLIFY_FN V operator()(V t) const { return smoothed_step(m, (x - t) / s); }
   };
   template <class M, class V>
+  struct SignAt {
+    M m;
+    V x, s;
+    MOLLIFY_FN V operator()(V t) const { return Erf::f(m, (x - t) / s * m.set(0.70710678118654752)); }
+  };
+  template <class M, class V>
   struct DensityAt {
     M m;
     V x, s;
@@ -80,11 +86,24 @@ struct RampSmoothedDerivative : Pointwise<RampSmoothedDerivative, 4> {
   }
 };
 
+// The clipped number and what noise adds at both ends, so that wide intervals take no digits from it; where they are narrow beside s, their
+// middle and the mean of ±half the width.
 struct ClipSmoothed : Pointwise<ClipSmoothed, 4> {
+  template <class M, class V>
+  static MOLLIFY_FN V kink_at(M m, V distance, V s) {
+    return smoothed_kink(m, bounded_distance(m, distance / s), s);
+  }
   template <class M, class V>
   static MOLLIFY_FN void f(M m, const V* in, V* out) {
     const V x = in[0], s = in[1], low = in[2], high = in[3];
-    out[0] = at_zero_scale(m, s, low + RampSmoothed::value(m, x, s, low, high), m.min(m.max(x, low), high));
+    const V clipped = m.min(m.max(x, low), high), divisor = divisor_of(m, s);
+    V value = clipped + (kink_at(m, x - low, divisor) - kink_at(m, x - high, divisor));
+    const auto is_narrow = m.lt(high - low, s);
+    if (m.any(is_narrow)) {
+      const V half = (high - low) * m.set(0.5), middle = (low + high) * m.set(0.5);
+      value = m.select(is_narrow, m.fma(half, Ramp::average(m, low, high, Ramp::SignAt<M, V>{m, x, divisor}), middle), value);
+    }
+    out[0] = at_zero_scale(m, s, value, clipped);
   }
 };
 
@@ -92,8 +111,8 @@ struct ClipSmoothed : Pointwise<ClipSmoothed, 4> {
 struct ExpBelowSmoothed : Pointwise<ExpBelowSmoothed, 2> {
   template <class M, class V>
   static MOLLIFY_FN V value(M m, V x, V divisor) {
-    const V a = x / divisor, q = a + divisor, far = m.set(0x1p29);
-    const V tail = normal_tail(m, m.min(m.abs(q), far)).high;
+    const V a = x / divisor, q = a + divisor, far = m.set(0x1p29), distance = m.abs(q);
+    const V tail = m.select(m.gt(distance, far), m.set(kPhiAtZero) / distance, normal_tail(m, m.min(distance, far)).high);
     const V b = bounded_distance(m, a);
     const V joined = times_exp(m, unless_negligible(m, b, m.one(), tail), half_square_exponent(m, b));
     const auto is_negative = m.lt(q, m.zero());
@@ -139,31 +158,64 @@ struct MaxSmoothed : Pointwise<MaxSmoothed, 3> {
   }
 };
 
-// Owen's T(h, a) = 1/2π ∫_0^a e^{−h²(1+t²)/2}/(1 + t²) dt for |a| <= 1, NaN beyond. 24 Gauss–Legendre points over the part where
-// the integrand is not negligible; error of the rule 1e-17, so that rounding remains: a relative 4 (1 + h²) units of the last place.
-struct OwensT : Pointwise<OwensT, 2> {
-  template <class M, class V>
-  static MOLLIFY_FN V integrand(M m, V minus_half_square, V t) {
-    const V factor = m.fma(t, t, m.one());
-    return m.exp(minus_half_square * factor) / factor;
-  }
-
-  template <class M, class V>
-  static MOLLIFY_FN V f(M m, V h, V a) {
+// Σ of the 24 Gauss–Legendre nodes of [start, start + 2 half].
+struct TwentyFourNodes {
+  template <class M, class V, class F>
+  static MOLLIFY_FN V sum(M m, V start, V half, F f) {
     constexpr double kNodes[12] = {0.99518721999702131, 0.97472855597130947, 0.9382745520027328, 0.88641552700440107,
                                    0.82000198597390295, 0.74012419157855436, 0.64809365193697555, 0.54542147138883956,
                                    0.43379350762604513, 0.3150426796961634, 0.19111886747361631, 0.06405689286260563};
     constexpr double kWeights[12] = {0.0123412297999872, 0.028531388628933663, 0.044277438817419808, 0.059298584915436783,
                                      0.0733464814110803, 0.086190161531953274, 0.097618652104113884, 0.10744427011596563,
                                      0.1155056680537256, 0.12167047292780339, 0.1258374563468283, 0.12793819534675216};
-    const V b = bounded_distance(m, h), exponent = half_square_exponent(m, b);
-    const V half = m.min(m.abs(a), m.set(8.6) / b) * m.set(0.5);
-    V sum = m.zero();
+    const V middle = start + half;
+    V total = m.zero();
     for (int i = 0; i < 12; ++i) {
       const V offset = half * m.set(kNodes[i]);
-      sum = m.fma(integrand(m, exponent, half + offset) + integrand(m, exponent, half - offset), m.set(kWeights[i]), sum);
+      total = m.fma(f(middle + offset) + f(middle - offset), m.set(kWeights[i]), total);
     }
-    const V value = m.copysign(half * sum * m.set(0.15915494309189534), a);
+    return total * half;
+  }
+};
+
+// e^{−h²(1+t²)/2}/(1 + t²)^power
+template <class M, class V>
+struct OwensIntegrand {
+  M m;
+  V minus_half_square, power;
+  MOLLIFY_FN V operator()(V t) const {
+    const V factor = m.fma(t, t, m.one());
+    V value = m.exp(minus_half_square * factor);
+    if (m.any(m.gt(power, m.zero()))) value = m.select(m.gt(power, m.zero()), value / factor, value);
+    for (int k = -1; m.any(m.le(power, m.set(k))); --k) value = m.select(m.le(power, m.set(k)), value * factor, value);
+    return value;
+  }
+};
+
+// Owen's T(h, a) = 1/2π ∫_0^a e^{−h²(1+t²)/2}/(1 + t²) dt for |a| <= 1, NaN beyond. 24 Gauss–Legendre points over the part where
+// the integrand is not negligible; error of the rule 1e-17, so that rounding remains: a relative 4 (1 + h²) units of the last place.
+struct OwensT : Pointwise<OwensT, 2> {
+  template <class M, class V>
+  static MOLLIFY_FN V f(M m, V h, V a) {
+    const V b = bounded_distance(m, h);
+    const V half = m.min(m.abs(a), m.set(8.6) / b) * m.set(0.5);
+    const V sum = TwentyFourNodes::sum(m, m.zero(), half, OwensIntegrand<M, V>{m, half_square_exponent(m, b), m.one()});
+    const V value = m.copysign(sum * m.set(0.15915494309189534), a);
     return m.select(m.gt(m.abs(a), m.one()), m.set(kNotANumber), value);
+  }
+};
+
+// 1/2π ∫ of e^{−h²(1+t²)/2}/(1 + t²)^power over [1 − w, 1], in two panels over the part where it is not negligible: with a = 1 − w up to
+// t² = a² + 74/h².
+struct OwensTToOne : Pointwise<OwensTToOne, 3> {
+  template <class M, class V>
+  static MOLLIFY_FN V f(M m, V h, V width, V power) {
+    const V b = bounded_distance(m, h), start = m.one() - width;
+    const V reach = m.set(74.0) / m.max(b * b, m.set(1.0));
+    const V length = m.min(width, reach / (m.sqrt(m.fma(start, start, reach)) + start));
+    const OwensIntegrand<M, V> integrand{m, half_square_exponent(m, b), power};
+    const V first = length * m.set(0.15), second = length * m.set(0.35);
+    const V sum = TwentyFourNodes::sum(m, start, first, integrand) + TwentyFourNodes::sum(m, start + (first + first), second, integrand);
+    return sum * m.set(0.15915494309189534);
   }
 };

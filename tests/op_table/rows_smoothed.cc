@@ -64,6 +64,19 @@ Long owens(Long h, Long a) {
   return sum / (kRoot2Pi * kRoot2Pi);
 }
 
+// ∫ over [1 − width, 1], by Boole's rule.
+Long owens_to_one(Long h, Long width) {
+  Long sum = 0;
+  const int panels = 200;
+  const Long step = width / panels;
+  const auto f = [&](Long t) { return std::exp(-h * h * (1 + t * t) / 2) / (1 + t * t); };
+  for (int i = 0; i < panels; ++i) {
+    const Long t = 1 - width + i * step;
+    sum += (7 * f(t) + 32 * f(t + step / 4) + 12 * f(t + step / 2) + 32 * f(t + 3 * step / 4) + 7 * f(t + step)) * step / 90;
+  }
+  return sum / (kRoot2Pi * kRoot2Pi);
+}
+
 const Domain kAround{-3, 3}, kScale{0.5, 2};
 
 // One with relative accuracy: errors grow with (x/s)².
@@ -182,6 +195,12 @@ Rows smoothed_rows() {
   rows.push_back(absolute("gelu_smoothed", gelu_smoothed, gelu));
   rows.push_back(maximum_of_two());
   rows.push_back(absolute("owens_t", owens_t, owens, {-0.95, 0.95}));
+  rows.push_back(absolute("owens_t_to_one", [](In h, In width) { return owens_t_to_one(h, width); }, owens_to_one, {0.05, 0.95}));
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const auto is_scale = [](double s) { return s >= 0 && !std::isinf(s); };
+  rows.push_back(unary("checked_scale", checked_scale, [=](double s) { return is_scale(s) ? s : nan; }, {0.1, 5}));
+  rows.push_back(unary("widened_scale", [](In s) { return widened_scale(s, 0.75); },
+                       [=](double s) { return is_scale(s) ? std::hypot(s, 0.75) : nan; }, {0.1, 5}));
   return rows;
 }
 
