@@ -46,6 +46,20 @@ TEST_F(Threads, CoverEveryIndexOnce) {
   }
 }
 
+// Each range waits until the other has begun.
+TEST_F(Threads, TwoShareTheWork) {
+  if (num_threads() < 2) GTEST_SKIP() << "this machine has one thread";
+  std::atomic<int> begun{0};
+  std::atomic<bool> alone{false};
+  cpu::parallel_for(2, 1, [&](int64_t, int64_t) {
+    ++begun;
+    const auto start = std::chrono::steady_clock::now();
+    while (begun < 2 && !alone)
+      if (std::chrono::steady_clock::now() - start > std::chrono::seconds(20)) alone = true;
+  });
+  EXPECT_FALSE(alone);
+}
+
 TEST_F(Threads, RunNestedWorkInline) {
   std::atomic<int> elsewhere{0};
   std::atomic<int64_t> visited{0};

@@ -340,6 +340,14 @@ TEST(Relaxations, ReachTheEndsWithAlpha) {
   }
 }
 
+TEST(Relaxations, OfCurvesTouchInTheMiddleUnlessAsked) {
+  for (const char* name : {"exp", "tanh", "gelu", "sigmoid"}) {
+    const Trace t = traced(rule_named(name), DType::f64);
+    const Box box{tensor_of({0.25}, DType::f64), tensor_of({0.75}, DType::f64)};
+    EXPECT_EQ(find_relaxation(name)->alpha(t.steps[0], box, LowerLine::adaptive).item(), 0.5) << name;
+  }
+}
+
 TEST(Relaxations, BroadcastOneAlphaForEachRow) {
   for (const char* name : {"relu", "leaky_relu 3.000000", "clip", "exp", "tanh", "gelu"}) {
     const Trace t = traced(rule_named(name), DType::f32);

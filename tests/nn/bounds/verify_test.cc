@@ -1,6 +1,9 @@
 // Verdicts against brute force: thresholds just above and just below the least value that a small network reaches.
 #include "verify_problems.h"
 
+#include <cstdlib>
+#include <random>
+
 namespace mollify::nn::bounds {
 namespace {
 
@@ -131,6 +134,42 @@ TEST(VerifyByRelus, IsRightOfDenseNetworks) {
     expect_right_by_relu_splits(problem("deep", {2}, deep, seed), 1e-2);
     expect_right_by_relu_splits(problem("shallow", {2}, shallow, seed), 1e-2);
   }
+}
+
+// Random widths and depths; MOLLIFY_RANDOM_NETWORKS of them, or a few.
+TEST(VerifyByRelus, IsNeverWrongOfRandomNetworks) {
+  const char* given = std::getenv("MOLLIFY_RANDOM_NETWORKS");
+  const uint64_t count = given ? std::max(1, std::atoi(given) / 100) : 15;
+  std::mt19937_64 random(17);
+  uint64_t shown = 0, all = 0;
+  const auto between = [&](int64_t low, int64_t high) { return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1)); };
+  for (uint64_t seed = 0; seed < count; ++seed) {
+    const std::vector<int64_t> widths{between(3, 9), between(3, 9), between(2, 7)};
+    const int64_t depth = between(1, 3);
+    const auto root = [&](const std::string& with) {
+      std::vector<LayerPointer> layers;
+      for (int64_t i = 0; i < depth; ++i) {
+        layers.push_back(dense(widths[static_cast<size_t>(i)]));
+        layers.push_back(activation(with));
+      }
+      layers.push_back(dense(3));
+      return sequential(std::move(layers));
+    };
+    const Problem p = problem(format("random {}", seed), {2}, root, 100 + seed);
+    const Graph graph = p.graph();
+    for (const auto& rows : kSets) {
+      SCOPED_TRACE(format("{}, {} sets", p.network.name, rows.size()));
+      VerifyOptions options = searching(kSplitRelus);
+      options.seconds = 1;  // unknown is an answer
+      const Outcome safe = verify(graph, answers(p, -1, 1, rows, 600 + seed, 1e-2).safe, options);
+      const Outcome unsafe = verify(graph, answers(p, -1, 1, rows, 600 + seed, 1e-5).unsafe, options);
+      EXPECT_NE(safe.verdict, Verdict::sat);
+      EXPECT_NE(unsafe.verdict, Verdict::unsat) << unsafe.stage << ", " << unsafe.domains << " domains";
+      shown += safe.verdict == Verdict::unsat;
+      ++all;
+    }
+  }
+  EXPECT_GE(shown, all * 9 / 10);  // a domain may stay open that has no relus to split
 }
 
 TEST(VerifyByRelus, IsRightOfResidualNetworks) {

@@ -164,6 +164,13 @@ TEST(OnnxErrors, SaysWhatIsWrongWithAnOperator) {
 }
 
 // Constants that grow when they are computed stay claims: nothing of theirs is allocated, and the limit on values refuses them.
+TEST(OnnxErrors, CountsTheInputsOfOperators) {
+  for (const char* type : {"Abs", "Cos", "Erf", "Exp", "Identity", "Log", "Neg", "Relu", "Sigmoid", "Sin", "Softplus", "Sqrt", "Tanh", "Flatten", "Transpose"}) {
+    expect_refused(Model({1, 4}).constant("c", Plain({1, 4})).node(type, {"x", "c"}, {"y"}), {"2 inputs"});
+  }
+  for (const char* type : {"Add", "Sub", "Mul", "Div", "MatMul"}) expect_refused(Model({1, 4}).node(type, {"x"}, {"y"}), {"1 input"});
+}
+
 TEST(OnnxErrors, HostileConstantsTakeNoMemory) {
   Model sums({1, 4});
   sums.constant("c0", Plain({2}));
