@@ -43,11 +43,11 @@ int on_cuda(const std::string& name, Precision precision, std::function<void(ben
     set_precision(precision);
     try {
       body(state);
+      release_cached_memory(Device::cuda);
     } catch (const std::exception& error) {
       state.SkipWithError(error.what());
     }
     set_precision(Precision::fp32);
-    release_cached_memory(Device::cuda);
   };
   benchmark::RegisterBenchmark(("cuda/" + name).c_str(), guarded)->Iterations(1)->UseManualTime()->Unit(benchmark::kMicrosecond);
   return 1;

@@ -20,7 +20,9 @@ void add_noise(const Noise& noise, int64_t index, std::span<float> image) {
 
 int32_t noisy_label(const Noise& noise, int64_t index, int32_t label, int64_t classes) {
   RandomSequence random(key_of(noise.seed, Purpose::label_noise, index));
-  return random.uniform() < noise.label_share ? static_cast<int32_t>(random.below(classes)) : label;
+  if (classes < 2 || !(random.uniform() < noise.label_share)) return label;
+  const auto other = static_cast<int32_t>(random.below(classes - 1));
+  return other + (other >= label);
 }
 
 }  // namespace mollify::datasets

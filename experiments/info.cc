@@ -50,6 +50,7 @@ int info_command() {
   line("products", "own register-tiled kernels, no BLAS library");
   line("threads", std::to_string(num_threads()));
   line("GPU", cuda::available() ? cuda::description() : "none: " + cuda::unavailable_reason());
+  if (cuda::available()) line("GPU products", cuda::products());
   std::string models;
   for (const std::string& name : nn::model_names()) models += (models.empty() ? "" : ", ") + name;
   line("models", models);

@@ -103,7 +103,7 @@ void each_option(TrainOptions& o, const std::vector<std::string>& models, const 
   visit(Description{"validation", "Data", "hold N training images out, chosen by the seed", "none"}, o.validation, at_least(1));
   visit(Description{"input-noise", "Data", "standard deviation of Gaussian noise fixed to the training images, whose pixels are 0 to 1", nullptr},
         o.input_noise, at_least(0));
-  visit(Description{"label-noise", "Data", "share of training labels replaced by uniform ones", nullptr}, o.label_noise, share());
+  visit(Description{"label-noise", "Data", "share of training labels replaced by others, each as likely", nullptr}, o.label_noise, share());
   visit(Description{"augment", "Data", "random crops (padding 4) and flips of training images; auto: for CIFAR", nullptr}, o.augment,
         one_of({"auto", "on", "off"}));
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 
 namespace mollify::smoothing {
@@ -104,6 +105,15 @@ void check(const PenaltyWeights& weights, const Trace& trace, const std::vector<
     require<ValueError>(known, "smooth: a penalty weight is given for '{}', which is no layer; those with a penalty are {}", label, names);
     check_number(label, weight);
   }
+  bool wanted = false, charged = false;
+  std::string named;
+  for (const auto& [label, weight] : weights.by_layer) {
+    wanted = wanted || weight > 0;
+    charged = charged || (weight > 0 && std::find(penalised.begin(), penalised.end(), label) != penalised.end());
+    if (weight > 0) named += (named.empty() ? "" : ", ") + label;
+  }
+  require<ValueError>(!wanted || charged || weights.otherwise > 0,
+                      "smooth: penalty weights are given for {} alone, part of the next layer's term or without one; those with a penalty are {}", named, names);
   if (!weights.every_layer_named) return;
   for (const std::string& name : penalised)
     require<ValueError>(weights.by_layer.contains(name), "smooth: layer '{}' has no penalty weight; needed for {}", name, names);
@@ -121,7 +131,8 @@ class Smoother {
   SmoothedNetwork::Result run(const Tensor& x) {
     values_.set(trace_.input, {x, {}});
     for (size_t i = 0; i < terms_.size(); ++i) visit(trace_.steps[i], terms_[i]);
-    return {values_[trace_.output].mean, penalty_.defined() ? penalty_ : zeros({}, s_.dtype())};
+    const auto or_zero = [&](const Tensor& x) { return x.defined() ? x : zeros({}, s_.dtype()); };
+    return {values_[trace_.output].mean, or_zero(penalty_), or_zero(constant_)};
   }
 
  private:
@@ -133,7 +144,11 @@ class Smoother {
     const Tensor variance = values_[first_abstract(step)].variance;
     for (size_t i = 0; i < out.size(); ++i)
       values_.set(step.outputs[i], {out[i], step.op().view && variance.defined() ? replay(step, variance)[i] : Tensor()});
-    if (term.kind == StepKind::weighted && term.own && term.weight > 0) charge(term, layer_penalty(step, term, in[0], variance));
+    if (term.kind != StepKind::weighted || !term.own || term.weight == 0) return;
+    charge(term, layer_penalty(step, term, in[0], variance));
+    const bool biased = in.size() > 2 && in[2].defined();
+    add_constant(term, variance_ * (size_of_row(out[0]) * (biased ? 2 : 1)));
+    if (!variance.defined()) add_constant(term, square(variance_) * number_of_uses(term.input_uses, size_of_row(in[0])));
   }
 
   void visit_activation(const Step& step, const SmoothedNetwork::Term& term, const Tensors& in) {
@@ -143,6 +158,7 @@ class Smoother {
     } else if (term.own && term.weight > 0) {
       const Moments out = nonlinear_total(step, in, s_);
       charge(term, out.variance);
+      add_constant(term, variance_ * size_of_row(out.mean));
       values_.set(step.outputs[0], {out.mean, {}});
     } else {
       values_.set(step.outputs[0], {nonlinear_mean(step, in, s_), {}});
@@ -152,7 +168,10 @@ class Smoother {
   // Its mask of mean 1 has the variance rate/(1 − rate).
   void visit_dropout(const Step& step, const SmoothedNetwork::Term& term, const Tensor& x) {
     const double rate = step.in()[2].item();
-    if (term.own && term.weight > 0) charge(term, mollify::sum_of_squares(x) * (rate / (1 - rate)));
+    if (term.own && term.weight > 0) {
+      charge(term, mollify::sum_of_squares(x) * (rate / (1 - rate)));
+      add_constant(term, variance_ * (size_of_row(x) * (1 / (1 - rate) + 1)));
+    }
     values_.set(step.outputs[0], {x, {}});
   }
 
@@ -171,6 +190,16 @@ class Smoother {
     penalty_ = penalty_.defined() ? penalty_ + part : part;
   }
 
+  // The same of what is alike for all rows: noise of y and b, and of x and θ together.
+  void add_constant(const SmoothedNetwork::Term& term, const Tensor& of_row) {
+    const Tensor part = of_row * term.weight;
+    constant_ = constant_.defined() ? constant_ + part : part;
+  }
+  double size_of_row(const Tensor& x) const { return static_cast<double>(x.size()) / rows_; }
+  static double number_of_uses(const Uses& of, double size) {
+    return of.uniform ? of.same * size : std::accumulate(of.count.begin(), of.count.end(), 0.0);
+  }
+
   static const Tensor& first_abstract(const Step& step) {
     const Inputs in = step.in();
     size_t i = 0;
@@ -183,7 +212,7 @@ class Smoother {
   const Tensor s_, variance_;
   const double rows_;
   TraceValues<Smoothed> values_;
-  Tensor penalty_;
+  Tensor penalty_, constant_;
 };
 
 }  // namespace
@@ -232,7 +261,7 @@ SmoothedNetwork smooth(const nn::Network& network, const Sigma& sigma, const Pen
 }
 
 Tensor smoothed_squared_error(const SmoothedNetwork::Result& result, const Tensor& labels) {
-  return nn::mean_squared_error(result.output, labels) + result.penalty;
+  return nn::mean_squared_error(result.output, labels) + result.penalty + result.constant;
 }
 
 }  // namespace mollify::smoothing

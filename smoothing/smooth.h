@@ -8,7 +8,7 @@
 //       + 2 s² dim(y)             a constant
 // For h the identity V = s². Data carry no noise: what is computed from the input alone, activations included, stays as it is. The first
 // weighted layer, on the data, and linear maps without weights (pooling, flattening, residual addition, batch norm with fixed statistics)
-// are left with constants, which the penalty leaves out.
+// are left with constants, which nothing here charges.
 #pragma once
 
 #include <mollify/nn/network.h>
@@ -49,6 +49,7 @@ class SmoothedNetwork {
   struct Result {
     Tensor output;   // [N, …], of the smoothed network
     Tensor penalty;  // 0-d: mean over the N rows of Σ λ·(terms that depend on weights or activations)
+    Tensor constant; // 0-d: Σ λ·(terms that depend on the scale alone), whose slope is felt by those who choose it
   };
   // Batch norm uses the statistics in `state`; dropout is smoothed too: the identity, and its variance rate/(1 − rate)·x² as a penalty.
   // Differentiable in weights, x and sigma. Throws ValueError naming a layer that cannot be smoothed or has no penalty weight.
@@ -78,7 +79,7 @@ SmoothedNetwork smooth(const nn::Network& network, const Sigma& sigma, const Pen
 SmoothedNetwork smooth(const nn::Network&& network, const Sigma& sigma, const PenaltyWeights& weights = PenaltyWeights::none(),
                        Approximations approximations = Approximations::refused) = delete;
 
-// Mean over the batch of ‖output − one_hot(label)‖², plus the penalty: the smoothed loss.
+// Mean over the batch of ‖output − one_hot(label)‖², plus the penalty and its constant: the smoothed loss, also as a function of the scale.
 Tensor smoothed_squared_error(const SmoothedNetwork::Result& result, const Tensor& labels);
 
 }  // namespace mollify::smoothing

@@ -11,6 +11,8 @@ namespace {
 bool available() { return false; }
 std::string unavailable_reason() { return "this build has no CUDA kernels; needs one that was set up with nvcc (-Dcuda=enabled)"; }
 std::string description() { absent(); }
+std::string products() { absent(); }
+std::string missing_products() { absent(); }
 
 void* allocate(int64_t) { absent(); }
 void free(void*, int64_t) {}

@@ -1,6 +1,7 @@
 // The ways to compute a convolution. For each kind there is an ordered list; the first that accepts a call and suits it runs.
 #pragma once
 
+#include <mollify/engine/cuda/aligned.h>
 #include <mollify/engine/cuda/conv2d_correlation.h>
 #include <mollify/engine/cuda/runtime.h>
 
@@ -51,22 +52,6 @@ class Slices {
   int64_t slices_, count_;
   T* out_;
   Scratch<T> partials_;
-};
-
-// `count` numbers where 16 bytes can be read at once: themselves, or a copy.
-template <class T>
-class Aligned {
- public:
-  Aligned(const T* data, int64_t count) : data_(data), copy_(aligned16(data) ? 0 : count) {
-    if (aligned16(data)) return;
-    check(cudaMemcpyAsync(copy_.data(), data, static_cast<size_t>(count) * sizeof(T), cudaMemcpyDeviceToDevice, stream()), "conv2d");
-    data_ = copy_.data();
-  }
-  const T* data() const { return data_; }
-
- private:
-  const T* data_;
-  Scratch<T> copy_;
 };
 
 }  // namespace mollify::cuda

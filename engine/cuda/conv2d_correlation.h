@@ -107,6 +107,4 @@ inline int Correlation::max_depth() const {
   return taps * in;
 }
 
-inline bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
 }  // namespace mollify::cuda

@@ -94,7 +94,7 @@ constexpr TileSize kSizes[] = {{128, 128, 450}, {128, 64, 400}, {64, 64, 300}};
 bool accepts(Conv2dKind kind, const Conv2dCall<float>& call) {
   if (precision() == Precision::fp32 || !correlates(kind, call.shape)) return false;
   const Correlation c = correlation_of(kind, call.shape);
-  return c.in % 4 == 0 && aligned16(call.left) && (kind == Conv2dKind::forward || c.out % 4 == 0);
+  return c.in % 4 == 0 && (kind == Conv2dKind::forward || c.out % 4 == 0);
 }
 
 bool suits(Conv2dKind, const Conv2dCall<float>& call) {
@@ -115,9 +115,8 @@ template <bool kForward, bool kBf16>
 void run_correlation(const Conv2dCall<float>& call, const Correlation& c) {
   const int64_t parts = int64_t{c.groups} * c.phases();
   const Schedule plan = schedule(kSizes, {parts, c.max_rows(), c.out, std::max(1, c.max_depth()), c.outputs, 256, 1 << 24});
-  const Aligned<float> weights(call.right, c.groups * c.w_group);
   const Slices<float> out(plan.slices, c.outputs, call.out);
-  const float *w = weights.data(), *bias = out.bias(call.bias);
+  const float *w = call.right, *bias = out.bias(call.bias);
   switch (plan.tile) {
     case 0: launch_tile<Tile<128, 128, kForward, kBf16>, kForward>(c, plan, call.left, w, bias, out.data()); break;
     case 1: launch_tile<Tile<128, 64, kForward, kBf16>, kForward>(c, plan, call.left, w, bias, out.data()); break;

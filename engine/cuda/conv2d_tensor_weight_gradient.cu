@@ -65,7 +65,7 @@ constexpr TileSize kSizes[] = {{128, 128, 400}, {128, 64, 350}, {64, 64, 280}};
 bool accepts(Conv2dKind kind, const Conv2dCall<float>& call) {
   const Conv2dShape& s = call.shape;
   return precision() != Precision::fp32 && correlates(kind, s) && s.batch > 0 && s.channels > 0 && s.channels / s.groups % 4 == 0 &&
-         s.filters / s.groups % 4 == 0 && aligned16(call.left) && aligned16(call.right);
+         s.filters / s.groups % 4 == 0;
 }
 
 bool suits(Conv2dKind, const Conv2dCall<float>& call) {

@@ -205,16 +205,15 @@ struct Tiles<double> {
 };
 
 // Whether sources and weights can be read four at a time.
-template <class T>
-bool reads_chunks(const Conv2dCall<T>& call, const Correlation& c) {
-  return c.in % 4 == 0 && aligned16(call.left) && (c.w_in == 1 || c.out % 4 == 0);
+bool reads_chunks(Conv2dKind kind, const Correlation& c) {
+  return c.in % 4 == 0 && (kind == Conv2dKind::forward || c.out % 4 == 0);
 }
 
 template <class T>
 bool accepts(Conv2dKind kind, const Conv2dCall<T>& call) {
   if (!correlates(kind, call.shape)) return false;
   const Correlation c = correlation_of(kind, call.shape);
-  return reads_chunks(call, c) || c.max_depth() <= kMaxTable - 16;
+  return reads_chunks(kind, c) || c.max_depth() <= kMaxTable - 16;
 }
 
 template <class T, bool kForward>
@@ -222,15 +221,14 @@ void run_correlation(const Conv2dCall<T>& call, const Correlation& c) {
   const int64_t parts = int64_t{c.groups} * c.phases();
   const Schedule plan = schedule(Tiles<T>::kSizes, {parts, c.max_rows(), c.out, std::max(1, c.max_depth()), c.outputs, 256, 1 << 24});
   // Four channels that fill little of a step are better found by the table.
-  const bool chunks = reads_chunks(call, c) && (c.in >= 16 || c.max_depth() > kMaxTable - 16);
-  const Aligned<T> weights(call.right, c.groups * c.w_group);
+  const bool chunks = reads_chunks(kForward ? Conv2dKind::forward : Conv2dKind::input_gradient, c) && (c.in >= 16 || c.max_depth() > kMaxTable - 16);
   const Slices<T> out(plan.slices, c.outputs, call.out);
   Tiles<T>::choose(plan.tile, [&](auto tile) {
     using Size = decltype(tile);
     const int64_t tiles = int64_t{(c.max_rows() + Size::kRows - 1) / Size::kRows} * ((c.out + Size::kColumns - 1) / Size::kColumns);
     const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(plan.slices), static_cast<unsigned>(parts));
     launch("conv2d", chunks ? correlate<Size, kForward, false> : correlate<Size, true, true>, grid, Size::kThreads, 0, c, call.left,
-           weights.data(), out.bias(call.bias), c.out % 4 == 0 && aligned16(out.data()), out.data());
+           call.right, out.bias(call.bias), c.out % 4 == 0 && aligned16(out.data()), out.data());
   });
   out.finish(call.bias, int64_t{c.groups} * c.out);
 }

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 #include <dlfcn.h>
+#include <glob.h>
 
 #include <cstdlib>
 #include <string>
@@ -10,6 +11,25 @@
 
 namespace mollify::cuda {
 namespace {
+
+// Where Python packages of NVIDIA's keep the library of this version.
+std::vector<std::string> wheel_folders() {
+  std::vector<std::string> roots;
+  for (const char* name : {"VIRTUAL_ENV", "CONDA_PREFIX"})
+    if (const char* root = std::getenv(name); root && *root) roots.push_back(std::string(root) + "/lib");
+  if (const char* home = std::getenv("HOME"); home && *home) roots.push_back(std::string(home) + "/.local/lib");
+  roots.insert(roots.end(), {"/usr/local/lib", "/usr/lib", "/opt/venv/lib"});
+  std::vector<std::string> folders;
+  for (const std::string& root : roots)
+    for (const char* packages : {"site-packages", "dist-packages"})
+      for (const std::string& package : {"cu" + std::to_string(CUDART_VERSION / 1000), std::string("cublas")}) {
+        glob_t found{};
+        if (glob((root + "/python3*/" + packages + "/nvidia/" + package + "/lib").c_str(), 0, nullptr, &found) == 0)
+          for (size_t i = 0; i < found.gl_pathc; ++i) folders.push_back(std::string(found.gl_pathv[i]) + "/");
+        globfree(&found);
+      }
+  return folders;
+}
 
 // Files to try, in order. A file that the user names is the only one.
 std::vector<std::string> candidates() {
@@ -19,6 +39,7 @@ std::vector<std::string> candidates() {
   std::vector<std::string> folders;
   if (const char* home = std::getenv("CUDA_HOME"); home && *home) folders.push_back(std::string(home) + "/lib64/");
   folders.push_back("/usr/local/cuda/lib64/");
+  for (const std::string& folder : wheel_folders()) folders.push_back(folder);
   for (const std::string& folder : folders) {
     files.push_back(folder + versioned);
     files.push_back(folder + plain);
@@ -78,6 +99,19 @@ void CublasLt::check(cublasStatus_t status, const char* operation) const {
 const CublasLt& cublas_lt() {
   static const CublasLt lt = load();  // a throw leaves it for the next call
   return lt;
+}
+
+const char* missing_cublas_lt() {
+  static const std::string reason = []() -> std::string {
+    try {
+      (void)cublas_lt();
+      return "";
+    } catch (const DeviceError& error) {
+      if (std::getenv("MOLLIFY_CUBLASLT")) throw;
+      return error.what();
+    }
+  }();
+  return reason.empty() ? nullptr : reason.c_str();
 }
 
 cublasLtHandle_t cublas_lt_handle() {

@@ -29,6 +29,9 @@ struct CublasLt {
 // the loader's path or in CUDA's folders. Throws DeviceError with what was tried; a later call tries again.
 const CublasLt& cublas_lt();
 
+// Why there is no such library, null where there is one; throws where $MOLLIFY_CUBLASLT names a file that cannot be used.
+const char* missing_cublas_lt();
+
 // The library's own handle, made at first use and kept.
 cublasLtHandle_t cublas_lt_handle();
 

@@ -1,5 +1,7 @@
+#include <mollify/engine/cuda/aligned.h>
 #include <mollify/engine/cuda/cublas.h>
 #include <mollify/engine/cuda/device.cuh>
+#include <mollify/engine/cuda/device.h>
 #include <mollify/engine/cuda/gemm.h>
 #include <mollify/engine/precision.h>
 
@@ -92,12 +94,6 @@ cublasComputeType_t compute_type(Precision precision) {
   }
 }
 
-// Largest power of two, up to 256, that divides an address.
-int64_t alignment(const void* pointer) {
-  const uintptr_t address = reinterpret_cast<uintptr_t>(pointer) | 256;
-  return static_cast<int64_t>(address & -address);
-}
-
 // One operand as cuBLASLt sees it: what is stored row by row needs no transposition.
 struct Operand {
   int64_t leading_dimension;
@@ -110,7 +106,7 @@ Operand operand(const Matrix<T>& matrix, int64_t rows, int64_t columns) {
   return {std::max(matrix.column_stride, rows), true};
 }
 
-using Key = std::array<int64_t, 17>;
+using Key = std::array<int64_t, 14>;
 
 // Descriptors and the algorithm of one kind of product. Kept for the process.
 struct Plan {
@@ -118,14 +114,14 @@ struct Plan {
   cublasLtMatrixLayout_t left = nullptr, right = nullptr, out = nullptr;
   cublasLtMatmulAlgo_t algorithm{};
   size_t workspace_bytes = 0;
-  bool usable = false;  // false where cuBLASLt has no algorithm
+  Precision precision = Precision::fp32;  // in which it is served
+  bool usable = false;                    // false where cuBLASLt has no algorithm
 };
 
 struct Product {
   int64_t count, m, n, k;
   Operand a, b;
   int64_t a_batch_stride, b_batch_stride, c_stride, c_batch_stride;
-  int64_t a_alignment, b_alignment, c_alignment;
   Precision precision;
   bool bias;
 
@@ -142,9 +138,6 @@ struct Product {
             b_batch_stride,
             c_stride,
             c_batch_stride,
-            a_alignment,
-            b_alignment,
-            c_alignment,
             static_cast<int64_t>(precision),
             bias};
   }
@@ -172,7 +165,7 @@ cublasLtMatrixLayout_t make_layout(cudaDataType_t type, int64_t rows, int64_t co
 }
 
 // The first algorithm that the heuristic offers; nothing is timed, so that results repeat.
-void choose_algorithm(const Product& p, Plan& plan) {
+void choose_algorithm(Plan& plan) {
   const CublasLt& lt = cublas_lt();
   cublasLtMatmulPreference_t preference;
   lt.check(lt.preference_create(&preference), "cublasLtMatmulPreferenceCreate");
@@ -180,10 +173,10 @@ void choose_algorithm(const Product& p, Plan& plan) {
     lt.check(lt.preference_set(preference, attribute, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute");
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kMaxWorkspaceBytes);
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(p.b_alignment));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(p.a_alignment));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(p.c_alignment));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(p.c_alignment));
+  // Of all operands, whatever their addresses allow: else a view, or a captured step's memory, would choose another algorithm and other bits.
+  for (const auto operand : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                             CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    set(operand, uint32_t{16});
   cublasLtMatmulHeuristicResult_t result{};
   int found = 0;
   const cublasStatus_t status =
@@ -197,10 +190,11 @@ void choose_algorithm(const Product& p, Plan& plan) {
 }
 
 template <class T>
-Plan make_plan(const Product& p, const T* bias) {
+Plan plan_in(Precision precision, const Product& p, const T* bias) {
   const CublasLt& lt = cublas_lt();
   Plan plan;
-  lt.check(lt.operation_create(&plan.operation, compute_type<T>(p.precision), kType<T>), "cublasLtMatmulDescCreate");
+  plan.precision = precision;
+  lt.check(lt.operation_create(&plan.operation, compute_type<T>(precision), kType<T>), "cublasLtMatmulDescCreate");
   set_operation(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, p.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
   set_operation(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, p.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (p.bias) {
@@ -210,11 +204,27 @@ Plan make_plan(const Product& p, const T* bias) {
   plan.left = make_layout(kType<T>, p.n, p.k, p.b, p.count, p.b_batch_stride);
   plan.right = make_layout(kType<T>, p.k, p.m, p.a, p.count, p.a_batch_stride);
   plan.out = make_layout(kType<T>, p.n, p.m, {p.c_stride, false}, p.count, p.c_batch_stride);
-  choose_algorithm(p, plan);
+  choose_algorithm(plan);
   return plan;
 }
 
-// False where cuBLASLt has no algorithm for the product.
+void destroy(const Plan& plan) {
+  const CublasLt& lt = cublas_lt();
+  lt.operation_destroy(plan.operation);
+  for (const cublasLtMatrixLayout_t layout : {plan.left, plan.right, plan.out}) lt.layout_destroy(layout);
+}
+
+// In the precision asked for, or else in the next better one: not every GPU and version of cuBLASLt rounds f32 operands to bf16 on the way.
+template <class T>
+Plan make_plan(const Product& p, const T* bias) {
+  for (Precision precision = sizeof(T) == 8 ? Precision::fp32 : p.precision;; precision = precision == Precision::bf16 ? Precision::tf32 : Precision::fp32) {
+    const Plan plan = plan_in(precision, p, bias);
+    if (plan.usable || precision == Precision::fp32) return plan;
+    destroy(plan);
+  }
+}
+
+// False where cuBLASLt has no algorithm for the product. All addresses are multiples of 16.
 template <class T>
 bool multiply(const Product& p, const T* a, const T* b, const T* bias, T* c) {
   static std::mutex mutex;                        // plans, and the bias pointer within one
@@ -245,38 +255,69 @@ bool small(int64_t m, int64_t n, int64_t k) {
   return k <= 256 && (k == 0 || n <= 16 || m * n * k <= 32 * 32 * 32);
 }
 
+// Numbers from the first to the last of all `count` matrices.
+template <class T>
+int64_t extent(const Matrix<T>& matrix, int64_t rows, int64_t columns, int64_t count, int64_t batch_stride) {
+  return (count - 1) * batch_stride + (rows - 1) * matrix.row_stride + (columns - 1) * matrix.column_stride + 1;
+}
+
+// The result where cuBLASLt can write it: in place, or apart and copied there row by row.
+template <class T>
+class AlignedResult {
+ public:
+  AlignedResult(int64_t count, int64_t m, int64_t n, T* c, int64_t c_stride, int64_t c_batch_stride)
+      : count_(count), m_(m), n_(n), stride_(c_stride), batch_stride_(c_batch_stride), c_(c),
+        apart_(aligned16(c) ? 0 : (count - 1) * c_batch_stride + (m - 1) * c_stride + n) {}
+  T* data() const { return aligned16(c_) ? c_ : apart_.data(); }
+  void finish() const {
+    if (aligned16(c_)) return;
+    const auto bytes = [](int64_t numbers) { return static_cast<size_t>(numbers) * sizeof(T); };
+    for (int64_t i = 0; i < count_; ++i)
+      check(cudaMemcpy2DAsync(c_ + i * batch_stride_, bytes(stride_), apart_.data() + i * batch_stride_, bytes(stride_), bytes(n_), static_cast<size_t>(m_),
+                              cudaMemcpyDeviceToDevice, stream()),
+            "gemm");
+  }
+
+ private:
+  int64_t count_, m_, n_, stride_, batch_stride_;
+  T* c_;
+  Scratch<T> apart_;
+};
+
+// By cuBLASLt, whose bias has no epilogue for f64 and for several products; false where it has no algorithm.
+template <class T>
+bool product_by_library(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride,
+                        const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
+  const bool fused = bias && sizeof(T) == 4 && count == 1;
+  Product p{count, m, n, k, operand(a, m, k), operand(b, k, n), a_batch_stride, b_batch_stride, std::max(c_stride, n), c_batch_stride, precision(), fused};
+  const Aligned<T> left(a.data, extent(a, m, k, count, a_batch_stride)), right(b.data, extent(b, k, n, count, b_batch_stride)), shift(bias, bias ? n : 0);
+  const AlignedResult<T> result(count, m, n, c, p.c_stride, c_batch_stride);
+  bool done = multiply(p, left.data(), right.data(), shift.data(), result.data());
+  if (!done && fused) {
+    p.bias = false;
+    done = multiply(p, left.data(), right.data(), shift.data(), result.data());
+  }
+  if (!done) return false;
+  result.finish();
+  if (bias && !p.bias) add_bias(m, n, bias, c, c_stride);
+  return true;
+}
+
 template <class T>
 void product(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride,
              const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
   if (count == 0 || m == 0 || n == 0) return;
-  if (!small(m, n, k)) {
-    // cuBLASLt reads a bias in steps of 16 bytes and has no epilogue for f64.
-    const bool fused = bias && sizeof(T) == 4 && count == 1 && alignment(bias) >= 16;
-    Product p{count,
-              m,
-              n,
-              k,
-              operand(a, m, k),
-              operand(b, k, n),
-              a_batch_stride,
-              b_batch_stride,
-              std::max(c_stride, n),
-              c_batch_stride,
-              alignment(a.data),
-              alignment(b.data),
-              alignment(c),
-              precision(),
-              fused};
-    if (multiply(p, a.data, b.data, bias, c)) {
-      if (bias && !fused) add_bias(m, n, bias, c, c_stride);
-      return;
-    }
-    if (fused) {
-      p.bias = false;
-      if (multiply(p, a.data, b.data, bias, c)) return add_bias(m, n, bias, c, c_stride);
-    }
-  }
-  gemm_tiled(count, m, n, k, a, a_batch_stride, b, b_batch_stride, bias, c, c_stride, c_batch_stride);
+  if (small(m, n, k) || missing_cublas_lt() ||
+      !product_by_library(count, m, n, k, a, a_batch_stride, b, b_batch_stride, bias, c, c_stride, c_batch_stride))
+    gemm_tiled(count, m, n, k, a, a_batch_stride, b, b_batch_stride, bias, c, c_stride, c_batch_stride);
+}
+
+const char* served(Precision asked) {
+  const Operand packed{256, false};
+  const Plan plan = make_plan<float>({1, 256, 256, 256, packed, packed, 0, 0, 256, 0, asked, false}, nullptr);
+  const char* name = plan.usable ? to_string(plan.precision) : "the library's own kernel";
+  destroy(plan);
+  return name;
 }
 
 }  // namespace
@@ -304,6 +345,13 @@ void gemm_batched(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, i
                   T* c, int64_t c_batch_stride) {
   product<T>(count, m, n, k, a, a_batch_stride, b, b_batch_stride, nullptr, c, n, c_batch_stride);
 }
+
+std::string products() {
+  if (const std::string reason = missing_products(); !reason.empty()) return "own kernel, slower: " + reason;
+  return format("cuBLASLt; tf32 is served as {}, bf16 as {}", served(Precision::tf32), served(Precision::bf16));
+}
+
+std::string missing_products() { return missing_cublas_lt() ? missing_cublas_lt() : ""; }
 
 #define MOLLIFY_INSTANTIATE(T)                                                                                                          \
   template void gemm_tiled(int64_t, int64_t, int64_t, int64_t, Matrix<T>, int64_t, Matrix<T>, int64_t, const T*, T*, int64_t, int64_t); \

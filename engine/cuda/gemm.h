@@ -12,7 +12,8 @@ using cpu::Matrix;
 // c[m, n] (row_stride c_stride, columns contiguous) = a[m, k] · b[k, n] (+ bias[n] if bias is given); for k = 0 bias or zero.
 // T is float or double; any element alignment; one stride of a and of b is 1. f32 follows precision().
 // Results repeat from run to run; unlike on the CPU, a row's last bits may depend on how many rows there are.
-// Throws DeviceError where cuBLASLt is needed and missing.
+// By cuBLASLt where it is there and the product is not small, else by gemm_tiled. A precision that cuBLASLt does not offer for f32 operands
+// is replaced by the next better one.
 template <class T>
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T* bias, T* c, int64_t c_stride);
 

@@ -19,6 +19,7 @@ struct Executable {
 cudaGraph_t record(const std::function<void()>& work) {
   cudaGraph_t graph = nullptr;
   const RecordingStream recording;
+  const CountedCapture counted;
   // Relaxed: kernels may take scratch from the system while they are recorded.
   check(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed), "capture");
   try {

@@ -32,4 +32,11 @@ class GraphMemory {
   std::map<int64_t, std::vector<void*>> free_;  // those that later kernels of the graph may use
 };
 
+// While one lives, no memory goes back to the device: cudaFree may not be called during a capture, on any thread.
+struct CountedCapture {
+  CountedCapture();
+  ~CountedCapture();
+  CountedCapture(const CountedCapture&) = delete;
+};
+
 }  // namespace mollify::cuda

@@ -6,8 +6,10 @@
 #include <mollify/engine/cuda/runtime.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <mutex>
+#include <string_view>
 #include <vector>
 
 namespace mollify::cuda {
@@ -42,6 +44,12 @@ class Pool {
     free_[size].push_back(block);
     cached_ += size;
     live_ -= bytes;
+    if (!keeps_ && captures_ == 0) empty_cache();
+  }
+
+  void count_capture(int change) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    captures_ += change;
   }
 
   void clear() {
@@ -88,17 +96,29 @@ class Pool {
     return block;
   }
 
-  // cudaFree waits for the device by itself.
+  // cudaFree waits for the device by itself, which a stream that is captured refuses: then blocks stay. One that cannot be freed is lost
+  // and never given out again.
   void empty_cache() {
+    if (captures_ > 0) return;
     for (auto& [size, blocks] : free_)
-      for (void* block : blocks) check(cudaFree(block), "memory");
+      while (!blocks.empty()) {
+        void* block = blocks.back();
+        blocks.pop_back();
+        cached_ -= size;
+        check(cudaFree(block), "memory");
+      }
     free_.clear();
-    cached_ = 0;
   }
 
   std::mutex mutex_;
   std::map<int64_t, std::vector<void*>> free_;  // by size
   int64_t live_ = 0, peak_ = 0, cached_ = 0;
+  int captures_ = 0;  // under way, on any thread
+  // MOLLIFY_CUDA_CACHE=0 frees every block at once: slow, but checkers of memory then see each use of a block that is free.
+  const bool keeps_ = [] {
+    const char* given = std::getenv("MOLLIFY_CUDA_CACHE");
+    return !given || std::string_view(given) != "0";
+  }();
 };
 
 // Never destroyed: tensors of static storage duration may be freed after every static object is gone.
@@ -141,6 +161,9 @@ bool GraphMemory::put(void* block, int64_t bytes) {
 
 GraphMemory::Use::Use(GraphMemory& memory) : before_(graph_memory) { graph_memory = &memory; }
 GraphMemory::Use::~Use() { graph_memory = before_; }
+CountedCapture::CountedCapture() { pool().count_capture(1); }
+CountedCapture::~CountedCapture() { pool().count_capture(-1); }
+
 MemoryStatistics memory_statistics() { return pool().statistics(); }
 void reset_peak_memory() { pool().reset_peak(); }
 void release_cached_memory() { pool().clear(); }

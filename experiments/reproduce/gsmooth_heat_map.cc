@@ -330,7 +330,7 @@ std::string GSmoothHeatMap::quoted_text(const std::vector<Finished>& finished) c
   }
   return "\nQuoted cells, SGD: test accuracy %, mean ± deviation over the seeds.\n" + accuracies.text() +
          "\nThe same weights in the plain network.\n" + plain.text() +
-         "\nClaims of the paper. One holds or does not where the difference has its sign or is beyond two standard errors against it; else it is\n"
+         "\nClaims of the paper. One holds or does not where the difference, seed by seed, has its sign or is beyond two standard errors against it; else it is\n"
          "undecided (\"worse\" must be beyond two standard errors to hold).\n" + claims.text();
 }
 

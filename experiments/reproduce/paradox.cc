@@ -252,8 +252,7 @@ std::string Paradox::settings_text() const {
 
 std::string Paradox::model_text(const std::vector<Finished>& finished, const std::string& model) const {
   const auto of = [&](const char* objective, const std::string& number) {
-    Summary s = summary_of_cells(finished, model, objective, number);
-    return Summary{100 * s.mean, 100 * s.deviation, s.count};
+    return scaled(summary_of_cells(finished, model, objective, number), 100);
   };
   const auto tightness = [&](const char* objective) { return summary_of_cells(finished, model, kNatural, tightness_name(objective)); };
   std::vector<std::string> heading = {"trained with", "tightness", "natural"};

@@ -13,9 +13,14 @@ size_t width_of(const std::string& text) {  // UTF-8 characters
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-double standard_error(const Summary& a, const Summary& b) {
-  return std::sqrt(a.deviation * a.deviation / static_cast<double>(a.count) + b.deviation * b.deviation / static_cast<double>(b.count));
+// Of the seeds that both have.
+Summary difference_of(const Summary& a, const Summary& b) {
+  std::vector<double> differences;
+  for (size_t i = 0; i < std::min(a.numbers.size(), b.numbers.size()); ++i) differences.push_back(a.numbers[i] - b.numbers[i]);
+  return summary_of(differences);
 }
+
+double standard_error(const Summary& difference) { return difference.deviation / std::sqrt(static_cast<double>(difference.count)); }
 
 }  // namespace
 
@@ -30,7 +35,13 @@ Summary summary_of(const std::vector<double>& numbers) {
   const double mean = count > 0 ? sum / static_cast<double>(count) : NAN;
   for (double number : numbers)
     if (!std::isnan(number)) squares += (number - mean) * (number - mean);
-  return {mean, count > 1 ? std::sqrt(squares / static_cast<double>(count - 1)) : NAN, count};
+  return {mean, count > 1 ? std::sqrt(squares / static_cast<double>(count - 1)) : NAN, count, numbers};
+}
+
+Summary scaled(const Summary& summary, double factor) {
+  std::vector<double> numbers = summary.numbers;
+  for (double& number : numbers) number *= factor;
+  return summary_of(numbers);
 }
 
 std::string number_text(double number, const char* number_format) {
@@ -70,10 +81,10 @@ const char* to_string(Verdict verdict) {
 }
 
 Verdict at_least(const Summary& a, const Summary& b) {
-  const double difference = a.mean - b.mean, error = standard_error(a, b);
-  if (std::isnan(difference)) return Verdict::undecided;
-  if (difference >= 0) return Verdict::holds;
-  return difference >= -2 * error ? Verdict::undecided : Verdict::fails;
+  const Summary difference = difference_of(a, b);
+  if (difference.count < 2) return Verdict::undecided;
+  if (difference.mean >= 0) return Verdict::holds;
+  return difference.mean >= -2 * standard_error(difference) ? Verdict::undecided : Verdict::fails;
 }
 
 Verdict below(const Summary& a, const Summary& b) {
@@ -82,10 +93,10 @@ Verdict below(const Summary& a, const Summary& b) {
 }
 
 std::string difference_text(const Summary& a, const Summary& b, const char* number_format) {
-  const double difference = a.mean - b.mean, error = standard_error(a, b);
-  std::string text = number_text(difference, number_format);
-  if (difference >= 0) text = "+" + text;
-  return std::isnan(error) ? text : text + " ± " + number_text(error, number_format);
+  const Summary difference = difference_of(a, b);
+  std::string text = number_text(difference.mean, number_format);
+  if (difference.mean >= 0) text = "+" + text;
+  return difference.count < 2 ? text : text + " ± " + number_text(standard_error(difference), number_format);
 }
 
 }  // namespace mollify::experiments

@@ -11,8 +11,10 @@ namespace mollify::experiments {
 struct Summary {
   double mean, deviation;
   int64_t count;
+  std::vector<double> numbers;  // all, in the order of the seeds
 };
 Summary summary_of(const std::vector<double>& numbers);
+Summary scaled(const Summary& summary, double factor);
 
 std::string with_deviation(const Summary& summary, const char* number_format);  // "98.31 ± 0.12", "98.31" of one number, "-" of none
 std::string number_text(double number, const char* number_format);              // "-" for NaN
@@ -29,8 +31,8 @@ class TextTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// What a difference of means over seeds says, in units of its standard error e = √(s_a²/n_a + s_b²/n_b); with one number each there is
-// no e, and only the sign counts.
+// What differences over seeds say. Methods share their weights and order of images for a seed, so that the differences are taken seed by seed:
+// e is the standard error of their mean. With fewer than two seeds there is none, and no verdict.
 enum class Verdict { holds, undecided, fails };
 const char* to_string(Verdict verdict);
 Verdict at_least(const Summary& a, const Summary& b);  // holds: a ≥ b; fails: a < b − 2e

@@ -165,11 +165,10 @@ TEST(NoiseTest, LabelsAreReplacedAtTheirShare) {
       changed += label != 3;
       ++counts[label];
     }
-    const double expected = share * 0.9;
-    EXPECT_NEAR(static_cast<double>(changed) / count, expected, 4 * std::sqrt(expected * (1 - expected) / count)) << share;
+    EXPECT_NEAR(static_cast<double>(changed) / count, share, 4 * std::sqrt(share * (1 - share) / count)) << share;
     for (int label = 0; label < 10; ++label)
       if (label != 3) {
-        EXPECT_NEAR(static_cast<double>(counts[label]) / count, share / 10, 4 * std::sqrt(share / 10 * (1 - share / 10) / count)) << share;
+        EXPECT_NEAR(static_cast<double>(counts[label]) / count, share / 9, 4 * std::sqrt(share / 9 * (1 - share / 9) / count)) << share;
       }
   }
 }

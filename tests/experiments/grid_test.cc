@@ -120,7 +120,7 @@ TEST(Report, SummariesVerdictsAndTables) {
   EXPECT_EQ(with_deviation(a, "%.1f"), "2.0 ± 1.0");
   EXPECT_EQ(with_deviation(one, "%.1f"), "5.0");
   EXPECT_EQ(with_deviation(none, "%.1f"), "-");
-  const Summary near{2.5, 1, 3}, far{9, 1, 3};
+  const Summary near = summary_of({3.5, 1.5, 2, 2.5}), far = summary_of({9, 8, 10, 9});
   EXPECT_EQ(at_least(near, a), Verdict::holds);
   EXPECT_EQ(at_least(a, near), Verdict::undecided);
   EXPECT_EQ(at_least(a, far), Verdict::fails);

@@ -94,6 +94,7 @@ struct Parts {
     const auto result = smooth(whole, sigma, only(c.label, kLambda, form))(w, x);
     output = result.output;
     penalty = result.penalty.item() / kLambda;
+    constant = result.constant.item() / kLambda;
     y = output + 0.1;
     const Network before("before", c.input, c.activation.empty() ? c.first() : sequential(c.first(), activation(c.activation)));
     smoothed_activation = smooth(before, sigma)(before_theta, x).output;
@@ -124,7 +125,7 @@ struct Parts {
   Network first, layer, whole;
   Tensor u, theta, output, y, smoothed_activation;
   std::function<Tensor(const Tensor&)> activate;
-  double penalty;
+  double penalty, constant;
 };
 
 const Make kDense4 = [] { return dense(4); };
@@ -160,7 +161,9 @@ TEST(Smooth, JointPenaltiesAgreeWithSampling) {
     for (const double s : {0.15, 0.8}) {
       const Parts parts(c, Form::joint, s);
       const Estimate sampled = parts.sampled_residual(s, true);
-      const double expected = sum(square(parts.output - parts.y)).item() + parts.penalty + parts.constants(s, c.bias, c.activation.empty());
+      const double constants = parts.constants(s, c.bias, c.activation.empty());
+      EXPECT_NEAR(parts.constant, constants, 1e-12 * constants) << c.name;
+      const double expected = sum(square(parts.output - parts.y)).item() + parts.penalty + constants;
       EXPECT_NEAR(expected, sampled.mean.item(), 4 * sampled.standard_error.item()) << c.name << " s = " << s;
       EXPECT_LT(sampled.standard_error.item(), 0.05 * sampled.mean.item()) << c.name;
     }
@@ -274,7 +277,7 @@ TEST(Smooth, PenaltyIsTheWeightedSumOfItsTermsAndTheMeanOverRows) {
     EXPECT_EQ(smooth(network, sigma)(w, x).penalty.item(), 0);
     const Tensor labels = Tensor::from(std::vector<int32_t>{0, 3, 1, 2}, {4});
     const auto result = smoothed(w, x);
-    EXPECT_NEAR(smoothed_squared_error(result, labels).item(), nn::mean_squared_error(result.output, labels).item() + expected,
+    EXPECT_NEAR(smoothed_squared_error(result, labels).item(), nn::mean_squared_error(result.output, labels).item() + expected + result.constant.item(),
                 1e-12 * (1 + expected));
   }
 }

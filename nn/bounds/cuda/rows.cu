@@ -19,9 +19,9 @@ struct Plus {
 
 // The lines that n coefficients take: a ≥ 0 the first of a pair, which is 0 where there is none; NaN the second.
 template <class T, int n>
-__device__ inline Pack<T, n> chosen(const T* nonnegative, const T* negative, int64_t at, const Pack<T, n>& a) {
-  Pack<T, n> line = load<n>(negative + at, true), first{};
-  if (nonnegative) first = load<n>(nonnegative + at, true);
+__device__ inline Pack<T, n> chosen(const T* nonnegative, const T* negative, int64_t at, const Pack<T, n>& a, bool aligned) {
+  Pack<T, n> line = load<n>(negative + at, aligned), first{};
+  if (nonnegative) first = load<n>(nonnegative + at, aligned);
   MOLLIFY_UNROLL
   for (int j = 0; j < n; ++j)
     if (a.at[j] >= 0) line.at[j] = first.at[j];
@@ -39,7 +39,7 @@ __device__ inline T combine_group(T value) {
 }
 
 template <class T, int n, bool slopes, int threads>
-__global__ void __launch_bounds__(kBlock) forward_rows(RowOperands<T> o, Spans spans, T* out, T* sums) {
+__global__ void __launch_bounds__(kBlock) forward_rows(RowOperands<T> o, bool aligned, Spans spans, T* out, T* sums) {
   const int lane = static_cast<int>(threadIdx.x) % threads;
   const int64_t groups = int64_t{gridDim.x} * (kBlock / threads), numbers = o.rows.numbers;
   for (int64_t item = int64_t{blockIdx.x} * (kBlock / threads) + threadIdx.x / threads; item < o.count * spans.count; item += groups) {
@@ -54,15 +54,15 @@ __global__ void __launch_bounds__(kBlock) forward_rows(RowOperands<T> o, Spans s
       const int64_t line = o.runs.in_lines(corner, own);
       Pack<T, n> product{};
       if (line >= 0) {
-        const Pack<T, n> a = load<n>(row + own, true), intercept = chosen(intercept0, intercept1, line, a);
-        if constexpr (slopes) product = chosen(o.slope[0].at(at.sample, at.row), o.slope[1].at(at.sample, at.row), line, a);
+        const Pack<T, n> a = load<n>(row + own, aligned), intercept = chosen(intercept0, intercept1, line, a, aligned);
+        if constexpr (slopes) product = chosen(o.slope[0].at(at.sample, at.row), o.slope[1].at(at.sample, at.row), line, a, aligned);
         MOLLIFY_UNROLL
         for (int j = 0; j < n; ++j) {
           product.at[j] *= a.at[j];
           total = fma(a.at[j], intercept.at[j], total);
         }
       }
-      if constexpr (slopes) store(product, out + i * numbers + own, true);
+      if constexpr (slopes) store(product, out + i * numbers + own, aligned);
     }
     total = combine_group<threads>(total);
     if (lane == 0) sums[item] = total;
@@ -100,7 +100,7 @@ __device__ inline Pack<T, n> same(T value) {
 
 // Gradients of rows, and of lines that belong to one row.
 template <class T, int n, int threads>
-__global__ void __launch_bounds__(kBlock) backward_rows(RowOperands<T> o, RowGradients<T> g, Spans spans) {
+__global__ void __launch_bounds__(kBlock) backward_rows(RowOperands<T> o, bool aligned, RowGradients<T> g, Spans spans) {
   const int lane = static_cast<int>(threadIdx.x) % threads;
   const int64_t groups = int64_t{gridDim.x} * (kBlock / threads), numbers = o.rows.numbers;
   for (int64_t item = int64_t{blockIdx.x} * (kBlock / threads) + threadIdx.x / threads; item < o.count * spans.count; item += groups) {
@@ -114,16 +114,16 @@ __global__ void __launch_bounds__(kBlock) backward_rows(RowOperands<T> o, RowGra
       const int64_t line = o.runs.in_lines(corner, own), place = i * numbers + own;
       Pack<T, n> to_row{};
       if (line >= 0) {
-        const Pack<T, n> a = load<n>(row + own, true);
+        const Pack<T, n> a = load<n>(row + own, aligned);
         Pack<T, n> from{};
-        if (g.from_rows) from = load<n>(g.from_rows + place, true);
+        if (g.from_rows) from = load<n>(g.from_rows + place, aligned);
         if (g.to_rows && g.from_rows) {
-          const Pack<T, n> slope = chosen(o.slope[0].at(at.sample, at.row), o.slope[1].at(at.sample, at.row), line, a);
+          const Pack<T, n> slope = chosen(o.slope[0].at(at.sample, at.row), o.slope[1].at(at.sample, at.row), line, a, aligned);
           MOLLIFY_UNROLL
           for (int j = 0; j < n; ++j) to_row.at[j] = from.at[j] * slope.at[j];
         }
         if (g.to_rows && g.from_sums) {
-          const Pack<T, n> intercept = chosen(o.intercept[0].at(at.sample, at.row), o.intercept[1].at(at.sample, at.row), line, a);
+          const Pack<T, n> intercept = chosen(o.intercept[0].at(at.sample, at.row), o.intercept[1].at(at.sample, at.row), line, a, aligned);
           MOLLIFY_UNROLL
           for (int j = 0; j < n; ++j) to_row.at[j] = fma(from_sum.at[j], intercept.at[j], to_row.at[j]);
         }
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kBlock) backward_rows(RowOperands<T> o, RowGra
           Pack<T, n> part = part_of(side, a);
           MOLLIFY_UNROLL
           for (int j = 0; j < n; ++j) part.at[j] *= arrived.at[j];
-          store(part, to.at(at.sample, at.row) + line, true);
+          store(part, to.at(at.sample, at.row) + line, aligned);
         };
         MOLLIFY_UNROLL
         for (int side = 0; side < 2; ++side) {
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kBlock) backward_rows(RowOperands<T> o, RowGra
           to_line(g.to_intercept[side], side, from_sum);
         }
       }
-      if (g.to_rows) store(to_row, g.to_rows + place, true);
+      if (g.to_rows) store(to_row, g.to_rows + place, aligned);
     }
   }
 }
@@ -150,8 +150,8 @@ constexpr int kTileRows = kBlock / kWarp;
 // Gradients of lines that rows share: a block takes a warp's width of packs of one sample's lines, and each of its warps every
 // kTileRows-th row. `numbers`: of a line.
 template <class T, int n>
-__global__ void __launch_bounds__(kBlock) sum_rows_to_lines(RowOperands<T> o, RowGradients<T> g, int64_t numbers, int64_t tiles) {
-  __shared__ T joined[kBlock * n];
+__global__ void __launch_bounds__(kBlock) sum_rows_to_lines(RowOperands<T> o, bool aligned, RowGradients<T> g, int64_t numbers, int64_t tiles) {
+  alignas(16) __shared__ T joined[kBlock * n];
   const int x = static_cast<int>(threadIdx.x) % kWarp, y = static_cast<int>(threadIdx.x) / kWarp;
   for (int64_t item = blockIdx.x; item < g.samples * tiles; item += gridDim.x) {
     const int64_t s = item / tiles, number = ((item - s * tiles) * kWarp + x) * n;
@@ -162,9 +162,9 @@ __global__ void __launch_bounds__(kBlock) sum_rows_to_lines(RowOperands<T> o, Ro
       const int64_t own = o.runs.in_row(o.runs.corner(first + k), number);
       if (own < 0) continue;
       const Place at = o.places.of_sample(s, first, k);
-      const Pack<T, n> a = load<n>(o.rows.at(at.sample, at.row) + own, true);
+      const Pack<T, n> a = load<n>(o.rows.at(at.sample, at.row) + own, aligned);
       Pack<T, n> from{};
-      if (g.from_rows) from = load<n>(g.from_rows + (first + k) * o.rows.numbers + own, true);
+      if (g.from_rows) from = load<n>(g.from_rows + (first + k) * o.rows.numbers + own, aligned);
       const T from_sum = g.from_sums ? g.from_sums[first + k] : T(0);
       MOLLIFY_UNROLL
       for (int side = 0; side < 2; ++side) {
@@ -187,7 +187,7 @@ __global__ void __launch_bounds__(kBlock) sum_rows_to_lines(RowOperands<T> o, Ro
         MOLLIFY_UNROLL
         for (int j = 0; j < n; ++j) total.at[j] += joined[(k * kWarp + x) * n + j];
       }
-      store(total, to.at(s, 0) + number, true);
+      store(total, to.at(s, 0) + number, aligned);
     };
     for (int side = 0; side < 2; ++side) {
       join(g.to_slope[side], slope[side]);
@@ -203,10 +203,16 @@ __global__ void number_windows(Runs runs, int64_t pairs, int64_t numbers, int32_
   }
 }
 
-// Whether numbers come in packs at addresses that are multiples of theirs.
+// Whether numbers come in packs. By the shapes alone, since sums are in the order that packs make.
 template <class T>
-bool in_packs(const RowOperands<T>& o, std::initializer_list<const T*> more) {
-  bool aligned = o.runs.together() % kPack<T> == 0;
+bool in_packs(const RowOperands<T>& o) {
+  return o.runs.together() % kPack<T> == 0;
+}
+
+// Whether all lie at addresses that packs can be read from at once.
+template <class T>
+bool all_aligned(const RowOperands<T>& o, std::initializer_list<const T*> more) {
+  bool aligned = true;
   for (const T* pointer : {static_cast<const T*>(o.rows.data), static_cast<const T*>(o.slope[0].data), static_cast<const T*>(o.slope[1].data),
                            static_cast<const T*>(o.intercept[0].data), static_cast<const T*>(o.intercept[1].data)})
     aligned = aligned && is_aligned<T, kPack<T>>(pointer);
@@ -226,14 +232,17 @@ dim3 grid_of(int64_t rows, const Spans& spans, int threads) {
 
 template <class T, int n, bool slopes>
 void forward(const char* operation, const RowOperands<T>& o, const Spans& spans, T* out, T* sums) {
+  const bool aligned = all_aligned<T>(o, {out});
   if (spans.length <= kWarpNumbers)
-    launch(operation, forward_rows<T, n, slopes, kWarp>, grid_of(o.count, spans, kWarp), dim3(kBlock), 0, o, spans, out, sums);
-  else launch(operation, forward_rows<T, n, slopes, kBlock>, grid_of(o.count, spans, kBlock), dim3(kBlock), 0, o, spans, out, sums);
+    launch(operation, forward_rows<T, n, slopes, kWarp>, grid_of(o.count, spans, kWarp), dim3(kBlock), 0, o, aligned, spans, out, sums);
+  else launch(operation, forward_rows<T, n, slopes, kBlock>, grid_of(o.count, spans, kBlock), dim3(kBlock), 0, o, aligned, spans, out, sums);
 }
 
 template <class T, int n>
 void backward(const RowOperands<T>& o, const RowGradients<T>& g) {
   constexpr const char* operation = "relax_gradient";
+  const bool aligned =
+      all_aligned<T>(o, {g.from_rows, g.to_rows, g.to_slope[0].data, g.to_slope[1].data, g.to_intercept[0].data, g.to_intercept[1].data});
   bool own = g.to_rows != nullptr, shared = false;
   for (const View<T>* to : {&g.to_slope[0], &g.to_slope[1], &g.to_intercept[0], &g.to_intercept[1]}) {
     own = own || (to->data && to->row != 0);
@@ -241,12 +250,12 @@ void backward(const RowOperands<T>& o, const RowGradients<T>& g) {
   }
   const Spans spans = spans_of(o.count, o.rows.numbers);
   if (own && o.count > 0 && o.rows.numbers > 0) {
-    if (spans.length <= kWarpNumbers) launch(operation, backward_rows<T, n, kWarp>, grid_of(o.count, spans, kWarp), dim3(kBlock), 0, o, g, spans);
-    else launch(operation, backward_rows<T, n, kBlock>, grid_of(o.count, spans, kBlock), dim3(kBlock), 0, o, g, spans);
+    if (spans.length <= kWarpNumbers) launch(operation, backward_rows<T, n, kWarp>, grid_of(o.count, spans, kWarp), dim3(kBlock), 0, o, aligned, g, spans);
+    else launch(operation, backward_rows<T, n, kBlock>, grid_of(o.count, spans, kBlock), dim3(kBlock), 0, o, aligned, g, spans);
   }
   const int64_t numbers = o.intercept[1].numbers, tiles = (numbers + kWarp * n - 1) / (kWarp * n);
   if (shared && g.samples * tiles > 0)
-    launch(operation, sum_rows_to_lines<T, n>, block_for_each(g.samples * tiles), dim3(kBlock), 0, o, g, numbers, tiles);
+    launch(operation, sum_rows_to_lines<T, n>, block_for_each(g.samples * tiles), dim3(kBlock), 0, o, aligned, g, numbers, tiles);
 }
 
 }  // namespace
@@ -258,7 +267,7 @@ void relax_rows(const RowOperands<T>& o, T* out, T* sums) {
   const Spans spans = spans_of(o.count, o.rows.numbers);
   const Scratch<T> partial(spans.count == 1 ? 0 : o.count * spans.count);
   T* const target = spans.count == 1 ? sums : partial.data();
-  if (in_packs<T>(o, {out})) out ? forward<T, kPack<T>, true>(operation, o, spans, out, target) : forward<T, kPack<T>, false>(operation, o, spans, out, target);
+  if (in_packs<T>(o)) out ? forward<T, kPack<T>, true>(operation, o, spans, out, target) : forward<T, kPack<T>, false>(operation, o, spans, out, target);
   else out ? forward<T, 1, true>(operation, o, spans, out, target) : forward<T, 1, false>(operation, o, spans, out, target);
   if (spans.count > 1)
     launch(operation, join_spans_of_rows<T>, dim3(grid_for(o.count * kWarp, kBlock)), dim3(kBlock), 0, partial.data(), o.count, spans.count, sums);
@@ -266,8 +275,7 @@ void relax_rows(const RowOperands<T>& o, T* out, T* sums) {
 
 template <class T>
 void relax_rows_gradient(const RowOperands<T>& o, const RowGradients<T>& g) {
-  const bool packs = in_packs<T>(o, {g.from_rows, g.to_rows, g.to_slope[0].data, g.to_slope[1].data, g.to_intercept[0].data, g.to_intercept[1].data});
-  if (packs) backward<T, kPack<T>>(o, g);
+  if (in_packs<T>(o)) backward<T, kPack<T>>(o, g);
   else backward<T, 1>(o, g);
 }
 

@@ -1,0 +1,33 @@
+#!/bin/bash
+# Packs what bench/gpu_session.sh needs on a bare machine with a GPU: stripped programs, the libraries that such a machine lacks, and the
+# scripts, in one folder of at most 40 MiB.
+#   bench/pack_gpu.sh OUT [BUILD]     (BUILD: configured where it is not there; build-gpu)
+set -euo pipefail
+[ $# -ge 1 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 2; }
+root=$(cd "$(dirname "$0")/.." && pwd)
+mkdir -p "$1" && out=$(cd "$1" && pwd) && build=${2:-$root/build-gpu}
+programs=(mollify bench/mollify_bench)
+for suite in op_table cuda_products engine nn bounds smoothing; do programs+=("tests/${suite}_test"); done
+
+# Without ONNX, whose libraries are large and are not on the machine.
+[ -f "$build/build.ninja" ] || meson setup "$build" "$root" -Dcuda=enabled -Donnx=disabled -Dbench=enabled -Dtests=enabled -Ddebug=false
+ninja -C "$build" experiments/mollify "${programs[@]:1}" 2>/dev/null || ninja -C "$build"
+
+for program in "${programs[@]}"; do
+  file=$(find "$build" -type f -name "$(basename "$program")" -perm -u+x | head -n 1)
+  [ -n "$file" ] || { echo "pack_gpu: $program was not built" >&2; exit 1; }
+  install -m 755 "$file" "$out/"
+  strip "$out/$(basename "$program")"
+done
+# Under the names that the programs ask for. What is left out, such as libstdc++ and libz, every such machine has, and other programs use.
+for file in "$out"/*; do ldd "$file" 2>/dev/null; done | awk '$1 ~ /^lib(mollify|hwy|benchmark|gtest)/ && $3 ~ /^\// {print $1, $3}' | sort -u |
+  while read -r name path; do
+    install -m 644 "$path" "$out/$name"
+    strip "$out/$name"
+  done
+install -m 755 "$root"/bench/gpu_session.sh "$out/"
+install -m 644 "$root"/bench/{compare,compare_gpu,torch_side,torch_models,lirpa_side}.py "$out/"
+
+bytes=$(du -sb "$out" | cut -f1)
+printf '%s: %d files, %.1f MiB\n' "$out" "$(find "$out" -type f | wc -l)" "$(awk "BEGIN {print $bytes / 1048576}")"
+[ "$bytes" -le $((40 << 20)) ] || { echo "pack_gpu: more than 40 MiB" >&2; exit 1; }
