@@ -186,6 +186,7 @@ struct Line {
     option("data-dir", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", c.data_dir, Rule{});
     option("split", "which images", nullptr, c.split, one_of({"test", "train"}));
     option("batch", "images in a batch", nullptr, c.batch, at_least(1));
+    option("sigma", "evaluate the network smoothed with this sigma; 0: the plain one", "both of what was trained", c.sigma, at_least(0));
     each_device_option(c.device, "Options", [&](const Description& d, auto& field, const Rule& rule) { add(*eval, d, field, rule); });
     option("threads", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all", c.threads, thread_rule());
     eval->add_flag("--json", c.json, "print one JSON object");

@@ -134,11 +134,14 @@ class PanelDrawing {
   double first_ = INFINITY, last_ = -INFINITY;  // of x
 };
 
-enum Series : size_t { kTrain, kTest, kCertified, kValidation };
+enum Series : size_t { kTrain, kTest, kCertified, kValidation, kSmoothed = kCertified };  // never both
 
 std::vector<Curve> curves_of(const std::vector<EpochMetrics>& epochs, double Score::*field, double scale, const LossNames& names) {
   std::vector<Curve> curves = {{names.train, kTrain, {}, {}}, {names.held_out, kTest, {}, {}}};
+  const size_t validation = curves.size();
   if (epochs[0].validation) curves.push_back({"validation", kValidation, {}, {}});
+  const size_t smoothed = curves.size();
+  if (epochs[0].smoothed_test) curves.push_back({"test, smoothed", kSmoothed, {}, {}});
   const auto add = [&](Curve& curve, const EpochMetrics& epoch, const Score& score) {
     curve.x.push_back(static_cast<double>(epoch.epoch));
     curve.y.push_back(scale * score.*field);
@@ -146,7 +149,8 @@ std::vector<Curve> curves_of(const std::vector<EpochMetrics>& epochs, double Sco
   for (const EpochMetrics& epoch : epochs) {
     add(curves[0], epoch, epoch.train);
     add(curves[1], epoch, epoch.test);
-    if (curves.size() == 3 && epoch.validation) add(curves[2], epoch, *epoch.validation);
+    if (validation < smoothed && epoch.validation) add(curves[validation], epoch, *epoch.validation);
+    if (smoothed < curves.size() && epoch.smoothed_test) add(curves[smoothed], epoch, *epoch.smoothed_test);
   }
   return curves;
 }

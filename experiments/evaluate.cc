@@ -4,6 +4,7 @@
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/device.h>
 #include <mollify/nn/weights_file.h>
+#include <mollify/smoothing/smooth.h>
 
 #include <nlohmann/json.hpp>
 
@@ -23,18 +24,20 @@ std::string said(const nn::SafeTensors& file, const std::string& key, const std:
   return found == file.metadata.end() ? otherwise : found->second;
 }
 
-void print_json(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset, const Evaluation& result) {
+ordered_json as_json(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset, const Evaluation& result, double sigma) {
   ordered_json out = {{"weights", command.weights.string()}, {"model", network.name()}, {"data", dataset.name}, {"split", command.split},
                       {"images", result.images()}, {"accuracy", result.accuracy()}, {"loss", result.loss}, {"classes", ordered_json::array()}};
   for (size_t c = 0; c < result.correct.size(); ++c)
     out["classes"].push_back({{"name", dataset.class_names[c]}, {"images", result.class_images[c]},
                               {"accuracy", share(result.correct[c], result.class_images[c])}});
-  std::printf("%s\n", out.dump().c_str());
+  if (sigma > 0) out["sigma"] = sigma;
+  return out;
 }
 
-void print_text(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset, const Evaluation& result) {
-  std::printf("%s on the %s images of %s: accuracy %.2f %%, mean loss %.6f (%lld images)\n", network.name().c_str(), command.split.c_str(),
-              dataset.name.c_str(), 100 * result.accuracy(), result.loss, static_cast<long long>(result.images()));
+void print_text(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset, const Evaluation& result, double sigma) {
+  const std::string smoothed = sigma > 0 ? format(" smoothed with sigma {}", sigma) : "";
+  std::printf("%s%s on the %s images of %s: accuracy %.2f %%, mean loss %.6f (%lld images)\n", network.name().c_str(), smoothed.c_str(),
+              command.split.c_str(), dataset.name.c_str(), 100 * result.accuracy(), result.loss, static_cast<long long>(result.images()));
   size_t width = 5;
   for (const std::string& name : dataset.class_names) width = std::max(width, name.size());
   std::printf("%-*s  images  accuracy\n", static_cast<int>(width), "class");
@@ -48,7 +51,17 @@ void print_text(const EvaluateCommand& command, const nn::Network& network, cons
 int64_t Evaluation::images() const { return std::accumulate(class_images.begin(), class_images.end(), int64_t{0}); }
 double Evaluation::accuracy() const { return share(std::accumulate(correct.begin(), correct.end(), int64_t{0}), images()); }
 
-std::optional<Evaluation> evaluate(const nn::Network& network, const Tensor& weights, const Tensor& state, const datasets::Dataset& dataset,
+OutputsOf outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state) {
+  return [&network, weights, state](const Tensor& images) { return network(weights, state, images, nn::Mode::evaluate).output; };
+}
+
+OutputsOf smoothed_outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state, double sigma) {
+  return [smoothed = smoothing::smooth(network, smoothing::Sigma::paper(sigma)), weights, state](const Tensor& images) {
+    return smoothed(weights, state, images).output;
+  };
+}
+
+std::optional<Evaluation> evaluate(const OutputsOf& outputs_of_images, Device device, const datasets::Dataset& dataset,
                                    const datasets::Preparation& preparation, LossFunction loss, int64_t batch_size, const std::function<bool()>& stop) {
   const NoGrad guard;
   Evaluation result{.loss = 0, .class_images = std::vector<int64_t>(dataset.classes), .correct = std::vector<int64_t>(dataset.classes)};
@@ -56,8 +69,8 @@ std::optional<Evaluation> evaluate(const nn::Network& network, const Tensor& wei
   loader.start_epoch(0);
   while (const auto batch = loader.next()) {
     if (stop && stop()) return std::nullopt;
-    const Tensor outputs = network(weights, state, to(batch->images, weights.device()), nn::Mode::evaluate).output;
-    result.loss += loss(outputs, to(batch->labels, weights.device())).item() * static_cast<double>(batch->size());
+    const Tensor outputs = outputs_of_images(to(batch->images, device));
+    result.loss += loss(outputs, to(batch->labels, device)).item() * static_cast<double>(batch->size());
     const std::vector<int32_t> answers = argmax(outputs).to_vector<int32_t>(), labels = batch->labels.to_vector<int32_t>();
     for (size_t i = 0; i < labels.size(); ++i) {
       ++result.class_images[labels[i]];
@@ -79,9 +92,19 @@ int evaluate_command(const EvaluateCommand& command) {
   const datasets::Dataset& dataset = command.split == "train" ? splits.train : splits.test;
   const nn::Network network = network_for(model, dataset);
   const nn::Loaded loaded = nn::load(command.weights, network);
-  const Evaluation result = *evaluate(network, to(loaded.weights, device), to(loaded.state, device), dataset, plain_preparation(data), loss_named(said(file, "loss", "cross_entropy")),
-                                      command.batch);
-  (command.json ? print_json : print_text)(command, network, dataset, result);
+  const Tensor weights = to(loaded.weights, device), state = to(loaded.state, device);
+  const std::string trained = said(file, "sigma", "0");
+  std::vector<double> sigmas = {command.sigma.value_or(0)};
+  if (!command.sigma && trained != "0") sigmas.push_back(std::stod(trained));
+  ordered_json all;
+  for (const double sigma : sigmas) {
+    const OutputsOf outputs = sigma > 0 ? smoothed_outputs_of(network, weights, state, sigma) : outputs_of(network, weights, state);
+    const Evaluation result = *evaluate(outputs, device, dataset, plain_preparation(data), loss_named(said(file, "loss", "cross_entropy")), command.batch);
+    if (!command.json) print_text(command, network, dataset, result, sigma);
+    else if (all.empty()) all = as_json(command, network, dataset, result, sigma);
+    else all["smoothed"] = as_json(command, network, dataset, result, sigma);
+  }
+  if (command.json) std::printf("%s\n", all.dump().c_str());
   return 0;
 }
 

@@ -24,6 +24,10 @@ ordered_json json_of(const EpochMetrics& m) {
     out["validation_loss"] = m.validation->loss;
     out["validation_accuracy"] = m.validation->accuracy;
   }
+  if (m.smoothed_test) {
+    out["smoothed_test_loss"] = m.smoothed_test->loss;
+    out["smoothed_test_accuracy"] = m.smoothed_test->accuracy;
+  }
   out["test_loss"] = m.test.loss;
   out["test_accuracy"] = m.test.accuracy;
   out["learning_rate"] = m.learning_rate;
@@ -39,9 +43,10 @@ ordered_json json_of(const EpochTimings& t) {
 
 void read(const ordered_json& line, EpochMetrics& m) {
   m = {line.at("epoch"), line.at("steps"), {line.at("train_loss"), line.at("train_accuracy")}, {}, {line.at("test_loss"), line.at("test_accuracy")},
-       line.at("learning_rate"), {}};
+       {}, line.at("learning_rate"), {}};
   if (line.contains("epsilon")) m.ball.epsilon = line.at("epsilon").get<double>();
   if (line.contains("certified_accuracy")) m.ball.certified_accuracy = line.at("certified_accuracy").get<double>();
+  if (line.contains("smoothed_test_loss")) m.smoothed_test = Score{line.at("smoothed_test_loss"), line.at("smoothed_test_accuracy")};
   if (line.contains("validation_loss")) m.validation = Score{line.at("validation_loss"), line.at("validation_accuracy")};
 }
 

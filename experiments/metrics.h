@@ -16,6 +16,7 @@ struct EpochMetrics {
   Score train;                       // means over the epoch's batches, as they were trained on
   std::optional<Score> validation;
   Score test;
+  std::optional<Score> smoothed_test;  // of the network smoothed with the epoch's noise, where that is trained
   double learning_rate = 0;          // of the epoch's last step
   struct Ball {
     std::optional<double> epsilon;             // radius in the epoch's last step, of objectives that have one

@@ -166,7 +166,7 @@ void each_option(TrainOptions& o, const std::vector<std::string>& models, const 
                     "all with IBP's boxes, else 1000", true}, o.certify_limit, at_least(1));
 
   visit(Description{"sigma", "Smoothing", "train the network smoothed in closed form with noise of deviation sigma/sqrt(2); needs --loss squared_error. "
-                    "What is evaluated and kept is the plain network", nullptr}, o.sigma, at_least(0));
+                    "Evaluated are both networks", nullptr}, o.sigma, at_least(0));
   visit(Description{"sigma-decay", "Smoothing", "factor on sigma after each epoch", nullptr}, o.sigma_decay, Rule{.low = 0, .high = 1, .above_low = true});
   visit(Description{"penalty", "Smoothing", "weight of every layer's penalty on variances", nullptr}, o.penalty, at_least(0));
   visit(Description{"penalty-form", "Smoothing", "an activation is one term with the layer after it, or a term of its own", nullptr}, o.penalty_form,

@@ -140,17 +140,20 @@ void Training::save_now_and_then() {
 
 bool Training::evaluate_epoch() {
   const auto start = Clock::now();
-  const auto score = [&](const datasets::Dataset& dataset) -> std::optional<Score> {
-    const auto result = evaluate(task_.network, weights_, state_, dataset, task_.plain, task_.loss, kEvaluationBatch, interrupted);
+  const auto score = [&](const datasets::Dataset& dataset, const OutputsOf& outputs) -> std::optional<Score> {
+    const auto result = evaluate(outputs, device_, dataset, task_.plain, task_.loss, kEvaluationBatch, interrupted);
     if (!result) return std::nullopt;
     require_finite(result->loss, "the evaluation's loss after step", task_.optimizer->steps());
     return Score{result->loss, result->accuracy()};
   };
   show_briefly(title() + "  evaluating");
   std::optional<Score> validation;
-  if (options_.validation > 0 && !(validation = score(task_.validation))) return false;
-  const std::optional<Score> test = score(task_.test);
+  const OutputsOf plain = outputs_of(task_.network, weights_, state_);
+  if (options_.validation > 0 && !(validation = score(task_.validation, plain))) return false;
+  const std::optional<Score> test = score(task_.test, plain);
   if (!test) return false;
+  std::optional<Score> smoothed;
+  if (options_.sigma > 0 && !(smoothed = score(task_.test, smoothed_outputs_of(task_.network, weights_, state_, sigma_of(options_, position_.epoch))))) return false;
   EpochMetrics::Ball ball;
   if (certifies()) {
     const auto share = certified_share(task_.network, weights_, task_.test, task_.plain, *options_.epsilon_test,
@@ -162,7 +165,7 @@ bool Training::evaluate_epoch() {
   const double images = static_cast<double>(position_.images);
   finish_epoch({.epoch = position_.epoch + 1, .steps = task_.optimizer->steps(),
                 .train = {position_.loss_sum / images, static_cast<double>(position_.correct) / images}, .validation = validation, .test = *test,
-                .learning_rate = task_.learning_rate(task_.optimizer->steps() - 1), .ball = ball},
+                .smoothed_test = smoothed, .learning_rate = task_.learning_rate(task_.optimizer->steps() - 1), .ball = ball},
                seconds_since(start));
   return true;
 }
@@ -180,6 +183,10 @@ void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_secon
   if (metrics.ball.certified_accuracy) {
     std::snprintf(text, sizeof text, " certified %6.2f %%", 100 * *metrics.ball.certified_accuracy);
     certain = text;
+  }
+  if (metrics.smoothed_test) {
+    std::snprintf(text, sizeof text, "  smoothed test %.4f %6.2f %%", metrics.smoothed_test->loss, 100 * metrics.smoothed_test->accuracy);
+    certain = text + certain;
   }
   show_briefly("");
   std::printf("%s  train %.4f %6.2f %%%s  test %.4f %6.2f %%%s  %.1f s  %.0f images/s\n", title().c_str(), metrics.train.loss,
@@ -211,8 +218,9 @@ bool Training::out_of_patience() const {
 }
 
 void Training::save_weights(const char* file) const {
-  nn::save(folder_ / file, task_.network, to(weights_, Device::cpu), to(state_, Device::cpu),
-           {{"data", options_.data}, {"loss", options_.loss}, {"epoch", std::to_string(position_.epoch)}});
+  std::map<std::string, std::string> about{{"data", options_.data}, {"loss", options_.loss}, {"epoch", std::to_string(position_.epoch)}};
+  if (options_.sigma > 0) about["sigma"] = format("{}", sigma_of(options_, std::max<int64_t>(0, position_.epoch - 1)));  // of the last epoch
+  nn::save(folder_ / file, task_.network, to(weights_, Device::cpu), to(state_, Device::cpu), about);
 }
 
 // The last step may have spoilt weights whose loss nobody has seen yet: those never replace a good checkpoint.

@@ -18,6 +18,8 @@ std::optional<smoothing::SmoothedNetwork> smoothed_network(const TrainOptions& o
 
 }  // namespace
 
+double sigma_of(const TrainOptions& options, int64_t epoch) { return options.sigma * std::pow(options.sigma_decay, static_cast<double>(epoch)); }
+
 TrainingStep::TrainingStep(const TrainOptions& options, const Task& task, const Tensor& weights, const Tensor& state)
     : options_(options), task_(task), weights_(weights), state_(state), number_(zeros({}, DType::i32)), deviation_(zeros({}, weights.dtype())),
       smoothed_(smoothed_network(options, task.network)) {
@@ -65,8 +67,7 @@ void TrainingStep::launch(const datasets::Batch& batch, int64_t epoch) {
   const Device device = weights_.device();
   assign(number_, Tensor::scalar(static_cast<double>(before), DType::i32));
   if (sigma_) {
-    const double sigma = options_.sigma * std::pow(options_.sigma_decay, static_cast<double>(epoch));
-    assign(deviation_, Tensor::scalar(smoothing::Sigma::paper(sigma).stddev(), deviation_.dtype()));
+    assign(deviation_, Tensor::scalar(smoothing::Sigma::paper(sigma_of(options_, epoch)).stddev(), deviation_.dtype()));
   }
   if (objective_) objective_->advance(before);
   task_.optimizer->advance(weights_.dtype());

@@ -18,6 +18,8 @@ struct StepResult {
   double loss;                    // mean over the images, before the update
 };
 
+double sigma_of(const TrainOptions& options, int64_t epoch);  // of the smoothing in an epoch, which counts from 0
+
 class TrainingStep {
  public:
   // Overwrites `weights` and `state`, which the task's optimizer belongs to. Options are resolved. Throws UsageError where the network cannot be

@@ -100,6 +100,19 @@ TEST_F(Program, TrainsSmoothedNetworks) {
   EXPECT_EQ(run(job("broken", options + " --epochs 1")).status, 0);
   EXPECT_EQ(run("train --resume --epochs 3 --out " + in("broken").string()).status, 0);
   expect_same_run("unbroken", "broken");
+  // Both networks are evaluated, by training and by eval, each under its name.
+  const json smoothed = last_line(in("unbroken") / "metrics.jsonl");
+  EXPECT_NE(smoothed["smoothed_test_loss"], smoothed["test_loss"]);
+  const std::string eval = "eval --weights " + (in("unbroken") / "model.safetensors").string();
+  const json both = json::parse(run(eval + " --json").out), plain = json::parse(run(eval + " --json --sigma 0").out);
+  EXPECT_EQ(both["loss"], smoothed["test_loss"]);
+  EXPECT_EQ(both["smoothed"]["loss"], smoothed["smoothed_test_loss"]);
+  EXPECT_EQ(both["smoothed"]["accuracy"], smoothed["smoothed_test_accuracy"]);
+  EXPECT_EQ(both["smoothed"]["sigma"], 0.3 * 0.25);
+  EXPECT_FALSE(plain.contains("smoothed"));
+  EXPECT_EQ(json::parse(run(eval + " --json --sigma 0.075").out)["loss"], smoothed["smoothed_test_loss"]);
+  EXPECT_NE(run(eval).out.find("smoothed with sigma 0.075"), std::string::npos);
+  EXPECT_NE(contents(in("unbroken") / "curves.svg").find("test, smoothed"), std::string::npos);
   EXPECT_EQ(run(job("plain", "--optimizer adam --loss squared_error --schedule constant --epochs 1")).status, 0);
   EXPECT_NE(last_line(in("plain") / "metrics.jsonl")["train_loss"], last_line(in("unbroken") / "metrics.jsonl")["train_loss"]);
   const Outcome cross_entropy = run("train --sigma 0.1"), batch_norm = run("train --sigma 0.1 --loss squared_error --model lenet_300_100");
