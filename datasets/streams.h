@@ -1,4 +1,4 @@
-// Streams of random numbers of this folder: one for each purpose and image, so that none share numbers under one seed.
+// Random numbers of this folder: a stream for each purpose and image.
 #pragma once
 
 #include <mollify/engine/random.h>
@@ -9,12 +9,7 @@
 
 namespace mollify::datasets {
 
-// The highest byte of the stream; the lower seven are an image's index. Small streams are left to other users of a seed.
-enum class Purpose : uint64_t { order = 0xD0, held_out, input_noise, label_noise, augmentation, digit_train, digit_test, digit_labels };
-
-inline RandomKey key_of(uint64_t seed, Purpose purpose, int64_t index = 0) {
-  return {seed, static_cast<uint64_t>(purpose) << 56 | static_cast<uint64_t>(index)};
-}
+inline RandomKey key_of(uint64_t seed, Purpose purpose, int64_t index = 0) { return {seed, stream_of(purpose, static_cast<uint64_t>(index))}; }
 
 // Adds N(0, deviation²) draws to the values: f32 Box–Muller, four values a block of random words, at most 5.8 deviations from 0.
 inline void add_normals(RandomKey key, uint32_t step, float deviation, std::span<float> values) {

@@ -4,7 +4,11 @@
 #include <mollify/engine/error.h>
 #include <mollify/engine/recorder.h>
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <bit>
+#include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -20,7 +24,29 @@ namespace {
 constexpr int kClasses = 8 * 48;
 constexpr int64_t kSmallest = 64;
 constexpr int64_t kThreadBytes = 1 << 20;          // of small blocks, each thread keeps about so many bytes a class, without a lock
-constexpr int64_t kCacheLimit = int64_t{4} << 30;  // beyond this, freed large blocks go back to the system
+constexpr int64_t kMostCached = int64_t{4} << 30;  // beyond this, or an eighth of the memory, freed large blocks go back to the system
+
+// A number in one of the kernel's files; `otherwise` where there is none, as in "max".
+int64_t number_in(const char* path, int64_t otherwise) {
+  int64_t number = otherwise;
+  if (std::FILE* file = std::fopen(path, "r")) {
+    long long found = 0;
+    if (std::fscanf(file, "%lld", &found) == 1 && found > 0) number = found;
+    std::fclose(file);
+  }
+  return number;
+}
+
+// Of the machine, and of the container that the process may be in (cgroup 2, then 1).
+int64_t memory_of_the_process() {
+  const int64_t machine = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
+  return std::min(machine, std::min(number_in("/sys/fs/cgroup/memory.max", machine), number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes", machine)));
+}
+
+int64_t cache_limit() {
+  static const int64_t limit = std::min(kMostCached, memory_of_the_process() / 8);
+  return limit;
+}
 
 int size_class(int64_t bytes) {
   if (bytes <= kSmallest) return 0;
@@ -147,7 +173,7 @@ void put_block(int index, void* block) {
     ++cache->count[index];
     return;
   }
-  if (cached.load(std::memory_order_relaxed) + bytes > kCacheLimit) {
+  if (cached.load(std::memory_order_relaxed) + bytes > cache_limit()) {
     std::free(block);
     return;
   }

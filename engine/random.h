@@ -20,6 +20,28 @@ struct RandomKey {
   uint64_t stream = 0;
 };
 
+// What the library draws for, in the stream's highest byte, so that no two purposes share numbers under one seed. Below it lies what tells
+// apart draws of a purpose, such as an image's index.
+enum class Purpose : uint8_t {
+  initial_weights = 0,  // the number of the weight's piece
+  dropout = 0x51,       // the layer's number, above the stream that its caller gives
+  svrg_anchor,
+  sobol_directions,     // the dimension
+  monte_carlo = 0x5A,   // the row, then the sample, or scrambling and step
+  attack,               // kind of number, then the row
+  falsify,
+  order = 0xD0,
+  held_out,
+  input_noise,
+  label_noise,
+  augmentation,
+  digit_train,
+  digit_test,
+  digit_labels,
+  caller = 0xF0,        // of those who use the library
+};
+constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) { return static_cast<uint64_t>(purpose) << 56 | index; }
+
 // Words 4·block … 4·block + 3 of the draw. The one place where key and counter are packed:
 // key = seed; counter = (block, step, stream's low word, stream's high word).
 MOLLIFY_HOST_DEVICE inline RandomWords random_words(RandomKey key, uint32_t step, uint32_t block) {

@@ -5,9 +5,6 @@
 namespace mollify::experiments {
 namespace {
 
-// Dropout draws from streams above those of the initial weights.
-constexpr uint64_t kDropoutStream = uint64_t{1} << 32;
-
 std::optional<smoothing::SmoothedNetwork> smoothed_network(const TrainOptions& options, const nn::Network& network) {
   if (options.sigma == 0) return std::nullopt;
   require<UsageError>(network.statistics().empty(), "mollify train: --sigma: {} given with {}, whose batch norm cannot be smoothed while its statistics move; "
@@ -51,7 +48,7 @@ Tensors TrainingStep::operations(const Tensors& in) {
       new_state = result.state;
       return result.loss;
     }
-    const RandomKey key{static_cast<uint64_t>(options_.seed), kDropoutStream};
+    const RandomKey key{.seed = static_cast<uint64_t>(options_.seed)};
     const nn::Network::Result result = task_.network(weights, state_, images, nn::Mode::train, key, number_);
     outputs = result.output.detach();
     new_state = result.state.detach();

@@ -119,7 +119,7 @@ struct Dropout final : Layer {
   Tensor apply(Pass& pass, const Tensor& x) const override {
     if (pass.mode == Mode::evaluate) return x;
     require<ValueError>(pass.step.defined(), "dropout: no step given; training mode needs one for its random numbers");
-    return mollify::dropout(x, rate, {pass.key.seed, pass.key.stream + stream}, pass.step);
+    return mollify::dropout(x, rate, {pass.key.seed, stream_of(Purpose::dropout) ^ (pass.key.stream + stream)}, pass.step);
   }
   double rate;
   uint64_t stream = 0;

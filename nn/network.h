@@ -71,7 +71,7 @@ struct Pass {
   Tensors weights, statistics;  // views of the pieces
   Tensors new_statistics;       // set by layers in training mode
   Mode mode = Mode::evaluate;
-  RandomKey key = {};           // of dropout; each dropout layer adds its number to the stream
+  RandomKey key = {};           // of dropout, in streams of its own; each dropout layer adds its number to the stream
   Tensor step;                  // 0-d i32
 };
 

@@ -30,7 +30,7 @@ Tensor Svrg::update(const Tensor& weights, const Loss& loss, const Loss& anchor_
 
   // After n inner steps each of their n iterates is the candidate with probability 1/n.
   ++inner_steps_;
-  const uint64_t draw = random_words({options_.seed, 0}, static_cast<uint32_t>(steps()), 0).word[0];
+  const uint64_t draw = random_words({options_.seed, stream_of(Purpose::svrg_anchor)}, static_cast<uint32_t>(steps()), 0).word[0];
   const bool replace = options_.next == SvrgOptions::Next::last || draw * static_cast<uint64_t>(inner_steps_) >> 32 == 0;
   if (replace) {
     if (!candidate_.defined()) candidate_ = zeros_like(weights);

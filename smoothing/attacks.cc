@@ -9,7 +9,7 @@
 namespace mollify::smoothing {
 namespace {
 
-constexpr uint64_t kStream = uint64_t{0x5B} << 56;  // this file's streams; below it the purpose, then the row
+constexpr uint64_t kStream = stream_of(Purpose::attack);  // below it the purpose, then the row
 
 Tensor column(const Tensor& list) { return reshape(list, {list.size(), 1}); }
 

@@ -10,7 +10,7 @@
 namespace mollify::smoothing {
 namespace {
 
-constexpr uint64_t kStream = uint64_t{0x5C} << 56;  // this file's streams; below it the draw within a round
+constexpr uint64_t kStream = stream_of(Purpose::falsify);  // below it the draw within a round
 constexpr int64_t kScreened = 4;                    // points drawn for one that descends
 constexpr double kFirstStep = 0.1, kLastStep = 0.002, kFirstDecay = 0.9, kSecondDecay = 0.99;  // steps in widths of the box
 

@@ -14,6 +14,12 @@ Moments weighted(const Step& step, const Moments& x, const Tensor& weight_varian
   return {mean, in.size() > 2 ? through + own + weight_variance : through + own};
 }
 
+// The deviation; at variance 0 without a slope, which would be infinite, and with it every gradient NaN.
+Tensor deviation_of(const Tensor& variance) {
+  const Tensor zero = Tensor::scalar(0, variance.dtype()), some = less(zero, variance);
+  return where(some, sqrt(where(some, variance, Tensor::scalar(1, variance.dtype()))), zero);
+}
+
 Moments masked(const Moments& x, double rate) { return {x.mean, x.variance + (square(x.mean) + x.variance) * (rate / (1 - rate))}; }
 
 }  // namespace
@@ -36,7 +42,7 @@ Moments propagate_moments(const nn::Network& network, const Tensor& weights, con
       case StepKind::weighted: values.set(step.outputs[0], weighted(step, values[step.in()[0]], weight_variance)); break;
       case StepKind::dropout: values.set(step.outputs[0], masked(values[step.in()[0]], step.in()[2].item())); break;
       case StepKind::nonlinear:
-      case StepKind::max_pool: values.set(step.outputs[0], nonlinear_moments(step, inputs_of(step, mean), sqrt(variance(step.in()[0])))); break;
+      case StepKind::max_pool: values.set(step.outputs[0], nonlinear_moments(step, inputs_of(step, mean), deviation_of(variance(step.in()[0])))); break;
       case StepKind::unknown: throw ValueError(format("propagate_moments: {} computes {}, which has no rule", place(step), step.op().name));
     }
   }

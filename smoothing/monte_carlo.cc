@@ -9,7 +9,7 @@ namespace mollify::smoothing {
 namespace {
 
 constexpr int64_t kScramblings = 16;
-constexpr uint64_t kStream = uint64_t{0x5A} << 56;  // this file's streams; below it the row, then the sample, or scrambling and step
+constexpr uint64_t kStream = stream_of(Purpose::monte_carlo);  // below it the row, then the sample, or scrambling and step
 
 // The standard normal numbers of one point: sample i is a function of (seed, step, row, i).
 class Noise {

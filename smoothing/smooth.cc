@@ -88,6 +88,17 @@ void require_closed_form(const Step& step, StepKind kind, Approximations approxi
                       "smooth: {} computes {}, whose smoothing has no closed form; allow approximations, or use another layer", place(step), name);
 }
 
+// A layer that applies one activation to another, such as square(relu(x)), is one function of its input: smoothed one after the other it is
+// something else.
+void require_single(const Trace& trace, const Step& step, Approximations approximations) {
+  for (const Step& before : trace.steps)
+    for (const Tensor& t : step.in())
+      if (is_abstract(t) && t.node() == &before.node() && !step.label.empty() && before.label == step.label && kind_of(before) == StepKind::nonlinear)
+        require<ValueError>(approximations == Approximations::allowed,
+                            "smooth: {} computes {} of {}, which has no closed form of its own; allow approximations, which smooth one after the other, "
+                            "or make them two layers", place(step), step.op().name, before.op().name);
+}
+
 double weight_of(const std::string& label, const PenaltyWeights& weights) {
   const auto found = weights.by_layer.find(label);
   return found == weights.by_layer.end() ? weights.otherwise : found->second;
@@ -229,6 +240,7 @@ SmoothedNetwork::SmoothedNetwork(const nn::Network& network, Sigma sigma, const 
     for (const Tensor& t : step.in()) term.data &= !is_abstract(t) || data.contains(t.node());
     if (term.data && term.kind != StepKind::weighted) data.insert(&step.node());
     if (!term.data) require_closed_form(step, term.kind, approximations);
+    if (!term.data && term.kind == StepKind::nonlinear) require_single(trace, step, approximations);
     const auto reader = joined.find(&step.node());
     const bool joins = weights.form == Form::joint && has_moments(term.kind) && reader != joined.end();
     term.own = !term.data && term.kind != StepKind::linear && !joins;

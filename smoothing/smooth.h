@@ -38,7 +38,8 @@ struct PenaltyWeights {
   static PenaltyWeights none() { return uniform(0); }
 };
 
-// What has no closed form is an error, or approximated: Gauss–Hermite for activations, pairwise Clark with matched moments for max pooling.
+// What has no closed form is an error, or approximated: Gauss–Hermite for activations, pairwise Clark with matched moments for max pooling,
+// and activations of activations within a layer one after the other.
 enum class Approximations { refused, allowed };
 
 class SmoothedNetwork {

@@ -85,7 +85,7 @@ void direction_numbers(int64_t dimension, uint32_t polynomial, uint32_t* v) {
   for (int k = 0; k < kDigits; ++k) {
     if (k < degree) {
       const uint32_t drawn =
-          random_words({0, static_cast<uint64_t>(dimension)}, 0, static_cast<uint32_t>(k)).word[0] % (uint32_t{1} << k) * 2 + 1;
+          random_words({0, stream_of(Purpose::sobol_directions, static_cast<uint64_t>(dimension))}, 0, static_cast<uint32_t>(k)).word[0] % (uint32_t{1} << k) * 2 + 1;
       v[k] = (tabulated ? kInitialNumbers[dimension - 1][k] : drawn) << (kDigits - 1 - k);
     } else {
       v[k] = v[k - degree] ^ v[k - degree] >> degree;

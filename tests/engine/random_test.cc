@@ -1,13 +1,17 @@
 // Random numbers: the generator's known answers, its packing into tensors, and the distributions.
 #include <mollify/engine/ops.h>
 #include <mollify/engine/random.h>
+#include <mollify/nn/layers.h>
+#include <mollify/nn/network.h>
 
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
+#include <set>
 
 namespace mollify {
 namespace {
@@ -175,6 +179,34 @@ TEST(Dropout, DropsAtItsRateAndKeepsTheMean) {
   }
   const Tensor x = ones({3});
   EXPECT_TRUE(dropout(x, 0, {5, 6}, step(0)).same(x));
+}
+
+// Under one seed the first words of no two purposes, and of no two neighbours of one, are the same.
+TEST(Purposes, ShareNoNumbers) {
+  const Purpose all[] = {Purpose::initial_weights, Purpose::dropout,     Purpose::svrg_anchor, Purpose::sobol_directions, Purpose::monte_carlo,
+                         Purpose::attack,          Purpose::falsify,     Purpose::order,       Purpose::held_out,         Purpose::input_noise,
+                         Purpose::label_noise,     Purpose::augmentation, Purpose::digit_train, Purpose::digit_test,       Purpose::digit_labels,
+                         Purpose::caller};
+  std::set<std::array<uint32_t, 4>> seen;
+  size_t drawn = 0;
+  for (const Purpose purpose : all)
+    for (uint64_t index = 0; index < 64; ++index)
+      for (uint32_t step = 0; step < 4; ++step) {
+        const RandomWords words = random_words({7, stream_of(purpose, index)}, step, 0);
+        seen.insert({words.word[0], words.word[1], words.word[2], words.word[3]});
+        ++drawn;
+      }
+  EXPECT_EQ(seen.size(), drawn);
+}
+
+// The weights of seed 7 and dropout with the key {7, 0} once were the same numbers.
+TEST(Purposes, DropoutIsIndependentOfTheInitialWeights) {
+  const nn::Network dense("dense", {256}, nn::sequential(nn::dense(64))), dropping("drop", {256}, nn::sequential(nn::dropout(0.5)));
+  const Tensor kernel = dense.weight(dense.initial_weights(nn::Initialization::kaiming_normal, 7), "dense1.weight");
+  const Tensor dropped = dropping(zeros({0}), {}, ones({64, 256}), nn::Mode::train, {7, 0}, Tensor::scalar(0, DType::i32)).output;
+  const Tensor shown = cast(not_equal(dropped, Tensor::scalar(0)), DType::f32) - 0.5;
+  const double count = static_cast<double>(kernel.size()), correlation = sum(kernel * shown).item() / std::sqrt(sum_of_squares(kernel).item() * count / 4);
+  EXPECT_LT(std::abs(correlation), 4 / std::sqrt(count));
 }
 
 }  // namespace

@@ -165,6 +165,32 @@ TEST(NamedFunctions, SatisfyTheHeatEquation) {
       }
 }
 
+// What smoothing does to any function (Starnes & Webster 2023, Lemmas 2.1 to 2.3, with deviation s): it raises a convex one, moves a Lipschitz
+// one by at most L·s·E|z| = L·s·√(2/π), keeps L, and makes it smooth: |f_s''| ≤ L·√(2/π)/s.
+TEST(NamedFunctions, KeepTheLemmasOfSmoothing) {
+  const std::map<std::string, bool> convex_of{{"relu", true}, {"abs", true}, {"leaky_relu", true}, {"elu", true}, {"sign", false}, {"clip", false},
+                                              {"gelu", false}, {"erf", false}, {"sin", false}, {"cos", false}};
+  const double root = std::sqrt(2 / 3.141592653589793);
+  for (const Subject& subject : named_functions()) {
+    const auto known = convex_of.find(subject.name);
+    if (known == convex_of.end() || subject.name == std::string("sign")) continue;
+    const double lipschitz = subject.name == std::string("erf") ? 1.5 * 2 / std::sqrt(3.141592653589793)
+                             : subject.name == std::string("sin") || subject.name == std::string("cos") ? 2
+                             : subject.name == std::string("gelu") ? 1.129
+                                                                   : 1;
+    for (const double scale : {0.02, 0.3, 1.0, 2.5})
+      for (double x = -4; x <= 4; x += 0.17) {
+        const Tensor at = scalar<double>(x), s = scalar<double>(scale);
+        const auto f = [&](const Tensor& t) { return subject.f(t, s); };
+        const double value = f(at).item(), plain = static_cast<double>(subject.h(x)), slope = grad(f)(at).item(), bend = grad(grad(f))(at).item();
+        EXPECT_TRUE(!known->second || value >= plain - 1e-14) << subject.name << " " << x << " " << scale;
+        EXPECT_LE(std::abs(value - plain), lipschitz * scale * root + 1e-14) << subject.name << " " << x << " " << scale;
+        EXPECT_LE(std::abs(slope), lipschitz + 1e-14) << subject.name << " " << x << " " << scale;
+        EXPECT_LE(std::abs(bend), lipschitz * root / scale + 1e-12) << subject.name << " " << x << " " << scale;
+      }
+  }
+}
+
 TEST(NamedFunctions, AreTheFunctionItselfWithoutNoise) {
   for (const Subject& subject : named_functions())
     for (const double x : kPoints) {

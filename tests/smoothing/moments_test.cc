@@ -56,6 +56,21 @@ TEST(Moments, NoNoiseIsTheNetwork) {
   for (const double v : got.variance.to_vector<double>()) EXPECT_EQ(v, 0);
 }
 
+// Units that nothing reaches, and no noise at all, leave gradients finite: the slope of a deviation at variance 0 is infinite.
+TEST(Moments, HaveGradientsWhereThereIsNoVariance) {
+  const Network network("pruned", {4}, sequential(dense(6), relu(), dense(5), activation("gelu"), dense(2)));
+  Tensor w = network.initial_weights(Initialization::kaiming_normal, 3, DType::f64);
+  assign(slice(w, 0, 0, 8), zeros({8}, DType::f64));  // the rows of two units
+  const Tensor x = drawn({3, 4}, 2);
+  for (const double noise : {0.0, 0.3}) {
+    const auto loss = [&](const Tensor& weights) {
+      const Moments moments = propagate_moments(network, weights, {}, x, {.input = Sigma::stddev(noise)});
+      return sum(square(moments.mean)) + sum(moments.variance);
+    };
+    for (const double g : grad(loss)(w).to_vector<double>()) EXPECT_TRUE(std::isfinite(g)) << noise;
+  }
+}
+
 TEST(Moments, DeepNetworksComeNearSampling) {
   const Network network("deep", {8, 8, 1}, sequential(conv2d({.filters = 6, .kernel = 3}), relu(), average_pool(2, 2), residual(sequential(activation("relu"))),
                                                       flatten(), dense(16), activation("gelu"), dense(3)));

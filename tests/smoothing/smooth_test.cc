@@ -390,6 +390,31 @@ TEST(Smooth, NamesWhatItCannotDo) {
   EXPECT_THROW(smooth(network, sigma)(slice(w, 0, 1, w.size()), x), ShapeError);
 }
 
+// square(relu(x)) within one layer.
+struct SquaredRelu final : nn::Layer {
+  const char* kind() const override { return "squared_relu"; }
+  Shape declare(nn::Declaration&, const Shape& input) override { return input; }
+  Tensor apply(nn::Pass&, const Tensor& x) const override { return square(mollify::relu(x)); }
+};
+
+TEST(Smooth, ActivationsOfActivationsAreRefusedUnlessApproximated) {
+  const Network network("squared", {4}, sequential(dense(3), std::make_unique<SquaredRelu>(), dense(2)));
+  const Network apart("apart", {4}, sequential(dense(3), activation("relu"), activation("square"), dense(2)));
+  const Sigma sigma = Sigma::stddev(0.1);
+  expect_names(text_of([&] { smooth(network, sigma); }), "square of relu");
+  const Tensor w = random_weights(network), x = images(network, 2);
+  EXPECT_EQ(smooth(network, sigma, PenaltyWeights::none(), Approximations::allowed)(w, x).output.to_vector<double>(),
+            smooth(apart, sigma)(w, x).output.to_vector<double>());
+}
+
+// In joint form a ReLU that feeds a dense layer has no term of its own.
+TEST(Smooth, WeightsThatChargeNothingAreRefused) {
+  const Network network("joined", {4}, sequential(dense(3), nn::relu(), dense(2)));
+  expect_names(text_of([&] { smooth(network, Sigma::stddev(0.1), {{{"activation1", 1}}, 0, false, Form::joint}); }), "activation1 alone");
+  const Tensor w = random_weights(network), x = images(network, 2);
+  EXPECT_GT(smooth(network, Sigma::stddev(0.1), {{{"activation1", 1}}, 0, false, Form::split})(w, x).penalty.item(), 0);
+}
+
 TEST(Smooth, NotANumberStays) {
   const Network network = small_network();
   const Tensor w = random_weights(network), x = images(network, 2) + pad(full({1, 1, 1, 1}, std::nan(""), DType::f64), 0, 0, 1);
