@@ -1,11 +1,13 @@
 #include "internal.h"
 
 #include <cublasLt.h>
+#include <emulation.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 
 struct cublasLtContext {};
@@ -33,6 +35,9 @@ struct cublasLtMatmulPreferenceOpaque_t {
 };
 
 namespace emulation {
+
+std::atomic<bool> bf16_products{true};
+void offer_bf16_products(bool offered) { bf16_products = offered; }
 namespace {
 
 using Operation = cublasLtMatmulDescOpaque_t;
@@ -298,6 +303,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   if (preference == nullptr || requested <= 0 || results == nullptr || returned == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
   *returned = 0;
   if (cublasStatus_t status = check(operation, a, b, c, d); status != CUBLAS_STATUS_SUCCESS) return status;
+  if (operation->compute == CUBLAS_COMPUTE_32F_FAST_16BF && !emulation::bf16_products) return CUBLAS_STATUS_NOT_SUPPORTED;
   cublasLtMatmulHeuristicResult_t& result = results[0];
   result = {};
   result.workspaceSize = preference->workspace >= kWorkspace ? kWorkspace : 0;

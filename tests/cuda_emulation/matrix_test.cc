@@ -2,7 +2,11 @@
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
+#include <emulation.h>
 #include <gtest/gtest.h>
+#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/ops.h>
+#include <mollify/engine/precision.h>
 
 #include <cmath>
 #include <cstring>
@@ -324,6 +328,29 @@ TEST(CublasLt, Errors) {
   problem.epilogue = CUBLASLT_EPILOGUE_BGRADB;
   EXPECT_EQ(Multiplication(problem).find(), CUBLAS_STATUS_NOT_SUPPORTED);
   EXPECT_STREQ(cublasLtGetStatusString(CUBLAS_STATUS_NOT_SUPPORTED), "CUBLAS_STATUS_NOT_SUPPORTED");
+}
+
+// What cuBLASLt does not offer for f32 operands is served in the next better precision, and the library says so.
+TEST(Products, FallToTheNextBetterPrecision) {
+  using namespace mollify;
+  const Tensor a = to(normal({70, 300}, {1, 0}, Tensor::scalar(0, DType::i32)), Device::cuda), b = to(normal({300, 65}, {2, 0}, Tensor::scalar(0, DType::i32)), Device::cuda);
+  const auto product = [&](Precision precision) {
+    set_precision(precision);
+    const std::vector<float> values = matmul(a, b).to_vector<float>();
+    set_precision(Precision::fp32);
+    return values;
+  };
+  EXPECT_EQ(cuda::products(), "cuBLASLt; tf32 is served as tf32, bf16 as bf16");
+  emulation::offer_bf16_products(false);
+  EXPECT_EQ(cuda::products(), "cuBLASLt; tf32 is served as tf32, bf16 as tf32");
+  const Tensor c = slice(a, 0, 0, 69);  // a product that has no plan yet
+  set_precision(Precision::bf16);
+  const std::vector<float> fallen = matmul(c, b).to_vector<float>();
+  set_precision(Precision::tf32);
+  EXPECT_EQ(fallen, matmul(c, b).to_vector<float>());
+  set_precision(Precision::fp32);
+  emulation::offer_bf16_products(true);
+  EXPECT_NE(product(Precision::bf16), product(Precision::tf32));
 }
 
 }  // namespace

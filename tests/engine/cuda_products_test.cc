@@ -209,6 +209,55 @@ TEST_P(CudaProducts, Matrices) {
       }
 }
 
+// The same numbers at an address that is no multiple of 16, as views and the memory of captured steps have.
+template <class T>
+struct Elsewhere {
+  explicit Elsewhere(const Values<T>& values) {
+    std::vector<T> shifted(values.host.size() + 1);
+    for (size_t i = 0; i < values.host.size(); ++i) shifted[i + 1] = static_cast<T>(values.host[i]);
+    tensor = to(Tensor::from(shifted, {static_cast<int64_t>(shifted.size())}), Device::cuda);
+    data = tensor.address<T>() + 1;
+  }
+  Tensor tensor;
+  const T* data;
+};
+
+template <class T>
+void expect_same_bits_elsewhere(RandomSequence& random) {
+  for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{70, 65, 300}, {130, 40, 33}, {5, 96, 256}}) {
+    const Values<T> a(random, m * k, 0), b(random, k * n, 0), bias(random, n, 0);
+    const Elsewhere<T> a2(a), b2(b), bias2(bias);
+    const Room<T> c(m * n, 0), c2(m * n, 1);
+    cuda::gemm<T>(m, n, k, {a.data, k, 1}, {b.data, n, 1}, bias.data, c.data, n);
+    cuda::gemm<T>(m, n, k, {a2.data, k, 1}, {b2.data, n, 1}, bias2.data, c2.data, n);
+    EXPECT_EQ(c.values(), c2.values()) << m << " " << n << " " << k;
+  }
+  for (int i = 0; i < 12;) {
+    Conv2dShape shape{};
+    if (!draw_shape(random, shape)) continue;
+    ++i;
+    const Values<T> x(random, input_size(shape), 0), w(random, weight_size(shape), 0), g(random, output_size(shape), 0);
+    const Elsewhere<T> x2(x), w2(w), g2(g);
+    const Room<T> y(output_size(shape), 0), y2(output_size(shape), 1), dx(input_size(shape), 0), dx2(input_size(shape), 1), dw(weight_size(shape), 0),
+        dw2(weight_size(shape), 1);
+    cuda::conv2d<T>(shape, x.data, w.data, nullptr, y.data);
+    cuda::conv2d<T>(shape, x2.data, w2.data, nullptr, y2.data);
+    EXPECT_EQ(y.values(), y2.values()) << i;
+    cuda::conv2d_input_gradient<T>(shape, g.data, w.data, dx.data);
+    cuda::conv2d_input_gradient<T>(shape, g2.data, w2.data, dx2.data);
+    EXPECT_EQ(dx.values(), dx2.values()) << i;
+    cuda::conv2d_weight_gradient<T>(shape, g.data, x.data, dw.data);
+    cuda::conv2d_weight_gradient<T>(shape, g2.data, x2.data, dw2.data);
+    EXPECT_EQ(dw.values(), dw2.values()) << i;
+  }
+}
+
+TEST_P(CudaProducts, BitsDoNotDependOnWhereOperandsLie) {
+  RandomSequence random({13, static_cast<uint64_t>(GetParam())});
+  expect_same_bits_elsewhere<float>(random);
+  expect_same_bits_elsewhere<double>(random);
+}
+
 }  // namespace
 }  // namespace mollify
 #else

@@ -15,4 +15,7 @@ int64_t allocation_count();  // successful allocations of device memory so far
 size_t allocated_bytes();    // device memory allocated and not freed
 int64_t launch_count();      // kernels run so far, those of graphs each time the graph is launched
 
+// Products of f32 in bf16, which not every GPU and version of cuBLASLt has.
+void offer_bf16_products(bool offered);
+
 }  // namespace emulation
