@@ -87,7 +87,8 @@ Tensor gate(const Tensor& g, const Tensor& x);  // x > 0 ? g : 0, NaN where x is
 
 // ---- Reductions. `axes` empty: all of them. keep: reduced axes stay with extent 1. The order of summation is fixed by the shape.
 // Long sums, here and in products, pooling and gradients, are cut into blocks of at most a few thousand terms (engine/cpu/long_sums.h): a
-// sum of n terms is off by at most (5000 + n/4096)·ulp/2·Σ|terms| on the CPU, less where blocks are added in f64 (all but products).
+// sum of n terms is off by at most (5000 + n/4096)·ulp/2·Σ|terms| on the CPU, less where blocks are added in f64 (all but products). The sum
+// over a patch, of a convolution and its input gradient, and products on CUDA may be one chain: n·ulp/2·Σ|terms|.
 using Axes = std::initializer_list<int>;
 Tensor sum(const Tensor& x, std::span<const int> axes, bool keep = false);
 Tensor sum(const Tensor& x, Axes axes = {}, bool keep = false);
