@@ -13,20 +13,25 @@ for suite in op_table cuda_products engine nn bounds smoothing; do programs+=("t
 [ -f "$build/build.ninja" ] || meson setup "$build" "$root" -Dcuda=enabled -Donnx=disabled -Dbench=enabled -Dtests=enabled -Ddebug=false
 ninja -C "$build" experiments/mollify "${programs[@]:1}" 2>/dev/null || ninja -C "$build"
 
+files=()
 for program in "${programs[@]}"; do
   file=$(find "$build" -type f -name "$(basename "$program")" -perm -u+x | head -n 1)
   [ -n "$file" ] || { echo "pack_gpu: $program was not built" >&2; exit 1; }
+  files+=("$file")
   install -m 755 "$file" "$out/"
   strip "$out/$(basename "$program")"
 done
 # Under the names that the programs ask for. What is left out, such as libstdc++ and libz, every such machine has, and other programs use.
-for file in "$out"/*; do ldd "$file" 2>/dev/null; done | awk '$1 ~ /^lib(mollify|hwy|benchmark|gtest)/ && $3 ~ /^\// {print $1, $3}' | sort -u |
+ldd "${files[@]}" | awk '$1 ~ /^lib(mollify|hwy|benchmark|gtest)/ && $3 ~ /^\// {print $1, $3}' | sort -u |
   while read -r name path; do
     install -m 644 "$path" "$out/$name"
     strip "$out/$name"
   done
 install -m 755 "$root"/bench/gpu_session.sh "$out/"
 install -m 644 "$root"/bench/{compare,compare_gpu,torch_side,torch_models,lirpa_side}.py "$out/"
+
+missing=$(for file in "${files[@]}"; do LD_LIBRARY_PATH=$out ldd "$out/$(basename "$file")"; done | grep 'not found' | sort -u || true)
+[ -z "$missing" ] || { printf 'pack_gpu: libraries are missing:\n%s\n' "$missing" >&2; exit 1; }
 
 bytes=$(du -sb "$out" | cut -f1)
 printf '%s: %d files, %.1f MiB\n' "$out" "$(find "$out" -type f | wc -l)" "$(awk "BEGIN {print $bytes / 1048576}")"
