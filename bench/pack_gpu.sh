@@ -22,7 +22,7 @@ for program in "${programs[@]}"; do
   strip "$out/$(basename "$program")"
 done
 # Under the names that the programs ask for. What is left out, such as libstdc++ and libz, every such machine has, and other programs use.
-ldd "${files[@]}" | awk '$1 ~ /^lib(mollify|hwy|benchmark|gtest)/ && $3 ~ /^\// {print $1, $3}' | sort -u |
+ldd "${files[@]}" | awk '$1 ~ /^lib(mollify|hwy|benchmark|gtest|quadmath)/ && $3 ~ /^\// {print $1, $3}' | sort -u |
   while read -r name path; do
     install -m 644 "$path" "$out/$name"
     strip "$out/$name"
