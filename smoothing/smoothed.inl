@@ -200,7 +200,7 @@ MOLLIFY_FN V first_from(M m, V b, V zeroth) {
 // What noise adds to a kink, from what a lifted formula gives, which is taken for s up to kLarge.
 template <class M, class V>
 MOLLIFY_FN V kink_of(M m, V x, V s, V reciprocal, V lifted) {
-  const V near = unlifted_product(m, s, lifted);
+  const V near = unlifted(m, s * lifted);
   const auto is_large = m.gt(s, m.set(kLarge<M>));
   return m.any(is_large) ? m.select(is_large, smoothed_kink(m, bounded_distance(m, x * reciprocal), s), near) : near;
 }
@@ -283,8 +283,8 @@ struct ReluMomentsGradient : Pointwise<ReluMomentsGradient, 5> {
     const V of_mean = m.select(is_positive, g_mean * rest, unlifted_product(m, g_mean, c));
     const V twice = g_variance + g_variance;
     V of_variance = unlifted_product(m, twice * m.select(is_positive, mean, s * rest), m.select(is_positive, c, r));
-    const auto is_large = m.both(m.gt(s, m.set(kLarge<M>)), m.le(x, m.zero()));
-    if (m.any(is_large)) of_variance = m.select(is_large, twice * (mean * rest), of_variance);
+    const auto is_large = m.gt(s, m.set(kLarge<M>));
+    if (m.any(is_large)) of_variance = m.select(m.both(is_large, m.le(x, m.zero())), twice * (mean * rest), of_variance);
     out[0] = of_mean + of_variance;
   }
 };
