@@ -160,8 +160,8 @@ TEST(VerifyByRelus, IsNeverWrongOfRandomNetworks) {
     for (const auto& rows : kSets) {
       SCOPED_TRACE(format("{}, {} sets", p.network.name, rows.size()));
       VerifyOptions options = searching(kSplitRelus);
-      options.seconds = 1;  // unknown is an answer
       const Outcome safe = verify(graph, answers(p, -1, 1, rows, 600 + seed, 1e-2).safe, options);
+      options.seconds = 1;  // unknown is an answer
       const Outcome unsafe = verify(graph, answers(p, -1, 1, rows, 600 + seed, 1e-5).unsafe, options);
       EXPECT_NE(safe.verdict, Verdict::sat);
       EXPECT_NE(unsafe.verdict, Verdict::unsat) << unsafe.stage << ", " << unsafe.domains << " domains";
