@@ -36,7 +36,7 @@ part() {
   shift 3
   [ "$limit" -lt "$left" ] || limit=$left
   [ "$limit" -gt 3 ] || { say "$name: no time left"; failed=1; return 1; }
-  output=$work/${name// /_}
+  output=$work/${name//[ \/]/_}  # names of rows have slashes
   timeout -k 5 "$limit" "$@" >"$output" 2>&1
   status=$?
   { echo "== $name: $*"; cat "$output"; } | keep "$log"
@@ -52,7 +52,7 @@ part() {
 : >"$logs/summary.txt"
 program mollify || exit 1
 part info 20 summary.txt "$work/mollify" info
-if ! "$work/mollify" info 2>/dev/null | grep '^GPU  ' | grep -qv 'none:'; then say "no GPU: nothing to do"; exit 1; fi
+if ! grep '^GPU  ' "$work/info" | grep -qv 'none:'; then say "no GPU: nothing to do"; exit 1; fi
 
 # The table of operations in four processes; of each the first failing row once more alone, launch by launch.
 op_table() {
@@ -99,8 +99,8 @@ tests() {
 
 comparison() {
   program mollify_bench || return 1
-  local left=$((total - SECONDS)) scripts=$here
-  part comparison "$left" comparison.txt "${PYTHON:-python3}" "$scripts/compare.py" "${options[@]}" \
+  local left=$((total - SECONDS))
+  part comparison "$left" comparison.txt "${PYTHON:-python3}" "$here/compare.py" "${options[@]}" \
     --minutes "$(awk "BEGIN {print ($left - 8) / 60}")" --json "$logs/comparison.json" --bench "$work/mollify_bench" --python "${PYTHON:-python3}"
   grep '^|' "$logs/comparison.txt"
 }

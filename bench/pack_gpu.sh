@@ -6,21 +6,16 @@ set -euo pipefail
 [ $# -ge 1 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 2; }
 root=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1" && out=$(cd "$1" && pwd) && build=${2:-$root/build-gpu}
-programs=(mollify bench/mollify_bench)
+programs=(experiments/mollify bench/mollify_bench)
 for suite in op_table cuda_products engine nn bounds smoothing; do programs+=("tests/${suite}_test"); done
 
 # Without ONNX, whose libraries are large and are not on the machine.
 [ -f "$build/build.ninja" ] || meson setup "$build" "$root" -Dcuda=enabled -Donnx=disabled -Dbench=enabled -Dtests=enabled -Ddebug=false
-ninja -C "$build" experiments/mollify "${programs[@]:1}" 2>/dev/null || ninja -C "$build"
+ninja -C "$build" "${programs[@]}"
 
-files=()
-for program in "${programs[@]}"; do
-  file=$(find "$build" -type f -name "$(basename "$program")" -perm -u+x | head -n 1)
-  [ -n "$file" ] || { echo "pack_gpu: $program was not built" >&2; exit 1; }
-  files+=("$file")
-  install -m 755 "$file" "$out/"
-  strip "$out/$(basename "$program")"
-done
+files=("${programs[@]/#/$build/}")
+install -m 755 "${files[@]}" "$out/"
+for file in "${files[@]}"; do strip "$out/$(basename "$file")"; done
 # Under the names that the programs ask for. What is left out, such as libstdc++ and libz, every such machine has, and other programs use.
 ldd "${files[@]}" | awk '$1 ~ /^lib(mollify|hwy|benchmark|gtest|quadmath)/ && $3 ~ /^\// {print $1, $3}' | sort -u |
   while read -r name path; do

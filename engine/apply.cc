@@ -176,7 +176,8 @@ Tensor output(const Layout& layout, Device device) {
 }
 
 void run(const Op& op, Inputs in, const Attributes& attributes, Device device, const Layouts& layouts, std::span<Tensor> out) {
-  if (detail::is_tracing() && any_abstract(in)) return run_abstractly(op, in, attributes, layouts, out);
+  const bool tracing = detail::is_tracing();
+  if (tracing && any_abstract(in)) return run_abstractly(op, in, attributes, layouts, out);
   if (op.view) {
     for (size_t i = 0; i < out.size(); ++i) out[i] = Tensor::on(&in[0].buffer(), layouts[i]);
   } else {
@@ -186,7 +187,7 @@ void run(const Op& op, Inputs in, const Attributes& attributes, Device device, c
     compute(op, in, attributes, device, out);
   }
   if (recording && op.vjp && any_needs_grad(in)) record(op, in, attributes, out);
-  if (detail::is_tracing()) detail::add_constant(op, in, attributes, out);
+  if (tracing) detail::add_constant(op, in, attributes, out);
 }
 
 }  // namespace

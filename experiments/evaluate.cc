@@ -24,6 +24,14 @@ std::string said(const nn::SafeTensors& file, const std::string& key, const std:
   return found == file.metadata.end() ? otherwise : found->second;
 }
 
+// Of the smoothing that the weights were trained with; 0: none.
+double trained_sigma(const std::filesystem::path& path, const nn::SafeTensors& file) {
+  const std::string text = said(file, "sigma", "0");
+  const std::optional<double> sigma = number_of(text);
+  require<FormatError>(sigma && *sigma >= 0, "{}: its metadata gives sigma as '{}'; needs a number of at least 0", path.string(), text);
+  return *sigma;
+}
+
 ordered_json as_json(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset, const Evaluation& result, double sigma) {
   ordered_json out = {{"weights", command.weights.string()}, {"model", network.name()}, {"data", dataset.name}, {"split", command.split},
                       {"images", result.images()}, {"accuracy", result.accuracy()}, {"loss", result.loss}, {"classes", ordered_json::array()}};
@@ -93,9 +101,8 @@ int evaluate_command(const EvaluateCommand& command) {
   const nn::Network network = network_for(model, dataset);
   const nn::Loaded loaded = nn::load(command.weights, network);
   const Tensor weights = to(loaded.weights, device), state = to(loaded.state, device);
-  const std::string trained = said(file, "sigma", "0");
   std::vector<double> sigmas = {command.sigma.value_or(0)};
-  if (!command.sigma && trained != "0") sigmas.push_back(std::stod(trained));
+  if (const double trained = trained_sigma(command.weights, file); !command.sigma && trained > 0) sigmas.push_back(trained);
   ordered_json all;
   for (const double sigma : sigmas) {
     const OutputsOf outputs = sigma > 0 ? smoothed_outputs_of(network, weights, state, sigma) : outputs_of(network, weights, state);

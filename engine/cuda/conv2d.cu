@@ -69,13 +69,12 @@ const std::vector<Conv2dAlgorithm<T>>& list(Conv2dKind kind) {
   return lists[static_cast<int>(kind)];
 }
 
-template <class T>
+int64_t image_count(const Conv2dShape& s) { return s.batch * s.height * s.width * s.channels; }
+int64_t result_count(const Conv2dShape& s) { return s.batch * s.out_height * s.out_width * s.filters; }
+int64_t weight_count(const Conv2dShape& s) { return s.filters * s.kernel_height * s.kernel_width * (s.channels / s.groups); }
+
 int64_t output_count(Conv2dKind kind, const Conv2dShape& s) {
-  switch (kind) {
-    case Conv2dKind::forward: return s.batch * s.out_height * s.out_width * s.filters;
-    case Conv2dKind::input_gradient: return s.batch * s.height * s.width * s.channels;
-    default: return s.filters * s.kernel_height * s.kernel_width * (s.channels / s.groups);
-  }
+  return kind == Conv2dKind::forward ? result_count(s) : kind == Conv2dKind::input_gradient ? image_count(s) : weight_count(s);
 }
 
 template <class T>
@@ -86,22 +85,13 @@ const Conv2dAlgorithm<T>& choose(Conv2dKind kind, const Conv2dCall<T>& call) {
   return list<T>(kind).back();
 }
 
-// What a kind reads: images, weights or gradients of the results.
-template <class T>
-int64_t left_count(Conv2dKind kind, const Conv2dShape& s) {
-  return kind == Conv2dKind::forward ? s.batch * s.height * s.width * s.channels : s.batch * s.out_height * s.out_width * s.filters;
-}
-template <class T>
-int64_t right_count(Conv2dKind kind, const Conv2dShape& s) {
-  if (kind == Conv2dKind::weight_gradient) return s.batch * s.height * s.width * s.channels;
-  return s.filters * s.kernel_height * s.kernel_width * (s.channels / s.groups);
-}
-
 // Operands that kernels cannot read 16 bytes at a time are copied, so that neither the algorithm nor its order of summation depends on
 // where a tensor lies: a view, or a piece of a captured step's memory.
 template <class T, class Run>
 void with_aligned(Conv2dKind kind, const Conv2dCall<T>& call, const Run& run) {
-  const Aligned<T> left(call.left, left_count<T>(kind, call.shape)), right(call.right, right_count<T>(kind, call.shape));
+  const Conv2dShape& s = call.shape;
+  const Aligned<T> left(call.left, kind == Conv2dKind::forward ? image_count(s) : result_count(s));
+  const Aligned<T> right(call.right, kind == Conv2dKind::weight_gradient ? image_count(s) : weight_count(s));
   Conv2dCall<T> aligned = call;
   aligned.left = left.data();
   aligned.right = right.data();
@@ -110,7 +100,7 @@ void with_aligned(Conv2dKind kind, const Conv2dCall<T>& call, const Run& run) {
 
 template <class T>
 void convolve(Conv2dKind kind, const Conv2dCall<T>& call) {
-  if (output_count<T>(kind, call.shape) == 0) return;
+  if (output_count(kind, call.shape) == 0) return;
   with_aligned(kind, call, [&](const Conv2dCall<T>& aligned) { choose(kind, aligned).run(kind, aligned); });
 }
 
@@ -153,7 +143,7 @@ template <class T>
 bool run_conv2d(Conv2dKind kind, const char* name, const Conv2dCall<T>& call) {
   for (const Conv2dAlgorithm<T>& algorithm : list<T>(kind)) {
     if (std::string_view(algorithm.name) != name || !algorithm.accepts(kind, call)) continue;
-    if (output_count<T>(kind, call.shape) > 0) with_aligned(kind, call, [&](const Conv2dCall<T>& aligned) { algorithm.run(kind, aligned); });
+    if (output_count(kind, call.shape) > 0) with_aligned(kind, call, [&](const Conv2dCall<T>& aligned) { algorithm.run(kind, aligned); });
     return true;
   }
   return false;

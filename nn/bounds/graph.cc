@@ -1,5 +1,6 @@
 #include <mollify/nn/bounds/graph.h>
 
+#include <mollify/nn/bounds/constants.h>
 #include <mollify/nn/reading.h>
 
 #include <algorithm>
@@ -61,13 +62,22 @@ const Trace& Graph::traced(int64_t rows) const {
 const Step& Graph::step(int node, int64_t rows) const { return traced(rows).steps[static_cast<size_t>(node) - 1]; }
 
 double Graph::roundings(int node) const {
-  const Node& n = nodes_[static_cast<size_t>(node)];
-  if (n.kind == Kind::input) return n.terms;
-  if (!constants_) constants_.emplace(traced(1).constants);
-  double most = 0;
-  for (const Tensor& x : step(node, 1).in())
-    if (!is_abstract(x)) most = std::max(most, constants_->of(x));
-  return n.terms + most;
+  if (roundings_.empty()) find_roundings();
+  return roundings_[static_cast<size_t>(node)];
+}
+
+// The trace's constants have no other reader and are let go.
+void Graph::find_roundings() const {
+  Trace& one = traces_.at(1);
+  const ConstantRoundings constants(one.constants);
+  one.constants.clear();
+  roundings_.push_back(nodes_[0].terms);
+  for (const Step& step : one.steps) {
+    double most = 0;
+    for (const Tensor& x : step.in())
+      if (!is_abstract(x)) most = std::max(most, constants.of(x));
+    roundings_.push_back(nodes_[roundings_.size()].terms + most);
+  }
 }
 
 void Graph::read_linear(const Step& step, Node& node) {

@@ -1,13 +1,11 @@
 // A function of one input as bounds read it: its recorded operations, each linear or with a rule.
 #pragma once
 
-#include <mollify/nn/bounds/constants.h>
 #include <mollify/nn/bounds/relaxations.h>
 #include <mollify/nn/network.h>
 
 #include <functional>
 #include <map>
-#include <optional>
 #include <vector>
 
 namespace mollify::nn::bounds {
@@ -48,6 +46,7 @@ class Graph {
   const Trace& traced(int64_t rows) const;
   void read();
   void read_linear(const Step& step, Node& node);
+  void find_roundings() const;
 
   Function function_;
   Shape input_;
@@ -56,7 +55,7 @@ class Graph {
   std::vector<Node> nodes_;
   std::vector<Tensor> offsets_;
   mutable std::map<int64_t, Trace> traces_;
-  mutable std::optional<ConstantRoundings> constants_;
+  mutable std::vector<double> roundings_;  // of each node, once they were asked for
 };
 
 }  // namespace mollify::nn::bounds

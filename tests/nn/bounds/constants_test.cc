@@ -1,5 +1,6 @@
 // Errors of computed constants: random expressions against 113 bits, and the bounds that stand on them.
 #include <mollify/nn/bounds/bounds.h>
+#include <mollify/nn/bounds/constants.h>
 
 #include <mollify/engine/ops.h>
 
