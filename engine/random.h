@@ -27,6 +27,7 @@ enum class Purpose : uint8_t {
   dropout = 0x51,       // the layer's number, above the stream that its caller gives
   svrg_anchor,
   sobol_directions,     // the dimension
+  shared_directions,    // signs of propagate_moments
   monte_carlo = 0x5A,   // the row, then the sample, or scrambling and step
   attack,               // kind of number, then the row
   falsify,

@@ -38,6 +38,11 @@ double Sigma::stddev() const {
   return factor_ * (tensor ? tensor->item() : std::get<double>(value_));
 }
 
+bool Sigma::is_none() const {
+  const auto* value = std::get_if<double>(&value_);
+  return value && *value == 0;
+}
+
 Tensor Sigma::tensor(DType dtype) const {
   const auto* tensor = std::get_if<Tensor>(&value_);
   if (!tensor) return Tensor::scalar(stddev(), dtype);

@@ -28,6 +28,8 @@ class Sigma {
   double stddev() const;
   double paper() const { return stddev() / kPaper; }
 
+  bool is_none() const;  // made from the number 0; false for schedules and tensors
+
   // s for kernels: 0-d, with the history of the tensor that it was made from.
   Tensor tensor(DType dtype) const;
 

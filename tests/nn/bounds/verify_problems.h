@@ -19,6 +19,8 @@ using formats::Halfspaces;
 using formats::Property;
 using Values = std::vector<double>;
 
+inline void PrintTo(Verdict verdict, std::ostream* out) { *out << to_string(verdict); }
+
 struct Problem {
   Specimen network;
   Tensor steepness;  // [inputs, outputs]: no output moves faster with an input
