@@ -175,10 +175,25 @@ Tensor output(const Layout& layout, Device device) {
   return Tensor::empty(moved);
 }
 
+// With a rule of its own the operation is one node of the history, else its parts are.
+void run_parts(const Op& op, Inputs in, const Attributes& attributes, const Layouts& layouts, std::span<Tensor> out) {
+  const NoGrad guard(recording && !op.vjp);
+  const Tensors made = op.made_of(in, attributes);
+  require<GraphError>(made.size() == out.size(), "{}: its parts give {} results; needs {}", op.name, made.size(), out.size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    require(made[i].shape() == layouts[i].shape && made[i].dtype() == layouts[i].dtype, "{}: its parts give {} {}; needs {} {}", op.name,
+            made[i].dtype(), made[i].shape(), layouts[i].dtype, layouts[i].shape);
+    out[i] = made[i];
+  }
+}
+
 void run(const Op& op, Inputs in, const Attributes& attributes, Device device, const Layouts& layouts, std::span<Tensor> out) {
   const bool tracing = detail::is_tracing();
   if (tracing && any_abstract(in)) return run_abstractly(op, in, attributes, layouts, out);
-  if (op.view) {
+  if (op.made_of) {
+    run_parts(op, in, attributes, layouts, out);
+    if (!op.vjp) return;
+  } else if (op.view) {
     for (size_t i = 0; i < out.size(); ++i) out[i] = Tensor::on(&in[0].buffer(), layouts[i]);
   } else {
     if (op.assigns) assign(op, in, device, out);

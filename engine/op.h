@@ -139,6 +139,9 @@ struct Op {
   Tensors (*vjp)(const VjpArguments&) = nullptr;
   // The same numbers faster, for when no graph of the gradient is wanted; tests hold the two equal.
   Tensors (*vjp_fast)(const VjpArguments&) = nullptr;
+  // In place of kernels: the operation as others on the same inputs. Those are what is computed, captured and, unless there is a vjp,
+  // differentiated; readers of a trace see the operation itself.
+  Tensors (*made_of)(Inputs, const Attributes&) = nullptr;
   bool chooses_device = false;  // its shape rule says where the outputs are; else they are where the inputs are
   bool view = false;            // output 0… share input 0's buffer; there is no kernel
   // Of an op that does nothing but copy its inputs to disjoint parts of output 0: the part of input i, so that a plan can let it be

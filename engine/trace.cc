@@ -1,5 +1,6 @@
 #include <mollify/engine/trace.h>
 
+#include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 
 #include <set>
@@ -54,12 +55,21 @@ void detail::add_constant(const Op& op, Inputs in, const Attributes& attributes,
 
 namespace {
 
+Tensor through_parts(const Step& step, Tensors in, size_t i, const Tensor& g) {
+  const auto f = [&](const Tensor& x) {
+    in[i] = x;
+    return step.op().made_of(in, step.node().attributes)[0];
+  };
+  return vjp(f, in[i], g).second;
+}
+
 // The rule's gradient for input i, not yet summed to its shape.
 Tensor by_rule(const Step& step, Inputs in, size_t i, const Tensor& g) {
-  require<GraphError>(step.op().vjp != nullptr, "{}: has no gradient", step.op().name);
   Tensors inputs(in.size());
   const std::unique_ptr<bool[]> needed(new bool[in.size()]());
   for (size_t k = 0; k < in.size(); ++k) inputs[k] = in[k];
+  if (!step.op().vjp && step.op().made_of) return through_parts(step, std::move(inputs), i, g);
+  require<GraphError>(step.op().vjp != nullptr, "{}: has no gradient", step.op().name);
   needed[i] = true;
   const Node node{.op = &step.op(), .attributes = step.node().attributes, .inputs = std::move(inputs), .version = 0, .saved = {}, .number = 0};
   return step.op().vjp(VjpArguments(node, g, Tensor(), {needed.get(), in.size()}))[i];

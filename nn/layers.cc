@@ -1,6 +1,7 @@
 #include <mollify/nn/layers.h>
 
 #include <mollify/engine/trace.h>
+#include <mollify/nn/own_activation.h>
 
 namespace mollify::nn {
 namespace {
@@ -126,15 +127,14 @@ struct Dropout final : Layer {
 };
 
 struct Activation final : Layer {
-  using Function = Tensor (*)(const Tensor&);
-  explicit Activation(Function function) : function(function) {}
+  explicit Activation(Function function) : function(std::move(function)) {}
   const char* kind() const override { return "activation"; }
   Shape declare(Declaration&, const Shape& input) override { return input; }
   Tensor apply(Pass&, const Tensor& x) const override { return function(x); }
   Function function;
 };
 
-constexpr struct { const char* name; Activation::Function function; } kActivations[] = {
+constexpr struct { const char* name; Tensor (*function)(const Tensor&); } kActivations[] = {
     {"relu", mollify::relu},         {"leaky_relu", [](const Tensor& x) { return mollify::leaky_relu(x); }},
     {"elu", mollify::elu},           {"gelu", mollify::gelu}, {"silu", mollify::silu}, {"sigmoid", mollify::sigmoid},
     {"softplus", mollify::softplus}, {"tanh", mollify::tanh}, {"erf", mollify::erf},   {"abs", mollify::abs},
@@ -209,6 +209,8 @@ LayerPointer activation(const std::string& name) {
     if (name == entry.name) return std::make_unique<Activation>(entry.function);
     names += std::string(names.empty() ? "" : ", ") + entry.name;
   }
+  if (Function own = find_own_activation(name)) return std::make_unique<Activation>(std::move(own));
+  for (const std::string& own : own_activation_names()) names += ", " + own;
   throw ValueError(format("activation: '{}' given; there are {}", name, names));
 }
 LayerPointer relu() { return std::make_unique<Activation>(mollify::relu); }

@@ -30,6 +30,7 @@
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
 #include <mollify/nn/network.h>
+#include <mollify/nn/own_activation.h>
 #include <mollify/nn/weights_file.h>
 #include <mollify/optim/optimizer.h>
 #include <mollify/optim/schedule.h>

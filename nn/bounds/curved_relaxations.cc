@@ -3,7 +3,10 @@
 #include <mollify/engine/grad.h>
 
 #include <cmath>
+#include <deque>
+#include <functional>
 #include <limits>
+#include <mutex>
 #include <string_view>
 
 // A line of slope k lies on its side of h over a box when its intercept is the least (greatest) value of h(x) − kx. Rules pick k well: the
@@ -15,9 +18,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// convex, concave: everywhere. sigmoidal: rising, symmetric about a point, convex at its left and concave at its right. dish: h(x) − x/2
-// is even, convex on [−c, c], concave beyond, and rises toward a multiple of |x|/2.
-enum class Form { convex, concave, sigmoidal, dish };
+using Form = CurveForm;
 
 // Where a curve's features are. turn: a sigmoidal curve's centre, a dish's c. length: over which the slope changes. bottom: h falls before
 // it and rises after it; empty where h rises everywhere.
@@ -26,12 +27,13 @@ struct Places { Tensor turn, length, bottom; };
 struct Curve {
   const char* operation;
   Form form;
-  Tensor (*slope)(const Step& step, const Tensor& x);
+  std::function<Tensor(const Step& step, const Tensor& x)> slope;
   // Errors of the computed value h and slope k at x, in units of roundoff; null: 8|h| (4 ulp), 24|k|.
-  Tensor (*value_error)(const Step& step, const Tensor& x, const Tensor& h) = nullptr;
-  Tensor (*slope_error)(const Step& step, const Tensor& x, const Tensor& k) = nullptr;
-  Places (*places)(const Step& step, const Tensor& l) = nullptr;  // null: turn 0, length 1, no bottom
+  std::function<Tensor(const Step& step, const Tensor& x, const Tensor& h)> value_error = {};
+  std::function<Tensor(const Step& step, const Tensor& x, const Tensor& k)> slope_error = {};
+  std::function<Places(const Step& step, const Tensor& l)> places = {};  // empty: turn 0, length 1, no bottom
   double least = -kInfinity, greatest = kInfinity;                // of h anywhere
+  bool positive = false;                                          // defined for x ≥ 0 only
 };
 
 // ---- The curves' slopes, each to a few units of its last place, and errors
@@ -109,36 +111,63 @@ Places gelu_smoothed_places(const Step& step, const Tensor& l) {
   return {q * sqrt(q2 + 1.0), q, bottom};
 }
 
-constexpr Curve kCurves[] = {
-    {.operation = "exp", .form = Form::convex, .slope = [](const Step&, const Tensor& x) { return exp(x); }, .least = 0},
-    {.operation = "softplus", .form = Form::convex, .slope = [](const Step&, const Tensor& x) { return sigmoid(x); }, .least = 0},
-    {.operation = "elu", .form = Form::convex, .slope = elu_slope, .least = -1},
-    {.operation = "square", .form = Form::convex, .slope = [](const Step&, const Tensor& x) { return x * 2.0; },
-     .places = [](const Step&, const Tensor& l) { return places_of(l, 0, 0, 0); }, .least = 0},
-    {.operation = "log", .form = Form::concave, .slope = [](const Step&, const Tensor& x) { return 1.0 / x; },
-     .places = [](const Step&, const Tensor& l) { return Places{number(0, l), l, Tensor()}; }},
-    {.operation = "sigmoid", .form = Form::sigmoidal, .slope = sigmoid_slope, .least = 0, .greatest = 1},
-    {.operation = "tanh", .form = Form::sigmoidal, .slope = tanh_slope, .least = -1, .greatest = 1},
-    {.operation = "erf", .form = Form::sigmoidal, .slope = erf_slope, .slope_error = erf_slope_error, .least = -1, .greatest = 1},
-    {.operation = "gelu", .form = Form::dish, .slope = gelu_slope, .slope_error = gelu_slope_error,
-     .places = [](const Step&, const Tensor& l) { return places_of(l, 1.4142135623730951, 1, -0.75179152469356446); }},
-    {.operation = "silu", .form = Form::dish, .slope = silu_slope, .slope_error = silu_slope_error,
-     .places = [](const Step&, const Tensor& l) { return places_of(l, 2.3993572805154677, 1, -1.2784645427610738); }},
-    {.operation = "relu_smoothed", .form = Form::convex, .slope = pulled_slope, .value_error = relu_smoothed_value_error,
-     .slope_error = relu_smoothed_slope_error, .places = noise_places, .least = 0},
-    {.operation = "abs_smoothed", .form = Form::convex, .slope = pulled_slope, .value_error = relative_error, .slope_error = relative_error,
-     .places = abs_smoothed_places, .least = 0},
-    {.operation = "elu_smoothed", .form = Form::convex, .slope = pulled_slope, .value_error = absolute_value_error,
-     .slope_error = absolute_slope_error, .places = noise_places, .least = -1},
-    {.operation = "sign_smoothed", .form = Form::sigmoidal, .slope = pulled_slope, .value_error = relative_error,
-     .slope_error = density_error, .places = noise_places, .least = -1, .greatest = 1},
-    {.operation = "clip_smoothed", .form = Form::sigmoidal, .slope = pulled_slope, .value_error = absolute_value_error,
-     .slope_error = absolute_slope_error, .places = ramp_places},
-    {.operation = "ramp_smoothed", .form = Form::sigmoidal, .slope = pulled_slope, .value_error = absolute_value_error,
-     .slope_error = absolute_slope_error, .places = ramp_places, .least = 0},
-    {.operation = "gelu_smoothed", .form = Form::dish, .slope = pulled_slope, .value_error = absolute_value_error,
-     .slope_error = absolute_slope_error, .places = gelu_smoothed_places},
+const std::vector<Curve>& known_curves() {
+  static const std::vector<Curve> all = {
+      {.operation = "exp", .form = Form::convex, .slope = [](const Step&, const Tensor& x) { return exp(x); }, .least = 0},
+      {.operation = "softplus", .form = Form::convex, .slope = [](const Step&, const Tensor& x) { return sigmoid(x); }, .least = 0},
+      {.operation = "elu", .form = Form::convex, .slope = elu_slope, .least = -1},
+      {.operation = "square", .form = Form::convex, .slope = [](const Step&, const Tensor& x) { return x * 2.0; },
+       .places = [](const Step&, const Tensor& l) { return places_of(l, 0, 0, 0); }, .least = 0},
+      {.operation = "log", .form = Form::concave, .slope = [](const Step&, const Tensor& x) { return 1.0 / x; },
+       .places = [](const Step&, const Tensor& l) { return Places{number(0, l), l, Tensor()}; }, .positive = true},
+      {.operation = "sigmoid", .form = Form::sigmoidal, .slope = sigmoid_slope, .least = 0, .greatest = 1},
+      {.operation = "tanh", .form = Form::sigmoidal, .slope = tanh_slope, .least = -1, .greatest = 1},
+      {.operation = "erf", .form = Form::sigmoidal, .slope = erf_slope, .slope_error = erf_slope_error, .least = -1, .greatest = 1},
+      {.operation = "gelu", .form = Form::dish, .slope = gelu_slope, .slope_error = gelu_slope_error,
+       .places = [](const Step&, const Tensor& l) { return places_of(l, 1.4142135623730951, 1, -0.75179152469356446); }},
+      {.operation = "silu", .form = Form::dish, .slope = silu_slope, .slope_error = silu_slope_error,
+       .places = [](const Step&, const Tensor& l) { return places_of(l, 2.3993572805154677, 1, -1.2784645427610738); }},
+      {.operation = "relu_smoothed", .form = Form::convex, .slope = pulled_slope, .value_error = relu_smoothed_value_error,
+       .slope_error = relu_smoothed_slope_error, .places = noise_places, .least = 0},
+      {.operation = "abs_smoothed", .form = Form::convex, .slope = pulled_slope, .value_error = relative_error, .slope_error = relative_error,
+       .places = abs_smoothed_places, .least = 0},
+      {.operation = "elu_smoothed", .form = Form::convex, .slope = pulled_slope, .value_error = absolute_value_error,
+       .slope_error = absolute_slope_error, .places = noise_places, .least = -1},
+      {.operation = "sign_smoothed", .form = Form::sigmoidal, .slope = pulled_slope, .value_error = relative_error,
+       .slope_error = density_error, .places = noise_places, .least = -1, .greatest = 1},
+      {.operation = "clip_smoothed", .form = Form::sigmoidal, .slope = pulled_slope, .value_error = absolute_value_error,
+       .slope_error = absolute_slope_error, .places = ramp_places},
+      {.operation = "ramp_smoothed", .form = Form::sigmoidal, .slope = pulled_slope, .value_error = absolute_value_error,
+       .slope_error = absolute_slope_error, .places = ramp_places, .least = 0},
+      {.operation = "gelu_smoothed", .form = Form::dish, .slope = pulled_slope, .value_error = absolute_value_error,
+       .slope_error = absolute_slope_error, .places = gelu_smoothed_places},
+  };
+  return all;
+}
+
+// A deque, since rules hold on to curves while others are added.
+struct Added {
+  std::mutex mutex;
+  std::deque<Curve> curves;
 };
+Added& added() {
+  static Added all;
+  return all;
+}
+
+Curve curve_with(const char* operation, const CurveFeatures& f) {
+  Curve curve{.operation = operation, .form = f.form, .slope = pulled_slope, .least = f.least, .greatest = f.greatest};
+  curve.value_error = [e = f.error](const Step& step, const Tensor& x, const Tensor& h) {
+    return (abs(h) + abs(x * pulled_slope(step, x)) + 1.0) * e;
+  };
+  curve.slope_error = [e = f.error](const Step& step, const Tensor& x, const Tensor& k) {
+    return (abs(k) + abs(x) * bend(step, x) + 1.0) * e;
+  };
+  curve.places = [f](const Step&, const Tensor& l) {
+    return Places{number(f.turn, l), number(f.length, l), f.bottom ? number(*f.bottom, l) : Tensor()};
+  };
+  return curve;
+}
 
 // Derivatives of smoothed functions are the same operations with another order, and other curves.
 void require_order_zero(const Step& step) {
@@ -149,11 +178,15 @@ void require_order_zero(const Step& step) {
 }
 
 const Curve& curve_of(const Step& step) {
-  for (const Curve& c : kCurves)
-    if (std::string_view(c.operation) == step.op().name) {
+  const std::string_view name = step.op().name;
+  for (const Curve& c : known_curves())
+    if (name == c.operation) {
       require_order_zero(step);
       return c;
     }
+  const std::lock_guard lock(added().mutex);
+  for (const Curve& c : added().curves)
+    if (name == c.operation) return c;
   throw ValueError(format("{}: is not in the table of curves; needs a rule of its own", step.op().name));
 }
 
@@ -326,7 +359,7 @@ Box curved_interval(const Step& step, const Box& x, double roundoff) {
   const Curve& curve = e.curve();
   const Tensor& bottom = e.places().bottom;
   Box at = x;
-  if (curve.form == Form::concave) at = {relu(x.lower), x.upper};  // log, −∞ where the box reaches 0
+  if (curve.positive) at = {relu(x.lower), x.upper};  // log, −∞ where the box reaches 0
   Tensor low = e.value(at.lower), high = e.value(at.upper);
   if (bottom.defined()) {
     high = maximum(low, high);
@@ -373,13 +406,16 @@ Tensor curved_alpha(const Step&, const Box& x, LowerLine) { return number(0.5, x
 
 }  // namespace
 
-std::span<const Relaxation> curved_relaxations() {
-  static const std::vector<Relaxation> all = [] {
-    std::vector<Relaxation> list;
-    for (const Curve& c : kCurves) list.push_back({c.operation, curved_interval, curved_lines, curved_alpha});
-    return list;
-  }();
-  return all;
+std::vector<Relaxation> curved_relaxations() {
+  std::vector<Relaxation> list;
+  for (const Curve& c : known_curves()) list.push_back({c.operation, curved_interval, curved_lines, curved_alpha});
+  return list;
+}
+
+Relaxation curved_relaxation(const char* operation, const CurveFeatures& features) {
+  const std::lock_guard lock(added().mutex);
+  added().curves.push_back(curve_with(operation, features));
+  return {operation, curved_interval, curved_lines, curved_alpha};
 }
 
 }  // namespace mollify::nn::bounds

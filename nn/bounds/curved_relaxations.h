@@ -9,7 +9,8 @@ namespace mollify::nn::bounds {
 // Outward: down for a lower bound or line, up for an upper one.
 enum class Side { lower, upper };
 
-std::span<const Relaxation> curved_relaxations();
+std::vector<Relaxation> curved_relaxations();
+Relaxation curved_relaxation(const char* operation, const CurveFeatures& features);  // from then on the curve is known by this name
 
 // The step's operation at x, in the place of its input 0.
 Tensor replay(const Step& step, const Tensor& x);

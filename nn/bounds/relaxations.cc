@@ -5,6 +5,9 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
+#include <mutex>
+#include <string>
 
 namespace mollify::nn::bounds {
 namespace {
@@ -161,16 +164,39 @@ const Relaxation kPiecewiseLinear[] = {
     {"sign", ends_interval, constant_lines, middle_alpha},
 };
 
+struct Table {
+  std::mutex mutex;
+  std::map<std::string, Relaxation, std::less<>> rules;
+  Table() {
+    for (const Relaxation& r : kPiecewiseLinear) rules.emplace(r.operation, r);
+    for (const Relaxation& r : curved_relaxations()) rules.emplace(r.operation, r);
+  }
+};
+Table& table() {
+  static Table all;
+  return all;
+}
+
 }  // namespace
 
 const Relaxation* find_relaxation(const char* operation) {
-  const std::string_view name = operation;
-  for (const Relaxation& r : kPiecewiseLinear)
-    if (name == r.operation) return &r;
-  for (const Relaxation& r : curved_relaxations())
-    if (name == r.operation) return &r;
-  return nullptr;
+  const std::lock_guard lock(table().mutex);
+  const auto found = table().rules.find(std::string_view(operation));
+  return found == table().rules.end() ? nullptr : &found->second;
 }
+
+void add_relaxation(const Relaxation& relaxation) {
+  require<ValueError>(relaxation.operation && relaxation.interval && relaxation.lines,
+                      "add_relaxation: a rule without {}; needs a name, an interval and lines",
+                      !relaxation.operation ? "a name" : relaxation.interval ? "lines" : "an interval");
+  Relaxation rule = relaxation;
+  if (!rule.alpha) rule.alpha = middle_alpha;
+  const std::lock_guard lock(table().mutex);
+  const bool added = table().rules.emplace(rule.operation, rule).second;
+  require<ValueError>(added, "add_relaxation: there is a rule for '{}'; needs another operation", rule.operation);
+}
+
+void add_curve(const char* operation, const CurveFeatures& features) { add_relaxation(curved_relaxation(operation, features)); }
 
 // ---- Shared with the curved ones
 

@@ -3,6 +3,9 @@
 
 #include <mollify/engine/trace.h>
 
+#include <limits>
+#include <optional>
+
 namespace mollify::nn::bounds {
 
 struct Box { Tensor lower, upper; };  // of equal or broadcastable shapes, lower ≤ upper
@@ -44,7 +47,26 @@ struct Relaxation {
 // The smallest positive normal number: what results below it may be off by.
 double smallest_normal(DType dtype);
 
-// Null where there is none. There are: relu, leaky_relu, abs, clip, sign, exp, log, softplus, elu, square, sigmoid, tanh, erf, gelu, silu,
+// Where a smooth curve h bends, which is all that drawing lines around it takes besides its values and its derivative.
+// convex, concave: everywhere, and concave ones rise. sigmoidal: rising, h(turn + x) − h(turn) odd, convex at the left of `turn` and
+// concave at its right. dish: h(x) − x/2 is even, convex on [−turn, turn], concave beyond, and rises toward a multiple of |x|/2.
+enum class CurveForm { convex, concave, sigmoidal, dish };
+struct CurveFeatures {
+  CurveForm form;
+  double turn = 0;
+  double length = 1;                    // over which the slope changes
+  std::optional<double> bottom = {};    // h falls before it and rises after it; empty where h rises everywhere
+  double least = -std::numeric_limits<double>::infinity(), greatest = std::numeric_limits<double>::infinity();  // of h anywhere
+  // Rounding of the computed value h and slope k at x: at most so many unit roundoffs of |h| + |x k| + 1, and of |k| + |x h''| + 1. Bounds
+  // that charge rounding rest on it.
+  double error = 64;
+};
+
+// Rules for further operations, whose names must outlive the program's use of them. ValueError where there is one.
+void add_relaxation(const Relaxation& relaxation);
+void add_curve(const char* operation, const CurveFeatures& features);
+
+// Null where there is none; those that are found last as long as the program. Besides those that were added there are: relu, leaky_relu, abs, clip, sign, exp, log, softplus, elu, square, sigmoid, tanh, erf, gelu, silu,
 // and relu_, abs_, sign_, elu_, clip_, ramp_ and gelu_smoothed, whose derivatives throw ValueError.
 const Relaxation* find_relaxation(const char* operation);
 

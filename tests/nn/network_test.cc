@@ -1,5 +1,6 @@
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/grad.h>
+#include <mollify/engine/trace.h>
 #include <mollify/nn/layers.h>
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
@@ -30,6 +31,18 @@ TEST(Network, WeightCountsAreThoseOfThePapers) {
     EXPECT_EQ(network.weight_count(), model.count) << model.name;
     EXPECT_EQ(network.output(), Shape{10}) << model.name;
   }
+}
+
+// He et al. 2016, table 1: at 224 pixels the stem gives 112, the stages 56, 28, 14 and 7.
+TEST(Network, ResnetsHalveLargeImages) {
+  const Network network = make("resnet18", {224, 224, 3}, 10);
+  const Tensor w = zeros({network.weight_count()}), state = network.initial_state();
+  const Trace t = trace([&](const Tensor& x) { return network(w, state, x, Mode::frozen, {}, Tensor::scalar(0, DType::i32)).output; },
+                        Layout::packed({1, 224, 224, 3}, DType::f32, Device::cpu));
+  std::vector<int64_t> extents;
+  for (const Step& step : t.steps)
+    if (step.op().name == std::string("conv2d") && (extents.empty() || extents.back() != step.outputs[0].dim(1))) extents.push_back(step.outputs[0].dim(1));
+  EXPECT_EQ(extents, (std::vector<int64_t>{112, 56, 28, 14, 7}));
 }
 
 TEST(Network, PiecesTileTheFlatVectorUnderDistinctNames) {

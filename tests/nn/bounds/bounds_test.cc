@@ -160,6 +160,20 @@ TEST(Order, IntersectedBoxesAreInsideBoth) {
 }
 
 // In one dimension a relu network is linear between the points where a neuron is 0, which bisection finds.
+// Where two ways from one number meet, interval arithmetic is wider than the range: such boxes are walked for, others are not.
+TEST(Order, WalksWhereWaysMeet) {
+  const auto box_kinds = [](const Graph::Function& f) {
+    std::vector<bool> exact;
+    const Graph graph(f, {3}, DType::f64);
+    for (const Graph::Node& node : graph.nodes()) exact.push_back(node.exact_box);
+    return exact;
+  };
+  EXPECT_EQ(box_kinds([](const Tensor& x) { return relu(x * 2.0); }), (std::vector<bool>{true, true, true}));
+  EXPECT_EQ(box_kinds([](const Tensor& x) { return x + relu(x); }), (std::vector<bool>{true, true, false}));
+  EXPECT_EQ(box_kinds([](const Tensor& x) { return relu(x * 2.0) - x; }), (std::vector<bool>{true, true, true, false}));
+  EXPECT_EQ(box_kinds([](const Tensor& x) { return relu(relu(x) + x); }), (std::vector<bool>{true, true, false, false}));
+}
+
 TEST(Order, AgainstExactRangesOfOneInput) {
   for (uint64_t seed = 0; seed < 10; ++seed) {
     const Specimen s = specimen("line", {1}, sequential(dense(5), relu(), dense(4), relu(), dense(1)), seed + 1, DType::f64);
