@@ -20,11 +20,19 @@ void Svrg::start_round(const Tensor& weights, const Loss& full_loss) {
   inner_steps_ = 0;
 }
 
+Tensor Svrg::from_gradient(const Tensor& gradient, const Loss& anchor_loss) const {
+  require<ValueError>(anchor_.defined(), "svrg: a step before the first round; needs start_round()");
+  return no_grad([&] { return gradient - gradient_at(anchor_, anchor_loss) + full_gradient_; });
+}
+
+Tensor Svrg::direction(const Tensor& weights, const Loss& loss, const Loss& anchor_loss) const {
+  return from_gradient(gradient_at(weights, loss), anchor_loss);
+}
+
 Tensor Svrg::update(const Tensor& weights, const Loss& loss, const Loss& anchor_loss) {
   require_no_capture("svrg: update");  // its draw of the next anchor is the host's
-  require<ValueError>(anchor_.defined(), "svrg: a step before the first round; needs start_round()");
-  auto [value, g] = gradient(weights, loss, 0);
-  const Tensor direction = no_grad([&, &g = g] { return g - gradient_at(anchor_, anchor_loss) + full_gradient_; });
+  const auto [value, g] = gradient(weights, loss, 0);
+  const Tensor direction = from_gradient(g, anchor_loss);
   if (!how_.learning_rate.defined()) how_ = {rate(), Tensor::scalar(0, weights.dtype()), Tensor::scalar(0, weights.dtype())};
   sgd_step(weights, direction, {}, how_);
 

@@ -30,10 +30,14 @@ class Svrg final : public Optimizer {
     return update(weights, loss, anchor_loss);
   }
 
+  // v at any weights, without a step. Needs a round.
+  Tensor direction(const Tensor& weights, const Loss& loss, const Loss& anchor_loss) const;
+
   std::map<std::string, Tensor> state() const override;
   void set_state(const std::map<std::string, Tensor>& state) override;
 
  private:
+  Tensor from_gradient(const Tensor& gradient, const Loss& anchor_loss) const;  // v
   Tensor update(const Tensor& weights, const Loss& loss, const Loss& anchor_loss);
 
   SvrgOptions options_;

@@ -73,4 +73,8 @@ void GSmoothSvrg::start_round(const Tensor& weights, const SmoothedLoss& full_lo
 
 Tensor GSmoothSvrg::step(const Tensor& weights, const SmoothedLoss& loss) { return svrg_.step(weights, at(loss, round_sigma_), at(loss, anchor_sigma())); }
 
+Tensor GSmoothSvrg::direction(const Tensor& weights, const SmoothedLoss& loss) const {
+  return svrg_.direction(weights, at(loss, round_sigma_), at(loss, anchor_sigma()));
+}
+
 }  // namespace mollify::smoothing

@@ -55,6 +55,7 @@ class GSmoothSvrg {
   // full_loss is the mean over all data.
   void start_round(const Tensor& weights, const SmoothedLoss& full_loss);
   Tensor step(const Tensor& weights, const SmoothedLoss& loss);
+  Tensor direction(const Tensor& weights, const SmoothedLoss& loss) const;  // along which a step would go, times the rate; no step
   int64_t rounds() const { return rounds_; }
 
  private:

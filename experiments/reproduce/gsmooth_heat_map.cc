@@ -1,10 +1,12 @@
 // Test accuracy of GSmoothSGD and GSmoothAdam (Starnes & Webster, arXiv 2311.00531, figures 1 to 4) for training data with noise on the
-// inputs and random labels, by σ. Unlike there, every method gets the learning rate that a search on one grid finds for it, and
-// training stops by images held out from training, not by the test images.
+// inputs and random labels, by σ. Tuned settings give every method the learning rate that a search on one grid finds for it, and stop
+// training by images held out from it. Published ones are those of the authors' code: the mean over the outputs as the loss, one learning
+// rate, Xavier weights, penalties by σ, Adam's ε 1e-7, training stopped by the test images, and the last epoch's weights tested.
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
 #include <mollify/experiments/reproduce/heat_map.h>
+#include <mollify/experiments/reproduce/image_table.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/reproduce/training.h>
 #include <mollify/experiments/task.h>
@@ -45,7 +47,8 @@ struct Finished {
   Results results;
 };
 
-const std::map<std::string, double> kPenaltyWeights = {{"activation1", 1e-7}, {"dense1", 1e-7}, {"activation2", 1e-5}, {"dense2", 1e-5}};
+using Penalties = std::map<std::string, double>;
+Penalties penalties(double first_dense) { return {{"activation1", 1e-7}, {"dense1", first_dense}, {"activation2", 1e-5}, {"dense2", 1e-5}}; }
 constexpr const char* kAccuracy = "test_accuracy";
 const char* const kColumns[] = {kAccuracy, "plain_test_accuracy", "validation_loss", "validation_accuracy", "best_epoch", "epochs", "diverged"};
 
@@ -53,7 +56,7 @@ class GSmoothHeatMap final : public Experiment {
  public:
   const char* name() const override { return "gsmooth-heatmap"; }
   const char* summary() const override { return "GSmoothSGD and GSmoothAdam under input and label noise, by sigma (Starnes & Webster 2023)"; }
-  std::vector<std::string> files() const override { return {"results.csv", "table.txt", "heatmap.svg"}; }
+  std::vector<std::string> files() const override { return {"results.csv", "table.txt", "heatmap.svg", "noise.svg"}; }
   std::vector<Option> options() override;
   void resolve() override;
   void load() override;
@@ -61,6 +64,7 @@ class GSmoothHeatMap final : public Experiment {
 
  private:
   Results train(const Training& training) const;
+  bool published() const { return settings_ == "published"; }
   std::vector<Finished> finish(Grid& grid, const std::string& title, const std::vector<Training>& trainings) const;
   std::vector<Training> searches() const;
   std::vector<Training> cells(const std::vector<Finished>& searched) const;
@@ -72,12 +76,14 @@ class GSmoothHeatMap final : public Experiment {
 
   std::string settings_text() const;
   std::string rates_text(const std::vector<Finished>& searched) const;
+  std::string noise_picture() const;
   HeatMap heat_map(const std::vector<Finished>& finished) const;
   std::string quoted_text(const std::vector<Finished>& finished) const;
   Summary summary(const std::vector<Finished>& finished, const Method& method, const Noise& noise, const char* number = kAccuracy) const;
 
   int64_t limit_ = 0, validation_ = 0, test_limit_ = 0, epochs_ = 0, tuning_epochs_ = 0, patience_ = 2, batch_ = 16, seeds_ = 0, grid_seeds_ = 1;
   std::optional<double> lr_sgd_, lr_adam_;
+  std::string settings_ = "tuned";
 
   std::vector<double> inputs_ = {0, 0.25, 0.5, 0.75, 1}, labels_ = {0, 0.1, 0.2, 0.3, 0.4}, sigmas_ = {0, 0.01, 0.1, 0.5, 1};
   std::vector<double> sgd_rates_ = {0.3, 0.1, 0.03, 0.01, 0.003}, adam_rates_ = {3e-3, 1e-3, 3e-4, 1e-4};
@@ -98,8 +104,9 @@ std::vector<Option> GSmoothHeatMap::options() {
       {{"epochs", "Training", "epochs at most", "tiny 2, quick 8, paper 20"}, &epochs_, at_least(1)},
       {{"patience", "Training", "stop after N epochs without a lower validation loss", nullptr}, &patience_, at_least(1)},
       {{"batch", "Training", "images in a batch", nullptr}, &batch_, at_least(1)},
-      {{"lr-sgd", "Training", "learning rate of SGD for every sigma (paper 0.1, its code 0.0001)", "searched, by sigma"}, &lr_sgd_, above(0)},
-      {{"lr-adam", "Training", "learning rate of Adam for every sigma (paper 0.01, its code 0.0001)", "searched, by sigma"}, &lr_adam_, above(0)},
+      {{"settings", "Training", "tuned, or published: those of the authors' code", nullptr}, &settings_, one_of({"tuned", "published"})},
+      {{"lr-sgd", "Training", "learning rate of SGD for every sigma", "searched, by sigma; published 0.1"}, &lr_sgd_, above(0)},
+      {{"lr-adam", "Training", "learning rate of Adam for every sigma", "searched, by sigma; published 0.01"}, &lr_adam_, above(0)},
       {{"tuning-epochs", "Training", "epochs of the learning rates' search", "tiny 1, quick 2, paper 3"}, &tuning_epochs_, at_least(1)},
   };
   all.insert(all.end(), own.begin(), own.end());
@@ -111,8 +118,14 @@ void GSmoothHeatMap::resolve() {
   const auto choose = [&](int64_t& field, int64_t tiny, int64_t quick, int64_t paper) {
     if (field == 0) field = is("tiny") ? tiny : is("quick") ? quick : paper;
   };
-  choose(limit_, 300, 6000, data == "cifar10" ? 45000 : 54000);
-  choose(validation_, 100, 1000, data == "cifar10" ? 5000 : 6000);
+  if (published()) {
+    if (!lr_sgd_) lr_sgd_ = 0.1;
+    if (!lr_adam_) lr_adam_ = 0.01;
+    if (validation_ > 0) throw UsageError(format("mollify reproduce {}: --validation given; published settings hold nothing out", name()));
+  }
+  const int64_t all = data == "cifar10" ? 50000 : 60000;
+  choose(limit_, 300, 6000, published() ? all : all / 10 * 9);
+  if (!published()) choose(validation_, 100, 1000, all / 10);
   choose(test_limit_, 200, 5000, 10000);
   choose(epochs_, 2, 8, 20);
   choose(tuning_epochs_, 1, 2, 3);
@@ -149,16 +162,21 @@ Results GSmoothHeatMap::train(const Training& how) const {
   const uint64_t seed = static_cast<uint64_t>(how.seed);
   datasets::Preparation preparation = plain_preparation(data);
   preparation.noise = {.input_deviation = how.noise.inputs, .label_share = how.noise.labels, .seed = seed};
-  const Images all = prepare(train_, preparation, device), training = range(all, 0, limit_), validation = range(all, limit_, validation_);
+  const Images all = prepare(train_, preparation, device), training = range(all, 0, limit_);
+  const Images validation = published() ? test_ : range(all, limit_, validation_);
 
   const smoothing::Sigma sigma = smoothing::Sigma::paper(how.method.sigma);
-  const smoothing::SmoothedNetwork smoothed = smooth(*network_, sigma, {.by_layer = kPenaltyWeights, .form = smoothing::Form::split});
+  const Penalties weights_of = penalties(published() && how.method.sigma == 0.01 ? 1e-5 : 1e-7);
+  const smoothing::SmoothedNetwork smoothed = smooth(*network_, sigma, {.by_layer = weights_of, .form = smoothing::Form::split});
   const bool plain = how.method.sigma == 0;
   const Model plain_model = [&](const Tensor& weights, const Tensor& images) { return (*network_)(weights, images); };
   const Model model = plain ? plain_model : [&](const Tensor& weights, const Tensor& images) { return smoothed(weights, images).output; };
-  smoothing::GSmooth optimizer(how.method.optimizer == "sgd" ? optim::sgd(optim::constant(how.rate)) : optim::adam(optim::constant(how.rate)), sigma);
+  const optim::Schedule rate = optim::constant(how.rate);
+  smoothing::GSmooth optimizer(how.method.optimizer == "sgd" ? optim::sgd(rate) : optim::adam(rate, {.epsilon = published() ? 1e-7 : 1e-8}), sigma);
 
-  const Tensor weights = to(network_->initial_weights(nn::Initialization::fan_in_uniform, seed), device);
+  const nn::Initialization initialization = published() ? nn::Initialization::xavier_uniform : nn::Initialization::fan_in_uniform;
+  const Tensor weights = to(network_->initial_weights(initialization, seed), device);
+  const double share = published() ? 1.0 / static_cast<double>(network_->output().size()) : 1;  // the mean over the outputs, or their sum
   Tensor best = copy_of(weights);
   double best_loss = INFINITY, best_accuracy = NAN;
   int64_t best_epoch = 0, epoch = 0;
@@ -169,8 +187,9 @@ Results GSmoothHeatMap::train(const Training& how) const {
       stop_if_interrupted();
       const Images batch = chosen(training, std::span(order).subspan(first, std::min(batch_, limit_ - first)));
       const auto loss = [&](const Tensor& w, const smoothing::Sigma& s) {
-        return plain ? nn::mean_squared_error(plain_model(w, batch.images), batch.labels)
-                     : smoothing::smoothed_squared_error(smoothed(w, {}, batch.images, s), batch.labels);
+        if (plain) return nn::mean_squared_error(plain_model(w, batch.images), batch.labels) * share;
+        const auto result = smoothed(w, {}, batch.images, s);
+        return nn::mean_squared_error(result.output, batch.labels) * share + result.penalty + result.constant;
       };
       finite = std::isfinite(optimizer.step(weights, loss).item());
     }
@@ -186,7 +205,7 @@ Results GSmoothHeatMap::train(const Training& how) const {
   Results results{.numbers = {{"validation_loss", best_epoch > 0 ? best_loss : NAN}, {"validation_accuracy", best_accuracy},
                               {"best_epoch", static_cast<double>(best_epoch)}, {"epochs", static_cast<double>(epoch)}, {"diverged", !finite}}};
   if (how.tuning) return results;
-  const Tensor& trained = best_epoch > 0 ? best : weights;  // diverged at once: what is left, which guesses
+  const Tensor& trained = best_epoch > 0 && !published() ? best : weights;  // diverged at once: what is left, which guesses
   results.numbers[kAccuracy] = score_of(model, trained, test_).accuracy;
   results.numbers["plain_test_accuracy"] = plain ? results.numbers[kAccuracy] : score_of(plain_model, trained, test_).accuracy;
   return results;
@@ -246,15 +265,20 @@ Summary GSmoothHeatMap::summary(const std::vector<Finished>& finished, const Met
 }
 
 std::string GSmoothHeatMap::settings_text() const {
+  const std::string images = published() ? format("{} training and {} clean test images, which also stop the training", limit_, test_.count())
+                                         : format("{} training, {} validation, {} clean test images", limit_, validation_, test_.count());
   return format("Starnes & Webster, arXiv 2311.00531: GSmoothSGD and GSmoothAdam under noise.\n"
-                "Scale {}, {}: {} training, {} validation, {} clean test images.\n",
-                scale, data, limit_, validation_, test_.count()) +
-         format("Table 3 network ({} weights, fan-in uniform, the same initial ones throughout for a seed), linear output, squared error on one-hot\n"
-                "labels; batch {}, at most {} epochs, patience {} on the validation loss (same noise as training); weights of the best epoch.\n",
-                network_->weight_count(), batch_, epochs_, patience_) +
-         "SGD without momentum, Adam (0.9, 0.999, 1e-8), neither with weight decay. sigma as in the paper: noise of standard deviation sigma/sqrt(2).\n"
-         "Smoothed network in the split form, penalty weights 1e-7, 1e-7 (first ReLU, first dense), 1e-5, 1e-5 (second ReLU, output); sigma 0 is the\n"
-         "plain network. Tested is the network that was trained: the smoothed one where sigma > 0.\n" +
+                "Scale {}, {}, {} settings: {}.\n",
+                scale, data, settings_, images) +
+         format("Table 3 network ({} weights, {} uniform, the same initial ones throughout for a seed), linear output, squared error on one-hot\n"
+                "labels, {} over the outputs; batch {}, at most {} epochs, patience {} on the validation loss{}.\n",
+                network_->weight_count(), published() ? "Xavier" : "fan-in", published() ? "the mean" : "the sum", batch_, epochs_, patience_,
+                published() ? "; weights of the last epoch" : " (same noise as training); weights of the best epoch") +
+         format("SGD without momentum, Adam (0.9, 0.999, {}), neither with weight decay. sigma as in the paper: noise of standard deviation sigma/sqrt(2).\n",
+                published() ? "1e-7" : "1e-8") +
+         format("Smoothed network in the split form, penalty weights 1e-7, 1e-7{} (first ReLU, first dense), 1e-5, 1e-5 (second ReLU, output); sigma 0 is the\n"
+                "plain network. Tested is the network that was trained: the smoothed one where sigma > 0.\n",
+                published() ? ", at sigma 0.01 1e-5" : "") +
          format("Seeds: {} for the quoted cells, {} for the others.\n", std::max(seeds_, grid_seeds_), grid_seeds_);
 }
 
@@ -302,6 +326,21 @@ HeatMap GSmoothHeatMap::heat_map(const std::vector<Finished>& finished) const {
     map.panels.push_back(panel);
   }
   return map;
+}
+
+// The first training images with each noise on the inputs.
+std::string GSmoothHeatMap::noise_picture() const {
+  ImageTable table{format("Training images of {} by the standard deviation of the noise on them", data), {}, {}};
+  const int64_t count = std::min<int64_t>(3, train_.size());
+  table.rows.resize(static_cast<size_t>(count));
+  for (double inputs : inputs_) {
+    table.column_names.push_back(format("{}", inputs));
+    datasets::Preparation preparation;
+    preparation.noise = {.input_deviation = inputs, .label_share = 0, .seed = 0};
+    const Images noisy = prepare(datasets::take(train_, 0, count), preparation);
+    for (int64_t i = 0; i < count; ++i) table.rows[static_cast<size_t>(i)].push_back(range(noisy, i, 1).images);
+  }
+  return image_table_svg(table);
 }
 
 std::string GSmoothHeatMap::quoted_text(const std::vector<Finished>& finished) const {
@@ -353,6 +392,7 @@ std::string GSmoothHeatMap::run(Grid& grid, const std::filesystem::path& folder)
   write_text(folder / "results.csv", csv);
   const HeatMap map = heat_map(finished);
   write_text(folder / "heatmap.svg", heat_map_svg(map));
+  write_text(folder / "noise.svg", noise_picture());
   std::string table = settings_text() + rates_text(searched) + "\n" + heat_map_text(map);
   if (diverged > 0) table += format("{} cells diverged; their accuracy is that of the weights before, or of guessing.\n", diverged);
   table += quoted_text(finished);

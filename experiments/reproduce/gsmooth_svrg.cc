@@ -1,9 +1,12 @@
-// How much the update's length varies along SGD, GSmoothSGD, SVRG and GSmoothSVRG with one image a step (Starnes & Webster,
-// arXiv 2311.00531, the experiment on variance reduction).
+// How much the update's length varies along SGD, GSmoothSGD, SVRG and GSmoothSVRG with one image a step, under input and label noise
+// (Starnes & Webster, arXiv 2311.00531, figures 4 to 6). Loss, learning rate, weights and penalties are those of their code, which
+// measures the spread over 100 images at fixed weights; the spread along the steps stands beside it.
+#include <mollify/engine/grad.h>
 #include <mollify/experiments/curves.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
+#include <mollify/experiments/reproduce/heat_map.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/reproduce/training.h>
 #include <mollify/experiments/task.h>
@@ -25,54 +28,71 @@ struct Method {
 constexpr Method kMethods[] = {{"SGD", false, false}, {"GSmoothSGD", true, false}, {"SVRG", false, true}, {"GSmoothSVRG", true, true}};
 constexpr int kSgd = 0, kSvrg = 2, kGSmoothSvrg = 3;
 
-const std::map<std::string, double> kPenaltyWeights = {{"activation1", 1e-13}, {"dense1", 1e-13}, {"activation2", 1e-11}, {"dense2", 1e-11}};
+struct Noise { double inputs, labels; };  // standard deviation, share
+
+// Of SGD and of SVRG.
+const std::map<std::string, double> kPenalties[] = {{{"activation1", 1e-7}, {"dense1", 1e-7}, {"activation2", 1e-5}, {"dense2", 1e-5}},
+                                                    {{"activation1", 1e-13}, {"dense1", 1e-13}, {"activation2", 1e-11}, {"dense2", 1e-11}}};
 constexpr int64_t kFullBatch = 100;  // images whose record a full gradient holds at a time
+constexpr int64_t kProbes = 100;     // images over which the spread at fixed weights is taken
+constexpr int64_t kDraws = int64_t{1} << 31;  // "epochs" from which the probes and the anchors' images are drawn: no real ones
 
 // Found at the start and after each block of steps.
 constexpr const char *kStep = "step", *kTrainLoss = "train_loss", *kTestAccuracy = "test_accuracy";
 // Of ‖w_{t+1} − w_t‖: over all steps, and over each block. Within blocks: the root mean square of the blocks' deviations, in which the
 // mean's fall from block to block does not count.
 constexpr const char *kMean = "update_mean", *kDeviation = "update_deviation", *kWithin = "update_deviation_within_blocks";
+// Of what ‖Δw‖ would be for each of the probes, at the weights after each block; over all steps the root mean square.
+constexpr const char* kFixed = "update_deviation_at_fixed_weights";
 constexpr const char* kTrainedAccuracy = "trained_test_accuracy";
 
 class GSmoothSvrgExperiment final : public Experiment {
  public:
   const char* name() const override { return "gsmooth-svrg"; }
   const char* summary() const override { return "variation of the update along SGD, GSmoothSGD, SVRG, GSmoothSVRG (Starnes & Webster 2023)"; }
-  std::vector<std::string> files() const override { return {"results.csv", "blocks.csv", "table.txt", "curves.svg"}; }
+  std::vector<std::string> files() const override { return {"results.csv", "blocks.csv", "table.txt", "curves.svg", "accuracy.svg", "deviation.svg"}; }
   std::vector<Option> options() override;
   void resolve() override;
   void load() override;
   std::string run(Grid& grid, const std::filesystem::path& folder) override;
 
  private:
-  using Finished = std::vector<std::vector<Results>>;  // [method][seed]
-  Results train(const Method& method, uint64_t seed) const;
+  using Finished = std::vector<std::vector<Results>>;  // [method][seed], of one noise
+  Results train(const Method& method, const Noise& noise, uint64_t seed) const;
+  std::vector<Noise> noises() const;
+  int64_t seeds_of(const Noise& noise) const { return noise.inputs == 0 && noise.labels == 0 ? seeds_ : 1; }
 
   std::string settings_text() const;
   std::string tables(const Finished& finished) const;
   std::string claims_text(const Finished& finished) const;
   std::string picture(const Finished& finished) const;
-  void write_csv(const Finished& finished, const std::filesystem::path& folder) const;
+  HeatMap over_noises(const std::vector<Finished>& finished, const char* number, double scale) const;
+  void write_csv(const std::vector<Finished>& finished, const std::filesystem::path& folder) const;
   static Summary over_seeds(const std::vector<Results>& seeds, const char* number, double scale = 1);
   static Summary of_block(const std::vector<Results>& seeds, const char* series, size_t index, double scale = 1);
   size_t blocks() const { return static_cast<size_t>((steps_ + block_ - 1) / block_); }
 
-  int64_t limit_ = 0, test_limit_ = 0, steps_ = 0, inner_ = 0, block_ = 0, seeds_ = 0;
+  int64_t limit_ = 0, test_limit_ = 0, anchor_ = 0, steps_ = 0, inner_ = 0, block_ = 0, seeds_ = 0;
   double sigma_ = 0.1, rate_ = 0.01;
-  Images train_, test_;
+  std::string noises_;
+  std::vector<double> inputs_ = {0, 0.25, 0.5, 0.75, 1}, labels_ = {0, 0.1, 0.2, 0.3, 0.4};
+  datasets::Dataset train_;
+  Images test_;
   std::optional<nn::Network> network_;
 };
 
 std::vector<Option> GSmoothSvrgExperiment::options() {
   std::vector<Option> all = shared_options();
   const std::vector<Option> own = {
-      {{"seeds", "Run", "seeds of weights and order", "3, 1 at tiny"}, &seeds_, at_least(1)},
-      {{"limit", "Training", "training images", "5000, tiny 200"}, &limit_, at_least(1)},
+      {{"seeds", "Run", "seeds of weights and order without noise; with noise there is one", "3, 1 at tiny"}, &seeds_, at_least(1)},
+      {{"noises", "Run", "clean: none; all: input deviations 0 to 1 and label shares 0 to 40 %, 25 in all", "all, clean at tiny"}, &noises_,
+       one_of({"clean", "all"})},
+      {{"limit", "Training", "training images", "tiny 200, quick 5000, paper all"}, &limit_, at_least(1)},
+      {{"anchor", "Training", "images of a full gradient of SVRG, drawn for each; all where there are no more", "4000"}, &anchor_, at_least(1)},
       {{"test-limit", "Training", "test images", "tiny 200, quick 2000, paper all"}, &test_limit_, at_least(1)},
-      {{"steps", "Training", "steps, of one image each", "tiny 120, quick 5000, paper 50000"}, &steps_, at_least(1)},
+      {{"steps", "Training", "steps, of one image each", "5000, tiny 120"}, &steps_, at_least(1)},
       {{"inner", "Training", "steps between two full gradients of SVRG", "1000, tiny 40"}, &inner_, at_least(1)},
-      {{"block", "Training", "steps between measurements", "1000, tiny 40"}, &block_, at_least(2)},
+      {{"block", "Training", "steps between measurements", "500, tiny 40"}, &block_, at_least(2)},
       {{"sigma", "Training", "sigma of the paper: noise of standard deviation sigma/sqrt(2)", nullptr}, &sigma_, above(0)},
       {{"lr", "Training", "learning rate", nullptr}, &rate_, above(0)},
   };
@@ -85,57 +105,118 @@ void GSmoothSvrgExperiment::resolve() {
   const auto choose = [&](int64_t& field, int64_t tiny, int64_t quick, int64_t paper) {
     if (field == 0) field = is("tiny") ? tiny : is("quick") ? quick : paper;
   };
-  choose(limit_, 200, 5000, 5000);
+  if (noises_.empty()) noises_ = is("tiny") ? "clean" : "all";
+  choose(limit_, 200, 5000, data == "cifar10" ? 50000 : 60000);
+  choose(anchor_, 4000, 4000, 4000);
   choose(test_limit_, 200, 2000, 10000);
-  choose(steps_, 120, 5000, 50000);
+  choose(steps_, 120, 5000, 5000);
   choose(inner_, 40, 1000, 1000);
-  choose(block_, 40, 1000, 1000);
+  choose(block_, 40, 500, 500);
   choose(seeds_, 1, 3, 3);
 }
 
 void GSmoothSvrgExperiment::load() {
-  const datasets::Splits images = load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
-  const datasets::Preparation preparation = plain_preparation(data);
-  train_ = prepare(images.train, preparation, device);
-  test_ = prepare(images.test, preparation, device);
-  network_ = network_for("cnn", images.train);
+  datasets::Splits images = load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
+  train_ = std::move(images.train);
+  test_ = prepare(images.test, plain_preparation(data), device);
+  network_ = network_for("cnn", train_);
 }
 
-// GSmoothSGD and GSmoothSVRG with the plain network's loss are SGD and SVRG.
-Results GSmoothSvrgExperiment::train(const Method& method, uint64_t seed) const {
-  const smoothing::Sigma sigma = smoothing::Sigma::paper(method.smoothed ? sigma_ : 0);
-  const smoothing::SmoothedNetwork smoothed = smooth(*network_, sigma, {.by_layer = kPenaltyWeights, .form = smoothing::Form::split});
-  const Model plain = [&](const Tensor& weights, const Tensor& images) { return (*network_)(weights, images); };
-  const auto batch_loss = [&](const Tensor& w, const smoothing::Sigma& s, const Images& batch) {
-    return method.smoothed ? smoothing::smoothed_squared_error(smoothed(w, {}, batch.images, s), batch.labels)
-                           : nn::mean_squared_error(plain(w, batch.images), batch.labels);
-  };
-  const smoothing::SmoothedLoss full_loss = [&](const Tensor& w, const smoothing::Sigma& s) {
-    return mean_over_batches(w, train_, kFullBatch, [&](const Tensor& v, const Images& batch) { return batch_loss(v, s, batch); });
-  };
-  smoothing::GSmooth sgd(optim::sgd(optim::constant(rate_)), sigma);
-  smoothing::GSmoothSvrg svrg(optim::constant(rate_), sigma);
+std::vector<Noise> GSmoothSvrgExperiment::noises() const {
+  if (noises_ == "clean") return {{0, 0}};
+  std::vector<Noise> all;
+  for (double inputs : inputs_)
+    for (double labels : labels_) all.push_back({inputs, labels});
+  return all;
+}
 
-  const Tensor weights = to(network_->initial_weights(nn::Initialization::fan_in_uniform, seed), device), before = copy_of(weights);
+// One training: the losses, the optimizers and what is measured.
+class Path {
+ public:
+  Path(const nn::Network& network, const Method& method, double sigma, double rate, Images train)
+      : network_(network), method_(method), train_(std::move(train)), sigma_(smoothing::Sigma::paper(method.smoothed ? sigma : 0)), rate_(rate),
+        smoothed_(smooth(network, sigma_, {.by_layer = kPenalties[method.variance_reduced], .form = smoothing::Form::split})),
+        sgd_(optim::sgd(optim::constant(rate)), sigma_), svrg_(optim::constant(rate), sigma_) {}
+
+  Tensor plain(const Tensor& w, const Tensor& images) const { return network_(w, images); }
+  Tensor trained(const Tensor& w, const Tensor& images) const { return method_.smoothed ? smoothed_(w, images).output : plain(w, images); }
+
+  void start_round(const Tensor& weights, const std::vector<int32_t>& images) {
+    const Images anchor = chosen(train_, images);
+    svrg_.start_round(weights, [&](const Tensor& w, const smoothing::Sigma& s) {
+      return mean_over_batches(w, anchor, kFullBatch, [&](const Tensor& v, const Images& batch) { return loss(v, s, batch); });
+    });
+  }
+  double step(const Tensor& weights, int32_t image) {
+    const auto own = loss_of(image);
+    return (method_.variance_reduced ? svrg_.step(weights, own) : sgd_.step(weights, own)).item();
+  }
+  // ‖Δw‖ if the next step took this image.
+  double length_at(const Tensor& weights, int32_t image) const {
+    const auto own = loss_of(image);
+    const Tensor v = method_.variance_reduced ? svrg_.direction(weights, own)
+                                              : grad([&](const Tensor& w) { return own(w, sigma_); })(weights);
+    return rate_ * std::sqrt(sum(square(v)).item());
+  }
+
+ private:
+  // Squared error on one-hot labels, the mean over the outputs as in the authors' code.
+  Tensor loss(const Tensor& w, const smoothing::Sigma& s, const Images& batch) const {
+    const double share = 1.0 / static_cast<double>(network_.output().size());
+    if (!method_.smoothed) return nn::mean_squared_error(plain(w, batch.images), batch.labels) * share;
+    const auto result = smoothed_(w, {}, batch.images, s);
+    return nn::mean_squared_error(result.output, batch.labels) * share + result.penalty + result.constant;
+  }
+  smoothing::SmoothedLoss loss_of(int32_t image) const {
+    return [this, one = chosen(train_, std::span(&image, 1))](const Tensor& w, const smoothing::Sigma& s) { return loss(w, s, one); };
+  }
+
+  const nn::Network& network_;
+  Method method_;
+  Images train_;
+  smoothing::Sigma sigma_;
+  double rate_;
+  smoothing::SmoothedNetwork smoothed_;
+  smoothing::GSmooth sgd_;
+  smoothing::GSmoothSvrg svrg_;
+};
+
+double root_mean_square(const std::vector<double>& numbers) {
+  double squares = 0;
+  for (double number : numbers) squares += number * number;
+  return std::sqrt(squares / static_cast<double>(numbers.size()));
+}
+
+Results GSmoothSvrgExperiment::train(const Method& method, const Noise& noise, uint64_t seed) const {
+  datasets::Preparation preparation = plain_preparation(data);
+  preparation.noise = {.input_deviation = noise.inputs, .label_share = noise.labels, .seed = seed};
+  const Images images = prepare(train_, preparation, device);
+  Path path(*network_, method, sigma_, rate_, images);
+  const Model plain = [&](const Tensor& w, const Tensor& x) { return path.plain(w, x); };
+  const Model trained = [&](const Tensor& w, const Tensor& x) { return path.trained(w, x); };
+  const Tensor weights = to(network_->initial_weights(nn::Initialization::xavier_uniform, seed), device), before = copy_of(weights);
   Results results;
   const auto measure = [&](int64_t step) {
     results.series[kStep].push_back(static_cast<double>(step));
-    results.series[kTrainLoss].push_back(score_of(plain, weights, train_).loss);
+    results.series[kTrainLoss].push_back(score_of(plain, weights, images).loss);
     results.series[kTestAccuracy].push_back(score_of(plain, weights, test_).accuracy);
   };
   measure(0);
+  const std::vector<int32_t> probes = datasets::epoch_order(images.count(), seed, kDraws);
   std::vector<double> lengths, block_lengths;
   std::vector<int32_t> order;
   bool finite = true;
   for (int64_t step = 0; finite && step < steps_; ++step) {
     stop_if_interrupted();
-    const int64_t position = step % train_.count();
-    if (position == 0) order = datasets::epoch_order(train_.count(), seed, step / train_.count());
-    if (method.variance_reduced && step % inner_ == 0) svrg.start_round(weights, full_loss);
-    const Images image = chosen(train_, std::span(order).subspan(static_cast<size_t>(position), 1));
-    const smoothing::SmoothedLoss loss = [&](const Tensor& w, const smoothing::Sigma& s) { return batch_loss(w, s, image); };
+    const int64_t position = step % images.count();
+    if (position == 0) order = datasets::epoch_order(images.count(), seed, step / images.count());
+    if (method.variance_reduced && step % inner_ == 0) {
+      std::vector<int32_t> anchor = datasets::epoch_order(images.count(), seed, kDraws + 1 + step);
+      anchor.resize(std::min(anchor.size(), static_cast<size_t>(anchor_)));
+      path.start_round(weights, anchor);
+    }
     assign(before, weights);
-    finite = std::isfinite((method.variance_reduced ? svrg.step(weights, loss) : sgd.step(weights, loss)).item());
+    finite = std::isfinite(path.step(weights, order[static_cast<size_t>(position)]));
     block_lengths.push_back(std::sqrt(sum(square(weights - before)).item()));
     if (block_lengths.size() < static_cast<size_t>(block_) && step + 1 < steps_) continue;
     const Summary block = summary_of(block_lengths);
@@ -143,14 +224,15 @@ Results GSmoothSvrgExperiment::train(const Method& method, uint64_t seed) const 
     results.series[kDeviation].push_back(block.deviation);
     lengths.insert(lengths.end(), block_lengths.begin(), block_lengths.end());
     block_lengths.clear();
+    std::vector<double> at_fixed_weights;
+    for (size_t i = 0; i < std::min<size_t>(kProbes, probes.size()); ++i) at_fixed_weights.push_back(path.length_at(weights, probes[i]));
+    results.series[kFixed].push_back(summary_of(at_fixed_weights).deviation);
     measure(step + 1);
   }
   const Summary all = summary_of(lengths);
-  double squares = 0;
-  for (double deviation : results.series[kDeviation]) squares += deviation * deviation;
-  const double within = std::sqrt(squares / static_cast<double>(results.series[kDeviation].size()));
-  const Model trained = [&](const Tensor& w, const Tensor& images) { return method.smoothed ? smoothed(w, images).output : plain(w, images); };
-  results.numbers = {{kMean, finite ? all.mean : NAN}, {kDeviation, finite ? all.deviation : NAN}, {kWithin, finite ? within : NAN},
+  results.numbers = {{kMean, finite ? all.mean : NAN}, {kDeviation, finite ? all.deviation : NAN},
+                     {kWithin, finite ? root_mean_square(results.series[kDeviation]) : NAN},
+                     {kFixed, finite ? root_mean_square(results.series[kFixed]) : NAN},
                      {kTrainLoss, finite ? results.series[kTrainLoss].back() : NAN}, {kTestAccuracy, score_of(plain, weights, test_).accuracy},
                      {kTrainedAccuracy, score_of(trained, weights, test_).accuracy}, {"diverged", !finite}};
   return results;
@@ -174,18 +256,20 @@ Summary GSmoothSvrgExperiment::of_block(const std::vector<Results>& seeds, const
 std::string GSmoothSvrgExperiment::settings_text() const {
   return format("Starnes & Webster, arXiv 2311.00531: the update's length along SGD and SVRG, plain and smoothed.\n"
                 "Scale {}, {}: {} training and {} test images.\n",
-                scale, data, train_.count(), test_.count()) +
-         format("Table 3 network ({} weights, fan-in uniform), linear output, squared error on one-hot labels; one image a step, {} steps,\n"
-                "learning rate {}. SVRG: a full gradient every {} steps, at the last iterate.\n",
-                network_->weight_count(), steps_, rate_, inner_) +
-         format("Smoothed: sigma {} as in the paper (standard deviation sigma/sqrt(2)), split form, penalty weights 1e-13, 1e-13 (first ReLU, first\n"
-                "dense), 1e-11, 1e-11 (second ReLU, output); the same sigma at SVRG's anchor.\n",
+                scale, data, train_.size(), test_.count()) +
+         format("Table 3 network ({} weights, Xavier uniform), linear output, squared error on one-hot labels, the mean over the outputs; one image\n"
+                "a step, {} steps, learning rate {}. SVRG: a full gradient of {} images every {} steps, at the last iterate.\n",
+                network_->weight_count(), steps_, rate_, std::min(anchor_, train_.size()), inner_) +
+         format("Smoothed: sigma {} as in the paper (standard deviation sigma/sqrt(2)), split form, penalty weights 1e-7, 1e-7 (first ReLU, first\n"
+                "dense), 1e-5, 1e-5 (second ReLU, output), for SVRG 1e-13, 1e-13, 1e-11, 1e-11; the same sigma at SVRG's anchor.\n",
                 sigma_) +
-         format("Seeds: {}. Losses and accuracies are the plain network's, but for \"as trained\": the smoothed network's where there is one.\n", seeds_);
+         format("Seeds: {}, 1 with noise. Losses and accuracies are the plain network's, but for \"as trained\": the smoothed network's where there is\n"
+                "one. At fixed weights: over {} images, at the weights after each {} steps.\n",
+                seeds_, kProbes, block_);
 }
 
 std::string GSmoothSvrgExperiment::tables(const Finished& finished) const {
-  TextTable results({"", "test accuracy %", "as trained %", "training loss", "mean of ‖Δw‖", "deviation of ‖Δw‖", "within blocks", "diverged"});
+  TextTable results({"", "test accuracy %", "as trained %", "training loss", "mean of ‖Δw‖", "deviation of ‖Δw‖", "within blocks", "at fixed weights", "diverged"});
   std::vector<std::string> heading = {"steps"};
   for (size_t m = 0; m < finished.size(); ++m) {
     const std::vector<Results>& seeds = finished[m];
@@ -194,7 +278,7 @@ std::string GSmoothSvrgExperiment::tables(const Finished& finished) const {
                  with_deviation(over_seeds(seeds, kTrainedAccuracy, 100), "%.2f"),
                  with_deviation(over_seeds(seeds, kTrainLoss), "%.4f"), with_deviation(over_seeds(seeds, kMean), "%.5f"),
                  with_deviation(over_seeds(seeds, kDeviation), "%.5f"), with_deviation(over_seeds(seeds, kWithin), "%.5f"),
-                 number_text(diverged.mean * static_cast<double>(diverged.count), "%.0f")});
+                 with_deviation(over_seeds(seeds, kFixed), "%.5f"), number_text(diverged.mean * static_cast<double>(diverged.count), "%.0f")});
     heading.push_back(kMethods[m].name);
   }
   TextTable by_block(heading);
@@ -203,8 +287,9 @@ std::string GSmoothSvrgExperiment::tables(const Finished& finished) const {
     for (const std::vector<Results>& seeds : finished) row.push_back(with_deviation(of_block(seeds, kDeviation, b), "%.5f"));
     by_block.add(row);
   }
-  return "\nAfter all steps, mean ± deviation over the seeds. Δw = w_{t+1} − w_t, over all steps; within blocks: root mean square\n"
-         "of the blocks' deviations, in which the fall of the mean from block to block does not count.\n" +
+  return "\nWithout noise, after all steps, mean ± deviation over the seeds. Δw = w_{t+1} − w_t, over all steps; within blocks: root mean square\n"
+         "of the blocks' deviations, in which the fall of the mean from block to block does not count; at fixed weights: root mean square of\n"
+         "the deviations over images there.\n" +
          results.text() + "\nDeviation of ‖Δw‖ by block.\n" + by_block.text();
 }
 
@@ -216,12 +301,13 @@ std::string GSmoothSvrgExperiment::claims_text(const Finished& finished) const {
     };
     compare("all steps", over_seeds(finished[a], kDeviation), over_seeds(finished[b], kDeviation));
     compare("all steps, within blocks", over_seeds(finished[a], kWithin), over_seeds(finished[b], kWithin));
+    compare("images, at fixed weights", over_seeds(finished[a], kFixed), over_seeds(finished[b], kFixed));
     for (size_t block = 0; blocks() > 1 && block < blocks(); block += blocks() - 1)
       compare(block == 0 ? "the first block" : "the last block", of_block(finished[a], kDeviation, block), of_block(finished[b], kDeviation, block));
   };
   add(kGSmoothSvrg, kSvrg);
   add(kSvrg, kSgd);
-  return "\nClaims of the paper on the deviation of ‖Δw‖; to hold, a difference must be beyond two standard errors.\n" + table.text();
+  return "\nClaims of the paper on the deviation of ‖Δw‖, without noise; to hold, a difference must be beyond two standard errors.\n" + table.text();
 }
 
 std::string GSmoothSvrgExperiment::picture(const Finished& finished) const {
@@ -247,40 +333,74 @@ std::string GSmoothSvrgExperiment::picture(const Finished& finished) const {
   return curves_svg(format("{}: one image a step, learning rate {}, σ = {}, mean of {} {}", data, rate_, sigma_, seeds_, seeds_ == 1 ? "seed" : "seeds"), panels);
 }
 
-void GSmoothSvrgExperiment::write_csv(const Finished& finished, const std::filesystem::path& folder) const {
-  std::string results = "method,seed", by_block = "method,seed,step,train_loss,test_accuracy,update_mean,update_deviation\n";
-  const char* const columns[] = {kTestAccuracy, kTrainedAccuracy, kTrainLoss, kMean, kDeviation, kWithin, "diverged"};
+// Panels by method, of a number's mean over the seeds.
+HeatMap GSmoothSvrgExperiment::over_noises(const std::vector<Finished>& finished, const char* number, double scale) const {
+  HeatMap map;
+  map.rows_title = "standard deviation of input noise";
+  map.columns_title = "share of random labels";
+  map.panels_in_line = std::size(kMethods);
+  for (double inputs : inputs_) map.row_names.push_back(format("{}", inputs));
+  for (double labels : labels_) map.column_names.push_back(format("{} %", std::lround(100 * labels)));
+  for (size_t m = 0; m < std::size(kMethods); ++m) {
+    HeatMap::Panel panel{kMethods[m].name, std::vector<std::vector<double>>(inputs_.size(), std::vector<double>(labels_.size(), NAN))};
+    for (size_t i = 0; i < finished.size(); ++i)
+      panel.values[i / labels_.size()][i % labels_.size()] = over_seeds(finished[i][m], number, scale).mean;
+    map.panels.push_back(panel);
+  }
+  return map;
+}
+
+void GSmoothSvrgExperiment::write_csv(const std::vector<Finished>& finished, const std::filesystem::path& folder) const {
+  std::string results = "method,input_noise,label_noise,seed";
+  std::string by_block = results + ",step,train_loss,test_accuracy,update_mean,update_deviation,update_deviation_at_fixed_weights\n";
+  const char* const columns[] = {kTestAccuracy, kTrainedAccuracy, kTrainLoss, kMean, kDeviation, kWithin, kFixed, "diverged"};
   for (const char* column : columns) results += format(",{}", column);
   results += "\n";
-  for (size_t m = 0; m < finished.size(); ++m)
-    for (size_t seed = 0; seed < finished[m].size(); ++seed) {
-      const Results& r = finished[m][seed];
-      results += format("{},{}", kMethods[m].name, seed);
-      for (const char* column : columns) results += "," + csv_number(r.at(column));
-      results += "\n";
-      const std::vector<double>& steps = r.series_at(kStep);
-      for (size_t i = 0; i < steps.size(); ++i) {
-        const auto in_block = [&](const char* series) { return i == 0 ? std::string() : csv_number(r.series_at(series)[i - 1]); };
-        by_block += format("{},{},{},{},{},{},{}\n", kMethods[m].name, seed, steps[i], csv_number(r.series_at(kTrainLoss)[i]),
-                           csv_number(r.series_at(kTestAccuracy)[i]), in_block(kMean), in_block(kDeviation));
+  const std::vector<Noise> all = noises();
+  for (size_t n = 0; n < all.size(); ++n)
+    for (size_t m = 0; m < finished[n].size(); ++m)
+      for (size_t seed = 0; seed < finished[n][m].size(); ++seed) {
+        const Results& r = finished[n][m][seed];
+        const std::string cell = format("{},{},{},{}", kMethods[m].name, all[n].inputs, all[n].labels, seed);
+        results += cell;
+        for (const char* column : columns) results += "," + csv_number(r.at(column));
+        results += "\n";
+        const std::vector<double>& steps = r.series_at(kStep);
+        for (size_t i = 0; i < steps.size(); ++i) {
+          const auto in_block = [&](const char* series) { return i == 0 ? std::string() : csv_number(r.series_at(series)[i - 1]); };
+          by_block += format("{},{},{},{},{},{},{}\n", cell, steps[i], csv_number(r.series_at(kTrainLoss)[i]),
+                             csv_number(r.series_at(kTestAccuracy)[i]), in_block(kMean), in_block(kDeviation), in_block(kFixed));
+        }
       }
-    }
   write_text(folder / "results.csv", results);
   write_text(folder / "blocks.csv", by_block);
 }
 
 std::string GSmoothSvrgExperiment::run(Grid& grid, const std::filesystem::path& folder) {
+  const std::vector<Noise> all = noises();
   std::vector<Cell> cells;
-  for (const Method& method : kMethods)
-    for (int64_t seed = 0; seed < seeds_; ++seed)
-      cells.push_back({format("{} seed={}", method.name, seed), [this, &method, seed] { return train(method, static_cast<uint64_t>(seed)); }});
-  const std::vector<Results> results = grid.run("methods and seeds", cells);
-  Finished finished;
-  for (size_t m = 0; m < std::size(kMethods); ++m)
-    finished.emplace_back(results.begin() + static_cast<int64_t>(m) * seeds_, results.begin() + static_cast<int64_t>(m + 1) * seeds_);
+  for (const Noise& noise : all)
+    for (const Method& method : kMethods)
+      for (int64_t seed = 0; seed < seeds_of(noise); ++seed)
+        cells.push_back({format("{} inputs={} labels={} seed={}", method.name, noise.inputs, noise.labels, seed),
+                         [this, &method, noise, seed] { return train(method, noise, static_cast<uint64_t>(seed)); }});
+  const std::vector<Results> results = grid.run("methods, noises and seeds", cells);
+  std::vector<Finished> finished(all.size());
+  auto next = results.begin();
+  for (size_t n = 0; n < all.size(); ++n)
+    for (size_t m = 0; m < std::size(kMethods); ++m, next += seeds_of(all[n])) finished[n].emplace_back(next, next + seeds_of(all[n]));
+
   write_csv(finished, folder);
-  write_text(folder / "curves.svg", picture(finished));
-  const std::string table = settings_text() + tables(finished) + claims_text(finished);
+  write_text(folder / "curves.svg", picture(finished[0]));
+  HeatMap accuracy = over_noises(finished, kTrainedAccuracy, 100), deviation = over_noises(finished, kFixed, 1e3);
+  accuracy.heading = format("Test accuracy on {} after training with noise, one image a step", data);
+  accuracy.values_title = "accuracy %";
+  deviation.heading = format("Deviation of ‖Δw‖ over images at fixed weights on {}, in thousandths", data);
+  deviation.values_title = "deviation · 1000";
+  write_text(folder / "accuracy.svg", heat_map_svg(accuracy));
+  write_text(folder / "deviation.svg", heat_map_svg(deviation));
+  std::string table = settings_text() + tables(finished[0]) + claims_text(finished[0]);
+  if (all.size() > 1) table += "\n" + heat_map_text(accuracy) + "\n" + heat_map_text(deviation);
   write_text(folder / "table.txt", table);
   return table;
 }

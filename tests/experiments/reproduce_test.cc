@@ -22,8 +22,8 @@ class Reproduce : public ProgramTest {
       EXPECT_EQ(contents(in(a) / file), contents(in(b) / file)) << file << " of " << a << " and " << b;
     }
   }
-  const std::vector<std::string> heat_map_files = {"results.csv", "table.txt", "heatmap.svg"};
-  const std::vector<std::string> svrg_files = {"results.csv", "blocks.csv", "table.txt", "curves.svg"};
+  const std::vector<std::string> heat_map_files = {"results.csv", "table.txt", "heatmap.svg", "noise.svg"};
+  const std::vector<std::string> svrg_files = {"results.csv", "blocks.csv", "table.txt", "curves.svg", "accuracy.svg", "deviation.svg"};
 };
 
 TEST_F(Reproduce, HeatMapDoesNotDependOnTheNumberOfJobs) {
@@ -47,6 +47,26 @@ TEST_F(Reproduce, SvrgDoesNotDependOnTheNumberOfJobs) {
   const std::string table = contents(in("1") / "table.txt");
   for (const char* word : {"GSmoothSVRG below SVRG", "SVRG below SGD", "81 to 120"}) EXPECT_NE(table.find(word), std::string::npos) << word;
   expect_well_formed(contents(in("1") / "curves.svg"));
+}
+
+TEST_F(Reproduce, HeatMapTakesThePublishedSettings) {
+  const Outcome outcome = run(heat_map("run", "--settings published"));
+  EXPECT_EQ(outcome.status, 0) << outcome.error;
+  const std::string csv = contents(in("run") / "results.csv");
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 16);  // no search of learning rates
+  for (const char* word : {"Xavier uniform", "the mean over the outputs", "1e-7", "Learning rate of sgd: 0.1, as given."})
+    EXPECT_NE(outcome.out.find(word), std::string::npos) << word;
+  expect_well_formed(contents(in("run") / "noise.svg"));
+}
+
+TEST_F(Reproduce, SvrgRunsUnderAllNoises) {
+  const Outcome outcome = run(svrg("run", "--noises all --steps 6 --block 3 --inner 4 --test-limit 20 --seeds 2 --jobs 2"));
+  EXPECT_EQ(outcome.status, 0) << outcome.error;
+  const std::string csv = contents(in("run") / "results.csv");
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 4 * (2 + 24));  // two seeds without noise, one with each
+  EXPECT_NE(csv.find("GSmoothSVRG,1,0.4,0,"), std::string::npos);
+  for (const char* file : {"accuracy.svg", "deviation.svg"}) expect_well_formed(contents(in("run") / file));
+  EXPECT_NE(outcome.out.find("at fixed weights"), std::string::npos);
 }
 
 TEST_F(Reproduce, ParadoxDoesNotDependOnTheNumberOfJobs) {
@@ -110,6 +130,7 @@ TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
       {"reproduce", "mollify reproduce: no experiment given; there are gsmooth-heatmap, gsmooth-svrg, paradox"},
       {"reproduce nonsense --scale tiny", "mollify reproduce: nonsense given; there are gsmooth-heatmap, gsmooth-svrg, paradox"},
       {"reproduce gsmooth-svrg --scale huge", "mollify reproduce gsmooth-svrg: --scale: huge given; needs tiny, quick or paper"},
+      {heat_map("new", "--settings published --validation 5"), "--validation given; published settings hold nothing out"},
       {"reproduce gsmooth-svrg --epochs 3", "mollify reproduce gsmooth-svrg: --epochs given; there is no such option"},
       {"reproduce gsmooth-svrg --data mnist --data-dir /nowhere --limit 1000000 --scale tiny --out " + in("new").string(), "mnist"},
       {svrg("run"), "holds a run"},

@@ -170,7 +170,10 @@ TEST(GSmoothSvrg, StepsAreByTheFormulaAndUnbiased) {
       GSmoothSvrg svrg(optim::constant(rate), Sigma::stddev(s), anchor);
       svrg.start_round(start(), f.whole());
       const Tensor w = elsewhere + 0.0;
+      const Tensor along = svrg.direction(w, f.term(i));
+      EXPECT_EQ(w.to_vector<double>(), elsewhere.to_vector<double>());
       EXPECT_NEAR(svrg.step(w, f.term(i)).item(), f.term(i)(elsewhere, Sigma::stddev(s)).item(), 1e-14);
+      EXPECT_LT(max(abs(elsewhere - along * rate - w)).item(), 1e-15);
       const Tensor moved = (elsewhere - w) / rate;
       const Tensor expected = gradient(f.term(i), elsewhere, s) - gradient(f.term(i), start(), tau) + full;
       EXPECT_LT(max(abs(moved - expected)).item(), 1e-13) << i;
