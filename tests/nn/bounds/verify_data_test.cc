@@ -1,4 +1,5 @@
 // Published networks and properties with known answers, from the folder vnn of the data.
+#include <mollify/nn/formats/npy.h>
 #include <mollify/nn/formats/onnx.h>
 
 #ifdef MOLLIFY_ONNX
@@ -37,6 +38,34 @@ void expect_verdict(const std::string& network, const std::string& property_file
   if (outcome.verdict != Verdict::sat) return;
   expect_witness(graph, property, outcome);
   EXPECT_TRUE(formats::violates(property, outcome.input, options.replay(outcome.input)));
+}
+
+// Each a few numbers, on which bounds were wrong or missing once: finite, around what points of the box give, and conv_conv reaches −4.02.
+TEST(VerifyData, SmallNetworksAreBounded) {
+  MOLLIFY_NEEDS_VERIFICATION_DATA;
+  const auto small = verification_data() / "small";
+  if (!std::filesystem::exists(small)) GTEST_SKIP() << small << " does not exist";
+  for (const std::string name : {"conv_conv", "conv3_conv5_inception_add", "pad_maxpool", "scalar_output", "split", "split_first_part"}) {
+    const formats::OnnxModel model = formats::read_onnx(small / (name + ".onnx"));
+    const Tensor weights = cast(model.weights, DType::f64);
+    const Graph graph([&](const Tensor& x) { return model.network(weights, x); }, model.network.input(), DType::f64);
+    Shape row = model.network.input(), rows = row;
+    row.insert(0, 1);
+    rows.insert(0, 1000);
+    const auto image = small / (name + ".npy");
+    const Tensor x = std::filesystem::exists(image) ? reshape(cast(formats::read_npy(image), DType::f64), row) : drawn(row, 5);
+    const Tensor points = x + (uniform(rows, {3, 4}, Tensor::scalar(0, DType::i32), DType::f64) - 0.5) * 0.1;
+    const Tensor corners = x + sign(drawn(rows, 6)) * 0.05, reached = concat(std::array{graph(points), graph(corners)});
+    for (const Method method : {Method::ibp, Method::hbox, Method::deepz, Method::crown_ibp, Method::crown, Method::alpha_crown}) {
+      const Box box = Bounds(graph, {.box = {x - 0.05, x + 0.05}}, {.method = method, .roundoff = unit_roundoff(DType::f64)}).output();
+      EXPECT_TRUE(std::isfinite(sum(box.upper - box.lower).item())) << name << " by " << to_string(method);
+      EXPECT_GE(min(reached - box.lower).item(), 0) << name << " by " << to_string(method);
+      EXPECT_GE(min(box.upper - reached).item(), 0) << name << " by " << to_string(method);
+      if (name == "conv_conv") {
+        EXPECT_LE(box.lower.item(), -4.02) << to_string(method);
+      }
+    }
+  }
 }
 
 TEST(VerifyData, ToyNetworks) {
