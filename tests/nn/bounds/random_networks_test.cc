@@ -137,6 +137,21 @@ Box box_of(const RandomNetwork& network, int64_t rows, uint64_t seed, DType dtyp
   return {cast(center - radius, dtype), cast(center + radius, dtype)};  // the same numbers in f32 and f64
 }
 
+// A box; the part of it within an l2 ball; or a line, along which a fine grid finds almost the exact range.
+enum class Kind { box, ball, line };
+Kind kind_of(uint64_t seed) { return seed % 4 == 2 ? Kind::ball : seed % 4 == 3 ? Kind::line : Kind::box; }
+
+Region region_of(const RandomNetwork& network, int64_t rows, uint64_t seed, DType dtype) {
+  const Box box = box_of(network, rows, seed, dtype);
+  const Tensor center = cast((cast(box.lower, DType::f32) + cast(box.upper, DType::f32)) * 0.5, dtype);
+  if (kind_of(seed) == Kind::ball) return {.box = box, .center = center, .radius = full({rows}, 1.5 * network.radius, dtype)};
+  if (kind_of(seed) == Kind::box) return {.box = box};
+  const int64_t size = network.input.size();
+  const Tensor along = reshape(one_hot(Tensor::from(std::vector<int32_t>{static_cast<int32_t>(seed / 4 % static_cast<uint64_t>(size))}, {1}), size, dtype),
+                               slice(center, 0, 0, 1).shape());
+  return {.box = {where(less(full({}, 0.0, dtype), along), box.lower, center), where(less(full({}, 0.0, dtype), along), box.upper, center)}};
+}
+
 // The largest amount by which `inner` leaves [lower, upper], in shares of the numbers' size; NaN bounds know nothing, and hold.
 double excess(const Box& bounds, const Tensor& low, const Tensor& high) {
   const std::vector<double> l = cast(bounds.lower, DType::f64).to_vector<double>(), u = cast(bounds.upper, DType::f64).to_vector<double>(),
@@ -150,25 +165,41 @@ double excess(const Box& bounds, const Tensor& low, const Tensor& high) {
   return worst;
 }
 
-// Smallest and largest outputs [N, 2] that random points, corners and some steps of signed gradients from them find within the box.
-Box found_range(const RandomNetwork& network, const Box& box, uint64_t seed) {
+// The nearest points of the region, almost.
+Tensor inside(const Region& region, const Tensor& x) {
+  if (!region.center.defined()) return clip(x, region.box.lower, region.box.upper);
+  const Tensor from = x - region.center, length = sqrt(sum(square(flatten(from, 1)), {1}));
+  Shape rows = x.shape();
+  for (int axis = 1; axis < rows.rank(); ++axis) rows[axis] = 1;
+  const Tensor share = minimum(region.radius * (1 - 1e-12) / maximum(length, full({}, 1e-300, DType::f64)), full({}, 1.0, DType::f64));
+  return clip(region.center + from * reshape(share, rows), region.box.lower, region.box.upper);  // toward the center, which the box holds
+}
+
+// Smallest and largest outputs [N, 2] that random points, corners and some steps of signed gradients from them find within the region; of
+// a line those of a grid.
+Box found_range(const RandomNetwork& network, const Region& region, uint64_t seed) {
   Tensor low, high;
   const auto meet = [&](const Tensor& x) {
     const Tensor y = network(x);
     low = low.defined() ? minimum(low, y) : y;
     high = high.defined() ? maximum(high, y) : y;
   };
+  const Box& box = region.box;
   const Tensor center = (box.lower + box.upper) * 0.5, radius = (box.upper - box.lower) * 0.5;
   for (uint64_t draw = 0; draw < 6; ++draw) {
     const Tensor u = drawn_uniform(center.shape(), 100 * seed + draw, center.dtype()) * 2.0 - 1.0;
-    Tensor x = center + radius * (draw % 2 ? sign(u) : u);
-    meet(clip(x, box.lower, box.upper));
+    Tensor x = inside(region, center + radius * (draw % 2 ? sign(u) : u));
+    meet(x);
     for (int ascent = 0; ascent < 2; ++ascent) {
       const double way = draw % 3 == 0 ? 1 : -1;
-      x = clip(x + sign(grad([&](const Tensor& v) { return sum(network(v)) * way; })(x)) * radius, box.lower, box.upper);
+      const Tensor uphill = grad([&](const Tensor& v) { return sum(network(v)) * way; })(x);
+      // Of a ball the point where a linear function is greatest; of a box a corner.
+      x = inside(region, region.center.defined() ? region.center + uphill * 1e12 : x + sign(uphill) * radius);
       meet(x);
     }
   }
+  constexpr int kGrid = 100;
+  for (int i = 0; kind_of(seed) == Kind::line && i <= kGrid; ++i) meet(clip(center + radius * (2.0 * i / kGrid - 1), box.lower, box.upper));
   return {low, high};
 }
 
@@ -177,14 +208,14 @@ constexpr Method kMethods[] = {Method::ibp, Method::hbox, Method::deepz, Method:
 // Empty, or which bounds do not hold: in f64 without charges to a share of 1e-9; in f32 with rounding charged, against the f64 network, to
 // what f64 itself rounds.
 std::string fault_of(const RandomNetwork& network, uint64_t seed) try {
-  const Box box = box_of(network, 2, seed, DType::f64);
-  const Box range = found_range(network, box, seed);
+  const Region region = region_of(network, 2, seed, DType::f64);
+  const Box range = found_range(network, region, seed);
   const Graph graph([&](const Tensor& x) { return network(x); }, network.input, DType::f64);
   const Graph single([&](const Tensor& x) { return network(x); }, network.input, DType::f32);
   for (const Method method : kMethods) {
-    const double worst = excess(Bounds(graph, {.box = box}, {.method = method, .alpha = {.steps = 2}}).output(), range.lower, range.upper);
+    const double worst = excess(Bounds(graph, region, {.method = method, .alpha = {.steps = 2}}).output(), range.lower, range.upper);
     if (worst > 1e-9) return format("{} is optimistic by {}", to_string(method), worst);
-    const Bounds charged(single, {.box = box_of(network, 2, seed, DType::f32)},
+    const Bounds charged(single, region_of(network, 2, seed, DType::f32),
                          {.method = method, .roundoff = unit_roundoff(DType::f32), .alpha = {.steps = 2}});
     const double worst_charged = excess(charged.output(), range.lower, range.upper);
     if (worst_charged > 1e-13) return format("{} with rounding charged in f32 is optimistic by {}", to_string(method), worst_charged);
