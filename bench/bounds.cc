@@ -1,4 +1,5 @@
-// Training steps through bounds: margins' lower bounds over a box of radius 0.1 in [0, 1], their cross-entropy and its gradient.
+// Training steps through bounds: margins' lower bounds over a box of radius 0.1 in [0, 1], their cross-entropy and its
+// gradient.
 #include <mollify/engine/grad.h>
 #include <mollify/nn/bounds/bounds.h>
 #include <mollify/nn/bounds/certified_loss.h>

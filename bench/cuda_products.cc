@@ -24,12 +24,15 @@ void product(benchmark::State& state, DType dtype) {
 }
 
 const char* algorithm_of(const bench::Convolution& c, Conv2dKind kind) {
-  const cpu::Conv2dShape shape{c.x.dim(0), c.x.dim(1), c.x.dim(2), c.x.dim(3), c.w.dim(0), c.w.dim(1), c.w.dim(2), c.how.stride_height,
-                               c.how.stride_width, c.how.pad_top, c.how.pad_left, 1, 1, 1, c.y.dim(1), c.y.dim(2)};
+  const cpu::Conv2dShape shape{
+      c.x.dim(0),          c.x.dim(1),         c.x.dim(2),    c.x.dim(3),     c.w.dim(0), c.w.dim(1), c.w.dim(2),
+      c.how.stride_height, c.how.stride_width, c.how.pad_top, c.how.pad_left, 1,          1,          1,
+      c.y.dim(1),          c.y.dim(2)};
   const auto at = [](const Tensor& t) { return t.address<float>(); };
   switch (kind) {
     case Conv2dKind::forward: return cuda::chosen_conv2d<float>(kind, {shape, at(c.x), at(c.w), nullptr, at(c.y)});
-    case Conv2dKind::input_gradient: return cuda::chosen_conv2d<float>(kind, {shape, at(c.y), at(c.w), nullptr, at(c.x)});
+    case Conv2dKind::input_gradient:
+      return cuda::chosen_conv2d<float>(kind, {shape, at(c.y), at(c.w), nullptr, at(c.x)});
     default: return cuda::chosen_conv2d<float>(kind, {shape, at(c.y), at(c.x), nullptr, at(c.w)});
   }
 }
@@ -54,7 +57,8 @@ void convolution(benchmark::State& state, const bench::ConvolutionSizes& sizes, 
     const std::string suffix = std::string("/") + to_string(precision);
     count += on_cuda("product" + suffix, precision, [](benchmark::State& state) { product(state, DType::f32); });
     for (const bench::ConvolutionSizes& s : bench::kResnet18)
-      for (const auto& [kind, name] : {std::pair{Conv2dKind::forward, "forward"}, {Conv2dKind::input_gradient, "input_gradient"},
+      for (const auto& [kind, name] : {std::pair{Conv2dKind::forward, "forward"},
+                                       {Conv2dKind::input_gradient, "input_gradient"},
                                        {Conv2dKind::weight_gradient, "weight_gradient"}}) {
         std::string sizes;
         for (const int64_t size : {s.extent, s.channels, s.filters, s.kernel, s.stride})

@@ -33,8 +33,10 @@ void classifier(benchmark::State& state, const char* model, int64_t batch, Execu
 // The Table 3 network: plain by SGD, smoothed by Adam.
 void table3(benchmark::State& state, int64_t batch, bool smoothed, Execution execution) {
   const bench::Problem problem("cnn", {28, 28, 1}, sized<int64_t>(batch, 2), kDevice);
-  const auto optimizer = smoothed ? optim::adam(optim::constant(1e-3)) : optim::sgd(optim::constant(0.01), {.momentum = 0.9});
-  const StepLoss loss = smoothed ? bench::smoothed_loss_of(problem, smoothing::Form::split) : bench::cross_entropy_of(problem);
+  const auto optimizer =
+      smoothed ? optim::adam(optim::constant(1e-3)) : optim::sgd(optim::constant(0.01), {.momentum = 0.9});
+  const StepLoss loss =
+      smoothed ? bench::smoothed_loss_of(problem, smoothing::Form::split) : bench::cross_entropy_of(problem);
   bench::training_step(state, problem, *optimizer, loss, execution);
 }
 
@@ -59,12 +61,16 @@ void deeppoly(benchmark::State& state, int64_t batch, Execution execution) {
     for (const bool smoothed : {false, true})
       count += steps((smoothed ? "smoothed_" : "cnn_") + std::to_string(batch), Precision::fp32,
                      [=](benchmark::State& state, Execution execution) { table3(state, batch, smoothed, execution); });
-  count += steps("cnn3_deeppoly_64", Precision::fp32, [](benchmark::State& state, Execution execution) { deeppoly(state, 64, execution); });
-  for (const auto& [name, model, batch] : {std::tuple{"resnet18_128", "resnet18", 128}, {"resnet18_512", "resnet18", 512},
+  count += steps("cnn3_deeppoly_64", Precision::fp32,
+                 [](benchmark::State& state, Execution execution) { deeppoly(state, 64, execution); });
+  for (const auto& [name, model, batch] : {std::tuple{"resnet18_128", "resnet18", 128},
+                                           {"resnet18_512", "resnet18", 512},
                                            {"wrn_28_10_128", "wrn_28_10", 128}})
     for (const Precision precision : bench::kPrecisions)
       count += steps(std::string(name) + "/" + to_string(precision), precision,
-                     [model = model, batch = batch](benchmark::State& state, Execution execution) { classifier(state, model, batch, execution); });
+                     [model = model, batch = batch](benchmark::State& state, Execution execution) {
+                       classifier(state, model, batch, execution);
+                     });
   return count;
 }();
 

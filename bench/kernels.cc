@@ -55,7 +55,8 @@ void convolution_weight_gradient(benchmark::State& state) {
   bench::report_flops(state, c.flops());
 }
 void resnet_shapes(benchmark::internal::Benchmark* b) {
-  for (const bench::ConvolutionSizes& s : bench::kResnet18) b->Args({s.extent, s.channels, s.filters, s.kernel, s.stride});
+  for (const bench::ConvolutionSizes& s : bench::kResnet18)
+    b->Args({s.extent, s.channels, s.filters, s.kernel, s.stride});
   b->UseRealTime();
 }
 BENCHMARK(convolution)->Apply(resnet_shapes);

@@ -18,8 +18,8 @@ double seconds_of(int64_t count, const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Median over runs of at least 10 ms, beside which the wait (some 20 µs) does not count. Where one call takes longer than all of them
-// should, the faster of two.
+// Median over runs of at least 10 ms, beside which the wait (some 20 µs) does not count. Where one call takes longer
+// than all of them should, the faster of two.
 double median_seconds(const std::function<void()>& work) {
   constexpr double kRun = 0.01, kTotal = 0.1;
   constexpr size_t kLeast = 5;

@@ -23,8 +23,8 @@ Tensor small(Device device = Device::cpu) { return full({16}, 0.99, DType::f32, 
 void recorded_operation(benchmark::State& state) {
   const Tensor x = variable(small());
   for (auto _ : state) benchmark::DoNotOptimize(chain(x));
-  state.counters["per_operation"] =
-      benchmark::Counter(kChain * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.counters["per_operation"] = benchmark::Counter(kChain * static_cast<double>(state.iterations()),
+                                                       benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 BENCHMARK(recorded_operation);
 

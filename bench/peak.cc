@@ -13,8 +13,11 @@ namespace hn = hwy::HWY_NAMESPACE;
 double multiply_adds(int64_t rounds, float* sink) {
   const hn::ScalableTag<float> d;
   const auto a = hn::Set(d, 0.999f), b = hn::Set(d, 0.001f);
-  const auto start = [&](int chain) HWY_ATTR { return hn::Set(d, static_cast<float>(chain)); };  // all different, or compilers merge them
-  auto x0 = start(0), x1 = start(1), x2 = start(2), x3 = start(3), x4 = start(4), x5 = start(5), x6 = start(6), x7 = start(7);
+  const auto start = [&](int chain) HWY_ATTR {
+    return hn::Set(d, static_cast<float>(chain));
+  };  // all different, or compilers merge them
+  auto x0 = start(0), x1 = start(1), x2 = start(2), x3 = start(3), x4 = start(4), x5 = start(5), x6 = start(6),
+       x7 = start(7);
   auto x8 = start(8), x9 = start(9), x10 = start(10), x11 = start(11);
   for (int64_t i = 0; i < rounds; ++i) {
     x0 = hn::MulAdd(x0, a, b), x1 = hn::MulAdd(x1, a, b), x2 = hn::MulAdd(x2, a, b), x3 = hn::MulAdd(x3, a, b);
@@ -65,7 +68,9 @@ double peak_flops() {
     const int threads = num_threads();
     Scratch<double> amounts(threads);
     Scratch<float> sinks(threads);
-    cpu::parallel_for(threads, 1, [&](int64_t begin, int64_t) { amounts[begin] = HWY_DYNAMIC_DISPATCH(multiply_adds)(1 << 20, &sinks[begin]); });
+    cpu::parallel_for(threads, 1, [&](int64_t begin, int64_t) {
+      amounts[begin] = HWY_DYNAMIC_DISPATCH(multiply_adds)(1 << 20, &sinks[begin]);
+    });
     benchmark::DoNotOptimize(sinks[0]);
     double total = 0;
     for (int i = 0; i < threads; ++i) total += amounts[i];
@@ -96,8 +101,12 @@ void report(benchmark::State& state, const char* name, double per_iteration, dou
   if (peak > 0) state.counters["share_of_peak"] = benchmark::Counter(total / peak, benchmark::Counter::kIsRate);
 }
 
-void report_flops(benchmark::State& state, double per_iteration) { report(state, "FLOP/s", per_iteration, peak_flops()); }
-void report_bytes(benchmark::State& state, double per_iteration) { report(state, "B/s", per_iteration, peak_bandwidth()); }
+void report_flops(benchmark::State& state, double per_iteration) {
+  report(state, "FLOP/s", per_iteration, peak_flops());
+}
+void report_bytes(benchmark::State& state, double per_iteration) {
+  report(state, "B/s", per_iteration, peak_bandwidth());
+}
 
 }  // namespace mollify::bench
 

@@ -35,7 +35,8 @@ BENCHMARK_CAPTURE(adam_step_smoothed, joint, smoothing::Form::joint)->Arg(16)->A
 BENCHMARK_CAPTURE(adam_step_smoothed, split, smoothing::Form::split)->Arg(16)->Arg(128)->UseRealTime();
 
 void relu_smoothed_gradient(benchmark::State& state) {
-  const Tensor x = normal({state.range(0)}, {1, 2}, Tensor::scalar(0, DType::i32)), s = Tensor::scalar(0.1), seed = ones_like(x);
+  const Tensor x = normal({state.range(0)}, {1, 2}, Tensor::scalar(0, DType::i32)), s = Tensor::scalar(0.1),
+               seed = ones_like(x);
   for (auto _ : state)
     benchmark::DoNotOptimize(vjp([&](const Tensor& t) { return smoothing::relu_smoothed(t, s); }, x, seed));
   state.SetItemsProcessed(state.iterations() * state.range(0));
@@ -43,7 +44,8 @@ void relu_smoothed_gradient(benchmark::State& state) {
 BENCHMARK(relu_smoothed_gradient)->Arg(4'000'000)->UseRealTime();
 
 void relu_moments_gradient(benchmark::State& state) {
-  const Tensor x = normal({state.range(0)}, {1, 2}, Tensor::scalar(0, DType::i32)), s = Tensor::scalar(0.1), seed = ones_like(x);
+  const Tensor x = normal({state.range(0)}, {1, 2}, Tensor::scalar(0, DType::i32)), s = Tensor::scalar(0.1),
+               seed = ones_like(x);
   const Tensor from = variable(x);
   for (auto _ : state) {
     const auto [mean, variance] = smoothing::relu_moments(from, s);

@@ -24,7 +24,8 @@ Shape batch_of(int64_t batch, Shape image) {
 }  // namespace
 
 Problem::Problem(const char* model, const Shape& image, int64_t batch, Device device)
-    : network(nn::make(model, image, 10)), weights(to(network.initial_weights(nn::Initialization::fan_in_uniform, 1), device)),
+    : network(nn::make(model, image, 10)),
+      weights(to(network.initial_weights(nn::Initialization::fan_in_uniform, 1), device)),
       statistics(to(network.initial_state(), device)),
       images(normal(batch_of(batch, image), {1, 2}, Tensor::scalar(0, DType::i32), DType::f32, device)),
       labels(to(Tensor::from(repeated_labels(batch), {batch}), device)) {}
@@ -43,11 +44,13 @@ StepLoss squared_error_of(const Problem& problem) {
   };
 }
 
-void training_step(benchmark::State& state, const Problem& problem, optim::Optimizer& optimizer, const StepLoss& loss, Execution execution) {
+void training_step(benchmark::State& state, const Problem& problem, optim::Optimizer& optimizer, const StepLoss& loss,
+                   Execution execution) {
   const Device device = problem.weights.device();
   const auto update = [&](const Tensors& in) -> Tensors {
     Tensor statistics;
-    const Tensor value = optimizer.update(problem.weights, [&](const Tensor& w) { return loss(w, in[0], in[1], statistics); });
+    const Tensor value =
+        optimizer.update(problem.weights, [&](const Tensor& w) { return loss(w, in[0], in[1], statistics); });
     if (statistics.defined()) assign(problem.statistics, statistics);
     return value;
   };
@@ -81,7 +84,10 @@ void training_step(benchmark::State& state, const char* model, const Shape& imag
   bench::training_step(state, problem, *optimizer, bench::cross_entropy_of(problem), execution);
 }
 BENCHMARK_CAPTURE(training_step, cnn, "cnn", Shape{28, 28, 1}, Execution::eager)->Arg(16)->Arg(128)->UseRealTime();
-BENCHMARK_CAPTURE(training_step, cnn_captured, "cnn", Shape{28, 28, 1}, Execution::captured)->Arg(16)->Arg(128)->UseRealTime();
+BENCHMARK_CAPTURE(training_step, cnn_captured, "cnn", Shape{28, 28, 1}, Execution::captured)
+    ->Arg(16)
+    ->Arg(128)
+    ->UseRealTime();
 BENCHMARK_CAPTURE(training_step, resnet18, "resnet18", Shape{32, 32, 3}, Execution::eager)
     ->Arg(32)
     ->UseRealTime()

@@ -7,9 +7,10 @@
 namespace mollify::datasets {
 
 Move draw_move(const Augmentation& augmentation, uint64_t seed, int64_t epoch, int64_t index) {
-  require<ValueError>(augmentation.padding >= 0 && augmentation.padding <= INT32_MAX && epoch >= 0 && epoch <= UINT32_MAX,
-                      "draw_move: padding {}, epoch {}; needs padding at least 0 and an epoch from 0 to 2^32 - 1", augmentation.padding,
-                      epoch);
+  require<ValueError>(
+      augmentation.padding >= 0 && augmentation.padding <= INT32_MAX && epoch >= 0 && epoch <= UINT32_MAX,
+      "draw_move: padding {}, epoch {}; needs padding at least 0 and an epoch from 0 to 2^32 - 1", augmentation.padding,
+      epoch);
   RandomSequence random(key_of(seed, Purpose::augmentation, index), static_cast<uint32_t>(epoch));
   Move move;
   move.row_shift = static_cast<int64_t>(random.below(2 * augmentation.padding + 1)) - augmentation.padding;

@@ -8,17 +8,25 @@ namespace {
 constexpr int64_t kExtent = 32, kChannels = 3, kPlane = kExtent * kExtent;
 constexpr const char* kRead = "read_cifar";
 
-const std::vector<std::string> kTenNames = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
+const std::vector<std::string> kTenNames = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                            "dog",      "frog",       "horse", "ship", "truck"};
 
 const std::vector<std::string> kHundredNames = {
-    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy", "bridge", "bus",
-    "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab",
-    "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard",
-    "lamp", "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom",
-    "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine",
-    "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail",
-    "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone", "television", "tiger", "tractor",
-    "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm"};
+    "apple",      "aquarium_fish", "baby",         "bear",       "beaver",      "bed",         "bee",
+    "beetle",     "bicycle",       "bottle",       "bowl",       "boy",         "bridge",      "bus",
+    "butterfly",  "camel",         "can",          "castle",     "caterpillar", "cattle",      "chair",
+    "chimpanzee", "clock",         "cloud",        "cockroach",  "couch",       "crab",        "crocodile",
+    "cup",        "dinosaur",      "dolphin",      "elephant",   "flatfish",    "forest",      "fox",
+    "girl",       "hamster",       "house",        "kangaroo",   "keyboard",    "lamp",        "lawn_mower",
+    "leopard",    "lion",          "lizard",       "lobster",    "man",         "maple_tree",  "motorcycle",
+    "mountain",   "mouse",         "mushroom",     "oak_tree",   "orange",      "orchid",      "otter",
+    "palm_tree",  "pear",          "pickup_truck", "pine_tree",  "plain",       "plate",       "poppy",
+    "porcupine",  "possum",        "rabbit",       "raccoon",    "ray",         "road",        "rocket",
+    "rose",       "sea",           "seal",         "shark",      "shrew",       "skunk",       "skyscraper",
+    "snail",      "snake",         "spider",       "squirrel",   "streetcar",   "sunflower",   "sweet_pepper",
+    "table",      "tank",          "telephone",    "television", "tiger",       "tractor",     "train",
+    "trout",      "tulip",         "turtle",       "wardrobe",   "whale",       "willow_tree", "wolf",
+    "woman",      "worm"};
 
 struct Format {
   const char* name;
@@ -39,15 +47,16 @@ void append_file(const Format& layout, const std::filesystem::path& path, int64_
   const std::string file = path.string();
   const std::vector<uint8_t> bytes = read_bytes(kRead, path, expected);
   require<FormatError>(static_cast<int64_t>(bytes.size()) == expected,
-                       "{}: {}, byte {}: the file ends; needs {} records of {} bytes", kRead, file, bytes.size(), records, layout.record());
+                       "{}: {}, byte {}: the file ends; needs {} records of {} bytes", kRead, file, bytes.size(),
+                       records, layout.record());
   const size_t start = out.pixels.size();
   out.pixels.resize(start + records * kChannels * kPlane);
   uint8_t* to = out.pixels.data() + start;
   for (int64_t i = 0; i < records; ++i) {
     const int64_t at = i * layout.record();
     for (int64_t j = 0; j < layout.label_bytes; ++j)
-      require<FormatError>(bytes[at + j] < layout.label_limits[j], "{}: {}, byte {}: label {}; needs 0 to {}", kRead, file, at + j,
-                           bytes[at + j], layout.label_limits[j] - 1);
+      require<FormatError>(bytes[at + j] < layout.label_limits[j], "{}: {}, byte {}: label {}; needs 0 to {}", kRead,
+                           file, at + j, bytes[at + j], layout.label_limits[j] - 1);
     const uint8_t* planes = bytes.data() + at + layout.label_bytes;
     out.labels.push_back(planes[-1]);
     for (int64_t pixel = 0; pixel < kPlane; ++pixel)
@@ -59,7 +68,8 @@ std::vector<std::filesystem::path> present(const std::filesystem::path& folder, 
   std::vector<std::filesystem::path> out;
   for (const std::string& name : names) {
     out.push_back(folder / name);
-    require<MissingData>(std::filesystem::exists(out.back()), "{}: {} is not in {}; needs it", kRead, name, folder.string());
+    require<MissingData>(std::filesystem::exists(out.back()), "{}: {} is not in {}; needs it", kRead, name,
+                         folder.string());
   }
   return out;
 }
@@ -67,8 +77,8 @@ std::vector<std::filesystem::path> present(const std::filesystem::path& folder, 
 }  // namespace
 
 Dataset read_cifar(Cifar kind, const std::vector<std::filesystem::path>& files, int64_t records_per_file) {
-  require<ValueError>(records_per_file >= 1 && records_per_file <= 1000000, "read_cifar: {} records a file; needs 1 to 1000000",
-                      records_per_file);
+  require<ValueError>(records_per_file >= 1 && records_per_file <= 1000000,
+                      "read_cifar: {} records a file; needs 1 to 1000000", records_per_file);
   const Format layout = format_of(kind);
   Dataset out{.name = layout.name, .height = kExtent, .width = kExtent, .channels = kChannels,
               .classes = static_cast<int64_t>(layout.class_names.size()), .class_names = layout.class_names};
@@ -77,7 +87,8 @@ Dataset read_cifar(Cifar kind, const std::vector<std::filesystem::path>& files, 
 }
 
 Splits read_cifar10(const std::filesystem::path& folder) {
-  const auto train = present(folder, {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"});
+  const auto train = present(
+      folder, {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"});
   return {read_cifar(Cifar::ten, train, 10000), read_cifar(Cifar::ten, present(folder, {"test_batch.bin"}), 10000)};
 }
 

@@ -24,16 +24,18 @@ void append_image(const Dataset& from, int64_t index, Dataset& to) {
 
 void check(const char* operation, const Dataset& dataset) {
   require<ValueError>(dataset.height > 0 && dataset.width > 0 && dataset.channels > 0 && dataset.classes > 0,
-                      "{}: a dataset of {} by {} pixels, {} channels, {} classes; needs at least 1 of each", operation, dataset.height,
-                      dataset.width, dataset.channels, dataset.classes);
+                      "{}: a dataset of {} by {} pixels, {} channels, {} classes; needs at least 1 of each", operation,
+                      dataset.height, dataset.width, dataset.channels, dataset.classes);
   require<ValueError>(dataset.size() <= INT32_MAX, "{}: {} images; needs at most 2^31 - 1", operation, dataset.size());
   require<ValueError>(static_cast<int64_t>(dataset.pixels.size()) == dataset.size() * dataset.image_size(),
                       "{}: a dataset of {} labels and {} pixels; needs {} pixels an image", operation, dataset.size(),
                       dataset.pixels.size(), dataset.image_size());
-  require<ValueError>(dataset.class_names.empty() || static_cast<int64_t>(dataset.class_names.size()) == dataset.classes,
-                      "{}: {} class names; needs {} or none", operation, dataset.class_names.size(), dataset.classes);
+  require<ValueError>(
+      dataset.class_names.empty() || static_cast<int64_t>(dataset.class_names.size()) == dataset.classes,
+      "{}: {} class names; needs {} or none", operation, dataset.class_names.size(), dataset.classes);
   for (int32_t label : dataset.labels)
-    require<ValueError>(label >= 0 && label < dataset.classes, "{}: label {}; needs 0 to {}", operation, label, dataset.classes - 1);
+    require<ValueError>(label >= 0 && label < dataset.classes, "{}: label {}; needs 0 to {}", operation, label,
+                        dataset.classes - 1);
 }
 
 Dataset take(const Dataset& dataset, int64_t first, int64_t count) {
@@ -45,7 +47,8 @@ Dataset take(const Dataset& dataset, int64_t first, int64_t count) {
 }
 
 Splits split(const Dataset& dataset, int64_t count, uint64_t seed) {
-  require<ValueError>(count >= 0 && count <= dataset.size(), "split: {} images to hold out; needs 0 to {}", count, dataset.size());
+  require<ValueError>(count >= 0 && count <= dataset.size(), "split: {} images to hold out; needs 0 to {}", count,
+                      dataset.size());
   std::vector<int64_t> order(dataset.size());
   std::iota(order.begin(), order.end(), 0);
   shuffle(RandomSequence(key_of(seed, Purpose::held_out)), std::span(order));

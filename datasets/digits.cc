@@ -52,8 +52,12 @@ struct Pen {
 // Darkens every pixel to what a pen line from a to b leaves at its distance.
 void draw_piece(Point a, Point b, Pen pen, float brightness, Image& image) {
   const float reach = pen.half_width + pen.softness;
-  const auto first = [reach](double u, double v) { return std::max(0, static_cast<int>(std::floor(std::min(u, v) - reach))); };
-  const auto last = [reach](double u, double v) { return std::min(kExtent - 1, static_cast<int>(std::ceil(std::max(u, v) + reach))); };
+  const auto first = [reach](double u, double v) {
+    return std::max(0, static_cast<int>(std::floor(std::min(u, v) - reach)));
+  };
+  const auto last = [reach](double u, double v) {
+    return std::min(kExtent - 1, static_cast<int>(std::ceil(std::max(u, v) + reach)));
+  };
   const float ax = static_cast<float>(a.x), ay = static_cast<float>(a.y);
   const float dx = static_cast<float>(b.x) - ax, dy = static_cast<float>(b.y) - ay;
   const float inverse = 1 / std::max(dx * dx + dy * dy, 1e-6f);
@@ -139,7 +143,8 @@ void draw_skeleton(const Skeleton& skeleton, const Hand& hand, Pen pen, RandomSe
     const size_t count = stroke.points.size();
     for (size_t i = 0; i < count; ++i) placed[i] = hand.place(stroke.points[i], random);
     // A stroke that begins where the last one ended is the same pen going on.
-    const bool goes_on = &stroke != skeleton.strokes.data() && stroke.points[0].x == joint.x && stroke.points[0].y == joint.y;
+    const bool goes_on =
+        &stroke != skeleton.strokes.data() && stroke.points[0].x == joint.x && stroke.points[0].y == joint.y;
     if (goes_on) placed[0] = joint_placed;
     draw_stroke(stroke, std::span(placed).first(count), pen, brightness, image);
     joint = stroke.points.back(), joint_placed = placed[count - 1];
@@ -183,7 +188,8 @@ Dataset digits(int64_t count, uint64_t seed, Split split, int64_t first) {
   out.labels.resize(count);
   cpu::parallel_for(count, 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      out.labels[i] = draw_digit(seed, split, first + i, std::span<uint8_t, kPixels>(out.pixels.data() + i * kPixels, kPixels));
+      out.labels[i] =
+          draw_digit(seed, split, first + i, std::span<uint8_t, kPixels>(out.pixels.data() + i * kPixels, kPixels));
   });
   return out;
 }

@@ -1,5 +1,6 @@
 // Handwritten-looking digits that the program draws: endless, deterministic, 28 × 28 grey, about as hard as MNIST:
-// from 60,000 images a softmax regression reaches 91 % and a small convolutional network 99.6 %, from 20,000 images 99.0 %.
+// from 60,000 images a softmax regression reaches 91 % and a small convolutional network 99.6 %, from 20,000 images
+// 99.0 %.
 #pragma once
 
 #include <mollify/datasets/dataset.h>

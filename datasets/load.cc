@@ -65,8 +65,9 @@ Splits load(const std::string& name, const std::filesystem::path& data_dir) {
   if (const auto folder = find_source(source, data_dir)) return source.read(*folder);
   std::string looked;
   for (const auto& path : candidates(source, data_dir)) looked += (looked.empty() ? "" : ", ") + path.string();
-  throw MissingData(format("load: {} is in none of {}; needs {} in one of them (MOLLIFY_DATA names the folder above it)", source.name,
-                           looked, source.address));
+  throw MissingData(
+      format("load: {} is in none of {}; needs {} in one of them (MOLLIFY_DATA names the folder above it)", source.name,
+             looked, source.address));
 }
 
 }  // namespace mollify::datasets

@@ -12,9 +12,10 @@ namespace mollify::datasets {
 // Files that are in none of the folders where they were looked for; the text lists those and says where to download.
 struct MissingData : Error { using Error::Error; };
 
-// digits: 60,000 and 10,000 drawn images, seed 0. mnist, cifar10, cifar100: from the first of `data_dir` (unless empty),
-// $MOLLIFY_DATA and ./data that has mnist/, cifar-10-batches-bin/ or cifar10/cifar-10-batches-bin/, cifar-100-binary/ or
-// cifar100/cifar-100-binary/. Throws ValueError for another name, MissingData, and FormatError for files that are damaged.
+// digits: 60,000 and 10,000 drawn images, seed 0. mnist, cifar10, cifar100: from the first of `data_dir` (unless
+// empty), $MOLLIFY_DATA and ./data that has mnist/, cifar-10-batches-bin/ or cifar10/cifar-10-batches-bin/,
+// cifar-100-binary/ or cifar100/cifar-100-binary/. Throws ValueError for another name, MissingData, and FormatError for
+// files that are damaged.
 Splits load(const std::string& name, const std::filesystem::path& data_dir = {});
 
 // The folder from which load would read mnist, cifar10 or cifar100; nothing is read.

@@ -17,16 +17,17 @@ constexpr size_t kAhead = 2;  // batches
 
 void check(const Dataset& dataset, const Preparation& preparation) {
   check("make_batch", preparation.noise);
-  require<ValueError>(preparation.augmentation.padding >= 0, "make_batch: padding {}; needs at least 0", preparation.augmentation.padding);
+  require<ValueError>(preparation.augmentation.padding >= 0, "make_batch: padding {}; needs at least 0",
+                      preparation.augmentation.padding);
   for (const auto* values : {&preparation.mean, &preparation.deviation})
     require<ValueError>(values->empty() || static_cast<int64_t>(values->size()) == dataset.channels,
-                        "make_batch: {} means and {} deviations for {} channels; needs as many, or none", preparation.mean.size(),
-                        preparation.deviation.size(), dataset.channels);
+                        "make_batch: {} means and {} deviations for {} channels; needs as many, or none",
+                        preparation.mean.size(), preparation.deviation.size(), dataset.channels);
   for (float mean : preparation.mean)
     require<ValueError>(std::isfinite(mean), "make_batch: mean {} of a channel; needs a finite number", mean);
   for (float deviation : preparation.deviation)
-    require<ValueError>(std::isfinite(deviation) && deviation > 0, "make_batch: deviation {} of a channel; needs a finite number above 0",
-                        deviation);
+    require<ValueError>(std::isfinite(deviation) && deviation > 0,
+                        "make_batch: deviation {} of a channel; needs a finite number above 0", deviation);
 }
 
 void normalise(const Preparation& preparation, int64_t channels, std::span<float> image) {
@@ -39,8 +40,8 @@ void normalise(const Preparation& preparation, int64_t channels, std::span<float
 }
 
 // `unmoved` is scratch of the image's size.
-void prepare_image(const Dataset& dataset, const Preparation& preparation, int64_t index, int64_t epoch, std::span<float> unmoved,
-                   std::span<float> out) {
+void prepare_image(const Dataset& dataset, const Preparation& preparation, int64_t index, int64_t epoch,
+                   std::span<float> unmoved, std::span<float> out) {
   const bool moves = preparation.augmentation.any();
   const std::span<float> image = moves ? unmoved : out;
   const uint8_t* pixels = dataset.image(index);
@@ -56,12 +57,13 @@ void prepare_image(const Dataset& dataset, const Preparation& preparation, int64
 }  // namespace
 
 // Runs on one thread: while the background thread prepares batches, the pool belongs to the training step.
-Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const Preparation& preparation, int64_t epoch) {
+Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const Preparation& preparation,
+                 int64_t epoch) {
   check(dataset, preparation);
   const int64_t count = static_cast<int64_t>(indices.size()), size = dataset.image_size();
   require<ValueError>(static_cast<int64_t>(dataset.pixels.size()) == dataset.size() * size,
-                      "make_batch: a dataset of {} labels and {} pixels; needs {} pixels an image", dataset.size(), dataset.pixels.size(),
-                      size);
+                      "make_batch: a dataset of {} labels and {} pixels; needs {} pixels an image", dataset.size(),
+                      dataset.pixels.size(), size);
   Batch batch{Tensor::empty(Layout::packed({count, dataset.height, dataset.width, dataset.channels}, DType::f32)),
               Tensor::empty(Layout::packed({count}, DType::i32)), {indices.begin(), indices.end()}};
   float* images = batch.images.data<float>();
@@ -69,10 +71,11 @@ Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const
   std::vector<float> unmoved(preparation.augmentation.any() ? size : 0);
   for (int64_t i = 0; i < count; ++i) {
     const int32_t index = indices[i];
-    require<ValueError>(index >= 0 && index < dataset.size(), "make_batch: image {}; needs 0 to {}", index, dataset.size() - 1);
+    require<ValueError>(index >= 0 && index < dataset.size(), "make_batch: image {}; needs 0 to {}", index,
+                        dataset.size() - 1);
     const int32_t label = dataset.labels[index];
-    require<ValueError>(label >= 0 && label < dataset.classes, "make_batch: label {} of image {}; needs 0 to {}", label, index,
-                        dataset.classes - 1);
+    require<ValueError>(label >= 0 && label < dataset.classes, "make_batch: label {} of image {}; needs 0 to {}", label,
+                        index, dataset.classes - 1);
     labels[i] = noisy_label(preparation.noise, index, label, dataset.classes);
     prepare_image(dataset, preparation, index, epoch, unmoved, {images + i * size, static_cast<size_t>(size)});
   }
@@ -189,8 +192,8 @@ class Loader::Prefetched : public Loader::Epoch {
 Loader::Loader(const Dataset& dataset, LoaderOptions options) : dataset_(&dataset), options_(std::move(options)) {
   datasets::check("Loader", dataset);
   check(dataset, options_.preparation);
-  require<ValueError>(options_.batch_size >= 1 && options_.batch_size <= INT32_MAX, "Loader: batches of {}; needs 1 to 2^31 - 1",
-                      options_.batch_size);
+  require<ValueError>(options_.batch_size >= 1 && options_.batch_size <= INT32_MAX,
+                      "Loader: batches of {}; needs 1 to 2^31 - 1", options_.batch_size);
 }
 Loader::Loader(Loader&&) noexcept = default;
 Loader& Loader::operator=(Loader&&) noexcept = default;
@@ -199,8 +202,8 @@ Loader::~Loader() = default;
 void Loader::start_epoch(int64_t epoch, int64_t first_batch) {
   const int64_t batches = batches_per_epoch();
   require<ValueError>(epoch >= 0 && epoch <= UINT32_MAX && first_batch >= 0 && first_batch <= batches,
-                      "start_epoch: epoch {}, batch {}; needs an epoch from 0 to 2^32 - 1 and a batch from 0 to {}", epoch, first_batch,
-                      batches);
+                      "start_epoch: epoch {}, batch {}; needs an epoch from 0 to 2^32 - 1 and a batch from 0 to {}",
+                      epoch, first_batch, batches);
   epoch_.reset();
   if (options_.prefetch)
     epoch_ = std::make_unique<Prefetched>(*dataset_, options_, epoch, first_batch, batches);

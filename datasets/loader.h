@@ -30,9 +30,10 @@ struct Preparation {
   uint64_t seed = 0;                             // of the augmentation
 };
 
-// The images and labels of `indices`, moved as in `epoch`. Throws ValueError for an index or a label that is out of range,
-// and for means or deviations that do not fit the channels.
-Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const Preparation& preparation = {}, int64_t epoch = 0);
+// The images and labels of `indices`, moved as in `epoch`. Throws ValueError for an index or a label that is out of
+// range, and for means or deviations that do not fit the channels.
+Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const Preparation& preparation = {},
+                 int64_t epoch = 0);
 
 // The permutation of 0 … count − 1 in which an epoch visits the images.
 std::vector<int32_t> epoch_order(int64_t count, uint64_t seed, int64_t epoch);
@@ -61,7 +62,8 @@ class Loader {
   // Throws ValueError unless 0 ≤ epoch < 2^32 and 0 ≤ first_batch ≤ batches_per_epoch().
   void start_epoch(int64_t epoch, int64_t first_batch = 0);
 
-  // Empty at the end of the epoch, and before the first. Throws what went wrong when the batch was made; the epoch is then over.
+  // Empty at the end of the epoch, and before the first. Throws what went wrong when the batch was made; the epoch is
+  // then over.
   std::optional<Batch> next();
 
   int64_t batches_per_epoch() const;

@@ -11,7 +11,8 @@ namespace mollify::datasets {
 // Throws FormatError with the file's name and the byte where it is truncated, corrupt or longer than it says.
 Dataset read_mnist(const std::filesystem::path& images, const std::filesystem::path& labels);
 
-// {train,t10k}-{images-idx3,labels-idx1}-ubyte, each as it is or with .gz, in one folder. Throws MissingData when one is not there.
+// {train,t10k}-{images-idx3,labels-idx1}-ubyte, each as it is or with .gz, in one folder. Throws MissingData when one
+// is not there.
 Splits read_mnist(const std::filesystem::path& folder);
 
 }  // namespace mollify::datasets

@@ -8,9 +8,10 @@ namespace mollify::datasets {
 
 void check(const char* operation, const Noise& noise) {
   require<ValueError>(std::isfinite(noise.input_deviation) && noise.input_deviation >= 0,
-                      "{}: input noise of standard deviation {}; needs a finite one, at least 0", operation, noise.input_deviation);
-  require<ValueError>(noise.label_share >= 0 && noise.label_share <= 1, "{}: a share {} of random labels; needs 0 to 1", operation,
-                      noise.label_share);
+                      "{}: input noise of standard deviation {}; needs a finite one, at least 0", operation,
+                      noise.input_deviation);
+  require<ValueError>(noise.label_share >= 0 && noise.label_share <= 1, "{}: a share {} of random labels; needs 0 to 1",
+                      operation, noise.label_share);
 }
 
 void add_noise(const Noise& noise, int64_t index, std::span<float> image) {

@@ -7,7 +7,8 @@
 namespace mollify::datasets {
 
 struct Noise {
-  double input_deviation = 0;  // standard deviation of N(0, ·²) added to every pixel, in units where pixels are 0 … 1; not clipped
+  double input_deviation =
+      0;  // standard deviation of N(0, ·²) added to every pixel, in units where pixels are 0 … 1; not clipped
   double label_share = 0;      // probability that a label is replaced by one of the others, each as likely
   uint64_t seed = 0;
 };

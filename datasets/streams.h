@@ -9,9 +9,12 @@
 
 namespace mollify::datasets {
 
-inline RandomKey key_of(uint64_t seed, Purpose purpose, int64_t index = 0) { return {seed, stream_of(purpose, static_cast<uint64_t>(index))}; }
+inline RandomKey key_of(uint64_t seed, Purpose purpose, int64_t index = 0) {
+  return {seed, stream_of(purpose, static_cast<uint64_t>(index))};
+}
 
-// Adds N(0, deviation²) draws to the values: f32 Box–Muller, four values a block of random words, at most 5.8 deviations from 0.
+// Adds N(0, deviation²) draws to the values: f32 Box–Muller, four values a block of random words, at most 5.8
+// deviations from 0.
 inline void add_normals(RandomKey key, uint32_t step, float deviation, std::span<float> values) {
   for (size_t i = 0; i < values.size(); i += 4) {
     const RandomWords words = random_words(key, step, static_cast<uint32_t>(i / 4));

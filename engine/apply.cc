@@ -28,7 +28,8 @@ Device common_device(const Op& op, Inputs in) {
   for (size_t i = 0; i < in.size(); ++i) {
     require<GraphError>(in[i].defined(), "{}: input {} is empty; needs a tensor with values", op.name, i);
     if (is_number(in[i])) continue;
-    require<DeviceError>(!arrays || in[i].device() == device, "{}: inputs on {} and {}; all but 0-d numbers must be on one device", op.name, device,
+    require<DeviceError>(!arrays || in[i].device() == device,
+                         "{}: inputs on {} and {}; all but 0-d numbers must be on one device", op.name, device,
                          in[i].device());
     device = in[i].device();
     arrays = true;
@@ -71,8 +72,11 @@ void record(const Op& op, Inputs in, const Attributes& attributes, std::span<Ten
 // Overwrites the first inputs: never part of a graph, and seen by grad through the buffers' versions.
 void assign(const Op& op, Inputs in, Device device, std::span<Tensor> out) {
   for (size_t i = 0; i < out.size(); ++i)
-    require<DeviceError>(in[i].device() == device, "{}: a number on {} would be overwritten from {}; needs both on one device", op.name, in[i].device(), device);
-  require<GraphError>(!(recording && any_needs_grad(in)), "{}: an input has a history; overwriting is refused while recording (use no_grad or detach)",
+    require<DeviceError>(in[i].device() == device,
+                         "{}: a number on {} would be overwritten from {}; needs both on one device", op.name,
+                         in[i].device(), device);
+  require<GraphError>(!(recording && any_needs_grad(in)),
+                      "{}: an input has a history; overwriting is refused while recording (use no_grad or detach)",
                       op.name);
   for (size_t i = 0; i < out.size(); ++i) {
     out[i] = in[i].detach();
@@ -87,8 +91,10 @@ bool any_abstract(Inputs in) {
 }
 
 // Layouts only: outputs without values, recorded whatever their dtype.
-void run_abstractly(const Op& op, Inputs in, const Attributes& attributes, const Layouts& layouts, std::span<Tensor> out) {
-  require<GraphError>(!op.assigns, "{}: an input has no values yet, as its function is traced; it cannot be overwritten", op.name);
+void run_abstractly(const Op& op, Inputs in, const Attributes& attributes, const Layouts& layouts,
+                    std::span<Tensor> out) {
+  require<GraphError>(!op.assigns,
+                      "{}: an input has no values yet, as its function is traced; it cannot be overwritten", op.name);
   Node* node = new_node(op, in, attributes);
   node->outputs = out.size();
   for (size_t i = 0; i < out.size(); ++i) {
@@ -145,11 +151,14 @@ class Operands {
     made_ = std::move(staged);
     in_ = made_;
   }
-  static bool same_places(const Layout& a, const Layout& b) { return a.offset == b.offset && a.shape == b.shape && a.strides == b.strides; }
+  static bool same_places(const Layout& a, const Layout& b) {
+    return a.offset == b.offset && a.shape == b.shape && a.strides == b.strides;
+  }
 
   void bring_numbers(Recorder* recorder) {
     Tensors brought(in_.size());
-    for (size_t i = 0; i < in_.size(); ++i) brought[i] = is_number(in_[i]) ? number_on_device(in_[i], recorder) : in_[i];
+    for (size_t i = 0; i < in_.size(); ++i)
+      brought[i] = is_number(in_[i]) ? number_on_device(in_[i], recorder) : in_[i];
     made_ = std::move(brought);
     in_ = made_;
   }
@@ -179,15 +188,18 @@ Tensor output(const Layout& layout, Device device) {
 void run_parts(const Op& op, Inputs in, const Attributes& attributes, const Layouts& layouts, std::span<Tensor> out) {
   const NoGrad guard(recording && !op.vjp);
   const Tensors made = op.made_of(in, attributes);
-  require<GraphError>(made.size() == out.size(), "{}: its parts give {} results; needs {}", op.name, made.size(), out.size());
+  require<GraphError>(made.size() == out.size(), "{}: its parts give {} results; needs {}", op.name, made.size(),
+                      out.size());
   for (size_t i = 0; i < out.size(); ++i) {
-    require(made[i].shape() == layouts[i].shape && made[i].dtype() == layouts[i].dtype, "{}: its parts give {} {}; needs {} {}", op.name,
-            made[i].dtype(), made[i].shape(), layouts[i].dtype, layouts[i].shape);
+    require(made[i].shape() == layouts[i].shape && made[i].dtype() == layouts[i].dtype,
+            "{}: its parts give {} {}; needs {} {}", op.name, made[i].dtype(), made[i].shape(), layouts[i].dtype,
+            layouts[i].shape);
     out[i] = made[i];
   }
 }
 
-void run(const Op& op, Inputs in, const Attributes& attributes, Device device, const Layouts& layouts, std::span<Tensor> out) {
+void run(const Op& op, Inputs in, const Attributes& attributes, Device device, const Layouts& layouts,
+         std::span<Tensor> out) {
   const bool tracing = detail::is_tracing();
   if (tracing && any_abstract(in)) return run_abstractly(op, in, attributes, layouts, out);
   if (op.made_of) {
@@ -216,7 +228,8 @@ uint64_t version_sum(const Op& op, Inputs in) {
 
 void retain(Node* node) { node->references.fetch_add(1, std::memory_order_relaxed); }
 
-// Iterative: a chain of a million nodes must not be a million stack frames. Nodes that die while another is being destroyed queue up.
+// Iterative: a chain of a million nodes must not be a million stack frames. Nodes that die while another is being
+// destroyed queue up.
 void release(Node* node) {
   if (!drop_reference(node->references)) return;
   thread_local Node* dead = nullptr;
@@ -235,7 +248,8 @@ void release(Node* node) {
 }
 
 Tensor variable(const Tensor& value) {
-  static const Op variable_op{.name = "variable", .shape = nullptr, .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }};
+  static const Op variable_op{
+      .name = "variable", .shape = nullptr, .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }};
   Tensor out = value.detach();
   Node* node = new_node(variable_op, value.needs_grad() ? Inputs(value) : Inputs(), {});
   out.set_node(node, 0);
@@ -260,7 +274,9 @@ Tensors apply_all(const Op& op, Inputs in, const Attributes& attributes) {
 }
 
 void VjpArguments::check_output(const Tensor& output) const {
-  require<GraphError>(output.buffer().version() == 0, "grad: an output of '{}' was overwritten after it was recorded; needs the values of then", node_.op->name);
+  require<GraphError>(output.buffer().version() == 0,
+                      "grad: an output of '{}' was overwritten after it was recorded; needs the values of then",
+                      node_.op->name);
 }
 
 Tensor VjpArguments::out(size_t i) const {

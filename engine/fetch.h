@@ -1,4 +1,5 @@
-// A value on its way from the device to the host: asked for now, waited for later, so that work can be launched in between.
+// A value on its way from the device to the host: asked for now, waited for later, so that work can be launched in
+// between.
 #pragma once
 
 #include <mollify/engine/tensor.h>

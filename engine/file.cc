@@ -48,8 +48,9 @@ std::vector<uint8_t> unpack(const std::string& where, std::span<const uint8_t> p
   int status = Z_OK;
   while (status != Z_STREAM_END || stream.avail_in > 0 || position < packed.size()) {
     if (status == Z_STREAM_END) {
-      require<FormatError>(packing == Packing::gzip, "{}, byte {}: the {} stream ends before its bytes do; needs both to end together",
-                           where, position - stream.avail_in, kind);
+      require<FormatError>(packing == Packing::gzip,
+                           "{}, byte {}: the {} stream ends before its bytes do; needs both to end together", where,
+                           position - stream.avail_in, kind);
       inflateReset(&stream);
     }
     if (stream.avail_in == 0) {
@@ -61,10 +62,11 @@ std::vector<uint8_t> unpack(const std::string& where, std::span<const uint8_t> p
     stream.avail_out = static_cast<uInt>(chunk.size());
     status = inflate(&stream, Z_NO_FLUSH);
     const size_t reached = position - stream.avail_in;
-    require<FormatError>(status != Z_BUF_ERROR || stream.avail_in > 0, "{}, byte {}: the {} stream is truncated; needs the whole file",
-                         where, reached, kind);
-    require<FormatError>(status == Z_OK || status == Z_STREAM_END, "{}, byte {}: damaged {} stream ({}); needs an intact file", where,
-                         reached, kind, stream.msg ? stream.msg : "no message");
+    require<FormatError>(status != Z_BUF_ERROR || stream.avail_in > 0,
+                         "{}, byte {}: the {} stream is truncated; needs the whole file", where, reached, kind);
+    require<FormatError>(status == Z_OK || status == Z_STREAM_END,
+                         "{}, byte {}: damaged {} stream ({}); needs an intact file", where, reached, kind,
+                         stream.msg ? stream.msg : "no message");
     const size_t produced = chunk.size() - stream.avail_out;
     require<FormatError>(static_cast<int64_t>(out.size() + produced) <= limit,
                          "{}, byte {}: unpacks to more than {} bytes; needs at most that", where, reached, limit);
@@ -85,8 +87,8 @@ std::vector<uint8_t> read_bytes(const char* operation, const std::filesystem::pa
     bytes.resize(before + kChunk);
     input.read(reinterpret_cast<char*>(bytes.data() + before), kChunk);
     bytes.resize(before + static_cast<size_t>(input.gcount()));
-    require<FormatError>(static_cast<int64_t>(bytes.size()) <= limit, "{}, byte {}: the file goes on; needs at most {} bytes", where, limit,
-                         limit);
+    require<FormatError>(static_cast<int64_t>(bytes.size()) <= limit,
+                         "{}, byte {}: the file goes on; needs at most {} bytes", where, limit, limit);
   }
   require<FormatError>(!input.bad(), "{}, byte {}: cannot be read", where, bytes.size());
   const bool packed = bytes.size() >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b;
@@ -95,7 +97,9 @@ std::vector<uint8_t> read_bytes(const char* operation, const std::filesystem::pa
 
 std::string write_failure(const std::filesystem::path& path, int reason) {
   const bool full = reason == ENOSPC || reason == EDQUOT;
-  const char* need = full ? "room on the disk" : reason == EFBIG ? "a higher limit of file sizes" : "a folder that may be written to";
+  const char* need = full              ? "room on the disk"
+                     : reason == EFBIG ? "a higher limit of file sizes"
+                                       : "a folder that may be written to";
   return format("{} cannot be written ({}); needs {}", path.string(), std::strerror(reason), need);
 }
 

@@ -18,16 +18,17 @@ struct WriteError : FormatError { using FormatError::FormatError; };
 // gzip: all members, joined, each with its checksum checked. deflate: one bare stream, as zip files hold them.
 enum class Packing { gzip, deflate };
 
-// The bytes that `packed` unpacks to; memory grows with what is really there. Throws FormatError beginning with `where` when the stream is
-// truncated, damaged, followed by something else, or unpacks to more than `limit` bytes.
+// The bytes that `packed` unpacks to; memory grows with what is really there. Throws FormatError beginning with `where`
+// when the stream is truncated, damaged, followed by something else, or unpacks to more than `limit` bytes.
 std::vector<uint8_t> unpack(const std::string& where, std::span<const uint8_t> packed, Packing packing, int64_t limit);
 
-// The bytes of a file, unpacked when it begins like gzip (1f 8b). Throws FormatError beginning with "operation: file" when it cannot be
-// read, cannot be unpacked, or has more than `limit` bytes (before or after unpacking).
+// The bytes of a file, unpacked when it begins like gzip (1f 8b). Throws FormatError beginning with "operation: file"
+// when it cannot be read, cannot be unpacked, or has more than `limit` bytes (before or after unpacking).
 std::vector<uint8_t> read_bytes(const char* operation, const std::filesystem::path& path, int64_t limit);
 
-// The parts, one after the other, under a temporary name beside `path` that is then renamed, so that neither a reader nor a crash ever
-// sees half a file. Throws WriteError, which names the file and the system's reason; the temporary file is then gone.
+// The parts, one after the other, under a temporary name beside `path` that is then renamed, so that neither a reader
+// nor a crash ever sees half a file. Throws WriteError, which names the file and the system's reason; the temporary
+// file is then gone.
 void write_bytes(const char* operation, const std::filesystem::path& path, std::span<const std::string_view> parts);
 
 // "<path> cannot be written (<the system's reason>); needs …", for an errno.

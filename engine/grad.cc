@@ -15,7 +15,8 @@ struct Visit {
   bool reaches = false;
 };
 
-// The part of the record below some outputs, in order of creation. Nodes are let go one by one as the walk has used them.
+// The part of the record below some outputs, in order of creation. Nodes are let go one by one as the walk has used
+// them.
 class Walk {
  public:
   Walk(Inputs outputs, Inputs inputs) {
@@ -104,7 +105,8 @@ class Walk {
   }
 
   void sort_and_index() {
-    std::sort(visits_.begin(), visits_.end(), [](const Visit& a, const Visit& b) { return a.node->number < b.node->number; });
+    std::sort(visits_.begin(), visits_.end(),
+              [](const Visit& a, const Visit& b) { return a.node->number < b.node->number; });
     std::fill(table_.begin(), table_.end(), -1);
     for (size_t i = 0; i < visits_.size(); ++i) {
       keys_[i] = visits_[i].node;
@@ -117,7 +119,8 @@ class Walk {
     bool any_gradient = false;
     for (const Tensor& g : visit.gradients) any_gradient |= g.defined();
     if (!any_gradient) return;
-    require<GraphError>(version_sum(*node.op, node.inputs) == node.version, "grad: an input of '{}' was overwritten after it was recorded; needs the values of then",
+    require<GraphError>(version_sum(*node.op, node.inputs) == node.version,
+                        "grad: an input of '{}' was overwritten after it was recorded; needs the values of then",
                         node.op->name);
     const size_t count = node.inputs.size();
     bool few[16], any_needed = false;
@@ -132,8 +135,10 @@ class Walk {
     const Tensors gradients = rule(VjpArguments(node, visit.gradients, visit.outputs, {needed, count}));
     // None at all: nothing flows. A rule may leave out the last ones that nobody asked for.
     for (size_t i = gradients.size(); i < count && gradients.size() > 0; ++i)
-      require<GraphError>(!needed[i], "grad: the rule of '{}' gives {} gradients; needs one for input {} as well", node.op->name, gradients.size(), i);
-    for (size_t i = 0; i < std::min(count, gradients.size()); ++i)  // a rule may speak of optional inputs that are not there
+      require<GraphError>(!needed[i], "grad: the rule of '{}' gives {} gradients; needs one for input {} as well",
+                          node.op->name, gradients.size(), i);
+    for (size_t i = 0; i < std::min(count, gradients.size());
+         ++i)                                   // a rule may speak of optional inputs that are not there
       if (needed[i] && gradients[i].defined())  // a number of the CPU may have met tensors on a GPU
         add_gradient(node.inputs[i], to(sum_to(gradients[i], node.inputs[i].shape()), node.inputs[i].device()));
   }
@@ -152,15 +157,20 @@ class Walk {
 };
 
 void check_seed(const char* operation, const Tensor& output, const Tensor& seed) {
-  require(output.shape() == seed.shape(), "{}: the output is {}, its seed {}; they must be equal", operation, output.shape(), seed.shape());
-  require<TypeError>(output.dtype() == seed.dtype(), "{}: the output is {}, its seed {}; they must be equal", operation, output.dtype(), seed.dtype());
+  require(output.shape() == seed.shape(), "{}: the output is {}, its seed {}; they must be equal", operation,
+          output.shape(), seed.shape());
+  require<TypeError>(output.dtype() == seed.dtype(), "{}: the output is {}, its seed {}; they must be equal", operation,
+                     output.dtype(), seed.dtype());
 }
 
 }  // namespace
 
 Tensors vjp_of(Inputs outputs, Inputs seeds, Inputs inputs, bool create_graph) {
-  require(outputs.size() == seeds.size(), "vjp_of: {} outputs and {} seeds given; needs one seed for each", outputs.size(), seeds.size());
-  for (const Tensor& t : inputs) require<GraphError>(t.needs_grad(), "vjp_of: an input of shape {} has no history; make it a variable first", t.shape());
+  require(outputs.size() == seeds.size(), "vjp_of: {} outputs and {} seeds given; needs one seed for each",
+          outputs.size(), seeds.size());
+  for (const Tensor& t : inputs)
+    require<GraphError>(t.needs_grad(), "vjp_of: an input of shape {} has no history; make it a variable first",
+                        t.shape());
   Walk walk(outputs, inputs);
   for (size_t i = 0; i < outputs.size(); ++i) {
     check_seed("vjp_of", outputs[i], seeds[i]);
@@ -175,7 +185,8 @@ Tensors vjp_of(Inputs outputs, Inputs seeds, Inputs inputs, bool create_graph) {
   return result;
 }
 
-detail::Value detail::pull_back(const char* operation, Tensor value, const Tensor& x, const Tensor* seed, bool outer_recording) {
+detail::Value detail::pull_back(const char* operation, Tensor value, const Tensor& x, const Tensor* seed,
+                                bool outer_recording) {
   if (seed) check_seed(operation, value, *seed);
   else require(value.size() == 1, "{}: the function's value is {}; needs a single number", operation, value.shape());
   Walk walk({value}, {x});

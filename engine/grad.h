@@ -5,8 +5,10 @@
 
 namespace mollify {
 
-// Vector–Jacobian product over the record: Σ_j seeds[j]ᵀ ∂outputs[j]/∂inputs[i] for each i, zeros where nothing depends on it.
-// `inputs` are variables, or anything computed from one. With `create_graph` the result is recorded and can be differentiated again.
+// Vector–Jacobian product over the record: Σ_j seeds[j]ᵀ ∂outputs[j]/∂inputs[i] for each i, zeros where nothing depends
+// on it.
+// `inputs` are variables, or anything computed from one. With `create_graph` the result is recorded and can be
+// differentiated again.
 // Throws GraphError when an input has no history or when an operation's input was overwritten since.
 Tensors vjp_of(Inputs outputs, Inputs seeds, Inputs inputs, bool create_graph);
 
@@ -14,8 +16,8 @@ namespace detail {
 
 struct Value { Tensor value, gradient; };
 
-// Runs f on variables made of `x` and pulls the seed (null: one) back. The gradient is recorded when something else that it
-// depends on has a history, so that gradients nest.
+// Runs f on variables made of `x` and pulls the seed (null: one) back. The gradient is recorded when something else
+// that it depends on has a history, so that gradients nest.
 template <class F>
 Value differentiate(const F& f, const Tensor& x, const Tensor* seed);
 Value pull_back(const char* operation, Tensor value, const Tensor& x, const Tensor* seed, bool outer_recording);

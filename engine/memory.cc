@@ -23,8 +23,10 @@ namespace {
 // Blocks come in size classes: eight steps to each power of two, at least 64 bytes, so at most 1/8 is wasted.
 constexpr int kClasses = 8 * 48;
 constexpr int64_t kSmallest = 64;
-constexpr int64_t kThreadBytes = 1 << 20;          // of small blocks, each thread keeps about so many bytes a class, without a lock
-constexpr int64_t kMostCached = int64_t{4} << 30;  // beyond this, or an eighth of the memory, freed large blocks go back to the system
+constexpr int64_t kThreadBytes =
+    1 << 20;  // of small blocks, each thread keeps about so many bytes a class, without a lock
+constexpr int64_t kMostCached =
+    int64_t{4} << 30;  // beyond this, or an eighth of the memory, freed large blocks go back to the system
 
 // A number in one of the kernel's files; `otherwise` where there is none, as in "max".
 int64_t number_in(const char* path, int64_t otherwise) {
@@ -40,7 +42,8 @@ int64_t number_in(const char* path, int64_t otherwise) {
 // Of the machine, and of the container that the process may be in (cgroup 2, then 1).
 int64_t memory_of_the_process() {
   const int64_t machine = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
-  return std::min(machine, std::min(number_in("/sys/fs/cgroup/memory.max", machine), number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes", machine)));
+  return std::min(machine, std::min(number_in("/sys/fs/cgroup/memory.max", machine),
+                                    number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes", machine)));
 }
 
 int64_t cache_limit() {
@@ -66,8 +69,8 @@ std::atomic<int64_t> live{0}, peak{0}, cached{0};
 
 void count_live(int64_t bytes) {
   const int64_t now = live.fetch_add(bytes, std::memory_order_relaxed) + bytes;
-  for (int64_t seen = peak.load(std::memory_order_relaxed); now > seen && !peak.compare_exchange_weak(seen, now, std::memory_order_relaxed);) {
-  }
+  for (int64_t seen = peak.load(std::memory_order_relaxed);
+       now > seen && !peak.compare_exchange_weak(seen, now, std::memory_order_relaxed);) {}
 }
 
 void* from_system(int64_t bytes) { return std::aligned_alloc(64, static_cast<size_t>(bytes)); }
@@ -122,7 +125,8 @@ struct ThreadCache {
   }
 };
 
-// The calling thread's cache; null before its first use, and again while the thread's other thread-locals are being destroyed.
+// The calling thread's cache; null before its first use, and again while the thread's other thread-locals are being
+// destroyed.
 thread_local ThreadCache* thread_cache = nullptr;
 thread_local bool thread_cache_gone = false;
 
@@ -201,7 +205,8 @@ void release_cached_memory(Device device) {
 
 void* allocate_small(size_t bytes) {
   void* block = take_block(size_class(static_cast<int64_t>(bytes)));
-  if (!block) throw MemoryError(format("memory: {} bytes asked for, {} live; the system has no more", bytes, live.load()));
+  if (!block)
+    throw MemoryError(format("memory: {} bytes asked for, {} live; the system has no more", bytes, live.load()));
   return block;
 }
 
@@ -212,11 +217,13 @@ constexpr int64_t kHead = 64;
 static_assert(sizeof(Buffer) <= kHead);
 
 Buffer* Buffer::allocate(int64_t bytes, Device device) {
-  require<MemoryError>(bytes >= 0 && bytes <= (int64_t{1} << 46), "memory: {} bytes asked for; at most 2^46 can be", bytes);
+  require<MemoryError>(bytes >= 0 && bytes <= (int64_t{1} << 46), "memory: {} bytes asked for; at most 2^46 can be",
+                       bytes);
   Buffer* buffer;
   if (device == Device::cpu) {
     void* block = take_block(size_class(bytes + kHead));
-    if (!block) throw MemoryError(format("memory: {} bytes asked for, {} live; the system has no more", bytes, live.load()));
+    if (!block)
+      throw MemoryError(format("memory: {} bytes asked for, {} live; the system has no more", bytes, live.load()));
     buffer = new (block) Buffer;
     buffer->data_ = static_cast<char*>(block) + kHead;
     count_live(bytes);

@@ -21,7 +21,8 @@ void reset_peak_memory(Device device = Device::cpu);
 // Returns cached memory to the system or the GPU: all of the shared cache, and the calling thread's small blocks.
 void release_cached_memory(Device device = Device::cpu);
 
-// Gives one reference up; true when it was the last. The only owner needs no locked instruction, which is most of the cost.
+// Gives one reference up; true when it was the last. The only owner needs no locked instruction, which is most of the
+// cost.
 inline bool drop_reference(std::atomic<int32_t>& references) {
   return references.load(std::memory_order_acquire) == 1 || references.fetch_sub(1, std::memory_order_acq_rel) == 1;
 }
@@ -32,7 +33,8 @@ class Buffer {
   // 64-byte aligned (256 on a GPU), not initialised. Throws MemoryError with what was asked and what is live.
   static Buffer* allocate(int64_t bytes, Device device);
 
-  // Stands for memory of others, which `rebind` chooses: a plan's steps hold tensors on such buffers. Keeps `owner`, if given, alive.
+  // Stands for memory of others, which `rebind` chooses: a plan's steps hold tensors on such buffers. Keeps `owner`, if
+  // given, alive.
   static Buffer* borrowed(int64_t bytes, Device device, Buffer* owner = nullptr);
   void rebind(void* data) { data_ = data; }
 

@@ -9,13 +9,15 @@
 
 namespace mollify {
 
-// The inputs of an operation, as passed in a call: apply(op, {a, b}). Refers to tensors, and lives no longer than they do.
+// The inputs of an operation, as passed in a call: apply(op, {a, b}). Refers to tensors, and lives no longer than they
+// do.
 class Inputs {
  public:
   Inputs() = default;
   template <class... Rest>
-    requires(sizeof...(Rest) < 6 && (std::is_same_v<Rest, Tensor> && ...))
-  Inputs(const Tensor& first, const Rest&... rest) : size_(1 + sizeof...(Rest)), few_{&first, &rest...} {}  // NOLINT: implicit by design
+  requires(sizeof...(Rest) < 6 && (std::is_same_v<Rest, Tensor> && ...))
+      Inputs(const Tensor& first, const Rest&... rest)
+      : size_(1 + sizeof...(Rest)), few_{&first, &rest...} {}  // NOLINT: implicit by design
   Inputs(std::span<const Tensor> list) : size_(list.size()), list_(list.data()) {}
   Inputs(const Tensors& list) : Inputs(std::span<const Tensor>(list)) {}
 
@@ -41,18 +43,24 @@ class Inputs {
   const Tensor* few_[6] = {};
 };
 
-// The numbers of an operation that are not tensors: one small plain struct of the op's own choosing, and a list where lengths vary.
+// The numbers of an operation that are not tensors: one small plain struct of the op's own choosing, and a list where
+// lengths vary.
 class Attributes {
  public:
   Attributes() = default;
   template <class T>
-    requires(std::is_trivially_copyable_v<T> && !std::is_same_v<T, Attributes>)
-  Attributes(const T& value) : size_(sizeof(T)), type_(&type_of<T>), prefix_(prefix_of<T>()) {  // NOLINT: implicit, so that calls read apply(op, in, Slice{…})
+  requires(std::is_trivially_copyable_v<T> && !std::is_same_v<T, Attributes>) Attributes(const T& value)
+      : size_(sizeof(T)),
+        type_(&type_of<T>),
+        prefix_(prefix_of<T>()) {  // NOLINT: implicit, so that calls read apply(op, in, Slice{…})
     static_assert(sizeof(T) <= sizeof bytes_ && alignof(T) <= 8);
     std::memcpy(bytes_, &value, sizeof(T));
   }
   Attributes(std::vector<int64_t> list) : list_(std::make_shared<const std::vector<int64_t>>(std::move(list))) {}
-  Attributes(const Attributes& other) : size_(other.size_), type_(other.type_), prefix_(other.prefix_), list_(other.list_) { std::memcpy(bytes_, other.bytes_, size_); }
+  Attributes(const Attributes& other)
+      : size_(other.size_), type_(other.type_), prefix_(other.prefix_), list_(other.list_) {
+    std::memcpy(bytes_, other.bytes_, size_);
+  }
   Attributes& operator=(const Attributes& other) {
     std::memcpy(bytes_, other.bytes_, size_ = other.size_);
     type_ = other.type_;
@@ -61,10 +69,13 @@ class Attributes {
     return *this;
   }
 
-  // The struct that was given, or its first member where the struct names that member's type as its Prefix; throws GraphError for any other.
+  // The struct that was given, or its first member where the struct names that member's type as its Prefix; throws
+  // GraphError for any other.
   template <class T>
   const T& as() const {
-    require<GraphError>(type_ == &type_of<T> || prefix_ == &type_of<T>, "attributes: {} bytes are read as another type of {}; needs the type that was given", size_, sizeof(T));
+    require<GraphError>(type_ == &type_of<T> || prefix_ == &type_of<T>,
+                        "attributes: {} bytes are read as another type of {}; needs the type that was given", size_,
+                        sizeof(T));
     return *reinterpret_cast<const T*>(bytes_);
   }
   const std::vector<int64_t>& list() const {
@@ -120,32 +131,35 @@ using BlockFunction = void (*)(const void* const* in, void* const* out, int64_t 
 
 class VjpArguments;
 
-// What readers of a trace may rely on. sum: linear in all floating inputs together. product: linear in input 0 and in input 1 (or in its
-// inverse) apart, with an optional input 2 added.
+// What readers of a trace may rely on. sum: linear in all floating inputs together. product: linear in input 0 and in
+// input 1 (or in its inverse) apart, with an optional input 2 added.
 enum class Linearity : uint8_t { none, sum, product };
 
 struct Op {
   const char* name;
   Linearity linearity = Linearity::none;
-  Layouts (*shape)(const Op&, Inputs, const Attributes&);  // throws with the shapes or values at fault; null for a variable
+  Layouts (*shape)(const Op&, Inputs,
+                   const Attributes&);  // throws with the shapes or values at fault; null for a variable
   Kernel cpu = nullptr;
   Kernel cuda = nullptr;
   // Of elementwise ops: the formula in f32 or f64 on the CPU, so that a plan can run several over the same block.
   BlockFunction (*formula)(DType) = nullptr;
-  // What the kernels read, made of the inputs: views or copies in a layout that they want, and operands of their own. Null: the inputs.
+  // What the kernels read, made of the inputs: views or copies in a layout that they want, and operands of their own.
+  // Null: the inputs.
   Tensors (*operands)(Inputs, const Attributes&) = nullptr;
-  // Vector–Jacobian product in public, differentiable ops: one gradient per input; an empty one where nothing flows or nobody asked.
+  // Vector–Jacobian product in public, differentiable ops: one gradient per input; an empty one where nothing flows or
+  // nobody asked.
   // A gradient may have the broadcast shape; grad sums it down. Null: not differentiable.
   Tensors (*vjp)(const VjpArguments&) = nullptr;
   // The same numbers faster, for when no graph of the gradient is wanted; tests hold the two equal.
   Tensors (*vjp_fast)(const VjpArguments&) = nullptr;
-  // In place of kernels: the operation as others on the same inputs. Those are what is computed, captured and, unless there is a vjp,
-  // differentiated; readers of a trace see the operation itself.
+  // In place of kernels: the operation as others on the same inputs. Those are what is computed, captured and, unless
+  // there is a vjp, differentiated; readers of a trace see the operation itself.
   Tensors (*made_of)(Inputs, const Attributes&) = nullptr;
   bool chooses_device = false;  // its shape rule says where the outputs are; else they are where the inputs are
   bool view = false;            // output 0… share input 0's buffer; there is no kernel
-  // Of an op that does nothing but copy its inputs to disjoint parts of output 0: the part of input i, so that a plan can let it be
-  // written there in the first place.
+  // Of an op that does nothing but copy its inputs to disjoint parts of output 0: the part of input i, so that a plan
+  // can let it be written there in the first place.
   Layout (*place)(const Layout& out, std::span<const Shape> in, size_t i, const Attributes&) = nullptr;
   int assigns = 0;              // the first `assigns` inputs are overwritten and are the outputs
   uint32_t saved_outputs = 0;   // bit i: a rule reads output i's values, which are kept with the node
@@ -170,7 +184,13 @@ uint64_t version_sum(const Op& op, Inputs in);
 class VjpArguments {
  public:
   VjpArguments(const Node& node, Inputs gradients, Inputs outputs, std::span<const bool> needed)
-      : in(node.inputs), attributes(node.attributes), g(gradients[0]), gradients(gradients), node_(node), outputs_(outputs), needed_(needed) {}
+      : in(node.inputs),
+        attributes(node.attributes),
+        g(gradients[0]),
+        gradients(gradients),
+        node_(node),
+        outputs_(outputs),
+        needed_(needed) {}
 
   Inputs in;
   const Attributes& attributes;

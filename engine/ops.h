@@ -1,7 +1,8 @@
 // Every public operation, a line and a sentence each: read this first.
 //
-// All of them record gradients of any order. Elementwise operations broadcast (trailing axes aligned, extents equal or 1); dtypes
-// never convert by themselves: cast says so. Neither do devices: to says so; only a 0-d tensor of the CPU, a number, goes with any. NaN in is NaN out. Axes count from the back when negative. Shapes at fault are in the
+// All of them record gradients of any order. Elementwise operations broadcast (trailing axes aligned, extents equal or
+// 1); dtypes never convert by themselves: cast says so. Neither do devices: to says so; only a 0-d tensor of the CPU, a
+// number, goes with any. NaN in is NaN out. Axes count from the back when negative. Shapes at fault are in the
 // exception's text. Derivatives at kinks are written beside the operation.
 #pragma once
 
@@ -35,7 +36,9 @@ Tensor operator*(double a, const Tensor& b);
 Tensor operator/(double a, const Tensor& b);
 Tensor square(const Tensor& x);
 Tensor sqrt(const Tensor& x);
-Tensor pow(const Tensor& x, const Tensor& exponent);  // C's pow, but NaN in either is NaN; ∂/∂exponent is 0 at x = 0 for exponents from 0
+Tensor pow(
+    const Tensor& x,
+    const Tensor& exponent);  // C's pow, but NaN in either is NaN; ∂/∂exponent is 0 at x = 0 for exponents from 0
 Tensor pow(const Tensor& x, double exponent);
 
 // ---- Comparisons and choice: u8 ones and zeros; NaN compares false, except not_equal
@@ -63,7 +66,8 @@ Tensor tanh(const Tensor& x);
 Tensor abs(const Tensor& x);   // derivative sign(x)
 Tensor sign(const Tensor& x);  // sign(0) = 0; derivative 0
 
-// Derivatives of these and of all below hold over the whole range: orders 1 to 3 within 8ε·(|f⁽ᵏ⁾| + |x·f⁽ᵏ⁺¹⁾|), of Φ⁻¹ 1 + Φ⁻¹(p)² times that.
+// Derivatives of these and of all below hold over the whole range: orders 1 to 3 within 8ε·(|f⁽ᵏ⁾| + |x·f⁽ᵏ⁺¹⁾|), of
+// Φ⁻¹ 1 + Φ⁻¹(p)² times that.
 
 // ---- The normal distribution: within 2 ulp (f32) and 4 (f64) wherever the value is a normal number, tails included
 Tensor erf(const Tensor& x);
@@ -83,31 +87,38 @@ Tensor log_sigmoid(const Tensor& x);  // log of sigmoid, right in both tails
 Tensor silu(const Tensor& x);      // x·sigmoid(x)
 Tensor elu(const Tensor& x);       // x > 0 ? x : eˣ − 1
 Tensor gelu(const Tensor& x);      // x·Φ(x)
-Tensor gate(const Tensor& g, const Tensor& x);  // x > 0 ? g : 0, NaN where x is: relu's derivative applied to g; no gradient to x
+Tensor gate(const Tensor& g,
+            const Tensor& x);  // x > 0 ? g : 0, NaN where x is: relu's derivative applied to g; no gradient to x
 
-// ---- Reductions. `axes` empty: all of them. keep: reduced axes stay with extent 1. The order of summation is fixed by the shape.
-// Long sums, here and in products, pooling and gradients, are cut into blocks of at most a few thousand terms (engine/cpu/long_sums.h): a
-// sum of n terms is off by at most (5000 + n/4096)·ulp/2·Σ|terms| on the CPU, less where blocks are added in f64 (all but products). The sum
-// over a patch, of a convolution and its input gradient, and products on CUDA may be one chain: n·ulp/2·Σ|terms|.
+// ---- Reductions. `axes` empty: all of them. keep: reduced axes stay with extent 1. The order of summation is fixed by
+// the shape.
+// Long sums, here and in products, pooling and gradients, are cut into blocks of at most a few thousand terms
+// (engine/cpu/long_sums.h): a sum of n terms is off by at most (5000 + n/4096)·ulp/2·Σ|terms| on the CPU, less where
+// blocks are added in f64 (all but products). The sum over a patch, of a convolution and its input gradient, and
+// products on CUDA may be one chain: n·ulp/2·Σ|terms|.
 using Axes = std::initializer_list<int>;
 Tensor sum(const Tensor& x, std::span<const int> axes, bool keep = false);
 Tensor sum(const Tensor& x, Axes axes = {}, bool keep = false);
 Tensor mean(const Tensor& x, Axes axes = {}, bool keep = false);  // NaN of an empty axis
 Tensor sum_of_squares(const Tensor& x);                           // of all numbers
-Tensor max(const Tensor& x, Axes axes = {}, bool keep = false);   // ties share the gradient evenly; an empty axis throws
+Tensor max(const Tensor& x, Axes axes = {}, bool keep = false);  // ties share the gradient evenly; an empty axis throws
 Tensor min(const Tensor& x, Axes axes = {}, bool keep = false);   // likewise
 Tensor logsumexp(const Tensor& x, int axis = -1, bool keep = false);
-Tensor argmax(const Tensor& x, int axis = -1);            // i32, so along at most 2³¹ − 1 numbers; the first of equals, the first NaN if there is one
+Tensor argmax(
+    const Tensor& x,
+    int axis = -1);  // i32, so along at most 2³¹ − 1 numbers; the first of equals, the first NaN if there is one
 Tensor cumsum(const Tensor& x, int axis, bool reverse = false);  // inclusive
 Tensor sum_to(const Tensor& x, const Shape& shape);       // undoes broadcasting from `shape`
 
 struct ValuesAndIndices { Tensor values, indices; };  // indices i32, without gradient
 ValuesAndIndices sort(const Tensor& x, int axis = -1, bool descending = false);    // stable; NaN last
-ValuesAndIndices top_k(const Tensor& x, int64_t k, int axis = -1);                 // the k largest, falling; NaN counts as largest
+ValuesAndIndices top_k(const Tensor& x, int64_t k, int axis = -1);  // the k largest, falling; NaN counts as largest
 
 // ---- Products
-Tensor matmul(const Tensor& a, const Tensor& b);  // […, m, k]·[…, k, n]; leading axes broadcast; transposed views are read in place
-Tensor dense(const Tensor& x, const Tensor& weight, const Tensor& bias);  // x[…, in]·weight[out, in]ᵀ + bias[out]; bias may be empty
+Tensor matmul(const Tensor& a,
+              const Tensor& b);  // […, m, k]·[…, k, n]; leading axes broadcast; transposed views are read in place
+Tensor dense(const Tensor& x, const Tensor& weight,
+             const Tensor& bias);  // x[…, in]·weight[out, in]ᵀ + bias[out]; bias may be empty
 
 // ---- Convolution: x [N, H, W, C], w [O, KH, KW, C/groups], bias [O] or empty
 struct Conv2d {
@@ -115,11 +126,14 @@ struct Conv2d {
   int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
   int64_t dilation_height = 1, dilation_width = 1;
   int64_t groups = 1;
-  static Conv2d square(int64_t stride, int64_t padding) { return {stride, stride, padding, padding, padding, padding, 1, 1, 1}; }
+  static Conv2d square(int64_t stride, int64_t padding) {
+    return {stride, stride, padding, padding, padding, padding, 1, 1, 1};
+  }
 };
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {}, const Conv2d& how = {});
 Tensor conv2d_input_gradient(const Tensor& g, const Tensor& w, int64_t height, int64_t width, const Conv2d& how = {});
-Tensor conv2d_weight_gradient(const Tensor& g, const Tensor& x, int64_t kernel_height, int64_t kernel_width, const Conv2d& how = {});
+Tensor conv2d_weight_gradient(const Tensor& g, const Tensor& x, int64_t kernel_height, int64_t kernel_width,
+                              const Conv2d& how = {});
 
 // ---- Pooling over [N, H, W, C]
 struct Pool2d {
@@ -133,7 +147,8 @@ struct Pool2d {
 Tensor average_pool2d(const Tensor& x, const Pool2d& how = {});  // padding counts as zeros and in the divisor
 Tensor average_pool2d_gradient(const Tensor& g, int64_t height, int64_t width, const Pool2d& how = {});
 ValuesAndIndices max_pool2d_with_indices(const Tensor& x, const Pool2d& how = {});  // indices into H·W·C of the image
-Tensor max_pool2d(const Tensor& x, const Pool2d& how = {});  // the gradient goes to the first of equals; padding never wins
+Tensor max_pool2d(const Tensor& x,
+                  const Pool2d& how = {});  // the gradient goes to the first of equals; padding never wins
 
 // ---- Shape: views share memory where strides allow
 Tensor reshape(const Tensor& x, const Shape& shape);
@@ -142,17 +157,21 @@ Tensor permute(const Tensor& x, std::span<const int> order);
 Tensor permute(const Tensor& x, Axes order);
 Tensor transpose(const Tensor& x, int axis_a = -2, int axis_b = -1);
 Tensor expand(const Tensor& x, const Shape& shape);                        // broadcast, as a view
-Tensor slice(const Tensor& x, int axis, int64_t start, int64_t stop, int64_t step = 1);  // numbers as in Python; step may be negative
+Tensor slice(const Tensor& x, int axis, int64_t start, int64_t stop,
+             int64_t step = 1);  // numbers as in Python; step may be negative
 Tensor flip(const Tensor& x, int axis);
 Tensor pad(const Tensor& x, int axis, int64_t before, int64_t after, double value = 0);
-Tensors split(const Tensor& x, const std::vector<int64_t>& extents, int axis = 0);  // views; their gradients are laid into one tensor
+Tensors split(const Tensor& x, const std::vector<int64_t>& extents,
+              int axis = 0);  // views; their gradients are laid into one tensor
 Tensor concat(std::span<const Tensor> parts, int axis = 0);
 Tensor stack(std::span<const Tensor> parts, int axis = 0);                 // along a new axis
 Tensor packed(const Tensor& x);                                            // itself, or a row-major copy
 
 // ---- Indexing: indices i32, negative ones throw
-Tensor gather(const Tensor& x, const Tensor& indices, int axis = -1);      // out[…, j, …] = x[…, indices[…, j, …], …]; other axes equal
-Tensor scatter_add(const Shape& shape, const Tensor& indices, const Tensor& x, int axis = -1);  // gather's transpose, into zeros
+Tensor gather(const Tensor& x, const Tensor& indices,
+              int axis = -1);  // out[…, j, …] = x[…, indices[…, j, …], …]; other axes equal
+Tensor scatter_add(const Shape& shape, const Tensor& indices, const Tensor& x,
+                   int axis = -1);                                         // gather's transpose, into zeros
 Tensor take(const Tensor& x, const Tensor& indices, int axis = 0);         // whole slices by a 1-d list
 Tensor one_hot(const Tensor& indices, int64_t classes, DType dtype = DType::f32);
 
@@ -162,15 +181,22 @@ Tensor log_softmax(const Tensor& logits);  // relative to the largest logit: rig
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels);  // one number per row: −log_softmax(logits)[label]
 
 // ---- Normalisation over all axes but the last; scale and shift [C]
-struct Normalized { Tensor output, mean, variance; };  // variance without Bessel's correction; beyond the dtype's range ∞, and the output 0
+struct Normalized {
+  Tensor output, mean, variance;
+};  // variance without Bessel's correction; beyond the dtype's range ∞, and the output 0
 Normalized batch_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double epsilon = 1e-5);
 
 // ---- Random numbers: a function of (key, step, index), the same on every device. `step` is a 0-d i32 tensor.
-Tensor uniform(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32, Device device = Device::cpu);  // on (0, 1)
-Tensor normal(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32, Device device = Device::cpu);   // standard normal
-// Row r draws what a call with key.stream + streams[r] (i32, non-negative) and the row's shape would, where the streams are.
-Tensor uniform_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype = DType::f32);
-Tensor normal_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype = DType::f32);
+Tensor uniform(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32,
+               Device device = Device::cpu);  // on (0, 1)
+Tensor normal(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32,
+              Device device = Device::cpu);  // standard normal
+// Row r draws what a call with key.stream + streams[r] (i32, non-negative) and the row's shape would, where the streams
+// are.
+Tensor uniform_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step,
+                    DType dtype = DType::f32);
+Tensor normal_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step,
+                   DType dtype = DType::f32);
 // x·mask/(1 − rate), mask ∈ {0, 1} with P(0) = rate ∈ [0, 1).
 Tensor dropout(const Tensor& x, double rate, RandomKey key, const Tensor& step);
 
@@ -178,9 +204,14 @@ Tensor dropout(const Tensor& x, double rate, RandomKey key, const Tensor& step);
 void assign(const Tensor& target, const Tensor& value);
 // One pass over flat vectors; every number that a schedule moves is a 0-d tensor of their dtype.
 struct SgdStep { Tensor learning_rate, momentum, weight_decay; bool nesterov = false; };
-void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& velocity, const SgdStep& how);  // velocity may be empty: no momentum
-// step counts from 1 (infinite: no bias correction); epsilon_inside joins the second moment under the root, and may be empty: 0.
-struct AdamStep { Tensor learning_rate, beta1, beta2, epsilon, weight_decay, decoupled_decay, step, epsilon_inside = {}; };
-void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& first, const Tensor& second, const AdamStep& how);
+void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& velocity,
+              const SgdStep& how);  // velocity may be empty: no momentum
+// step counts from 1 (infinite: no bias correction); epsilon_inside joins the second moment under the root, and may be
+// empty: 0.
+struct AdamStep {
+  Tensor learning_rate, beta1, beta2, epsilon, weight_decay, decoupled_decay, step, epsilon_inside = {};
+};
+void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& first, const Tensor& second,
+               const AdamStep& how);
 
 }  // namespace mollify

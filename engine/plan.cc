@@ -17,7 +17,8 @@ class Captured::State {
   explicit State(Function function) : function_(std::move(function)) {}
 
   Tensors call(Inputs in) {
-    if (Recorder::current() || detail::is_tracing() || running_ == std::this_thread::get_id()) return function_(list(in));
+    if (Recorder::current() || detail::is_tracing() || running_ == std::this_thread::get_id())
+      return function_(list(in));
     const std::lock_guard<std::mutex> one_at_a_time(mutex_);
     check(in);
     const Running running(running_);
@@ -27,12 +28,13 @@ class Captured::State {
     for (Tensor& t : inputs) t = packed(t);
     if (aliases_a_copied_input(given, inputs)) return function_(given);
     Entry& entry = find(inputs);
-    const Tensors results = !entry.met                                                  ? function_(inputs)
-                            : !entry.program                                            ? record(entry, inputs)
-                            : entry.program->overwrites_by_another_name(inputs)         ? function_(inputs)
-                                                                                        : entry.program->run(inputs, arenas_);
+    const Tensors results = !entry.met                                          ? function_(inputs)
+                            : !entry.program                                    ? record(entry, inputs)
+                            : entry.program->overwrites_by_another_name(inputs) ? function_(inputs)
+                                                                                : entry.program->run(inputs, arenas_);
     entry.met = true;
-    for (size_t i = 0; i < inputs.size(); ++i)  // the copy of a strided input is new: a version above 0 says that it was overwritten
+    for (size_t i = 0; i < inputs.size();
+         ++i)  // the copy of a strided input is new: a version above 0 says that it was overwritten
       if (&inputs[i].buffer() != &given[i].buffer() && inputs[i].buffer().version() > 0) assign(given[i], inputs[i]);
     return results;
   }
@@ -63,7 +65,8 @@ class Captured::State {
   static bool aliases_a_copied_input(const Tensors& given, const Tensors& packed) {
     for (size_t i = 0; i < given.size(); ++i)
       for (size_t j = 0; j < given.size(); ++j)
-        if (i != j && &given[i].buffer() == &given[j].buffer() && &packed[i].buffer() != &given[i].buffer()) return true;
+        if (i != j && &given[i].buffer() == &given[j].buffer() && &packed[i].buffer() != &given[i].buffer())
+          return true;
     return false;
   }
 
@@ -75,15 +78,18 @@ class Captured::State {
 
   static void check(Inputs in) {
     for (size_t i = 0; i < in.size(); ++i)
-      require<GraphError>(!(is_recording() && in[i].needs_grad()),
-                          "capture: input {} of shape {} has a history, which a replay does not carry on; needs no_grad or detach", i, in[i].shape());
+      require<GraphError>(
+          !(is_recording() && in[i].needs_grad()),
+          "capture: input {} of shape {} has a history, which a replay does not carry on; needs no_grad or detach", i,
+          in[i].shape());
   }
 
   Entry& find(const Tensors& inputs) {
     const auto same = [&](const Entry& entry) {
       bool equal = entry.inputs.size() == inputs.size();
       for (size_t i = 0; equal && i < inputs.size(); ++i)
-        equal = entry.inputs[i].shape == inputs[i].shape() && entry.inputs[i].dtype == inputs[i].dtype() && entry.inputs[i].device == inputs[i].device();
+        equal = entry.inputs[i].shape == inputs[i].shape() && entry.inputs[i].dtype == inputs[i].dtype() &&
+                entry.inputs[i].device == inputs[i].device();
       return equal;
     };
     for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
@@ -106,7 +112,8 @@ class Captured::State {
     seen = {};
     recorder.check_left(results);
     for (const RecordedBuffer& buffer : recorder.buffers)
-      if (buffer.kind == RecordedBuffer::Kind::input && buffer.assigned) inputs[static_cast<size_t>(buffer.input)].buffer().changed();
+      if (buffer.kind == RecordedBuffer::Kind::input && buffer.assigned)
+        inputs[static_cast<size_t>(buffer.input)].buffer().changed();
     entry.program = std::make_unique<Program>(std::move(recorder), results, inputs);
     return results;
   }
@@ -120,8 +127,9 @@ class Captured::State {
 
 void require_no_capture(const char* operation) {
   const Recorder* recorder = Recorder::current();
-  require<GraphError>(!recorder || recorder->in_kernel(), "{}: called in a captured function, whose replays would not do it again; needs a call outside of it",
-                      operation);
+  require<GraphError>(
+      !recorder || recorder->in_kernel(),
+      "{}: called in a captured function, whose replays would not do it again; needs a call outside of it", operation);
 }
 
 Captured::Captured(Function function) : state_(std::make_unique<State>(std::move(function))) {}

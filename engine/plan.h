@@ -1,6 +1,6 @@
-// Capture and replay: a function is run once while its kernels are written down, and from then on only the kernels run. Nothing is
-// checked, allocated or recorded again: memory is laid out in one arena, runs of elementwise operations go block by block on the CPU,
-// and on a GPU the whole is one CUDA graph.
+// Capture and replay: a function is run once while its kernels are written down, and from then on only the kernels run.
+// Nothing is checked, allocated or recorded again: memory is laid out in one arena, runs of elementwise operations go
+// block by block on the CPU, and on a GPU the whole is one CUDA graph.
 #pragma once
 
 #include <mollify/engine/op.h>
@@ -20,16 +20,22 @@ struct PlanSummary {
 };
 
 // A function of tensors that is captured. The contract:
-// - The function does the same operations in every call with inputs of the same shapes. What changes from call to call reaches it
-//   through its inputs, or through tensors that it reads and that are overwritten (assign): weights, learning rates, counters.
-// - What only the host does would stay as it was when the function was captured, and throws GraphError then: reading a value (data, item,
-//   to_vector), an optimizer's advance and step, operations of another thread on the function's tensors.
+// - The function does the same operations in every call with inputs of the same shapes. What changes from call to call
+//   reaches it through its inputs, or through tensors that it reads and that are overwritten (assign): weights,
+//   learning rates, counters.
+// - What only the host does would stay as it was when the function was captured, and throws GraphError then: reading a
+//   value (data, item, to_vector), an optimizer's advance and step, operations of another thread on the function's
+//   tensors.
 // - It takes and returns tensors without history, and reads none that has one from before.
-// - Tensors that it makes do not leave it other than as results; those it overwrites were made before. It may overwrite its inputs.
-// There is a plan for each set of input shapes: the first call with new ones runs as it is, the second captures, later ones replay.
-// All give the same bits. The kMostPlans plans that were used last are kept. A call runs as it is where an input shares memory with another
-// input or with a tensor from outside and the function overwrites one of them: a plan takes tensors of different names for different ones.
-// Results are new tensors. One call at a time; a captured function in a captured function, itself included, is part of it.
+// - Tensors that it makes do not leave it other than as results; those it overwrites were made before. It may overwrite
+// its inputs.
+// There is a plan for each set of input shapes: the first call with new ones runs as it is, the second captures, later
+// ones replay.
+// All give the same bits. The kMostPlans plans that were used last are kept. A call runs as it is where an input shares
+// memory with another input or with a tensor from outside and the function overwrites one of them: a plan takes tensors
+// of different names for different ones.
+// Results are new tensors. One call at a time; a captured function in a captured function, itself included, is part of
+// it.
 class Captured {
  public:
   static constexpr size_t kMostPlans = 32;
@@ -47,7 +53,8 @@ class Captured {
   std::unique_ptr<State> state_;
 };
 
-// Throws GraphError, which begins with `operation`, while this thread captures: for what the host does and a replay would not do again.
+// Throws GraphError, which begins with `operation`, while this thread captures: for what the host does and a replay
+// would not do again.
 void require_no_capture(const char* operation);
 
 inline Captured capture(Captured::Function function) { return Captured(std::move(function)); }

@@ -66,7 +66,8 @@ class Writers {
   std::map<int64_t, Range> ranges_;
 };
 
-// Whether what `writer` left may be what `reader` means: it is the same buffer, or a part of it that lies there by a join.
+// Whether what `writer` left may be what `reader` means: it is the same buffer, or a part of it that lies there by a
+// join.
 bool stands_for(const PlanLayout& layout, int writer, int reader) {
   if (writer == reader) return true;
   return layout.elided[at(writer)] && layout.home(writer).root == layout.home(reader).root;
@@ -80,8 +81,9 @@ void check_values(const PlanLayout& layout) {
       if (only_written || layout.local[at(t.slot)] >= 0) continue;
       const Bytes bytes = bytes_of(layout, t);
       memories[bytes.memory].each(bytes, [&](int writer) {
-        require<Error>(stands_for(layout, writer, t.slot), "capture: internal error: '{}' would read bytes of buffer {} as buffer {}", step.op->name, writer,
-                       t.slot);
+        require<Error>(stands_for(layout, writer, t.slot),
+                       "capture: internal error: '{}' would read bytes of buffer {} as buffer {}", step.op->name,
+                       writer, t.slot);
       });
     }
     for (const RecordedTensor& t : step.out) {
@@ -102,12 +104,15 @@ void check_order(const PlanLayout& layout, const StepGroup& group) {
     const RecordedStep& step = layout.steps[at(i)];
     for (const auto* list : {&step.in, &step.out})
       for (const RecordedTensor& t : *list)
-        if (layout.local[at(t.slot)] < 0) all.push_back({bytes_of(layout, t), list == &step.out, PlanLayout::in_block_order(t, step)});
+        if (layout.local[at(t.slot)] < 0)
+          all.push_back({bytes_of(layout, t), list == &step.out, PlanLayout::in_block_order(t, step)});
   }
   for (const Access& a : all)
     for (const Access& b : all)
-      require<Error>(!a.written || !a.bytes.overlaps(b.bytes) || &a == &b || (a.ordered && b.ordered && a.bytes.first == b.bytes.first),
-                     "capture: internal error: a chain from '{}' on meets memory that it writes out of order", layout.steps[at(group.first)].op->name);
+      require<Error>(!a.written || !a.bytes.overlaps(b.bytes) || &a == &b ||
+                         (a.ordered && b.ordered && a.bytes.first == b.bytes.first),
+                     "capture: internal error: a chain from '{}' on meets memory that it writes out of order",
+                     layout.steps[at(group.first)].op->name);
 }
 
 }  // namespace

@@ -30,8 +30,12 @@ int64_t size_of_step(const RecordedStep& step) { return step.out[0].layout.shape
 }  // namespace
 
 PlanLayout::PlanLayout(Recorder&& recording, const std::vector<int>& outputs)
-    : steps(std::move(recording.steps)), buffers(std::move(recording.buffers)), elided(buffers.size()), local(buffers.size(), -1),
-      arena_offset(buffers.size(), -1), output_(buffers.size()) {
+    : steps(std::move(recording.steps)),
+      buffers(std::move(recording.buffers)),
+      elided(buffers.size()),
+      local(buffers.size(), -1),
+      arena_offset(buffers.size(), -1),
+      output_(buffers.size()) {
   for (int slot : outputs) output_[at(slot)] = true;
   for (size_t i = 0; i < buffers.size(); ++i) within_.push_back({static_cast<int>(i)});
   drop_dead_steps();
@@ -53,7 +57,9 @@ Home PlanLayout::home(int slot) const {
   return at_last;
 }
 
-int64_t PlanLayout::first_byte(const RecordedTensor& t) const { return home(t.slot).offset + t.layout.offset * size_of(t.layout.dtype); }
+int64_t PlanLayout::first_byte(const RecordedTensor& t) const {
+  return home(t.slot).offset + t.layout.offset * size_of(t.layout.dtype);
+}
 
 bool PlanLayout::in_block_order(const RecordedTensor& t, const RecordedStep& step) {
   return t.layout.is_packed() && t.layout.shape.size() == size_of_step(step) && t.layout.dtype == formula_dtype(step);
@@ -63,7 +69,9 @@ bool PlanLayout::runs_in_blocks(const StepGroup& group) const {
   return group.chain && size_of_step(steps[at(group.first)]) > cpu::Chain::kBlock;
 }
 
-bool PlanLayout::is_free(int slot) const { return buffers[at(slot)].kind == RecordedBuffer::Kind::made && !is_output(slot); }
+bool PlanLayout::is_free(int slot) const {
+  return buffers[at(slot)].kind == RecordedBuffer::Kind::made && !is_output(slot);
+}
 
 void PlanLayout::drop_dead_steps() {
   std::vector<bool> needed = output_;
@@ -78,7 +86,8 @@ void PlanLayout::drop_dead_steps() {
   steps.assign(std::make_move_iterator(live.rbegin()), std::make_move_iterator(live.rend()));
 }
 
-// A part that has a buffer of its own moves to its place in the joined tensor, and its kernel writes there. The other parts are copied.
+// A part that has a buffer of its own moves to its place in the joined tensor, and its kernel writes there. The other
+// parts are copied.
 void PlanLayout::elide_copies() {
   std::vector<RecordedStep> kept;
   for (RecordedStep& step : steps) {
@@ -101,7 +110,8 @@ void PlanLayout::elide_copies() {
     const Op& assign = assign_operation();
     for (size_t i : copied) {
       const RecordedTensor place{step.out[0].slot, places[i]};
-      kept.push_back({&assign, place.layout.device == Device::cpu ? assign.cpu : assign.cuda, {}, {place, step.in[i]}, {place}});
+      kept.push_back(
+          {&assign, place.layout.device == Device::cpu ? assign.cpu : assign.cuda, {}, {place, step.in[i]}, {place}});
     }
   }
   steps = std::move(kept);
@@ -109,8 +119,9 @@ void PlanLayout::elide_copies() {
 
 bool PlanLayout::elide(const RecordedTensor& part, const RecordedTensor& whole, const Layout& place) {
   const RecordedBuffer& buffer = buffers[at(part.slot)];
-  const bool fits = is_free(part.slot) && !buffer.assigned && within_[at(part.slot)].root == part.slot && !buffers[at(whole.slot)].assigned &&
-                    is_whole(part, buffer.bytes) && place.is_packed() && place.shape.size() > 0;
+  const bool fits = is_free(part.slot) && !buffer.assigned && within_[at(part.slot)].root == part.slot &&
+                    !buffers[at(whole.slot)].assigned && is_whole(part, buffer.bytes) && place.is_packed() &&
+                    place.shape.size() > 0;
   if (!fits) return false;
   within_[at(part.slot)] = {whole.slot, place.offset * size_of(place.dtype)};
   elided[at(part.slot)] = true;
@@ -129,13 +140,14 @@ struct Access {
 
 }  // namespace
 
-// A chain goes on while each step has its size, and no step meets out of order what another one writes. Small steps run whole, one
-// after another.
+// A chain goes on while each step has its size, and no step meets out of order what another one writes. Small steps run
+// whole, one after another.
 void PlanLayout::form_groups() {
   std::map<int, Access> seen;  // by root
   const auto in_order = [&](const RecordedTensor& t, const RecordedStep& step) {
     const auto before = seen.find(home(t.slot).root);
-    return in_block_order(t, step) && (before == seen.end() || (before->second.in_order && before->second.offset == first_byte(t)));
+    return in_block_order(t, step) &&
+           (before == seen.end() || (before->second.in_order && before->second.offset == first_byte(t)));
   };
   const auto joins = [&](const StepGroup& group, const RecordedStep& step) {
     const RecordedStep& first = steps[at(group.first)];
@@ -199,7 +211,9 @@ void PlanLayout::keep_chains_local() {
     for (int i = group.first; i <= group.last; ++i) {
       for (const RecordedTensor& t : steps[at(i)].out) {
         const Use& use = uses_[at(t.slot)];
-        if (!is_free(t.slot) || scattered[at(t.slot)] || use.first != i || use.last > group.last || local[at(t.slot)] >= 0) continue;
+        if (!is_free(t.slot) || scattered[at(t.slot)] || use.first != i || use.last > group.last ||
+            local[at(t.slot)] >= 0)
+          continue;
         if (free_blocks.empty()) free_blocks.push_back(group.locals++);
         local[at(t.slot)] = free_blocks.back();
         free_blocks.pop_back();
@@ -221,7 +235,8 @@ void PlanLayout::share_memory() {
     const RecordedStep& step = steps[at(i)];
     if (!step.op->formula) continue;
     for (const RecordedTensor& out : step.out) {
-      const auto in = std::find_if(step.in.begin(), step.in.end(), [&](const RecordedTensor& t) { return may_move(i, out, t); });
+      const auto in =
+          std::find_if(step.in.begin(), step.in.end(), [&](const RecordedTensor& t) { return may_move(i, out, t); });
       if (in == step.in.end()) continue;
       const Home place = home(in->slot);
       within_[at(out.slot)] = place;
@@ -237,8 +252,8 @@ bool PlanLayout::may_move(int i, const RecordedTensor& out, const RecordedTensor
   const auto whole = [&](const RecordedTensor& t) {
     return local[at(t.slot)] < 0 && is_whole(t, buffers[at(t.slot)].bytes) && in_block_order(t, step);
   };
-  const bool fits = is_free(out.slot) && home(out.slot).root == out.slot && uses_[at(out.slot)].first == i && whole(out) && is_free(root) &&
-                    uses_[at(root)].last == i && whole(in) && local[at(root)] < 0;
+  const bool fits = is_free(out.slot) && home(out.slot).root == out.slot && uses_[at(out.slot)].first == i &&
+                    whole(out) && is_free(root) && uses_[at(root)].last == i && whole(in) && local[at(root)] < 0;
   if (!fits) return false;
   for (const auto* list : {&step.in, &step.out})  // another operand may be another part of the same memory
     for (const RecordedTensor& t : *list)
@@ -260,7 +275,9 @@ void PlanLayout::lay_out() {
     std::vector<size_t> slots;
     for (size_t i = 0; i < buffers.size(); ++i) {
       const int slot = static_cast<int>(i);
-      if (home(slot).root != slot || uses_[i].first < 0 || !is_free(slot) || local[i] >= 0 || buffers[i].device != device) continue;
+      if (home(slot).root != slot || uses_[i].first < 0 || !is_free(slot) || local[i] >= 0 ||
+          buffers[i].device != device)
+        continue;
       blocks.push_back({buffers[i].bytes, group_of_[at(uses_[i].first)], group_of_[at(uses_[i].last)]});
       slots.push_back(i);
     }
@@ -283,7 +300,8 @@ int64_t place_in_arena(std::vector<ArenaBlock>& blocks, int64_t alignment) {
       if (block.offset + block.bytes <= taken.offset) break;
       block.offset = std::max(block.offset, (taken.offset + taken.bytes + alignment - 1) / alignment * alignment);
     }
-    const auto after = std::upper_bound(placed.begin(), placed.end(), block.offset, [&](int64_t offset, size_t other) { return offset < blocks[other].offset; });
+    const auto after = std::upper_bound(placed.begin(), placed.end(), block.offset,
+                                        [&](int64_t offset, size_t other) { return offset < blocks[other].offset; });
     placed.insert(after, i);
     size = std::max(size, block.offset + block.bytes);
   }

@@ -1,5 +1,5 @@
-// From a recording to what is replayed: which steps are needed, which of them run together, and where every buffer lies. Inner header of
-// plan.cc; all of it is decided on the host, for either device.
+// From a recording to what is replayed: which steps are needed, which of them run together, and where every buffer
+// lies. Inner header of plan.cc; all of it is decided on the host, for either device.
 #pragma once
 
 #include <mollify/engine/recorder.h>
@@ -21,12 +21,12 @@ struct StepGroup {
 
 // The layout is decided in passes, each of which keeps what the ones before decided:
 // 1. every buffer lies in itself;
-// 2. parts of a join move into it (elide_copies): from then on home(), and nothing else, tells where a buffer's bytes are;
-// 3. steps form groups. Within a chain of more than one block, memory that a step writes is met by all its steps in block order: element
-//    k by the part of each step that makes element k, and at one offset;
+// 2. parts of a join move into it (elide_copies): from then on home(), and nothing else, tells where a buffer's bytes
+// are; 3. steps form groups. Within a chain of more than one block, memory that a step writes is met by all its steps
+//    in block order: element k by the part of each step that makes element k, and at one offset;
 // 4. what only one chain meets, in block order, gets blocks of its own (local);
-// 5. a result moves into the memory of an operand that nobody needs any longer, where rule 3 still holds (share_memory);
-// 6. what is left gets a place in the arena, apart from all that is alive in the same group.
+// 5. a result moves into the memory of an operand that nobody needs any longer, where rule 3 still holds
+// (share_memory); 6. what is left gets a place in the arena, apart from all that is alive in the same group.
 // check_invariants holds the outcome against the recording.
 struct PlanLayout {
   // outputs: the buffers that the function's results are on.
@@ -70,8 +70,9 @@ struct PlanLayout {
   std::vector<int> group_of_;  // of each step
 };
 
-// Walks the steps as they will run and follows who wrote each byte last. Throws Error where a step would read bytes of another buffer than
-// the recording's, or where steps of one chain meet memory that one of them writes out of block order.
+// Walks the steps as they will run and follows who wrote each byte last. Throws Error where a step would read bytes of
+// another buffer than the recording's, or where steps of one chain meet memory that one of them writes out of block
+// order.
 void check_invariants(const PlanLayout& layout);
 
 // Offsets of blocks in one arena: those that are alive at the same time do not overlap. Large ones are placed first.

@@ -18,7 +18,8 @@ Tensor memory(int64_t bytes, Device device) { return Tensor::empty(Layout::packe
 
 Tensor clone(const Tensor& packed) {
   Tensor out = Tensor::empty(Layout::packed(packed.shape(), packed.dtype(), packed.device()));
-  if (packed.device() == Device::cpu) std::memcpy(out.first_byte(), packed.first_byte(), static_cast<size_t>(bytes_of(packed)));
+  if (packed.device() == Device::cpu)
+    std::memcpy(out.first_byte(), packed.first_byte(), static_cast<size_t>(bytes_of(packed)));
   else cuda::copy_within(out.first_byte(), packed.first_byte(), bytes_of(packed));
   return out;
 }
@@ -99,7 +100,8 @@ void Program::make_place(const PlanLayout& layout, size_t slot) {
     place.bind(made_[made->second].memory.first_byte());
     made_[made->second].places.push_back(std::move(place));
   } else {
-    place.offset += std::max<int64_t>(0, layout.arena_offset[at(home.root)]);  // −1: a chain keeps it in blocks of its own
+    place.offset +=
+        std::max<int64_t>(0, layout.arena_offset[at(home.root)]);  // −1: a chain keeps it in blocks of its own
     in_arena_[static_cast<size_t>(recorded.device)].push_back(std::move(place));
   }
 }
@@ -107,7 +109,8 @@ void Program::make_place(const PlanLayout& layout, size_t slot) {
 Program::Instruction Program::instruction(const RecordedStep& step) const {
   Instruction made{step.kernel, step.attributes, Tensors(step.in.size()), Tensors(step.out.size()), std::nullopt, 0};
   for (size_t i = 0; i < step.in.size(); ++i) made.in[i] = Tensor::on(buffers_[at(step.in[i].slot)], step.in[i].layout);
-  for (size_t i = 0; i < step.out.size(); ++i) made.out[i] = Tensor::on(buffers_[at(step.out[i].slot)], step.out[i].layout);
+  for (size_t i = 0; i < step.out.size(); ++i)
+    made.out[i] = Tensor::on(buffers_[at(step.out[i].slot)], step.out[i].layout);
   if (!step.kernel) made.number = number_of_.at(step.out[0].slot);
   return made;
 }
@@ -117,9 +120,11 @@ cpu::Pass Program::pass(const PlanLayout& layout, const RecordedStep& step) cons
   const DType dtype = cpu::pointwise_dtype(operands.in);
   cpu::Pass made(step.op->formula(dtype), dtype, operands.in, {operands.out.begin(), operands.out.size()});
   for (size_t i = 0; i < step.in.size(); ++i)
-    if (const int local = layout.local[at(step.in[i].slot)]; local >= 0) made.keep_input_local(static_cast<int>(i), local);
+    if (const int local = layout.local[at(step.in[i].slot)]; local >= 0)
+      made.keep_input_local(static_cast<int>(i), local);
   for (size_t i = 0; i < step.out.size(); ++i)
-    if (const int local = layout.local[at(step.out[i].slot)]; local >= 0) made.keep_output_local(static_cast<int>(i), local);
+    if (const int local = layout.local[at(step.out[i].slot)]; local >= 0)
+      made.keep_output_local(static_cast<int>(i), local);
   return made;
 }
 
@@ -167,7 +172,8 @@ void Program::bind_arenas(Arenas& arenas) {
 
 void Program::bind_input(const Input& input, const Tensor& given) const {
   if (!input.place.holder.defined()) return;
-  if (input.on_device.defined()) return cuda::copy_within(input.on_device.first_byte(), given.first_byte(), bytes_of(given));
+  if (input.on_device.defined())
+    return cuda::copy_within(input.on_device.first_byte(), given.first_byte(), bytes_of(given));
   input.place.bind(given.first_byte());
 }
 
@@ -190,8 +196,8 @@ bool Program::overwrites_by_another_name(const Tensors& inputs) const {
   return false;
 }
 
-// Results that the caller still holds stay as they are: the next ones get new memory. On the device they are copied out instead, since
-// a graph's addresses are fixed.
+// Results that the caller still holds stay as they are: the next ones get new memory. On the device they are copied out
+// instead, since a graph's addresses are fixed.
 void Program::bind_results() {
   for (Made& made : made_) {
     if (made.memory.device() != Device::cpu || made.memory.buffer().unique()) continue;
@@ -207,7 +213,8 @@ void Program::execute(const Instruction& i) {
 }
 
 void Program::launch() {
-  if (!numbers_.empty()) cuda::write_numbers(numbers_.data(), static_cast<int64_t>(numbers_.size()), numbers_on_device_.first_byte());
+  if (!numbers_.empty())
+    cuda::write_numbers(numbers_.data(), static_cast<int64_t>(numbers_.size()), numbers_on_device_.first_byte());
   if (!graph_) {
     graph_ = std::make_unique<cuda::Graph>([this] {
       for (const Instruction& instruction : on_device_) execute(instruction);

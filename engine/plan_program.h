@@ -26,7 +26,8 @@ class Program {
  public:
   // `results`: what the function returned while it was recorded.
   Program(Recorder&& recording, const Tensors& results, Inputs inputs);
-  // Whether an input shares memory with another one or with a tensor from outside, and the steps overwrite one of the two.
+  // Whether an input shares memory with another one or with a tensor from outside, and the steps overwrite one of the
+  // two.
   bool overwrites_by_another_name(const Tensors& inputs) const;
   // `inputs` are packed and have the shapes of the recording, and none is overwritten by another name.
   Tensors run(const Tensors& inputs, Arenas& arenas);
@@ -83,7 +84,7 @@ class Program {
   std::vector<Input> inputs_;
   std::vector<Made> made_;
   std::map<int, size_t> made_of_;             // recorded buffer → among `made_`
-  std::vector<Buffer*> buffers_;              // the steps' buffer for each recorded one; the places and `held_` keep them
+  std::vector<Buffer*> buffers_;  // the steps' buffer for each recorded one; the places and `held_` keep them
   std::vector<Tensor> held_, assigned_;       // what was there before the recording; what of it the steps overwrite
   std::vector<Place> in_arena_[2];            // by device
   int64_t arena_bytes_[2] = {};

@@ -1,11 +1,13 @@
-// How a GPU multiplies f32 matrices and convolves: the one setting by which precision is ever given up, and only when asked.
+// How a GPU multiplies f32 matrices and convolves: the one setting by which precision is ever given up, and only when
+// asked.
 #pragma once
 
 #include <cstdint>
 
 namespace mollify {
 
-// fp32: IEEE multiply-adds. tf32: operands rounded to 10 bits of fraction, f32 sums. bf16: operands rounded to 7 bits, f32 sums.
+// fp32: IEEE multiply-adds. tf32: operands rounded to 10 bits of fraction, f32 sums. bf16: operands rounded to 7 bits,
+// f32 sums.
 enum class Precision : uint8_t { fp32, tf32, bf16 };
 const char* to_string(Precision precision);
 

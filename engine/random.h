@@ -1,4 +1,5 @@
-// Random numbers by a counter: Philox 4x32-10 (Salmon et al., SC 2011). A draw is a function of (seed, stream, step, index).
+// Random numbers by a counter: Philox 4x32-10 (Salmon et al., SC 2011). A draw is a function of (seed, stream, step,
+// index).
 #pragma once
 
 #include <cmath>
@@ -14,14 +15,15 @@ namespace mollify {
 
 struct RandomWords { uint32_t word[4]; };
 
-// What a draw depends on besides its index. Streams tell apart what must not share numbers (image, population member, purpose).
+// What a draw depends on besides its index. Streams tell apart what must not share numbers (image, population member,
+// purpose).
 struct RandomKey {
   uint64_t seed = 0;
   uint64_t stream = 0;
 };
 
-// What the library draws for, in the stream's highest byte, so that no two purposes share numbers under one seed. Below it lies what tells
-// apart draws of a purpose, such as an image's index.
+// What the library draws for, in the stream's highest byte, so that no two purposes share numbers under one seed. Below
+// it lies what tells apart draws of a purpose, such as an image's index.
 enum class Purpose : uint8_t {
   initial_weights = 0,  // the number of the weight's piece
   dropout = 0x51,       // the layer's number, above the stream that its caller gives
@@ -41,7 +43,9 @@ enum class Purpose : uint8_t {
   digit_labels,
   caller = 0xF0,        // of those who use the library
 };
-constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) { return static_cast<uint64_t>(purpose) << 56 | index; }
+constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) {
+  return static_cast<uint64_t>(purpose) << 56 | index;
+}
 
 // Words 4·block … 4·block + 3 of the draw. The one place where key and counter are packed:
 // key = seed; counter = (block, step, stream's low word, stream's high word).
@@ -61,12 +65,15 @@ MOLLIFY_HOST_DEVICE inline RandomWords random_words(RandomKey key, uint32_t step
 }
 
 // Uniform on the centres of 2^23 (2^52) equal cells of (0, 1): never 0 or 1, and exact in f32 (f64).
-MOLLIFY_HOST_DEVICE inline float uniform_f32(uint32_t word) { return (static_cast<float>(word >> 9) + 0.5f) * 0x1p-23f; }
+MOLLIFY_HOST_DEVICE inline float uniform_f32(uint32_t word) {
+  return (static_cast<float>(word >> 9) + 0.5f) * 0x1p-23f;
+}
 MOLLIFY_HOST_DEVICE inline double uniform_f64(uint32_t high, uint32_t low) {
   return (static_cast<double>((uint64_t{high} << 32 | low) >> 12) + 0.5) * 0x1p-52;
 }
 
-// One draw after another, for host code such as shuffles and drawings; the same numbers as the tensors' f64 uniforms of the key and step.
+// One draw after another, for host code such as shuffles and drawings; the same numbers as the tensors' f64 uniforms of
+// the key and step.
 class RandomSequence {
  public:
   explicit RandomSequence(RandomKey key, uint32_t step = 0) : key_(key), step_(step) {}

@@ -45,7 +45,8 @@ Running& running() {
 
 Recorder* Recorder::of_this_thread() { return active; }
 
-Recorder::Recorder() : number_(next_capture.fetch_add(1)), first_node_(variable(Tensor::scalar(0)).node()->number), before_(active) {
+Recorder::Recorder()
+    : number_(next_capture.fetch_add(1)), first_node_(variable(Tensor::scalar(0)).node()->number), before_(active) {
   running().add(number_);
   active = this;
   captures.fetch_add(1);
@@ -61,7 +62,8 @@ void Recorder::check_thread(Inputs in) {
   for (const Tensor& t : in) {
     const Buffer::CaptureTag tag = t.buffer().tag;
     require<GraphError>(tag.capture == 0 || tag.slot == kMadeElsewhere || !running().holds(tag.capture),
-                        "capture: a tensor {} of a function that another thread captures is used here, where it is not written down; needs the capturing thread",
+                        "capture: a tensor {} of a function that another thread captures is used here, where it is not "
+                        "written down; needs the capturing thread",
                         t.shape());
   }
 }
@@ -79,7 +81,11 @@ Tensor Recorder::input(const Tensor& x, int number) {
   const Tensor made = Tensor::on(buffer, Layout::packed(x.shape(), x.dtype(), x.device()));
   buffer->release();
   buffer->tag = {number_, static_cast<int32_t>(buffers.size())};
-  buffers.push_back({.kind = RecordedBuffer::Kind::input, .bytes = x.size() * size_of(x.dtype()), .device = x.device(), .holder = {}, .input = number});
+  buffers.push_back({.kind = RecordedBuffer::Kind::input,
+                     .bytes = x.size() * size_of(x.dtype()),
+                     .device = x.device(),
+                     .holder = {},
+                     .input = number});
   return made;
 }
 
@@ -96,14 +102,17 @@ void Recorder::freed(const Buffer& buffer) {
 
 void Recorder::check_host_access(const Buffer& buffer, const Shape& shape) const {
   require<GraphError>(in_kernel_ || is_constant(buffer),
-                      "capture: a value of a tensor {} is read by the host, and would stay the same in every replay; needs operations on tensors alone", shape);
+                      "capture: a value of a tensor {} is read by the host, and would stay the same in every replay; "
+                      "needs operations on tensors alone",
+                      shape);
 }
 
 int Recorder::made(const Tensor& t) {
   Buffer& buffer = t.buffer();
   if (buffer.tag.capture != number_ || buffer.tag.slot < 0) {
     buffer.tag = {number_, static_cast<int32_t>(buffers.size())};
-    buffers.push_back({.kind = RecordedBuffer::Kind::made, .bytes = buffer.bytes(), .device = buffer.device(), .holder = {}});
+    buffers.push_back(
+        {.kind = RecordedBuffer::Kind::made, .bytes = buffer.bytes(), .device = buffer.device(), .holder = {}});
   }
   return buffer.tag.slot;
 }
@@ -112,27 +121,33 @@ int Recorder::slot_of(const Tensor& t) {
   const Buffer& buffer = t.buffer();
   if (buffer.tag.capture == number_ && buffer.tag.slot >= 0) return buffer.tag.slot;
   require<GraphError>(buffer.tag.slot != kMadeElsewhere || buffer.tag.capture <= number_,
-                      "capture: a tensor {} that another thread made meanwhile is read, and would stay the same in every replay; needs work on the capturing "
-                      "thread, or an input", t.shape());
+                      "capture: a tensor {} that another thread made meanwhile is read, and would stay the same in "
+                      "every replay; needs work on the capturing "
+                      "thread, or an input",
+                      t.shape());
   const auto [found, fresh] = held_.emplace(&buffer, static_cast<int>(buffers.size()));
   if (fresh)
-    buffers.push_back({.kind = RecordedBuffer::Kind::held, .bytes = buffer.bytes(), .device = buffer.device(), .holder = t.detach()});
+    buffers.push_back(
+        {.kind = RecordedBuffer::Kind::held, .bytes = buffer.bytes(), .device = buffer.device(), .holder = t.detach()});
   return found->second;
 }
 
 void Recorder::check_left(const Tensors& results) const {
   std::vector<bool> returned(buffers.size());
   for (const Tensor& t : results)
-    if (t.buffer().tag.capture == number_ && t.buffer().tag.slot >= 0) returned[static_cast<size_t>(t.buffer().tag.slot)] = true;
+    if (t.buffer().tag.capture == number_ && t.buffer().tag.slot >= 0)
+      returned[static_cast<size_t>(t.buffer().tag.slot)] = true;
   for (size_t i = 0; i < buffers.size(); ++i)
     require<GraphError>(!(buffers[i].alive && buffers[i].kind == RecordedBuffer::Kind::made && !returned[i]),
-                        "capture: a tensor of {} bytes that the step made is still held outside of it, and would keep this step's values; needs to be a result",
+                        "capture: a tensor of {} bytes that the step made is still held outside of it, and would keep "
+                        "this step's values; needs to be a result",
                         buffers[i].bytes);
 }
 
 RecordedTensor Recorder::recorded(const Tensor& t) {
   require<GraphError>(!t.needs_grad() || t.node()->number > first_node_,
-                      "capture: a tensor {} has a history from before, which a replay does not carry on; needs detach", t.shape());
+                      "capture: a tensor {} has a history from before, which a replay does not carry on; needs detach",
+                      t.shape());
   return {slot_of(t), t.layout()};
 }
 
@@ -144,7 +159,9 @@ void Recorder::step(const Op& op, Kernel kernel, Inputs in, const Attributes& at
   for (const Tensor& t : in) step.in.push_back(recorded(t));
   for (const Tensor& t : out) {
     if (op.assigns) {
-      require<GraphError>(!is_constant(t), "capture: '{}' overwrites a tensor {} that the step makes itself; needs one from before", op.name, t.shape());
+      require<GraphError>(!is_constant(t),
+                          "capture: '{}' overwrites a tensor {} that the step makes itself; needs one from before",
+                          op.name, t.shape());
       buffers[static_cast<size_t>(slot_of(t))].assigned = true;
     }
     step.out.push_back({op.assigns ? slot_of(t) : made(t), t.layout()});

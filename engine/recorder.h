@@ -1,4 +1,5 @@
-// What a capture writes down: the kernels that the funnel runs on this thread, and the buffers that they read and write.
+// What a capture writes down: the kernels that the funnel runs on this thread, and the buffers that they read and
+// write.
 #pragma once
 
 #include <mollify/engine/op.h>
@@ -34,7 +35,8 @@ struct RecordedBuffer {
 
 class Recorder {
  public:
-  // Throws GraphError where a tensor of another thread's capture is among them: what is done here is not written down there.
+  // Throws GraphError where a tensor of another thread's capture is among them: what is done here is not written down
+  // there.
   static void check_thread(Inputs in);
 
   // The capture under way on this thread, or null.
@@ -47,8 +49,8 @@ class Recorder {
   // Makes a tensor of the function's input number `number`, with the values of x.
   Tensor input(const Tensor& x, int number);
 
-  // For the funnel: one run of a kernel; a number's way to the device. Constants that the host makes, and what is computed from them
-  // alone, are computed once.
+  // For the funnel: one run of a kernel; a number's way to the device. Constants that the host makes, and what is
+  // computed from them alone, are computed once.
   void step(const Op& op, Kernel kernel, Inputs in, const Attributes& attributes, std::span<const Tensor> out);
   void number(const Tensor& on_cpu, const Tensor& on_device);
   bool is_constant(const Tensor& t) const { return is_constant(t.buffer()); }
@@ -67,7 +69,8 @@ class Recorder {
   // For buffers: birth and death. While another thread captures, it learns what was made elsewhere meanwhile.
   static void allocated(Buffer& buffer);
   void freed(const Buffer& buffer);
-  // Throws GraphError unless the host may read or write the buffer: a constant that it made itself since the capture began.
+  // Throws GraphError unless the host may read or write the buffer: a constant that it made itself since the capture
+  // began.
   void check_host_access(const Buffer& buffer, const Shape& shape) const;
 
   // Throws GraphError when something else than `results` holds a tensor that the function made.
@@ -80,7 +83,8 @@ class Recorder {
   std::vector<RecordedBuffer> buffers;
 
  private:
-  static inline std::atomic<int> captures{0};  // on all threads: nearly always 0, and cheaper to ask than a thread's own pointer
+  static inline std::atomic<int> captures{
+      0};  // on all threads: nearly always 0, and cheaper to ask than a thread's own pointer
   static Recorder* of_this_thread();
 
   bool is_constant(const Buffer& buffer) const { return buffer.tag.capture == number_ && buffer.tag.slot < 0; }

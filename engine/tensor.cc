@@ -50,7 +50,8 @@ std::string to_string(const Shape& shape) {
 }
 
 int resolve_axis(const char* operation, int64_t axis, int rank) {
-  require(axis >= -rank && axis < rank, "{}: axis {} given; a tensor of {} axes has {} to {}", operation, axis, rank, -rank, rank - 1);
+  require(axis >= -rank && axis < rank, "{}: axis {} given; a tensor of {} axes has {} to {}", operation, axis, rank,
+          -rank, rank - 1);
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
@@ -60,7 +61,8 @@ Shape broadcast(const char* operation, const Shape& a, const Shape& b) {
   const int lead = out.rank() - other.rank();
   for (int i = 0; i < other.rank(); ++i) {
     int64_t& extent = out[lead + i];
-    require(extent == other[i] || extent == 1 || other[i] == 1, "{}: shapes {} and {} given; trailing extents must be equal or 1", operation, a, b);
+    require(extent == other[i] || extent == 1 || other[i] == 1,
+            "{}: shapes {} and {} given; trailing extents must be equal or 1", operation, a, b);
     if (extent == 1) extent = other[i];
   }
   return out;
@@ -134,9 +136,10 @@ Tensor Tensor::detach() const { return on(body_->buffer, layout()); }
 
 void* Tensor::typed_data(DType wanted) const {
   require<TypeError>(dtype() == wanted, "data: the tensor is {}; read as {}", dtype(), wanted);
-  require<DeviceError>(device() == Device::cpu, "data: the tensor is on {}; only the CPU's memory can be read", device());
-  require<GraphError>(body_->buffer != &Buffer::without_values(), "data: a value of a tensor {} is read while its function is traced; there is none yet",
-                      shape());
+  require<DeviceError>(device() == Device::cpu, "data: the tensor is on {}; only the CPU's memory can be read",
+                       device());
+  require<GraphError>(body_->buffer != &Buffer::without_values(),
+                      "data: a value of a tensor {} is read while its function is traced; there is none yet", shape());
   if (const Recorder* recorder = Recorder::current()) recorder->check_host_access(*body_->buffer, shape());
   return first_byte();
 }
@@ -155,7 +158,8 @@ Tensor Tensor::scalar(double value, DType dtype) {
 
 template <Element T>
 Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
-  require(static_cast<int64_t>(values.size()) == shape.size(), "tensor: {} values given for shape {}; needs {}", values.size(), shape, shape.size());
+  require(static_cast<int64_t>(values.size()) == shape.size(), "tensor: {} values given for shape {}; needs {}",
+          values.size(), shape, shape.size());
   Tensor out = empty(Layout::packed(shape, dtype_of<T>));
   if (!values.empty()) std::memcpy(out.data<T>(), values.data(), values.size_bytes());
   return out;

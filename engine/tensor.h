@@ -20,7 +20,8 @@ inline int64_t size_of(DType dtype) { return dtype == DType::f64 ? 8 : dtype == 
 inline bool is_floating(DType dtype) { return dtype == DType::f32 || dtype == DType::f64; }
 // The types that a tensor's numbers have.
 template <class T>
-concept Element = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, int32_t> || std::is_same_v<T, uint8_t>;
+concept Element =
+    std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, int32_t> || std::is_same_v<T, uint8_t>;
 template <Element T>
 inline constexpr DType dtype_of = std::is_same_v<T, float>     ? DType::f32
                                   : std::is_same_v<T, double>  ? DType::f64
@@ -90,7 +91,8 @@ struct Layout {
   DType dtype = DType::f32;
   Device device = Device::cpu;
 
-  static Layout packed(const Shape& shape, DType dtype, Device device = Device::cpu);  // row-major; throws when the size overflows
+  static Layout packed(const Shape& shape, DType dtype,
+                       Device device = Device::cpu);  // row-major; throws when the size overflows
   bool is_packed() const;
 };
 
@@ -121,8 +123,11 @@ class Tensor {
   template <Element T>
   static Tensor from(std::span<const T> values, const Shape& shape);
   template <Element T>
-  static Tensor from(const std::vector<T>& values, const Shape& shape) { return from(std::span<const T>(values), shape); }
-  static Tensor scalar(double value, DType dtype = DType::f32);  // 0-d; throws ValueError where an integer dtype has no such number
+  static Tensor from(const std::vector<T>& values, const Shape& shape) {
+    return from(std::span<const T>(values), shape);
+  }
+  static Tensor scalar(double value,
+                       DType dtype = DType::f32);  // 0-d; throws ValueError where an integer dtype has no such number
 
   bool defined() const { return body_ != nullptr; }
   const Layout& layout() const {  // throws GraphError when empty, as all that reads it
@@ -139,15 +144,18 @@ class Tensor {
   bool is_packed() const { return layout().is_packed(); }
   Buffer& buffer() const { return *body_->buffer; }
 
-  // Address of element (0, …, 0); throws TypeError when T is not the dtype, DeviceError when it is not on the CPU, GraphError while a
-  // capture or a trace makes its values unknown.
+  // Address of element (0, …, 0); throws TypeError when T is not the dtype, DeviceError when it is not on the CPU,
+  // GraphError while a capture or a trace makes its values unknown.
   template <Element T>
   T* data() const;
   // The same for kernels: the address on the tensor's own device, of whatever dtype or as T.
-  char* first_byte() const { return static_cast<char*>(body_->buffer->data()) + body_->layout.offset * size_of(body_->layout.dtype); }
+  char* first_byte() const {
+    return static_cast<char*>(body_->buffer->data()) + body_->layout.offset * size_of(body_->layout.dtype);
+  }
   template <class T>
   T* address() const {
-    return reinterpret_cast<T*>(static_cast<char*>(body_->buffer->data()) + body_->layout.offset * static_cast<int64_t>(sizeof(T)));
+    return reinterpret_cast<T*>(static_cast<char*>(body_->buffer->data()) +
+                                body_->layout.offset * static_cast<int64_t>(sizeof(T)));
   }
   // Values copied to the host, from any device, in row-major order.
   template <Element T>

@@ -41,7 +41,8 @@ bool detail::is_tracing() { return recorder != nullptr; }
 
 void detail::add_step(std::span<const Tensor> outputs) {
   for (const Tensor& t : outputs[0].node()->inputs)
-    require<GraphError>(!is_abstract(t) || t.needs_grad(), "{}: an input of shape {} was detached while its function is traced; needs its history",
+    require<GraphError>(!is_abstract(t) || t.needs_grad(),
+                        "{}: an input of shape {} was detached while its function is traced; needs its history",
                         outputs[0].node()->op->name, t.shape());
   recorder->trace->steps.push_back({Tensors(outputs), label ? *label : std::string()});
 }
@@ -71,13 +72,20 @@ Tensor by_rule(const Step& step, Inputs in, size_t i, const Tensor& g) {
   if (!step.op().vjp && step.op().made_of) return through_parts(step, std::move(inputs), i, g);
   require<GraphError>(step.op().vjp != nullptr, "{}: has no gradient", step.op().name);
   needed[i] = true;
-  const Node node{.op = &step.op(), .attributes = step.node().attributes, .inputs = std::move(inputs), .version = 0, .saved = {}, .number = 0};
+  const Node node{.op = &step.op(),
+                  .attributes = step.node().attributes,
+                  .inputs = std::move(inputs),
+                  .version = 0,
+                  .saved = {},
+                  .number = 0};
   return step.op().vjp(VjpArguments(node, g, Tensor(), {needed.get(), in.size()}))[i];
 }
 
 }  // namespace
 
-Tensor pull_back(const Step& step, Inputs in, size_t i, const Tensor& g) { return sum_to(by_rule(step, in, i, g), in[i].shape()); }
+Tensor pull_back(const Step& step, Inputs in, size_t i, const Tensor& g) {
+  return sum_to(by_rule(step, in, i, g), in[i].shape());
+}
 
 Tensor pull_back_rows(const Step& step, size_t i, const Tensor& g) {
   const Inputs in = step.in();

@@ -35,14 +35,15 @@ struct Trace {
 
 enum class Constants { dropped, kept };
 
-// Runs f on a tensor that has the layout and no values. An operation that meets it runs its shape rule only, and so does all that
-// follows; what depends on tensors with values alone is computed as always. Throws GraphError when a value is read.
+// Runs f on a tensor that has the layout and no values. An operation that meets it runs its shape rule only, and so
+// does all that follows; what depends on tensors with values alone is computed as always. Throws GraphError when a
+// value is read.
 Trace trace(const std::function<Tensor(const Tensor&)>& f, const Layout& x, Constants constants = Constants::dropped);
 
 bool is_abstract(const Tensor& x);
 
-// Rows of a gradient g of the step's output 0, pulled back to input i by the operation's own rule. `in` takes the place of the step's
-// inputs, of which the rule of a linear operation reads the shapes and the other inputs' values.
+// Rows of a gradient g of the step's output 0, pulled back to input i by the operation's own rule. `in` takes the place
+// of the step's inputs, of which the rule of a linear operation reads the shapes and the other inputs' values.
 Tensor pull_back(const Step& step, Inputs in, size_t i, const Tensor& g);
 
 // The same for k times the rows that a linear step was traced with: g and the result have k times its leading extent.

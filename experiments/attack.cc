@@ -22,20 +22,30 @@ smoothing::Objective objective_named(const std::string& name) {
 
 int64_t count_of(const Tensor& mask) { return static_cast<int64_t>(sum(cast(mask, DType::f64)).item()); }
 
-void print(const AttackCommand& command, double epsilon, const Classifier& classifier, int64_t natural, int64_t attacked, double seconds) {
+void print(const AttackCommand& command, double epsilon, const Classifier& classifier, int64_t natural,
+           int64_t attacked, double seconds) {
   const double images = static_cast<double>(classifier.images().size());
   if (command.json) {
-    const nlohmann::ordered_json out = {{"weights", command.request.weights}, {"data", classifier.images().name}, {"split", command.request.split},
-                                        {"images", classifier.images().size()}, {"epsilon", epsilon}, {"norm", command.norm},
-                                        {"objective", command.objective}, {"steps", command.steps}, {"restarts", command.restarts},
-                                        {"natural", static_cast<double>(natural) / images}, {"attacked", static_cast<double>(attacked) / images}};
+    const nlohmann::ordered_json out = {{"weights", command.request.weights},
+                                        {"data", classifier.images().name},
+                                        {"split", command.request.split},
+                                        {"images", classifier.images().size()},
+                                        {"epsilon", epsilon},
+                                        {"norm", command.norm},
+                                        {"objective", command.objective},
+                                        {"steps", command.steps},
+                                        {"restarts", command.restarts},
+                                        {"natural", static_cast<double>(natural) / images},
+                                        {"attacked", static_cast<double>(attacked) / images}};
     std::printf("%s\n", out.dump().c_str());
     return;
   }
-  std::printf("%s\n", format("{} on the first {} {} images of {}, {} radius {}, {} steps, {} restarts", command.request.weights, classifier.images().size(),
-                             command.request.split, classifier.images().name, command.norm, command.epsilon, command.steps, command.restarts).c_str());
-  std::printf("natural accuracy   %6.2f %%\nattacked accuracy  %6.2f %%   (%.1f s)\n", 100 * static_cast<double>(natural) / images,
-              100 * static_cast<double>(attacked) / images, seconds);
+  std::printf("%s\n", format("{} on the first {} {} images of {}, {} radius {}, {} steps, {} restarts",
+                             command.request.weights, classifier.images().size(), command.request.split,
+                             classifier.images().name, command.norm, command.epsilon, command.steps, command.restarts)
+                          .c_str());
+  std::printf("natural accuracy   %6.2f %%\nattacked accuracy  %6.2f %%   (%.1f s)\n",
+              100 * static_cast<double>(natural) / images, 100 * static_cast<double>(attacked) / images, seconds);
 }
 
 }  // namespace
@@ -46,9 +56,13 @@ int attack_command(const AttackCommand& command) {
   catch_interrupts();
   const Classifier classifier("attack", command.request, use_device("attack", command.device));
   const auto f = classifier.function(DType::f32);
-  smoothing::PgdOptions options{.norm = command.norm == "l2" ? smoothing::Norm::l2 : smoothing::Norm::linf, .epsilon = epsilon,
-                                .objective = objective_named(command.objective), .steps = command.steps, .step_size = command.step_size,
-                                .restarts = command.restarts, .seed = static_cast<uint64_t>(command.seed)};
+  smoothing::PgdOptions options{.norm = command.norm == "l2" ? smoothing::Norm::l2 : smoothing::Norm::linf,
+                                .epsilon = epsilon,
+                                .objective = objective_named(command.objective),
+                                .steps = command.steps,
+                                .step_size = command.step_size,
+                                .restarts = command.restarts,
+                                .seed = static_cast<uint64_t>(command.seed)};
   const smoothing::Box box{Tensor::scalar(0), Tensor::scalar(1)};
   const auto start = Clock::now();
   StatusLine status;

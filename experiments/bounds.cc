@@ -37,8 +37,8 @@ ordered_json nested(const Tensor& values, bool has_axis) {
 }
 
 // Bounds of the outputs over the balls around x.
-nn::bounds::Box bounds_around(const nn::bounds::Graph& graph, const Tensor& x, double epsilon, const Range& range, bool l2,
-                              const nn::bounds::Options& options) {
+nn::bounds::Box bounds_around(const nn::bounds::Graph& graph, const Tensor& x, double epsilon, const Range& range,
+                              bool l2, const nn::bounds::Options& options) {
   const bool outward = options.roundoff > 0;
   nn::bounds::Region region{nn::bounds::ball(x, epsilon, range.low, range.high, outward)};
   if (l2) {
@@ -61,11 +61,13 @@ int bounds_command(const BoundsCommand& command) {
   const Device device = use_device_for_bounds("bounds", command.device, command.fast);
   const NamedNetwork named = read_network("mollify bounds", command.network, device);
   const Rows rows = read_rows(command.input, named.network, dtype);
-  require<UsageError>(command.clip.empty() || (min(rows.values).item() >= range.low && max(rows.values).item() <= range.high),
-                      "mollify bounds: --clip: {} given; {} has numbers outside of it", command.clip, command.input);
+  require<UsageError>(
+      command.clip.empty() || (min(rows.values).item() >= range.low && max(rows.values).item() <= range.high),
+      "mollify bounds: --clip: {} given; {} has numbers outside of it", command.clip, command.input);
   const nn::bounds::Graph graph(named.function(dtype), named.network.input(), dtype, device);
   const nn::bounds::Options options{.method = nn::bounds::method_named(command.method),
-                                    .roundoff = command.fast ? 0 : nn::bounds::unit_roundoff(dtype), .alpha = {.steps = command.steps}};
+                                    .roundoff = command.fast ? 0 : nn::bounds::unit_roundoff(dtype),
+                                    .alpha = {.steps = command.steps}};
   std::vector<Tensor> lower, upper;
   for (int64_t first = 0, count = rows.values.shape()[0]; first < count; first += command.batch) {
     const Tensor x = to(slice(rows.values, 0, first, std::min(count, first + command.batch)), device);
@@ -73,7 +75,8 @@ int bounds_command(const BoundsCommand& command) {
     lower.push_back(box.lower);
     upper.push_back(box.upper);
   }
-  const ordered_json out = {{"lower", nested(concat(lower), rows.has_axis)}, {"upper", nested(concat(upper), rows.has_axis)}};
+  const ordered_json out = {{"lower", nested(concat(lower), rows.has_axis)},
+                            {"upper", nested(concat(upper), rows.has_axis)}};
   std::printf("%s\n", out.dump().c_str());
   return 0;
 }

@@ -40,13 +40,21 @@ double margin_of(const std::vector<double>& outputs, int32_t label) {
   return outputs[static_cast<size_t>(label)] - other;
 }
 
-bounds::Graph graph_of(const Classifier& classifier, DType dtype) { return {classifier.function(dtype), classifier.image_shape(), dtype, classifier.device()}; }
+bounds::Graph graph_of(const Classifier& classifier, DType dtype) {
+  return {classifier.function(dtype), classifier.image_shape(), dtype, classifier.device()};
+}
 
 }  // namespace
 
-Cascade::Cascade(const Classifier& classifier, const CascadeOptions& options, Record record, std::function<void(const std::string&)> working_on)
-    : classifier_(classifier), options_(options), record_(std::move(record)), working_on_(std::move(working_on)), function_(classifier.function(DType::f32)),
-      graph_(graph_of(classifier, options.sound ? DType::f64 : DType::f32)), exact_graph_(graph_of(classifier, DType::f64)) {}
+Cascade::Cascade(const Classifier& classifier, const CascadeOptions& options, Record record,
+                 std::function<void(const std::string&)> working_on)
+    : classifier_(classifier),
+      options_(options),
+      record_(std::move(record)),
+      working_on_(std::move(working_on)),
+      function_(classifier.function(DType::f32)),
+      graph_(graph_of(classifier, options.sound ? DType::f64 : DType::f32)),
+      exact_graph_(graph_of(classifier, DType::f64)) {}
 
 std::vector<std::string> Cascade::stages(const std::string& method) {
   std::vector<std::string> out = {"clean", "ibp"};
@@ -100,7 +108,9 @@ std::vector<Cascade::Open> Cascade::clean(const std::vector<int32_t>& indices) {
 }
 
 // An error of one batch leaves its images undecided, and the others as they are.
-void Cascade::passed_over(const std::string& error) const { std::fprintf(stderr, "mollify certify: images left undecided: %s\n", error.c_str()); }
+void Cascade::passed_over(const std::string& error) const {
+  std::fprintf(stderr, "mollify certify: images left undecided: %s\n", error.c_str());
+}
 
 // Lower bounds of the least margin of each image; −∞ of all where there was an error, such as too little memory.
 std::vector<double> Cascade::margins(const std::vector<Open>& part, const std::string& method) const {
@@ -112,7 +122,8 @@ std::vector<double> Cascade::margins(const std::vector<Open>& part, const std::s
                             .roundoff = options_.sound ? bounds::unit_roundoff(dtype) : 0,
                             .alpha = {.steps = options_.alpha_steps, .stop_when_positive = true}};
   try {
-    const bounds::Bounds found(graph_, {bounds::ball(cast(batch.pixels, dtype), options_.epsilon, 0, 1, options_.sound)}, how);
+    const bounds::Bounds found(graph_,
+                               {bounds::ball(cast(batch.pixels, dtype), options_.epsilon, 0, 1, options_.sound)}, how);
     const Tensor lower = found.lower(bounds::margin_rows(batch.labels, classifier_.images().classes, dtype));
     return cast(min(lower, {1}), DType::f64).to_vector<double>();
   } catch (const std::exception& error) {
@@ -141,10 +152,14 @@ std::vector<Cascade::Open> Cascade::bounded(const std::vector<Open>& open, const
 
 std::vector<Cascade::Open> Cascade::attacked(const std::vector<Open>& open) {
   const Classifier::Batch batch = batch_of(open);
-  const smoothing::PgdOptions how{.epsilon = options_.epsilon, .objective = smoothing::Objective::margin, .steps = options_.attack_steps,
-                                  .restarts = options_.attack_restarts, .seed = static_cast<uint64_t>(options_.seed),
+  const smoothing::PgdOptions how{.epsilon = options_.epsilon,
+                                  .objective = smoothing::Objective::margin,
+                                  .steps = options_.attack_steps,
+                                  .restarts = options_.attack_restarts,
+                                  .seed = static_cast<uint64_t>(options_.seed),
                                   .rows = batch.rows};
-  const smoothing::Adversarial found = smoothing::pgd(function_, batch.pixels, batch.labels, how, {Tensor::scalar(0), Tensor::scalar(1)});
+  const smoothing::Adversarial found =
+      smoothing::pgd(function_, batch.pixels, batch.labels, how, {Tensor::scalar(0), Tensor::scalar(1)});
   const std::vector<uint8_t> success = found.success.to_vector<uint8_t>();
   const std::vector<double> margins = cast(found.margins, DType::f64).to_vector<double>();
   std::vector<Open> left;
@@ -162,7 +177,8 @@ std::vector<Cascade::Open> Cascade::completed(const std::vector<Open>& open) {
   for (const Open& image : open) {
     working_on_("complete");
     const Tensor pixels = cast(batch_of({image}).pixels, DType::f64);
-    const auto property = property_of(bounds::ball(pixels, options_.epsilon, 0, 1, true), image.label, classifier_.images().classes);
+    const auto property =
+        property_of(bounds::ball(pixels, options_.epsilon, 0, 1, true), image.label, classifier_.images().classes);
     bounds::Outcome outcome;
     try {
       outcome = bounds::verify(exact_graph_, property, how);
@@ -172,7 +188,8 @@ std::vector<Cascade::Open> Cascade::completed(const std::vector<Open>& open) {
     }
     if (outcome.verdict == bounds::Verdict::unknown) stop_if_interrupted();
     if (outcome.verdict == bounds::Verdict::unsat) decided(image, "certified", "complete", std::max(0.0, image.margin));
-    else if (outcome.verdict == bounds::Verdict::sat) decided(image, "attacked", "complete", margin_of(outcome.output, image.label));
+    else if (outcome.verdict == bounds::Verdict::sat)
+      decided(image, "attacked", "complete", margin_of(outcome.output, image.label));
     else left.push_back(image);
   }
   return left;

@@ -21,21 +21,26 @@ struct CascadeOptions {
 struct Decision {
   int64_t index;             // of the image in its dataset
   int32_t label, predicted;
-  std::string stage;         // that decided: clean, ibp, crown-ibp, crown, alpha-crown, attack, complete; none of unknown
-  // wrong: on the clean image. attacked: an image of the ball is wrong, or its outputs tie. certified: none is. unknown: neither was shown.
+  std::string stage;  // that decided: clean, ibp, crown-ibp, crown, alpha-crown, attack, complete; none of unknown
+  // wrong: on the clean image. attacked: an image of the ball is wrong, or its outputs tie. certified: none is.
+  // unknown: neither was shown.
   std::string verdict;
-  double margin;             // label's output less the largest other: on the clean image if wrong, at the attacked one, else its best lower bound
+  // Label's output less the largest other: on the clean image if wrong, at the attacked one, else its best lower bound.
+  double margin;
 };
 
 class Cascade {
  public:
   using Record = std::function<void(const Decision&)>;
-  // `classifier` must outlive this. `record` gets every decision once it is made, and `working_on` each stage's name now and then.
-  Cascade(const Classifier& classifier, const CascadeOptions& options, Record record, std::function<void(const std::string&)> working_on);
+  // `classifier` must outlive this. `record` gets every decision once it is made, and `working_on` each stage's name
+  // now and then.
+  Cascade(const Classifier& classifier, const CascadeOptions& options, Record record,
+          std::function<void(const std::string&)> working_on);
 
   static std::vector<std::string> stages(const std::string& method);  // in their order
 
-  void decide(const std::vector<int32_t>& indices);  // throws Interrupted between images, with those that are left not recorded
+  void decide(
+      const std::vector<int32_t>& indices);  // throws Interrupted between images, with those that are left not recorded
 
  private:
   struct Open {

@@ -51,9 +51,11 @@ class Decisions {
       std::set<std::string> all;
       each([&](const Description& d, const auto&, const Rule&) { all.insert(d.name); });
       const ordered_json stored = ordered_json::parse(read_text(settings), nullptr, /*allow_exceptions=*/false);
-      require<FormatError>(stored.is_object(), "{}: no JSON object; needs a folder of mollify certify, or a new one", settings.string());
+      require<FormatError>(stored.is_object(), "{}: no JSON object; needs a folder of mollify certify, or a new one",
+                           settings.string());
       merged_options(each, stored, all, "mollify certify", command.out);
-      require<UsageError>(stored.value("checksum", "") == weights, "mollify certify: --weights: {} given; the file has changed since the run in {}",
+      require<UsageError>(stored.value("checksum", "") == weights,
+                          "mollify certify: --weights: {} given; the file has changed since the run in {}",
                           command.request.weights, command.out);
       if (fs::exists(file())) read();
       return;
@@ -111,15 +113,18 @@ struct Totals {
       unknown += d.verdict == "unknown";
     }
   }
-  double share(int64_t count) const { return images == 0 ? 0 : static_cast<double>(count) / static_cast<double>(images); }
+  double share(int64_t count) const {
+    return images == 0 ? 0 : static_cast<double>(count) / static_cast<double>(images);
+  }
 };
 
 std::string percent(double share) { return number_text(100 * share, "%.2f %%"); }
 
 void print_text(const CertifyCommand& command, const Classifier& classifier, const Totals& s, double seconds) {
-  std::printf("%s\n", format("{} on {} {} images of {}, l-infinity radius {}, {}", command.request.weights, s.images, command.request.split,
-                             classifier.images().name, command.epsilon,
-                             command.fast ? "bounds in f32" : "certificates hold in real arithmetic").c_str());
+  std::printf("%s\n", format("{} on {} {} images of {}, l-infinity radius {}, {}", command.request.weights, s.images,
+                             command.request.split, classifier.images().name, command.epsilon,
+                             command.fast ? "bounds in f32" : "certificates hold in real arithmetic")
+                          .c_str());
   TextTable table({"stage", "wrong", "attacked", "certified", "certified so far"});
   int64_t so_far = 0;
   for (const std::string& name : Cascade::stages(command.method)) {
@@ -131,19 +136,29 @@ void print_text(const CertifyCommand& command, const Classifier& classifier, con
                proves ? std::to_string(count.certified) : "", proves ? percent(s.share(so_far)) : ""});
   }
   std::printf("%s", table.text().c_str());
-  std::printf("natural accuracy   %8s\nattacked accuracy  %8s\ncertified accuracy %8s   (%lld undecided, %.1f s)\n", percent(s.share(s.natural)).c_str(),
-              percent(s.share(s.resisting)).c_str(), percent(s.share(s.certified)).c_str(), static_cast<long long>(s.unknown), seconds);
+  std::printf("natural accuracy   %8s\nattacked accuracy  %8s\ncertified accuracy %8s   (%lld undecided, %.1f s)\n",
+              percent(s.share(s.natural)).c_str(), percent(s.share(s.resisting)).c_str(),
+              percent(s.share(s.certified)).c_str(), static_cast<long long>(s.unknown), seconds);
 }
 
 void print_json(const CertifyCommand& command, double epsilon, const Classifier& classifier, const Totals& s) {
-  ordered_json out = {{"weights", command.request.weights}, {"data", classifier.images().name}, {"split", command.request.split}, {"images", s.images},
-                      {"epsilon", epsilon}, {"method", command.method}, {"sound", !command.fast}, {"natural", s.share(s.natural)},
-                      {"attacked", s.share(s.resisting)}, {"certified", s.share(s.certified)}, {"undecided", s.unknown},
+  ordered_json out = {{"weights", command.request.weights},
+                      {"data", classifier.images().name},
+                      {"split", command.request.split},
+                      {"images", s.images},
+                      {"epsilon", epsilon},
+                      {"method", command.method},
+                      {"sound", !command.fast},
+                      {"natural", s.share(s.natural)},
+                      {"attacked", s.share(s.resisting)},
+                      {"certified", s.share(s.certified)},
+                      {"undecided", s.unknown},
                       {"stages", ordered_json::array()}};
   for (const std::string& name : Cascade::stages(command.method)) {
     const auto found = s.stages.find(name);
     const StageCount count = found == s.stages.end() ? StageCount() : found->second;
-    out["stages"].push_back({{"stage", name}, {"wrong", count.wrong}, {"attacked", count.attacked}, {"certified", count.certified}});
+    out["stages"].push_back(
+        {{"stage", name}, {"wrong", count.wrong}, {"attacked", count.attacked}, {"certified", count.certified}});
   }
   std::printf("%s\n", out.dump().c_str());
 }
@@ -158,11 +173,19 @@ bool decide_all(const CertifyCommand& command, const Classifier& classifier, dou
     certified += decision.verdict == "certified";
   };
   const auto working_on = [&](const std::string& stage) {
-    if (status.due()) status.update(format("{} of {} images, {} certified, now {}", decisions.all().size(), total, certified, stage));
+    if (status.due())
+      status.update(format("{} of {} images, {} certified, now {}", decisions.all().size(), total, certified, stage));
   };
-  Cascade cascade(classifier, {.epsilon = epsilon, .method = command.method, .sound = !command.fast, .alpha_steps = command.alpha_steps,
-                               .attack_steps = command.attack_steps, .attack_restarts = command.attack_restarts, .seed = command.seed,
-                               .timeout = command.timeout_per_image}, record, working_on);
+  Cascade cascade(classifier,
+                  {.epsilon = epsilon,
+                   .method = command.method,
+                   .sound = !command.fast,
+                   .alpha_steps = command.alpha_steps,
+                   .attack_steps = command.attack_steps,
+                   .attack_restarts = command.attack_restarts,
+                   .seed = command.seed,
+                   .timeout = command.timeout_per_image},
+                  record, working_on);
   try {
     std::vector<int32_t> indices;
     for (int32_t index = 0; index < total; ++index) {
@@ -183,7 +206,8 @@ int certify_command(const CertifyCommand& command) {
   const double epsilon = radius_of("mollify certify: --eps", command.epsilon);
   use_threads(command.threads);
   catch_interrupts();
-  const Classifier classifier("certify", command.request, use_device_for_bounds("certify", command.device, command.fast));
+  const Classifier classifier("certify", command.request,
+                              use_device_for_bounds("certify", command.device, command.fast));
   Decisions decisions(command, classifier.images().size());
   const auto start = Clock::now();
   const bool complete = decide_all(command, classifier, epsilon, decisions);
@@ -192,8 +216,10 @@ int certify_command(const CertifyCommand& command) {
   else print_text(command, classifier, totals, seconds_since(start));
   if (complete) return 0;
   std::fflush(stdout);
-  std::fprintf(stderr, "%s\n", format("mollify certify: interrupted after {} of {} images{}", totals.images, classifier.images().size(),
-                                      command.out.empty() ? "" : "; the same command goes on").c_str());
+  std::fprintf(stderr, "%s\n",
+               format("mollify certify: interrupted after {} of {} images{}", totals.images, classifier.images().size(),
+                      command.out.empty() ? "" : "; the same command goes on")
+                   .c_str());
   return 130;
 }
 

@@ -20,8 +20,13 @@ ordered_json json_of(const Position& p) {
 }
 
 Position position_of(const ordered_json& value) {
-  Position p{.epoch = value.at("epoch"), .batch = value.at("batch"), .loss_sum = value.at("loss_sum"), .images = value.at("images"),
-             .correct = value.at("correct"), .seconds = value.at("seconds"), .best_validation_loss = {},
+  Position p{.epoch = value.at("epoch"),
+             .batch = value.at("batch"),
+             .loss_sum = value.at("loss_sum"),
+             .images = value.at("images"),
+             .correct = value.at("correct"),
+             .seconds = value.at("seconds"),
+             .best_validation_loss = {},
              .best_epoch = value.at("best_epoch")};
   if (value.contains("best_validation_loss")) p.best_validation_loss = value.at("best_validation_loss").get<double>();
   return p;
@@ -31,7 +36,9 @@ Position position_of(const ordered_json& value) {
 
 void write_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
   nn::SafeTensors content{.tensors = {{"weights", checkpoint.weights}, {"state", checkpoint.state}},
-                          .metadata = {{"model", checkpoint.model}, {"data", checkpoint.data}, {"options", checkpoint.options},
+                          .metadata = {{"model", checkpoint.model},
+                                       {"data", checkpoint.data},
+                                       {"options", checkpoint.options},
                                        {"position", json_of(checkpoint.position).dump()}}};
   for (const auto& [name, tensor] : checkpoint.optimizer) content.tensors[kOptimizer + name] = tensor;
   nn::write_safetensors(path, content);

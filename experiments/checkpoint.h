@@ -11,7 +11,8 @@
 
 namespace mollify::experiments {
 
-// Where a run stands: `batch` batches of epoch `epoch` (from 0) are done. After the last batch the epoch's evaluation is still due.
+// Where a run stands: `batch` batches of epoch `epoch` (from 0) are done. After the last batch the epoch's evaluation
+// is still due.
 struct Position {
   int64_t epoch = 0, batch = 0;
   double loss_sum = 0;             // of the epoch so far: Σ batch size · batch loss

@@ -16,14 +16,16 @@ Classifier::Classifier(const char* command, const ClassifierRequest& request, De
     : named_((require_given(request.weights, command, "--weights", "a file .safetensors, .onnx or .onnx.gz"),
               read_network(format("mollify {}: --weights", command), request.weights, device))),
       data_(request.data.empty() ? named_.data : request.data), normalize_(!named_.onnx || request.normalize) {
-  require<UsageError>(!data_.empty(), "mollify {}: --data: not given, and {} does not name its data", command, request.weights);
+  require<UsageError>(!data_.empty(), "mollify {}: --data: not given, and {} does not name its data", command,
+                      request.weights);
   const bool training = request.split == "train";
-  datasets::Splits splits = load_images(data_, request.data_dir, training ? request.images : 1, training ? 1 : request.images,
-                                        format("mollify {}: --images", command));
+  datasets::Splits splits = load_images(data_, request.data_dir, training ? request.images : 1,
+                                        training ? 1 : request.images, format("mollify {}: --images", command));
   images_ = std::move(training ? splits.train : splits.test);
-  require<ValueError>(named_.network.output() == Shape{images_.classes} && named_.network.input().size() == images_.image_size(),
-                      "{}: a network of {} to {}; {} has images of {} and {} classes", request.weights, named_.network.input(), named_.network.output(),
-                      data_, image_shape(), images_.classes);
+  require<ValueError>(
+      named_.network.output() == Shape{images_.classes} && named_.network.input().size() == images_.image_size(),
+      "{}: a network of {} to {}; {} has images of {} and {} classes", request.weights, named_.network.input(),
+      named_.network.output(), data_, image_shape(), images_.classes);
 }
 
 std::function<Tensor(const Tensor&)> Classifier::function(DType dtype) const {

@@ -14,12 +14,13 @@ struct ClassifierRequest {
 
 class Classifier {
  public:
-  // Throws UsageError, which starts with "mollify COMMAND", FormatError, datasets::MissingData, and ValueError for a network that does not
-  // classify these images.
+  // Throws UsageError, which starts with "mollify COMMAND", FormatError, datasets::MissingData, and ValueError for a
+  // network that does not classify these images.
   Classifier(const char* command, const ClassifierRequest& request, Device device);
 
-  // Pixels [N, H, W, C] to outputs [N, classes]. mollify's own networks normalise CIFAR first, ONNX networks do if asked to. ONNX networks
-  // get the order of axes that they have, [C, H, W] where both fit, and pixels in that order where their input has none.
+  // Pixels [N, H, W, C] to outputs [N, classes]. mollify's own networks normalise CIFAR first, ONNX networks do if
+  // asked to. ONNX networks get the order of axes that they have, [C, H, W] where both fit, and pixels in that order
+  // where their input has none.
   std::function<Tensor(const Tensor&)> function(DType dtype) const;
 
   const datasets::Dataset& images() const { return images_; }
@@ -41,11 +42,16 @@ class Classifier {
 template <class Visit>
 void each_classifier_option(ClassifierRequest& r, const Visit& visit) {
   visit(Description{"weights", "Data", "network: .safetensors of a run, .onnx or .onnx.gz", ""}, r.weights, Rule{});
-  visit(Description{"data", "Data", "dataset", "the one that the weights were trained on"}, r.data, one_of(data_names()));
-  visit(Description{"data-dir", "Data", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", true}, r.data_dir, Rule{});
+  visit(Description{"data", "Data", "dataset", "the one that the weights were trained on"}, r.data,
+        one_of(data_names()));
+  visit(Description{"data-dir", "Data", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", true}, r.data_dir,
+        Rule{});
   visit(Description{"split", "Data", "which images", nullptr}, r.split, one_of({"test", "train"}));
   visit(Description{"images", "Data", "only the first N images", "all", true}, r.images, Rule{.low = 1, .high = 60000});
-  visit(Description{"normalize", "Data", "an ONNX network takes CIFAR with channels of mean 0 and deviation 1, as mollify's own do; else pixels from 0 to 1", nullptr},
+  visit(Description{"normalize", "Data",
+                    "an ONNX network takes CIFAR with channels of mean 0 and deviation 1, as mollify's own do; else "
+                    "pixels from 0 to 1",
+                    nullptr},
         r.normalize, Rule{});
 }
 

@@ -52,7 +52,8 @@ size_t distance(const std::string& a, const std::string& b) {
     d[i][0] = i;
     for (size_t j = 1; j <= b.size(); ++j) {
       d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
     }
   }
   return d[a.size()][b.size()];
@@ -74,21 +75,29 @@ std::string suggestion(const std::string& given, const std::vector<std::string>&
 class Formatter final : public CLI::Formatter {
  public:
   Formatter() { column_width(28); }
-  std::string make_description(const CLI::App* app) const override { return wrapped(app->get_description(), columns(STDOUT_FILENO)) + "\n"; }
-  std::string make_footer(const CLI::App* app) const override { return wrapped(app->get_footer(), columns(STDOUT_FILENO)) + "\n"; }
+  std::string make_description(const CLI::App* app) const override {
+    return wrapped(app->get_description(), columns(STDOUT_FILENO)) + "\n";
+  }
+  std::string make_footer(const CLI::App* app) const override {
+    return wrapped(app->get_footer(), columns(STDOUT_FILENO)) + "\n";
+  }
   std::string make_subcommand(const CLI::App* sub) const override {
     std::ostringstream out;
-    CLI::detail::format_help(out, sub->get_display_name(true), beside_names(sub->get_description()), get_column_width());
+    CLI::detail::format_help(out, sub->get_display_name(true), beside_names(sub->get_description()),
+                             get_column_width());
     return out.str();
   }
   std::string make_option_name(const CLI::Option* option, bool positional) const override {
     const std::string names = CLI::Formatter::make_option_name(option, positional);  // "--name,--no-name{false}"
     return names.substr(0, names.find('{'));
   }
-  std::string make_option_opts(const CLI::Option* option) const override { return option->get_type_size() == 0 ? "" : " " + option->get_type_name(); }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
+  }
   std::string make_option_desc(const CLI::Option* option) const override {
     const std::string otherwise = option->get_default_str();
-    return beside_names(option->get_description() + (otherwise.empty() ? "" : " [" + otherwise + "]") + (option->get_required() ? " (required)" : ""));
+    return beside_names(option->get_description() + (otherwise.empty() ? "" : " [" + otherwise + "]") +
+                        (option->get_required() ? " (required)" : ""));
   }
 
  private:
@@ -108,7 +117,9 @@ CLI::Option* add(CLI::App& app, const Description& d, T& field, const Rule& rule
     else field = value;
   };
   CLI::Option* option = app.add_option_function<Given>(name, take, description(d, rule));
-  option->group(d.group)->type_name(d.value ? d.value : placeholder(kind, rule))->default_str(d.default_text ? d.default_text : default_text(field));
+  option->group(d.group)
+      ->type_name(d.value ? d.value : placeholder(kind, rule))
+      ->default_str(d.default_text ? d.default_text : default_text(field));
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   return option->check(CLI::Validator([rule](const std::string& text) { return fault(rule, kind, text); }, ""));
 }
@@ -135,7 +146,9 @@ struct Line {
     NamedOptions options;
   };
 
-  CLI::App app{"Trains, evaluates, attacks and certifies image classifiers, and verifies networks, on the mollify library.", "mollify"};
+  CLI::App app{
+      "Trains, evaluates, attacks and certifies image classifiers, and verifies networks, on the mollify library.",
+      "mollify"};
   CLI::App *train, *eval, *reproduce;
   TrainCommand train_command;
   EvaluateCommand evaluate_command;
@@ -157,8 +170,10 @@ struct Line {
     add_reproduce();
     add_about_network("run", "Evaluate a network on inputs from a file", run_command);
     add_about_network("bounds", "Bound a network's outputs over balls around inputs", bounds_command);
-    add_about_network("verify", "Verify a network against a VNN-LIB property: unsat, sat with a witness, or unknown", verify_command);
-    add_about_network("certify", "Natural, attacked and certified accuracy of a classifier, stage by stage", certify_command);
+    add_about_network("verify", "Verify a network against a VNN-LIB property: unsat, sat with a witness, or unknown",
+                      verify_command);
+    add_about_network("certify", "Natural, attacked and certified accuracy of a classifier, stage by stage",
+                      certify_command);
     add_about_network("attack", "Attack a classifier's images by projected gradient descent", attack_command);
     app.add_subcommand("info", "Print version, processor, libraries, models and datasets")->allow_extras();
     app.footer("mollify SUBCOMMAND --help tells all options of a subcommand.");  // last: subcommands would take it over
@@ -166,11 +181,13 @@ struct Line {
   }
 
   void add_train() {
-    train = app.add_subcommand("train", "Train a network; keeps metrics, curves and checkpoints in a folder")->allow_extras();
+    train = app.add_subcommand("train", "Train a network; keeps metrics, curves and checkpoints in a folder")
+                ->allow_extras();
     each_option(train_command.options, nn::model_names(), [&](const Description& d, auto& field, const Rule& rule) {
       train_options.emplace_back(d.name, add(*train, d, field, rule));
     });
-    train->add_flag("--resume", train_command.resume, "go on from the last checkpoint in --out, with its options")->group("Run");
+    train->add_flag("--resume", train_command.resume, "go on from the last checkpoint in --out, with its options")
+        ->group("Run");
     train->add_flag("--overwrite", train_command.overwrite, "start afresh in a folder that holds a run")->group("Run");
   }
 
@@ -178,7 +195,10 @@ struct Line {
     eval = app.add_subcommand("eval", "Evaluate saved weights")->allow_extras();
     EvaluateCommand& c = evaluate_command;
     const auto weights = [&c](const std::string& value) { c.weights = value; };
-    eval->add_option_function<std::string>("--weights", weights, "weights to evaluate, such as a run's model.safetensors")->type_name("FILE")->required();
+    eval->add_option_function<std::string>("--weights", weights,
+                                           "weights to evaluate, such as a run's model.safetensors")
+        ->type_name("FILE")
+        ->required();
     const auto option = [&](const char* name, const char* help, const char* otherwise, auto& field, const Rule& rule) {
       add(*eval, Description{name, "Options", help, otherwise}, field, rule);
     };
@@ -186,14 +206,19 @@ struct Line {
     option("data-dir", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", c.data_dir, Rule{});
     option("split", "which images", nullptr, c.split, one_of({"test", "train"}));
     option("batch", "images in a batch", nullptr, c.batch, at_least(1));
-    option("sigma", "evaluate the network smoothed with this sigma; 0: the plain one", "both of what was trained", c.sigma, at_least(0));
-    each_device_option(c.device, "Options", [&](const Description& d, auto& field, const Rule& rule) { add(*eval, d, field, rule); });
-    option("threads", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all", c.threads, thread_rule());
+    option("sigma", "evaluate the network smoothed with this sigma; 0: the plain one", "both of what was trained",
+           c.sigma, at_least(0));
+    each_device_option(c.device, "Options",
+                       [&](const Description& d, auto& field, const Rule& rule) { add(*eval, d, field, rule); });
+    option("threads", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all", c.threads,
+           thread_rule());
     eval->add_flag("--json", c.json, "print one JSON object");
   }
 
   void add_reproduce() {
-    reproduce = app.add_subcommand("reproduce", "Repeat a paper's experiment: tables, pictures and whether its claims hold")->allow_extras();
+    reproduce =
+        app.add_subcommand("reproduce", "Repeat a paper's experiment: tables, pictures and whether its claims hold")
+            ->allow_extras();
     const std::vector<std::shared_ptr<Experiment>> experiments = all_experiments();
     reproductions.resize(experiments.size());  // at once: the command line keeps references into it
     for (size_t i = 0; i < experiments.size(); ++i) {
@@ -201,9 +226,13 @@ struct Line {
       r.command.experiment = experiments[i];
       r.app = reproduce->add_subcommand(experiments[i]->name(), experiments[i]->summary())->allow_extras();
       for (const Option& option : experiments[i]->options())
-        std::visit([&](auto* field) { r.options.emplace_back(option.description.name, add(*r.app, option.description, *field, option.rule)); },
-                   option.field);
-      r.app->add_flag("--resume", r.command.resume, "go on with the cells that are not finished in --out")->group("Run");
+        std::visit(
+            [&](auto* field) {
+              r.options.emplace_back(option.description.name, add(*r.app, option.description, *field, option.rule));
+            },
+            option.field);
+      r.app->add_flag("--resume", r.command.resume, "go on with the cells that are not finished in --out")
+          ->group("Run");
       r.app->add_flag("--overwrite", r.command.overwrite, "start afresh in a folder that holds a run")->group("Run");
     }
   }

@@ -17,8 +17,8 @@ namespace mollify::experiments {
 
 struct InfoCommand {};
 struct ShowText { std::string text; };  // help or version
-using Command = std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand, ReproduceCommand, RunCommand, BoundsCommand, VerifyCommand, CertifyCommand,
-                             AttackCommand>;
+using Command = std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand, ReproduceCommand, RunCommand,
+                             BoundsCommand, VerifyCommand, CertifyCommand, AttackCommand>;
 
 Command parse(int argc, const char* const* argv);  // throws UsageError
 

@@ -20,7 +20,8 @@ constexpr size_t kMarks = 24;         // about as many points of a curve get mar
 class Scale {
  public:
   explicit Scale(const CurvePanel& panel) : logarithmic_(panel.logarithmic) {
-    const double high = panel.high > panel.low ? panel.high : panel.low + (panel.low == 0 ? 1 : std::abs(panel.low) / 2);
+    const double high =
+        panel.high > panel.low ? panel.high : panel.low + (panel.low == 0 ? 1 : std::abs(panel.low) / 2);
     Ticks ticks = svg::ticks_between(at(panel.low), at(high), 5, logarithmic_ ? 1 : 0);
     if (ticks.last <= ticks.first) ticks.last = ticks.first + ticks.step;
     ticks.last = std::min(ticks.last, at(panel.highest));
@@ -52,10 +53,12 @@ class PanelDrawing {
   }
 
   std::string draw() const {
-    std::string out = text("<text class='title' x='%g' y='%g'>", left_, kTop - 14) + svg::escaped(panel_.title) + "</text>\n";
+    std::string out =
+        text("<text class='title' x='%g' y='%g'>", left_, kTop - 14) + svg::escaped(panel_.title) + "</text>\n";
     for (double v : scale_.shown()) {
       out += text("<line class='grid' x1='%g' y1='%.1f' x2='%g' y2='%.1f'/>", left_, y(v), left_ + kPanelWidth, y(v));
-      out += text("<text class='tick' x='%g' y='%.1f' text-anchor='end'>%g%s</text>\n", left_ - 8, y(v) + 4, v, panel_.unit.c_str());
+      out += text("<text class='tick' x='%g' y='%.1f' text-anchor='end'>%g%s</text>\n", left_ - 8, y(v) + 4, v,
+                  panel_.unit.c_str());
     }
     out += x_axis();
     for (const Curve& curve : panel_.curves) out += band(curve);
@@ -71,10 +74,12 @@ class PanelDrawing {
   double y(double value) const { return kBottom - (kBottom - kTop) * scale_.share(value); }
 
   std::string x_axis() const {
-    std::string out = text("<line class='axis' x1='%g' y1='%g' x2='%g' y2='%g'/>", left_, kBottom, left_ + kPanelWidth, kBottom);
+    std::string out =
+        text("<line class='axis' x1='%g' y1='%g' x2='%g' y2='%g'/>", left_, kBottom, left_ + kPanelWidth, kBottom);
     const auto tick = [&](double v, const std::string& name) {
       out += text("<line class='axis' x1='%.1f' y1='%g' x2='%.1f' y2='%g'/>", x(v), kBottom, x(v), kBottom + 5);
-      out += text("<text class='tick' x='%.1f' y='%g' text-anchor='middle'>", x(v), kBottom + 20) + svg::escaped(name) + "</text>\n";
+      out += text("<text class='tick' x='%.1f' y='%g' text-anchor='middle'>", x(v), kBottom + 20) + svg::escaped(name) +
+             "</text>\n";
     };
     const Ticks along = svg::ticks_between(first_, std::max(last_, first_ + 1), 8, 1);
     if (panel_.x_names.empty())
@@ -94,7 +99,9 @@ class PanelDrawing {
       above += text("%.1f,%.1f ", x(curve.x[i]), y(curve.y[i] + curve.deviation[i]));
       below = text("%.1f,%.1f ", x(curve.x[i]), scale_.shows(low) ? y(low) : kBottom) + below;
     }
-    return above.empty() ? "" : text("<polygon class='band' fill='%s' points='", svg::style(curve.series).color) + above + below + "'/>\n";
+    return above.empty() ? ""
+                         : text("<polygon class='band' fill='%s' points='", svg::style(curve.series).color) + above +
+                               below + "'/>\n";
   }
 
   std::string line(const Curve& curve) const {
@@ -107,7 +114,8 @@ class PanelDrawing {
       if (i % every == 0) marks += svg::mark(curve.series, px, py);
     }
     const svg::Style style = svg::style(curve.series);
-    return text("<polyline class='curve' stroke='%s' stroke-dasharray='%s' points='", style.color, style.dash) + points + "'/>" + marks + "\n";
+    return text("<polyline class='curve' stroke='%s' stroke-dasharray='%s' points='", style.color, style.dash) +
+           points + "'/>" + marks + "\n";
   }
 
   // A line a curve: its line and mark, name, and last number.
@@ -116,12 +124,13 @@ class PanelDrawing {
     double y0 = kLegend;
     for (const Curve& curve : panel_.curves) {
       const svg::Style style = svg::style(curve.series);
-      out += text("<line x1='%g' y1='%g' x2='%g' y2='%g' stroke='%s' stroke-width='2.5' stroke-dasharray='%s'/>", left_, y0 - 4, left_ + 40, y0 - 4,
-                  style.color, style.dash);
+      out += text("<line x1='%g' y1='%g' x2='%g' y2='%g' stroke='%s' stroke-width='2.5' stroke-dasharray='%s'/>", left_,
+                  y0 - 4, left_ + 40, y0 - 4, style.color, style.dash);
       out += svg::mark(curve.series, left_ + 20, y0 - 4);
       out += text("<text class='tick' x='%g' y='%g'>", left_ + 48, y0) + svg::escaped(curve.name) + "</text>";
       if (panel_.x_names.empty() && !curve.y.empty() && std::isfinite(curve.y.back()))
-        out += text("<text class='tick' x='%g' y='%g' text-anchor='end'>last: %.4g%s</text>", left_ + kPanelWidth, y0, curve.y.back(), panel_.unit.c_str());
+        out += text("<text class='tick' x='%g' y='%g' text-anchor='end'>last: %.4g%s</text>", left_ + kPanelWidth, y0,
+                    curve.y.back(), panel_.unit.c_str());
       out += "\n";
       y0 += kLegendLine;
     }
@@ -136,7 +145,8 @@ class PanelDrawing {
 
 enum Series : size_t { kTrain, kTest, kCertified, kValidation, kSmoothed = kCertified };  // never both
 
-std::vector<Curve> curves_of(const std::vector<EpochMetrics>& epochs, double Score::*field, double scale, const LossNames& names) {
+std::vector<Curve> curves_of(const std::vector<EpochMetrics>& epochs, double Score::*field, double scale,
+                             const LossNames& names) {
   std::vector<Curve> curves = {{names.train, kTrain, {}, {}}, {names.held_out, kTest, {}, {}}};
   const size_t validation = curves.size();
   if (epochs[0].validation) curves.push_back({"validation", kValidation, {}, {}});

@@ -16,7 +16,9 @@ namespace {
 
 using nlohmann::ordered_json;
 
-double share(int64_t part, int64_t whole) { return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole); }
+double share(int64_t part, int64_t whole) {
+  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
 
 // What the weights' file says under `key`, or `otherwise`.
 std::string said(const nn::SafeTensors& file, const std::string& key, const std::string& otherwise) {
@@ -28,13 +30,21 @@ std::string said(const nn::SafeTensors& file, const std::string& key, const std:
 double trained_sigma(const std::filesystem::path& path, const nn::SafeTensors& file) {
   const std::string text = said(file, "sigma", "0");
   const std::optional<double> sigma = number_of(text);
-  require<FormatError>(sigma && *sigma >= 0, "{}: its metadata gives sigma as '{}'; needs a number of at least 0", path.string(), text);
+  require<FormatError>(sigma && *sigma >= 0, "{}: its metadata gives sigma as '{}'; needs a number of at least 0",
+                       path.string(), text);
   return *sigma;
 }
 
-ordered_json as_json(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset, const Evaluation& result, double sigma) {
-  ordered_json out = {{"weights", command.weights.string()}, {"model", network.name()}, {"data", dataset.name}, {"split", command.split},
-                      {"images", result.images()}, {"accuracy", result.accuracy()}, {"loss", result.loss}, {"classes", ordered_json::array()}};
+ordered_json as_json(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset,
+                     const Evaluation& result, double sigma) {
+  ordered_json out = {{"weights", command.weights.string()},
+                      {"model", network.name()},
+                      {"data", dataset.name},
+                      {"split", command.split},
+                      {"images", result.images()},
+                      {"accuracy", result.accuracy()},
+                      {"loss", result.loss},
+                      {"classes", ordered_json::array()}};
   for (size_t c = 0; c < result.correct.size(); ++c)
     out["classes"].push_back({{"name", dataset.class_names[c]}, {"images", result.class_images[c]},
                               {"accuracy", share(result.correct[c], result.class_images[c])}});
@@ -42,25 +52,31 @@ ordered_json as_json(const EvaluateCommand& command, const nn::Network& network,
   return out;
 }
 
-void print_text(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset, const Evaluation& result, double sigma) {
+void print_text(const EvaluateCommand& command, const nn::Network& network, const datasets::Dataset& dataset,
+                const Evaluation& result, double sigma) {
   const std::string smoothed = sigma > 0 ? format(" smoothed with sigma {}", sigma) : "";
-  std::printf("%s%s on the %s images of %s: accuracy %.2f %%, mean loss %.6f (%lld images)\n", network.name().c_str(), smoothed.c_str(),
-              command.split.c_str(), dataset.name.c_str(), 100 * result.accuracy(), result.loss, static_cast<long long>(result.images()));
+  std::printf("%s%s on the %s images of %s: accuracy %.2f %%, mean loss %.6f (%lld images)\n", network.name().c_str(),
+              smoothed.c_str(), command.split.c_str(), dataset.name.c_str(), 100 * result.accuracy(), result.loss,
+              static_cast<long long>(result.images()));
   size_t width = 5;
   for (const std::string& name : dataset.class_names) width = std::max(width, name.size());
   std::printf("%-*s  images  accuracy\n", static_cast<int>(width), "class");
   for (size_t c = 0; c < result.correct.size(); ++c)
-    std::printf("%-*s  %6lld  %6.2f %%\n", static_cast<int>(width), dataset.class_names[c].c_str(), static_cast<long long>(result.class_images[c]),
-                100 * share(result.correct[c], result.class_images[c]));
+    std::printf("%-*s  %6lld  %6.2f %%\n", static_cast<int>(width), dataset.class_names[c].c_str(),
+                static_cast<long long>(result.class_images[c]), 100 * share(result.correct[c], result.class_images[c]));
 }
 
 }  // namespace
 
 int64_t Evaluation::images() const { return std::accumulate(class_images.begin(), class_images.end(), int64_t{0}); }
-double Evaluation::accuracy() const { return share(std::accumulate(correct.begin(), correct.end(), int64_t{0}), images()); }
+double Evaluation::accuracy() const {
+  return share(std::accumulate(correct.begin(), correct.end(), int64_t{0}), images());
+}
 
 OutputsOf outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state) {
-  return [&network, weights, state](const Tensor& images) { return network(weights, state, images, nn::Mode::evaluate).output; };
+  return [&network, weights, state](const Tensor& images) {
+    return network(weights, state, images, nn::Mode::evaluate).output;
+  };
 }
 
 OutputsOf smoothed_outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state, double sigma) {
@@ -70,16 +86,20 @@ OutputsOf smoothed_outputs_of(const nn::Network& network, const Tensor& weights,
 }
 
 std::optional<Evaluation> evaluate(const OutputsOf& outputs_of_images, Device device, const datasets::Dataset& dataset,
-                                   const datasets::Preparation& preparation, LossFunction loss, int64_t batch_size, const std::function<bool()>& stop) {
+                                   const datasets::Preparation& preparation, LossFunction loss, int64_t batch_size,
+                                   const std::function<bool()>& stop) {
   const NoGrad guard;
-  Evaluation result{.loss = 0, .class_images = std::vector<int64_t>(dataset.classes), .correct = std::vector<int64_t>(dataset.classes)};
+  Evaluation result{.loss = 0,
+                    .class_images = std::vector<int64_t>(dataset.classes),
+                    .correct = std::vector<int64_t>(dataset.classes)};
   datasets::Loader loader(dataset, {.batch_size = batch_size, .shuffle = false, .preparation = preparation});
   loader.start_epoch(0);
   while (const auto batch = loader.next()) {
     if (stop && stop()) return std::nullopt;
     const Tensor outputs = outputs_of_images(to(batch->images, device));
     result.loss += loss(outputs, to(batch->labels, device)).item() * static_cast<double>(batch->size());
-    const std::vector<int32_t> answers = argmax(outputs).to_vector<int32_t>(), labels = batch->labels.to_vector<int32_t>();
+    const std::vector<int32_t> answers = argmax(outputs).to_vector<int32_t>(),
+                               labels = batch->labels.to_vector<int32_t>();
     for (size_t i = 0; i < labels.size(); ++i) {
       ++result.class_images[labels[i]];
       result.correct[labels[i]] += answers[i] == labels[i];
@@ -93,20 +113,26 @@ int evaluate_command(const EvaluateCommand& command) {
   if (command.threads > 0) set_num_threads(static_cast<int>(command.threads));
   const Device device = use_device("eval", command.device);
   const nn::SafeTensors file = nn::read_safetensors(command.weights);
-  const std::string model = said(file, "model", ""), data = command.data.empty() ? said(file, "data", "") : command.data;
-  require<FormatError>(!model.empty(), "{}: its metadata names no model; needs weights that mollify saved", command.weights.string());
-  require<UsageError>(!data.empty(), "mollify eval: --data: not given, and {} does not name its data", command.weights.string());
+  const std::string model = said(file, "model", ""),
+                    data = command.data.empty() ? said(file, "data", "") : command.data;
+  require<FormatError>(!model.empty(), "{}: its metadata names no model; needs weights that mollify saved",
+                       command.weights.string());
+  require<UsageError>(!data.empty(), "mollify eval: --data: not given, and {} does not name its data",
+                      command.weights.string());
   const datasets::Splits splits = datasets::load(data, command.data_dir);
   const datasets::Dataset& dataset = command.split == "train" ? splits.train : splits.test;
   const nn::Network network = network_for(model, dataset);
   const nn::Loaded loaded = nn::load(command.weights, network);
   const Tensor weights = to(loaded.weights, device), state = to(loaded.state, device);
   std::vector<double> sigmas = {command.sigma.value_or(0)};
-  if (const double trained = trained_sigma(command.weights, file); !command.sigma && trained > 0) sigmas.push_back(trained);
+  if (const double trained = trained_sigma(command.weights, file); !command.sigma && trained > 0)
+    sigmas.push_back(trained);
   ordered_json all;
   for (const double sigma : sigmas) {
-    const OutputsOf outputs = sigma > 0 ? smoothed_outputs_of(network, weights, state, sigma) : outputs_of(network, weights, state);
-    const Evaluation result = *evaluate(outputs, device, dataset, plain_preparation(data), loss_named(said(file, "loss", "cross_entropy")), command.batch);
+    const OutputsOf outputs =
+        sigma > 0 ? smoothed_outputs_of(network, weights, state, sigma) : outputs_of(network, weights, state);
+    const Evaluation result = *evaluate(outputs, device, dataset, plain_preparation(data),
+                                        loss_named(said(file, "loss", "cross_entropy")), command.batch);
     if (!command.json) print_text(command, network, dataset, result, sigma);
     else if (all.empty()) all = as_json(command, network, dataset, result, sigma);
     else all["smoothed"] = as_json(command, network, dataset, result, sigma);

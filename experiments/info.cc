@@ -33,7 +33,8 @@ std::string processor() {
 // Best first: Highway gives better targets lower bits.
 std::string names_of(int64_t targets) {
   std::string out;
-  for (; targets != 0; targets &= targets - 1) out += (out.empty() ? "" : ", ") + std::string(hwy::TargetName(targets & -targets));
+  for (; targets != 0; targets &= targets - 1)
+    out += (out.empty() ? "" : ", ") + std::string(hwy::TargetName(targets & -targets));
   return out;
 }
 
@@ -46,7 +47,8 @@ int info_command() {
   line("compiler", compiler());
   line("processor", processor());
   const int64_t compiled = HWY_TARGETS, available = hwy::SupportedTargets() & compiled;
-  line("SIMD", names_of(available & -available) + " chosen; available: " + names_of(available) + "; compiled: " + names_of(compiled));
+  line("SIMD", names_of(available & -available) + " chosen; available: " + names_of(available) +
+                   "; compiled: " + names_of(compiled));
   line("products", "own register-tiled kernels, no BLAS library");
   line("threads", std::to_string(num_threads()));
   line("GPU", cuda::available() ? cuda::description() : "none: " + cuda::unavailable_reason());

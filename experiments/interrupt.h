@@ -1,4 +1,5 @@
-// Ctrl-C and SIGTERM as a request: the first asks the run to stop at the next step, the second ends the program at once.
+// Ctrl-C and SIGTERM as a request: the first asks the run to stop at the next step, the second ends the program at
+// once.
 #pragma once
 
 #include <mollify/engine/error.h>

@@ -1,4 +1,5 @@
-// The program `mollify`. Exit status: 0; 1 where the work failed; 2 where the request cannot be met; 130 after an interrupt.
+// The program `mollify`. Exit status: 0; 1 where the work failed; 2 where the request cannot be met; 130 after an
+// interrupt.
 #include <mollify/datasets/load.h>
 #include <mollify/engine/file.h>
 #include <mollify/experiments/command_line.h>

@@ -19,7 +19,8 @@ namespace {
 using nlohmann::ordered_json;
 
 ordered_json json_of(const EpochMetrics& m) {
-  ordered_json out = {{"epoch", m.epoch}, {"steps", m.steps}, {"train_loss", m.train.loss}, {"train_accuracy", m.train.accuracy}};
+  ordered_json out = {
+      {"epoch", m.epoch}, {"steps", m.steps}, {"train_loss", m.train.loss}, {"train_accuracy", m.train.accuracy}};
   if (m.validation) {
     out["validation_loss"] = m.validation->loss;
     out["validation_accuracy"] = m.validation->accuracy;
@@ -42,16 +43,25 @@ ordered_json json_of(const EpochTimings& t) {
 }
 
 void read(const ordered_json& line, EpochMetrics& m) {
-  m = {line.at("epoch"), line.at("steps"), {line.at("train_loss"), line.at("train_accuracy")}, {}, {line.at("test_loss"), line.at("test_accuracy")},
-       {}, line.at("learning_rate"), {}};
+  m = {line.at("epoch"),
+       line.at("steps"),
+       {line.at("train_loss"), line.at("train_accuracy")},
+       {},
+       {line.at("test_loss"), line.at("test_accuracy")},
+       {},
+       line.at("learning_rate"),
+       {}};
   if (line.contains("epsilon")) m.ball.epsilon = line.at("epsilon").get<double>();
   if (line.contains("certified_accuracy")) m.ball.certified_accuracy = line.at("certified_accuracy").get<double>();
-  if (line.contains("smoothed_test_loss")) m.smoothed_test = Score{line.at("smoothed_test_loss"), line.at("smoothed_test_accuracy")};
-  if (line.contains("validation_loss")) m.validation = Score{line.at("validation_loss"), line.at("validation_accuracy")};
+  if (line.contains("smoothed_test_loss"))
+    m.smoothed_test = Score{line.at("smoothed_test_loss"), line.at("smoothed_test_accuracy")};
+  if (line.contains("validation_loss"))
+    m.validation = Score{line.at("validation_loss"), line.at("validation_accuracy")};
 }
 
 void read(const ordered_json& line, EpochTimings& t) {
-  t = {line.at("epoch"), line.at("training_seconds"), line.at("evaluation_seconds"), line.at("images_per_second"), line.at("peak_memory_bytes")};
+  t = {line.at("epoch"), line.at("training_seconds"), line.at("evaluation_seconds"), line.at("images_per_second"),
+       line.at("peak_memory_bytes")};
 }
 
 template <class Record> void write_lines(const std::filesystem::path& path, const std::vector<Record>& records) {
@@ -67,13 +77,14 @@ template <class Record> std::vector<Record> read_lines(const std::filesystem::pa
   try {
     while (static_cast<int64_t>(records.size()) < count && std::getline(lines, line)) {
       read(ordered_json::parse(line), records.emplace_back());
-      require<FormatError>(records.back().epoch == static_cast<int64_t>(records.size()), "{}: line {} is of epoch {}", path.string(), records.size(),
-                           records.back().epoch);
+      require<FormatError>(records.back().epoch == static_cast<int64_t>(records.size()), "{}: line {} is of epoch {}",
+                           path.string(), records.size(), records.back().epoch);
     }
   } catch (const nlohmann::json::exception& error) {
     throw FormatError(format("{}: line {}: {}", path.string(), records.size(), error.what()));
   }
-  require<FormatError>(static_cast<int64_t>(records.size()) == count, "{}: {} epochs; the checkpoint is of {}", path.string(), records.size(), count);
+  require<FormatError>(static_cast<int64_t>(records.size()) == count, "{}: {} epochs; the checkpoint is of {}",
+                       path.string(), records.size(), count);
   return records;
 }
 
@@ -103,7 +114,8 @@ void append_line(const std::filesystem::path& file, const std::string& line) {
   const ssize_t written = descriptor < 0 ? -1 : write(descriptor, whole.data(), whole.size());
   const int reason = errno;
   if (descriptor >= 0) close(descriptor);
-  if (written != static_cast<ssize_t>(whole.size())) throw WriteError(write_failure(file, written < 0 ? reason : ENOSPC));
+  if (written != static_cast<ssize_t>(whole.size()))
+    throw WriteError(write_failure(file, written < 0 ? reason : ENOSPC));
 }
 
 std::vector<std::string> whole_lines(const std::filesystem::path& file) {
@@ -118,7 +130,8 @@ std::vector<std::string> whole_lines(const std::filesystem::path& file) {
 
 History read_history(const std::filesystem::path& folder, int64_t epochs) {
   if (epochs == 0) return {};
-  return {read_lines<EpochMetrics>(folder / "metrics.jsonl", epochs), read_lines<EpochTimings>(folder / "timings.jsonl", epochs)};
+  return {read_lines<EpochMetrics>(folder / "metrics.jsonl", epochs),
+          read_lines<EpochTimings>(folder / "timings.jsonl", epochs)};
 }
 
 }  // namespace mollify::experiments

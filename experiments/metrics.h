@@ -1,4 +1,5 @@
-// The record of a run: metrics.jsonl with what a second run repeats to the last digit, timings.jsonl with what it does not.
+// The record of a run: metrics.jsonl with what a second run repeats to the last digit, timings.jsonl with what it does
+// not.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +40,8 @@ struct History {
 void write_text(const std::filesystem::path& path, const std::string& text);
 std::string read_text(const std::filesystem::path& path);  // throws FormatError
 
-// One write of the line and its end: a kill leaves it out or cuts it off, and writers that end together do not mix. Throws WriteError.
+// One write of the line and its end: a kill leaves it out or cuts it off, and writers that end together do not mix.
+// Throws WriteError.
 void append_line(const std::filesystem::path& file, const std::string& line);
 // What append_line wrote; a last line that a kill cut off is dropped, in the file too.
 std::vector<std::string> whole_lines(const std::filesystem::path& file);

@@ -22,11 +22,13 @@ NamedNetwork read_weights(const std::filesystem::path& path) {
   const auto metadata = nn::read_safetensors(path).metadata;
   const auto said = [&](const char* key) {
     const auto found = metadata.find(key);
-    require<FormatError>(found != metadata.end(), "{}: its metadata has no '{}'; needs weights that mollify saved", path.string(), key);
+    require<FormatError>(found != metadata.end(), "{}: its metadata has no '{}'; needs weights that mollify saved",
+                         path.string(), key);
     return found->second;
   };
   const std::string model = said("model"), data = said("data");
-  const auto images = std::find_if(std::begin(kImages), std::end(kImages), [&](const auto& known) { return known.data == data; });
+  const auto images =
+      std::find_if(std::begin(kImages), std::end(kImages), [&](const auto& known) { return known.data == data; });
   const std::vector<std::string> models = nn::model_names();
   require<FormatError>(images != std::end(kImages) && std::find(models.begin(), models.end(), model) != models.end(),
                        "{}: of model '{}' on '{}'; this version knows no such pair", path.string(), model, data);
@@ -44,7 +46,9 @@ NamedNetwork read_onnx_network(const std::filesystem::path& path) {
 
 std::function<Tensor(const Tensor&)> NamedNetwork::function(DType dtype) const {
   const Tensor own_weights = cast(weights, dtype), own_state = state.defined() ? cast(state, dtype) : state;
-  return [this, own_weights, own_state](const Tensor& x) { return network(own_weights, own_state, x, nn::Mode::evaluate).output; };
+  return [this, own_weights, own_state](const Tensor& x) {
+    return network(own_weights, own_state, x, nn::Mode::evaluate).output;
+  };
 }
 
 NamedNetwork read_network(const std::string& command, const std::filesystem::path& path, Device device) {
@@ -65,7 +69,8 @@ Rows read_rows(const std::filesystem::path& path, const nn::Network& network, DT
   if (rows.rank() == one.rank()) rows.insert(0, 1);
   Shape expected = one;
   expected.insert(0, rows.rank() > 0 ? rows[0] : 0);
-  require<FormatError>(rows == expected && rows[0] > 0, "{}: an array of shape {}; the network needs {}, or any number of rows of it", path.string(),
+  require<FormatError>(rows == expected && rows[0] > 0,
+                       "{}: an array of shape {}; the network needs {}, or any number of rows of it", path.string(),
                        values.shape(), one);
   return {reshape(values, rows), values.rank() > one.rank()};
 }
@@ -73,13 +78,15 @@ Rows read_rows(const std::filesystem::path& path, const nn::Network& network, DT
 Tensor in_parts(const std::function<Tensor(const Tensor&)>& f, const Tensor& rows, int64_t count) {
   std::vector<Tensor> parts;
   const int64_t total = rows.shape()[0];
-  for (int64_t first = 0; first < total; first += count) parts.push_back(f(slice(rows, 0, first, std::min(total, first + count))));
+  for (int64_t first = 0; first < total; first += count)
+    parts.push_back(f(slice(rows, 0, first, std::min(total, first + count))));
   return parts.size() == 1 ? parts[0] : concat(parts);
 }
 
 double radius_of(const std::string& option, const std::string& text) {
   const std::optional<double> radius = number_of(text);
-  require<UsageError>(radius && *radius >= 0, "{}: {} given; needs a number from 0 on, or a quotient such as 8/255", option, text.empty() ? "nothing" : text);
+  require<UsageError>(radius && *radius >= 0, "{}: {} given; needs a number from 0 on, or a quotient such as 8/255",
+                      option, text.empty() ? "nothing" : text);
   return *radius;
 }
 
@@ -87,8 +94,10 @@ Range range_of(const std::string& option, const std::string& text) {
   Range range;
   if (text.empty()) return range;
   const size_t comma = std::min(text.find(','), text.size());
-  const std::optional<double> low = number_of(text.substr(0, comma)), high = number_of(text.substr(std::min(comma + 1, text.size())));
-  require<UsageError>(low && high && *low <= *high, "{}: {} given; needs two numbers LOW,HIGH, the first not above the second", option, text);
+  const std::optional<double> low = number_of(text.substr(0, comma)),
+                              high = number_of(text.substr(std::min(comma + 1, text.size())));
+  require<UsageError>(low && high && *low <= *high,
+                      "{}: {} given; needs two numbers LOW,HIGH, the first not above the second", option, text);
   return {*low, *high};
 }
 

@@ -22,8 +22,8 @@ struct NamedNetwork {
   std::function<Tensor(const Tensor&)> function(DType dtype) const;
 };
 
-// By the name's end: .onnx, .onnx.gz or .safetensors. Throws UsageError, which starts with `command`, for another one, FormatError for
-// files that are not what they claim to be.
+// By the name's end: .onnx, .onnx.gz or .safetensors. Throws UsageError, which starts with `command`, for another one,
+// FormatError for files that are not what they claim to be.
 NamedNetwork read_network(const std::string& command, const std::filesystem::path& path, Device device);
 
 // The array of a .npy file as rows of the network's input. A file of the input's own shape is one row.
@@ -36,7 +36,8 @@ Rows read_rows(const std::filesystem::path& path, const nn::Network& network, DT
 // f on at most `count` rows at a time.
 Tensor in_parts(const std::function<Tensor(const Tensor&)>& f, const Tensor& rows, int64_t count);
 
-// A radius: a number, or a quotient such as 8/255. Throws UsageError, which starts with `option`, also for an empty text.
+// A radius: a number, or a quotient such as 8/255. Throws UsageError, which starts with `option`, also for an empty
+// text.
 double radius_of(const std::string& option, const std::string& text);
 
 // "LOW,HIGH". Throws UsageError, which starts with `option`.

@@ -20,7 +20,8 @@ constexpr double kLeastCrownShare = 1e-5;
 constexpr int64_t kBoxBatch = 500, kWalkBatch = 50;  // images that are certified at once
 
 Tensor per_channel(const std::vector<float>& values, double otherwise, Device device) {
-  return values.empty() ? Tensor::scalar(otherwise) : to(Tensor::from(values, {static_cast<int64_t>(values.size())}), device);
+  return values.empty() ? Tensor::scalar(otherwise)
+                        : to(Tensor::from(values, {static_cast<int64_t>(values.size())}), device);
 }
 
 // Cut off where pixels end, but never so that `inside` leaves it.
@@ -52,7 +53,8 @@ const Way& way_of(const std::string& objective) {
 }  // namespace
 
 PixelRange::PixelRange(const datasets::Preparation& preparation, Device device) {
-  const Tensor mean = per_channel(preparation.mean, 0, device), deviation = per_channel(preparation.deviation, 1, device);
+  const Tensor mean = per_channel(preparation.mean, 0, device),
+               deviation = per_channel(preparation.deviation, 1, device);
   unit = 1.0 / deviation;
   low = -mean / deviation;
   high = (1.0 - mean) / deviation;
@@ -60,31 +62,43 @@ PixelRange::PixelRange(const datasets::Preparation& preparation, Device device) 
 
 Box pixel_ball(const Tensor& images, const Tensor& epsilon, const PixelRange& range, bool outward) {
   Tensor radius = range.unit * epsilon;
-  if (outward) radius = radius + (abs(images) + radius + abs(range.low) + abs(range.high)) * (4 * nn::bounds::unit_roundoff(images.dtype()));
+  if (outward)
+    radius = radius + (abs(images) + radius + abs(range.low) + abs(range.high)) *
+                          (4 * nn::bounds::unit_roundoff(images.dtype()));
   return within_pixels({images - radius, images + radius}, images, range);
 }
 
-Box small_box(const Tensor& images, const Tensor& adversarial, const Tensor& tau, const Tensor& rest, const PixelRange& range) {
+Box small_box(const Tensor& images, const Tensor& adversarial, const Tensor& tau, const Tensor& rest,
+              const PixelRange& range) {
   const Tensor small = range.unit * tau, way = range.unit * rest;
   const Tensor center = clip(adversarial, images - way, images + way);
   return within_pixels({center - small, center + small}, center, range);
 }
 
-Objective::Objective(const TrainOptions& options, const nn::Network& network, const datasets::Preparation& preparation, int64_t batches,
-                     LossFunction loss, Device device)
-    : options_(options), network_(network), range_(preparation, device), batches_(batches), loss_(loss),
-      finds_stable_neurons_(device == Device::cpu && certified(options.objective) && nn::bounds::walks_boxes(way_of(options.objective).training)) {
+Objective::Objective(const TrainOptions& options, const nn::Network& network, const datasets::Preparation& preparation,
+                     int64_t batches, LossFunction loss, Device device)
+    : options_(options),
+      network_(network),
+      range_(preparation, device),
+      batches_(batches),
+      loss_(loss),
+      finds_stable_neurons_(device == Device::cpu && certified(options.objective) &&
+                            nn::bounds::walks_boxes(way_of(options.objective).training)) {
   require<UsageError>(network.statistics().empty() || !certified(options.objective),
-                      "mollify train: --objective: {} given with {}, whose batch norm bounds cannot follow while its statistics move; needs a model "
-                      "without", options.objective, options.model);
+                      "mollify train: --objective: {} given with {}, whose batch norm bounds cannot follow while its "
+                      "statistics move; needs a model "
+                      "without",
+                      options.objective, options.model);
   Numbers& n = numbers_;
-  for (Tensor* number : {&n.radius, &n.tau, &n.rest, &n.natural, &n.bounded, &n.walked, &n.boxed, &n.regularizer}) *number = zeros({});
+  for (Tensor* number : {&n.radius, &n.tau, &n.rest, &n.natural, &n.bounded, &n.walked, &n.boxed, &n.regularizer})
+    *number = zeros({});
   advance(0);
 }
 
 double Objective::epsilon(int64_t step) const {
   const auto steps = [&](int64_t epochs) { return static_cast<double>(epochs * batches_); };
-  return nn::bounds::smooth_ramp(static_cast<double>(step) - steps(options_.epsilon_start), steps(options_.epsilon_epochs), options_.epsilon);
+  return nn::bounds::smooth_ramp(static_cast<double>(step) - steps(options_.epsilon_start),
+                                 steps(options_.epsilon_epochs), options_.epsilon);
 }
 
 void Objective::advance(int64_t step) {
@@ -103,7 +117,10 @@ void Objective::advance(int64_t step) {
   const double walked = o.objective == "crown-ibp" ? o.mix + (1 - o.mix) * (1 - grown) : 1;
   const double regularizer = *o.regularizer * (1 - grown);
   const bool bounded = started && natural < 1, walks = walked >= kLeastCrownShare;
-  phase_ = {.natural = natural > 0, .bounded = bounded, .walked = bounded && walks, .boxed = bounded && (!walks || walked != 1),
+  phase_ = {.natural = natural > 0,
+            .bounded = bounded,
+            .walked = bounded && walks,
+            .boxed = bounded && (!walks || walked != 1),
             .regularized = bounded && regularizer > 0};
   if (bounded && o.objective == "sabr") attack_radius_ = rest;
   if (bounded && o.objective == "mtl-ibp") attack_radius_ = radius;
@@ -117,20 +134,27 @@ void Objective::advance(int64_t step) {
   write(numbers_.regularizer, regularizer);
 }
 
-bool Objective::attacks(const std::string& objective) { return objective == "pgd" || objective == "sabr" || objective == "mtl-ibp"; }
+bool Objective::attacks(const std::string& objective) {
+  return objective == "pgd" || objective == "sabr" || objective == "mtl-ibp";
+}
 
-// Points of the ball with pixel radius attack_radius_, which the box bounds where channels differ. Draws depend on the seed, the step and the row.
-Tensors Objective::inputs(const Tensor& weights, const Tensor& state, const Tensor& images, const Tensor& labels) const {
+// Points of the ball with pixel radius attack_radius_, which the box bounds where channels differ. Draws depend on the
+// seed, the step and the row.
+Tensors Objective::inputs(const Tensor& weights, const Tensor& state, const Tensor& images,
+                          const Tensor& labels) const {
   if (!attack_radius_) return {images, labels};
   const Tensor fixed = weights.detach();
   const auto outputs = [&](const Tensor& x) { return network_(fixed, state, x, nn::Mode::evaluate).output; };
   const Box ball = pixel_ball(images, Tensor::scalar(*attack_radius_), range_);
   const double widest = max(range_.unit).item() * *attack_radius_;
-  const Tensor attacked = smoothing::pgd(outputs, images, labels,
-                                         {.epsilon = widest, .steps = options_.attack_steps, .stop_at_success = false,
-                                          .seed = (static_cast<uint64_t>(options_.seed) << 32) + static_cast<uint64_t>(step_)},
-                                         {ball.lower, ball.upper})
-                              .inputs;
+  const Tensor attacked =
+      smoothing::pgd(outputs, images, labels,
+                     {.epsilon = widest,
+                      .steps = options_.attack_steps,
+                      .stop_at_success = false,
+                      .seed = (static_cast<uint64_t>(options_.seed) << 32) + static_cast<uint64_t>(step_)},
+                     {ball.lower, ball.upper})
+          .inputs;
   if (options_.objective == "pgd") return {attacked, labels};
   return {images, labels, attacked};
 }
@@ -139,7 +163,8 @@ Tensor Objective::loss_of_margins(const Bounds& bounds, const Tensor& rows) cons
   if (options_.fusion) return nn::bounds::fused_cross_entropy(bounds, rows);
   if (!phase_.boxed) return nn::bounds::worst_case_cross_entropy(bounds.lower(rows));
   const Tensor boxed = nn::bounds::lower_by_boxes(bounds, rows);
-  return nn::bounds::worst_case_cross_entropy(phase_.walked ? bounds.lower(rows) * numbers_.walked + boxed * numbers_.boxed : boxed);
+  return nn::bounds::worst_case_cross_entropy(
+      phase_.walked ? bounds.lower(rows) * numbers_.walked + boxed * numbers_.boxed : boxed);
 }
 
 Tensor Objective::bounded_loss(const Tensor& weights, const Tensors& inputs) const {
@@ -147,7 +172,10 @@ Tensor Objective::bounded_loss(const Tensor& weights, const Tensors& inputs) con
   const Graph graph(network_, weights);
   const Box box = options_.objective == "sabr" ? small_box(images, inputs[2], numbers_.tau, numbers_.rest, range_)
                                                : pixel_ball(images, numbers_.radius, range_);
-  const Bounds bounds(graph, {box}, {.method = way_of(options_.objective).training, .read_stable = finds_stable_neurons_, .alpha = {.steps = options_.alpha_steps}});
+  const Bounds bounds(graph, {box},
+                      {.method = way_of(options_.objective).training,
+                       .read_stable = finds_stable_neurons_,
+                       .alpha = {.steps = options_.alpha_steps}});
   const Tensor rows = nn::bounds::margin_rows(labels, network_.output()[0], weights.dtype());
   Tensor loss = loss_of_margins(bounds, rows);
   if (options_.objective == "mtl-ibp")
@@ -176,9 +204,9 @@ Objective::Result Objective::operator()(const Tensor& weights, const Tensor& sta
 
 Method certifying_method(const std::string& objective) { return way_of(objective).certifying; }
 
-std::optional<double> certified_share(const nn::Network& network, const Tensor& weights, const datasets::Dataset& dataset,
-                                      const datasets::Preparation& preparation, double epsilon, Method method, int64_t limit,
-                                      const std::function<bool()>& stop) {
+std::optional<double> certified_share(const nn::Network& network, const Tensor& weights,
+                                      const datasets::Dataset& dataset, const datasets::Preparation& preparation,
+                                      double epsilon, Method method, int64_t limit, const std::function<bool()>& stop) {
   const NoGrad guard;
   const FullPrecision exact;
   const Device device = weights.device();
@@ -186,15 +214,19 @@ std::optional<double> certified_share(const nn::Network& network, const Tensor& 
   const Graph graph(network, weights);
   const datasets::Dataset images = limit > 0 && limit < dataset.size() ? datasets::take(dataset, 0, limit) : dataset;
   const bool boxes = method == Method::ibp;
-  datasets::Loader loader(images, {.batch_size = boxes ? kBoxBatch : kWalkBatch, .shuffle = false, .preparation = preparation});
+  datasets::Loader loader(images,
+                          {.batch_size = boxes ? kBoxBatch : kWalkBatch, .shuffle = false, .preparation = preparation});
   loader.start_epoch(0);
   int64_t certain = 0;
   while (const auto batch = loader.next()) {
     if (stop && stop()) return std::nullopt;
-    const Bounds bounds(graph, {pixel_ball(to(batch->images, device), Tensor::scalar(epsilon), range, /*outward=*/true)},
+    const Bounds bounds(graph,
+                        {pixel_ball(to(batch->images, device), Tensor::scalar(epsilon), range, /*outward=*/true)},
                         {.method = method, .roundoff = nn::bounds::unit_roundoff(DType::f32)});
-    const std::vector<float> least = min(bounds.lower(nn::bounds::margin_rows(to(batch->labels, device), images.classes)), {1}).to_vector<float>();
-    certain += std::count_if(least.begin(), least.end(), [](float margin) { return margin > 0 && std::isfinite(margin); });
+    const std::vector<float> least =
+        min(bounds.lower(nn::bounds::margin_rows(to(batch->labels, device), images.classes)), {1}).to_vector<float>();
+    certain +=
+        std::count_if(least.begin(), least.end(), [](float margin) { return margin > 0 && std::isfinite(margin); });
   }
   return static_cast<double>(certain) / static_cast<double>(std::max<int64_t>(1, images.size()));
 }

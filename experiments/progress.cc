@@ -42,7 +42,13 @@ std::string clock_text(double seconds) {
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 Progress::Progress(std::string title, int64_t total, int64_t done, std::string unit)
-    : title_(std::move(title)), unit_(std::move(unit)), total_(total), first_(done), terminal_(rewrites(STDOUT_FILENO)), start_(Clock::now()), shown_(start_) {}
+    : title_(std::move(title)),
+      unit_(std::move(unit)),
+      total_(total),
+      first_(done),
+      terminal_(rewrites(STDOUT_FILENO)),
+      start_(Clock::now()),
+      shown_(start_) {}
 
 Progress::~Progress() {
   if (!terminal_) return;
@@ -56,10 +62,11 @@ std::string Progress::line(int64_t done, std::optional<double> loss) const {
   const std::string left = rate > 0 ? clock_text(static_cast<double>(total_ - done) / rate) : "?";
   char numbers[160];
   const int percent = static_cast<int>(100 * share);
-  const int length = unit_ == "images"
-                         ? std::snprintf(numbers, sizeof numbers, "%3d %%  %.0f images/s  %s left", percent, rate, left.c_str())
-                         : std::snprintf(numbers, sizeof numbers, "%lld of %lld %s  %s left", static_cast<long long>(done),
-                                         static_cast<long long>(total_), unit_.c_str(), left.c_str());
+  const int length =
+      unit_ == "images"
+          ? std::snprintf(numbers, sizeof numbers, "%3d %%  %.0f images/s  %s left", percent, rate, left.c_str())
+          : std::snprintf(numbers, sizeof numbers, "%lld of %lld %s  %s left", static_cast<long long>(done),
+                          static_cast<long long>(total_), unit_.c_str(), left.c_str());
   if (loss) std::snprintf(numbers + length, sizeof numbers - static_cast<size_t>(length), "  loss %.4f", *loss);
   const std::string line = title_ + "  " + numbers;
   const bool room = terminal_ && static_cast<int>(line.size()) + kCells + 4 < columns(STDOUT_FILENO);

@@ -13,7 +13,8 @@ double seconds_since(Clock::time_point start);
 
 class Progress {
  public:
-  // `done` of `total` were done before. Images pass fast and show their rate; of other units it shows how many are done.
+  // `done` of `total` were done before. Images pass fast and show their rate; of other units it shows how many are
+  // done.
   Progress(std::string title, int64_t total, int64_t done, std::string unit = "images");
   ~Progress();  // clears the bar
   Progress(const Progress&) = delete;
@@ -30,7 +31,8 @@ class Progress {
   Clock::time_point shown_;
 };
 
-// The same on standard error for what is no share of a whole: a line that moves on a terminal, else a plain one now and then.
+// The same on standard error for what is no share of a whole: a line that moves on a terminal, else a plain one now and
+// then.
 class StatusLine {
  public:
   StatusLine();

@@ -18,7 +18,9 @@ int run_command(const RunCommand& command) {
   const Device device = use_device("run", command.device);
   const NamedNetwork named = read_network("mollify run", command.network, device);
   const Rows rows = read_rows(command.input, named.network, dtype);
-  const auto f = [on_device = named.function(dtype), device](const Tensor& x) { return to(on_device(to(x, device)), Device::cpu); };
+  const auto f = [on_device = named.function(dtype), device](const Tensor& x) {
+    return to(on_device(to(x, device)), Device::cpu);
+  };
   const Tensor outputs = in_parts(f, rows.values, command.batch);
   Shape shape = outputs.shape();
   if (!rows.has_axis) shape.erase(0);

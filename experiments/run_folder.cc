@@ -14,8 +14,11 @@ namespace mollify::experiments {
 void make_folder(const std::string& option, const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (!error) error = std::filesystem::is_directory(folder) ? std::error_code() : std::make_error_code(std::errc::not_a_directory);
-  require<WriteError>(!error, "{}: {} cannot be made ({}); needs a folder that may be written to", option, folder.string(), error.message());
+  if (!error)
+    error =
+        std::filesystem::is_directory(folder) ? std::error_code() : std::make_error_code(std::errc::not_a_directory);
+  require<WriteError>(!error, "{}: {} cannot be made ({}); needs a folder that may be written to", option,
+                      folder.string(), error.message());
 }
 
 FolderLock::FolderLock(const std::string& option, const std::filesystem::path& folder)
@@ -25,8 +28,8 @@ FolderLock::FolderLock(const std::string& option, const std::filesystem::path& f
   if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
     const ssize_t length = read(file_, holder, sizeof holder - 1);
     close(file_);
-    throw UsageError(format("{}: {} is in use by another process{}{}; needs another folder, or its end", option, folder.string(),
-                            length > 0 ? ", " : "", holder));
+    throw UsageError(format("{}: {} is in use by another process{}{}; needs another folder, or its end", option,
+                            folder.string(), length > 0 ? ", " : "", holder));
   }
   const std::string name = std::to_string(getpid());
   // A file system without room for the name holds the lock all the same.

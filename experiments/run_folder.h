@@ -6,13 +6,16 @@
 
 namespace mollify::experiments {
 
-// Makes the folder, with those above it. Throws WriteError, which starts with `option` and names the folder and the system's reason.
+// Makes the folder, with those above it. Throws WriteError, which starts with `option` and names the folder and the
+// system's reason.
 void make_folder(const std::string& option, const std::filesystem::path& folder);
 
-// Holds a folder until the end of the object, or of the process however it ends; the file "lock" in it names the process.
+// Holds a folder until the end of the object, or of the process however it ends; the file "lock" in it names the
+// process.
 class FolderLock {
  public:
-  // Throws UsageError, which starts with `option`, where another process holds the folder; WriteError where it cannot be held.
+  // Throws UsageError, which starts with `option`, where another process holds the folder; WriteError where it cannot
+  // be held.
   FolderLock(const std::string& option, const std::filesystem::path& folder);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;

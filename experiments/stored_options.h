@@ -29,7 +29,8 @@ template <class Each> nlohmann::ordered_json options_to_json(const Each& each) {
 }
 
 // Throws FormatError naming the file where an option is missing or of another kind.
-template <class Each> void options_from_json(const Each& each, const std::string& file, const nlohmann::ordered_json& stored) {
+template <class Each>
+void options_from_json(const Each& each, const std::string& file, const nlohmann::ordered_json& stored) {
   try {
     each([&](const Description& d, auto& field, const Rule&) { detail::set_field(field, stored.at(d.name)); });
   } catch (const nlohmann::json::exception& error) {
@@ -37,18 +38,19 @@ template <class Each> void options_from_json(const Each& each, const std::string
   }
 }
 
-// The stored options of the run in `folder`, but for those given now that may differ. Throws UsageError, which starts with `command`,
-// where one may not.
+// The stored options of the run in `folder`, but for those given now that may differ. Throws UsageError, which starts
+// with `command`, where one may not.
 template <class Each>
-nlohmann::ordered_json merged_options(const Each& each, const nlohmann::ordered_json& stored, const std::set<std::string>& given,
-                                      const std::string& command, const std::string& folder) {
+nlohmann::ordered_json merged_options(const Each& each, const nlohmann::ordered_json& stored,
+                                      const std::set<std::string>& given, const std::string& command,
+                                      const std::string& folder) {
   const nlohmann::ordered_json now = options_to_json(each);
   nlohmann::ordered_json merged = stored;
   each([&](const Description& d, const auto&, const Rule&) {
     if (!given.count(d.name)) return;
     const nlohmann::ordered_json before = stored.value(d.name, nlohmann::ordered_json());
-    require<UsageError>(d.free || before == now[d.name], "{}: --{}: {} given; the run in {} has {}", command, d.name, now[d.name].dump(), folder,
-                        before.dump());
+    require<UsageError>(d.free || before == now[d.name], "{}: --{}: {} given; the run in {} has {}", command, d.name,
+                        now[d.name].dump(), folder, before.dump());
     merged[d.name] = now[d.name];
   });
   return merged;

@@ -15,14 +15,15 @@ std::string text(const char* pattern, auto... values) {
 
 std::string escaped(const std::string& words);
 
-// How series number i is drawn: a colour of Okabe and Ito's palette, which colour-blind readers tell apart, and a dash and a mark that
-// tell it apart in black and white.
+// How series number i is drawn: a colour of Okabe and Ito's palette, which colour-blind readers tell apart, and a dash
+// and a mark that tell it apart in black and white.
 struct Style { const char *color, *dash; };
 Style style(size_t series);
 // The mark of series i around a point.
 std::string mark(size_t series, double x, double y);
 
-// An <svg> element with the style's classes, a white ground and a heading that starts at (heading_x, 38); closed by kEnd.
+// An <svg> element with the style's classes, a white ground and a heading that starts at (heading_x, 38); closed by
+// kEnd.
 std::string start(double width, double height, double heading_x, const std::string& heading);
 inline constexpr const char* kEnd = "</svg>\n";
 

@@ -10,7 +10,8 @@ namespace {
 
 void keep_first(datasets::Dataset& images, int64_t count, const char* kind, const std::string& option) {
   if (count == 0) return;
-  require<UsageError>(count <= images.size(), "{}: {} given; {} has {} {} images", option, count, images.name, images.size(), kind);
+  require<UsageError>(count <= images.size(), "{}: {} given; {} has {} {} images", option, count, images.name,
+                      images.size(), kind);
   images = datasets::take(images, 0, count);
 }
 
@@ -18,14 +19,17 @@ optim::Schedule make_schedule(const TrainOptions& options, int64_t batches) {
   const double rate = *options.learning_rate;
   const int64_t total = options.epochs * batches;
   optim::Schedule schedule = optim::constant(rate);
-  if (options.schedule == "step") schedule = optim::step_decay(rate, *options.step_factor, options.step_every * batches);
+  if (options.schedule == "step")
+    schedule = optim::step_decay(rate, *options.step_factor, options.step_every * batches);
   if (options.schedule == "milestones") {
     std::vector<int64_t> steps = milestones(options);
     for (int64_t& epoch : steps) epoch *= batches;
     schedule = optim::milestones(rate, *options.step_factor, steps);
   }
   if (options.schedule == "cosine") {
-    require<UsageError>(options.warmup < total, "mollify train: --warmup: {} given; needs fewer than the run's {} steps", options.warmup, total);
+    require<UsageError>(options.warmup < total,
+                        "mollify train: --warmup: {} given; needs fewer than the run's {} steps", options.warmup,
+                        total);
     schedule = optim::cosine(rate, total - options.warmup);
   }
   return options.warmup > 0 ? optim::linear_warmup(options.warmup, schedule) : schedule;
@@ -33,7 +37,9 @@ optim::Schedule make_schedule(const TrainOptions& options, int64_t batches) {
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options, const optim::Schedule& rate) {
   if (options.optimizer == "sgd")
-    return optim::sgd(rate, {.momentum = *options.momentum, .weight_decay = *options.weight_decay, .nesterov = options.nesterov,
+    return optim::sgd(rate, {.momentum = *options.momentum,
+                             .weight_decay = *options.weight_decay,
+                             .nesterov = options.nesterov,
                              .clip_norm = *options.clip_norm});
   const optim::AdamOptions how{.weight_decay = *options.weight_decay, .clip_norm = *options.clip_norm};
   return options.optimizer == "adam" ? optim::adam(rate, how) : optim::adamw(rate, how);
@@ -65,9 +71,11 @@ nn::Network network_for(const std::string& model, const datasets::Dataset& datas
   return nn::make(model, {dataset.height, dataset.width, dataset.channels}, dataset.classes);
 }
 
-datasets::Splits load_images(const std::string& data, const std::string& data_dir, int64_t train, int64_t test, const std::string& option) {
+datasets::Splits load_images(const std::string& data, const std::string& data_dir, int64_t train, int64_t test,
+                             const std::string& option) {
   if (data == "digits")  // drawn as they are asked for: the same digits as load's first
-    return {datasets::digits(train > 0 ? train : 60000, 0, datasets::Split::train), datasets::digits(test > 0 ? test : 10000, 0, datasets::Split::test)};
+    return {datasets::digits(train > 0 ? train : 60000, 0, datasets::Split::train),
+            datasets::digits(test > 0 ? test : 10000, 0, datasets::Split::test)};
   datasets::Splits all = datasets::load(data, data_dir);
   keep_first(all.train, train, "training", option);
   keep_first(all.test, test, "test", option);
@@ -78,8 +86,9 @@ Task make_task(const TrainOptions& options) {
   const uint64_t seed = static_cast<uint64_t>(options.seed);
   datasets::Splits all = load_images(options.data, options.data_dir, options.limit, 0, "mollify train: --limit");
   const int64_t count = all.train.size();
-  require<UsageError>(options.validation < count, "mollify train: --validation: {} given; needs fewer than the {} training images", options.validation,
-                      count);
+  require<UsageError>(options.validation < count,
+                      "mollify train: --validation: {} given; needs fewer than the {} training images",
+                      options.validation, count);
   datasets::Splits parts;
   if (options.validation > 0) parts = datasets::split(all.train, options.validation, seed);
   else parts.train = std::move(all.train);
@@ -87,14 +96,22 @@ Task make_task(const TrainOptions& options) {
   const datasets::Preparation plain = plain_preparation(options.data);
   datasets::Preparation training = plain;
   training.noise = {.input_deviation = options.input_noise, .label_share = options.label_noise, .seed = seed};
-  if (options.augment == "on" || (options.augment == "auto" && is_cifar(options.data))) training.augmentation = {.padding = 4, .flip = true};
+  if (options.augment == "on" || (options.augment == "auto" && is_cifar(options.data)))
+    training.augmentation = {.padding = 4, .flip = true};
   training.seed = seed;
 
   nn::Network network = network_for(options.model, parts.train);
   const int64_t batches = (parts.train.size() + options.batch - 1) / options.batch;
   const optim::Schedule schedule = make_schedule(options, batches);
-  return {.train = std::move(parts.train), .validation = std::move(parts.test), .test = std::move(all.test), .training = training, .plain = plain,
-          .network = std::move(network), .loss = loss_named(options.loss), .batches = batches, .learning_rate = schedule,
+  return {.train = std::move(parts.train),
+          .validation = std::move(parts.test),
+          .test = std::move(all.test),
+          .training = training,
+          .plain = plain,
+          .network = std::move(network),
+          .loss = loss_named(options.loss),
+          .batches = batches,
+          .learning_rate = schedule,
           .optimizer = make_optimizer(options, schedule)};
 }
 

@@ -20,8 +20,10 @@ datasets::Preparation plain_preparation(const std::string& data);
 
 nn::Network network_for(const std::string& model, const datasets::Dataset& dataset);
 
-// The first `train` training and `test` test images; 0: all. Throws UsageError, which starts with `option`, where there are not as many.
-datasets::Splits load_images(const std::string& data, const std::string& data_dir, int64_t train, int64_t test, const std::string& option);
+// The first `train` training and `test` test images; 0: all. Throws UsageError, which starts with `option`, where there
+// are not as many.
+datasets::Splits load_images(const std::string& data, const std::string& data_dir, int64_t train, int64_t test,
+                             const std::string& option);
 
 struct Task {
   datasets::Dataset train, validation, test;  // validation may hold no image

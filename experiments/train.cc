@@ -22,7 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFiles[] = {"config.json", "metrics.jsonl", "timings.jsonl", "curves.svg", "checkpoint.safetensors", "model.safetensors",
+constexpr const char* kFiles[] = {"config.json",     "metrics.jsonl",          "timings.jsonl",
+                                  "curves.svg",      "checkpoint.safetensors", "model.safetensors",
                                   "best.safetensors"};
 
 // Scalars stay: they are the host's.
@@ -71,25 +72,34 @@ class Training {
 };
 
 Training::Training(TrainOptions options, const std::optional<Checkpoint>& checkpoint)
-    : options_(std::move(options)), folder_(options_.out), device_(use_device("train", options_.device)), task_(make_task(options_)) {
+    : options_(std::move(options)),
+      folder_(options_.out),
+      device_(use_device("train", options_.device)),
+      task_(make_task(options_)) {
   if (checkpoint) {
     weights_ = to(checkpoint->weights, device_);
     state_ = to(checkpoint->state, device_);
     require<FormatError>(weights_.size() == task_.network.weight_count(), "{}: {} weights; the network {} has {}",
-                         (folder_ / "checkpoint.safetensors").string(), weights_.size(), options_.model, task_.network.weight_count());
+                         (folder_ / "checkpoint.safetensors").string(), weights_.size(), options_.model,
+                         task_.network.weight_count());
     task_.optimizer->set_state(moved(checkpoint->optimizer, device_));
     position_ = checkpoint->position;
     history_ = read_history(folder_, position_.epoch);
   } else {
-    weights_ = to(task_.network.initial_weights(nn::initialization_named(options_.initialization), static_cast<uint64_t>(options_.seed)), device_);
+    weights_ = to(task_.network.initial_weights(nn::initialization_named(options_.initialization),
+                                                static_cast<uint64_t>(options_.seed)),
+                  device_);
     state_ = to(task_.network.initial_state(), device_);
   }
   step_.emplace(options_, task_, weights_, state_);
 }
 
 void Training::require_finite(double number, const char* what, int64_t step) const {
-  require<Diverged>(std::isfinite(number), "train: {} {} (epoch {}) is {}; try a lower --lr or --clip-norm with --overwrite; the checkpoint in {} "
-                    "stays as it was", what, step, position_.epoch + 1, number, options_.out);
+  require<Diverged>(
+      std::isfinite(number),
+      "train: {} {} (epoch {}) is {}; try a lower --lr or --clip-norm with --overwrite; the checkpoint in {} "
+      "stays as it was",
+      what, step, position_.epoch + 1, number, options_.out);
 }
 
 void Training::count(const std::vector<StepResult>& results) {
@@ -103,7 +113,9 @@ void Training::count(const std::vector<StepResult>& results) {
 }
 
 Training::End Training::train_batches() {
-  datasets::Loader loader(task_.train, {.batch_size = options_.batch, .seed = static_cast<uint64_t>(options_.seed), .preparation = task_.training});
+  datasets::Loader loader(
+      task_.train,
+      {.batch_size = options_.batch, .seed = static_cast<uint64_t>(options_.seed), .preparation = task_.training});
   loader.start_epoch(position_.epoch, position_.batch);
   Progress progress(title(), task_.train.size(), position_.images);
   while (const auto batch = loader.next()) {
@@ -153,7 +165,9 @@ bool Training::evaluate_epoch() {
   const std::optional<Score> test = score(task_.test, plain);
   if (!test) return false;
   std::optional<Score> smoothed;
-  if (options_.sigma > 0 && !(smoothed = score(task_.test, smoothed_outputs_of(task_.network, weights_, state_, sigma_of(options_, position_.epoch))))) return false;
+  if (options_.sigma > 0 && !(smoothed = score(task_.test, smoothed_outputs_of(task_.network, weights_, state_,
+                                                                               sigma_of(options_, position_.epoch)))))
+    return false;
   EpochMetrics::Ball ball;
   if (certifies()) {
     const auto share = certified_share(task_.network, weights_, task_.test, task_.plain, *options_.epsilon_test,
@@ -163,9 +177,14 @@ bool Training::evaluate_epoch() {
   }
   if (step_->objective()) ball.epsilon = step_->objective()->epsilon(task_.optimizer->steps() - 1);
   const double images = static_cast<double>(position_.images);
-  finish_epoch({.epoch = position_.epoch + 1, .steps = task_.optimizer->steps(),
-                .train = {position_.loss_sum / images, static_cast<double>(position_.correct) / images}, .validation = validation, .test = *test,
-                .smoothed_test = smoothed, .learning_rate = task_.learning_rate(task_.optimizer->steps() - 1), .ball = ball},
+  finish_epoch({.epoch = position_.epoch + 1,
+                .steps = task_.optimizer->steps(),
+                .train = {position_.loss_sum / images, static_cast<double>(position_.correct) / images},
+                .validation = validation,
+                .test = *test,
+                .smoothed_test = smoothed,
+                .learning_rate = task_.learning_rate(task_.optimizer->steps() - 1),
+                .ball = ball},
                seconds_since(start));
   return true;
 }
@@ -173,11 +192,13 @@ bool Training::evaluate_epoch() {
 void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_seconds) {
   const double rate = static_cast<double>(position_.images) / position_.seconds;
   history_.metrics.push_back(metrics);
-  history_.timings.push_back({metrics.epoch, position_.seconds, evaluation_seconds, rate, memory_statistics(device_).peak_bytes});
+  history_.timings.push_back(
+      {metrics.epoch, position_.seconds, evaluation_seconds, rate, memory_statistics(device_).peak_bytes});
   std::string held_out, certain;
   char text[64];
   if (metrics.validation) {
-    std::snprintf(text, sizeof text, "  validation %.4f %6.2f %%", metrics.validation->loss, 100 * metrics.validation->accuracy);
+    std::snprintf(text, sizeof text, "  validation %.4f %6.2f %%", metrics.validation->loss,
+                  100 * metrics.validation->accuracy);
     held_out = text;
   }
   if (metrics.ball.certified_accuracy) {
@@ -185,16 +206,21 @@ void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_secon
     certain = text;
   }
   if (metrics.smoothed_test) {
-    std::snprintf(text, sizeof text, "  smoothed test %.4f %6.2f %%", metrics.smoothed_test->loss, 100 * metrics.smoothed_test->accuracy);
+    std::snprintf(text, sizeof text, "  smoothed test %.4f %6.2f %%", metrics.smoothed_test->loss,
+                  100 * metrics.smoothed_test->accuracy);
     certain = text + certain;
   }
   show_briefly("");
-  std::printf("%s  train %.4f %6.2f %%%s  test %.4f %6.2f %%%s  %.1f s  %.0f images/s\n", title().c_str(), metrics.train.loss,
-              100 * metrics.train.accuracy, held_out.c_str(), metrics.test.loss, 100 * metrics.test.accuracy, certain.c_str(), position_.seconds, rate);
+  std::printf("%s  train %.4f %6.2f %%%s  test %.4f %6.2f %%%s  %.1f s  %.0f images/s\n", title().c_str(),
+              metrics.train.loss, 100 * metrics.train.accuracy, held_out.c_str(), metrics.test.loss,
+              100 * metrics.test.accuracy, certain.c_str(), position_.seconds, rate);
   std::fflush(stdout);
 
-  const bool best = metrics.validation && (!position_.best_validation_loss || metrics.validation->loss < *position_.best_validation_loss);
-  position_ = {.epoch = position_.epoch + 1, .best_validation_loss = position_.best_validation_loss, .best_epoch = position_.best_epoch};
+  const bool best = metrics.validation &&
+                    (!position_.best_validation_loss || metrics.validation->loss < *position_.best_validation_loss);
+  position_ = {.epoch = position_.epoch + 1,
+               .best_validation_loss = position_.best_validation_loss,
+               .best_epoch = position_.best_epoch};
   if (best) {
     position_.best_validation_loss = metrics.validation->loss;
     position_.best_epoch = metrics.epoch;
@@ -206,11 +232,13 @@ void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_secon
 }
 
 std::string Training::picture() const {
-  std::string heading = format("{} on {}, {}, seed {}", options_.model, options_.data, options_.optimizer, options_.seed);
+  std::string heading =
+      format("{} on {}, {}, seed {}", options_.model, options_.data, options_.optimizer, options_.seed);
   if (!step_->objective()) return curves_svg(heading, history_.metrics);
   heading += format(": {} at radius {}", options_.objective, options_.epsilon);
   if (certifies()) heading += format(", certified at {}", *options_.epsilon_test);
-  return curves_svg(heading, history_.metrics, {format("train: {} loss, as the radius grows", options_.objective), "test: natural loss"});
+  return curves_svg(heading, history_.metrics,
+                    {format("train: {} loss, as the radius grows", options_.objective), "test: natural loss"});
 }
 
 bool Training::out_of_patience() const {
@@ -218,8 +246,10 @@ bool Training::out_of_patience() const {
 }
 
 void Training::save_weights(const char* file) const {
-  std::map<std::string, std::string> about{{"data", options_.data}, {"loss", options_.loss}, {"epoch", std::to_string(position_.epoch)}};
-  if (options_.sigma > 0) about["sigma"] = format("{}", sigma_of(options_, std::max<int64_t>(0, position_.epoch - 1)));  // of the last epoch
+  std::map<std::string, std::string> about{
+      {"data", options_.data}, {"loss", options_.loss}, {"epoch", std::to_string(position_.epoch)}};
+  if (options_.sigma > 0)
+    about["sigma"] = format("{}", sigma_of(options_, std::max<int64_t>(0, position_.epoch - 1)));  // of the last epoch
   nn::save(folder_ / file, task_.network, to(weights_, Device::cpu), to(state_, Device::cpu), about);
 }
 
@@ -228,8 +258,8 @@ void Training::save() {
   require_finite(sum(weights_).item(), "the weights' sum after step", task_.optimizer->steps());
   save_weights("model.safetensors");
   write_checkpoint(folder_ / "checkpoint.safetensors",
-                   {to(weights_, Device::cpu), to(state_, Device::cpu), moved(task_.optimizer->state(), Device::cpu), position_, options_.model,
-                    options_.data, to_json(options_)});
+                   {to(weights_, Device::cpu), to(state_, Device::cpu), moved(task_.optimizer->state(), Device::cpu),
+                    position_, options_.model, options_.data, to_json(options_)});
   saved_ = Clock::now();
 }
 
@@ -237,12 +267,15 @@ int Training::stop_within_epoch(End end) {
   save();
   const std::string where = format("epoch {}, batch {} of {}", position_.epoch + 1, position_.batch, task_.batches);
   if (end == End::interrupted) {
-    std::fprintf(stderr, "mollify train: interrupted after %s; to go on: mollify train --resume --out %s\n", where.c_str(), options_.out.c_str());
+    std::fprintf(stderr, "mollify train: interrupted after %s; to go on: mollify train --resume --out %s\n",
+                 where.c_str(), options_.out.c_str());
     return 130;
   }
-  std::printf("stopped after step %lld (%s): loss of the last batch %.4f, mean of the epoch so far %.4f, %.0f images/s\n",
-              static_cast<long long>(task_.optimizer->steps()), where.c_str(), last_loss_, position_.loss_sum / static_cast<double>(position_.images),
-              static_cast<double>(position_.images) / position_.seconds);
+  std::printf(
+      "stopped after step %lld (%s): loss of the last batch %.4f, mean of the epoch so far %.4f, %.0f images/s\n",
+      static_cast<long long>(task_.optimizer->steps()), where.c_str(), last_loss_,
+      position_.loss_sum / static_cast<double>(position_.images),
+      static_cast<double>(position_.images) / position_.seconds);
   say_where();
   return 0;
 }
@@ -262,21 +295,25 @@ std::string Training::objective_text() const {
     text += format(" after epoch {}", options_.epsilon_start + options_.epsilon_epochs);
   }
   if (!certifies()) return text.empty() ? "" : text + "\n";
-  const int64_t images = options_.certify_limit > 0 ? std::min(options_.certify_limit, task_.test.size()) : task_.test.size();
+  const int64_t images =
+      options_.certify_limit > 0 ? std::min(options_.certify_limit, task_.test.size()) : task_.test.size();
   return text + (text.empty() ? "" : "; ") +
          format("certified: the share of {} test images that {} proves for radius {}\n", images,
                 nn::bounds::to_string(certifying_method(options_.objective)), *options_.epsilon_test);
 }
 
 int Training::run() {
-  std::puts(format("{} ({} weights) on {}: {} training, {} validation, {} test images; {}, learning rate {}, batch {}, {} threads; in {}", options_.model,
-                   task_.network.weight_count(), options_.data, task_.train.size(), task_.validation.size(), task_.test.size(), options_.optimizer,
-                   *options_.learning_rate, options_.batch, num_threads(), options_.out)
+  std::puts(format("{} ({} weights) on {}: {} training, {} validation, {} test images; {}, learning rate {}, batch {}, "
+                   "{} threads; in {}",
+                   options_.model, task_.network.weight_count(), options_.data, task_.train.size(),
+                   task_.validation.size(), task_.test.size(), options_.optimizer, *options_.learning_rate,
+                   options_.batch, num_threads(), options_.out)
                 .c_str());
   std::printf("%s", objective_text().c_str());
   if (device_ == Device::cuda) std::puts(format("on {}, {}", cuda::description(), options_.device.precision).c_str());
   if (const std::string text = step_->uncaptured(); !text.empty()) std::puts(text.c_str());
-  if (position_.epoch >= options_.epochs) std::printf("nothing is left to do: the run has its %lld epochs\n", static_cast<long long>(options_.epochs));
+  if (position_.epoch >= options_.epochs)
+    std::printf("nothing is left to do: the run has its %lld epochs\n", static_cast<long long>(options_.epochs));
   std::fflush(stdout);
   if (task_.optimizer->steps() == 0) save();  // so that a run that ends in its first epoch, however it does, can go on
   write_text(folder_ / "config.json", to_json(options_) + "\n");
@@ -297,18 +334,22 @@ int Training::run() {
 std::optional<Checkpoint> open_folder(const TrainCommand& command, const fs::path& folder) {
   const fs::path file = folder / "checkpoint.safetensors";
   if (command.resume) {
-    require<UsageError>(fs::exists(file), "mollify train: --resume: {} does not exist; needs a run that wrote a checkpoint", file.string());
+    require<UsageError>(fs::exists(file),
+                        "mollify train: --resume: {} does not exist; needs a run that wrote a checkpoint",
+                        file.string());
     return read_checkpoint(file);
   }
   require<UsageError>(command.overwrite || !fs::exists(folder / "config.json"),
-                      "mollify train: --out: {} holds a run; needs --resume, --overwrite or another folder", folder.string());
+                      "mollify train: --out: {} holds a run; needs --resume, --overwrite or another folder",
+                      folder.string());
   return std::nullopt;
 }
 
 }  // namespace
 
 int train_command(const TrainCommand& command) {
-  require<UsageError>(!(command.resume && command.overwrite), "mollify train: --resume and --overwrite given; needs one of them at most");
+  require<UsageError>(!(command.resume && command.overwrite),
+                      "mollify train: --resume and --overwrite given; needs one of them at most");
   TrainCommand resolved = command;
   resolve(resolved.options);
   const fs::path folder = resolved.options.out;
@@ -317,7 +358,8 @@ int train_command(const TrainCommand& command) {
   if (fs::exists(folder)) lock.emplace(option, folder);
   const std::optional<Checkpoint> checkpoint = open_folder(resolved, folder);
   TrainOptions options = resolved.options;
-  if (checkpoint) options = resumed(options_from_json((folder / "checkpoint.safetensors").string(), checkpoint->options), resolved);
+  if (checkpoint)
+    options = resumed(options_from_json((folder / "checkpoint.safetensors").string(), checkpoint->options), resolved);
   if (options.threads > 0) set_num_threads(static_cast<int>(options.threads));
   catch_interrupts();
   Training training(options, checkpoint);  // reads the data: what is missing shows before the folder is made

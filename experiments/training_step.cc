@@ -7,32 +7,48 @@ namespace {
 
 std::optional<smoothing::SmoothedNetwork> smoothed_network(const TrainOptions& options, const nn::Network& network) {
   if (options.sigma == 0) return std::nullopt;
-  require<UsageError>(network.statistics().empty(), "mollify train: --sigma: {} given with {}, whose batch norm cannot be smoothed while its statistics move; "
-                      "needs a model without", options.sigma, options.model);
+  require<UsageError>(
+      network.statistics().empty(),
+      "mollify train: --sigma: {} given with {}, whose batch norm cannot be smoothed while its statistics move; "
+      "needs a model without",
+      options.sigma, options.model);
   const auto form = options.penalty_form == "split" ? smoothing::Form::split : smoothing::Form::joint;
-  return smooth(network, smoothing::Sigma::paper(options.sigma), smoothing::PenaltyWeights::uniform(options.penalty, form));
+  return smooth(network, smoothing::Sigma::paper(options.sigma),
+                smoothing::PenaltyWeights::uniform(options.penalty, form));
 }
 
 }  // namespace
 
-double sigma_of(const TrainOptions& options, int64_t epoch) { return options.sigma * std::pow(options.sigma_decay, static_cast<double>(epoch)); }
+double sigma_of(const TrainOptions& options, int64_t epoch) {
+  return options.sigma * std::pow(options.sigma_decay, static_cast<double>(epoch));
+}
 
 TrainingStep::TrainingStep(const TrainOptions& options, const Task& task, const Tensor& weights, const Tensor& state)
-    : options_(options), task_(task), weights_(weights), state_(state), number_(zeros({}, DType::i32)), deviation_(zeros({}, weights.dtype())),
+    : options_(options),
+      task_(task),
+      weights_(weights),
+      state_(state),
+      number_(zeros({}, DType::i32)),
+      deviation_(zeros({}, weights.dtype())),
       smoothed_(smoothed_network(options, task.network)) {
   if (smoothed_) sigma_ = smoothing::Sigma::stddev(deviation_);
-  if (options.objective != "natural") objective_.emplace(options, task.network, task.plain, task.batches, task.loss, weights.device());
+  if (options.objective != "natural")
+    objective_.emplace(options, task.network, task.plain, task.batches, task.loss, weights.device());
 }
 
 std::string TrainingStep::uncaptured() const {
   if (!options_.capture) return "steps run as they are, without capture";
-  if (objective_ && objective_->finds_stable_neurons()) return "steps of bounds run as they are, without capture: less work than for all neurons";
+  if (objective_ && objective_->finds_stable_neurons())
+    return "steps of bounds run as they are, without capture: less work than for all neurons";
   return Objective::attacks(options_.objective) ? "attacks run as they are, without capture" : "";
 }
 
-bool TrainingStep::captures() const { return options_.capture && !(objective_ && objective_->phase().walked && objective_->finds_stable_neurons()); }
+bool TrainingStep::captures() const {
+  return options_.capture && !(objective_ && objective_->phase().walked && objective_->finds_stable_neurons());
+}
 
-// The loss's gradient, the update, and new statistics of batch norm. Returns the loss and the number of images classified rightly.
+// The loss's gradient, the update, and new statistics of batch norm. Returns the loss and the number of images
+// classified rightly.
 Tensors TrainingStep::operations(const Tensors& in) {
   const Tensor &images = in[0], &labels = in[1];
   Tensor outputs, new_state;

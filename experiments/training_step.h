@@ -22,14 +22,15 @@ double sigma_of(const TrainOptions& options, int64_t epoch);  // of the smoothin
 
 class TrainingStep {
  public:
-  // Overwrites `weights` and `state`, which the task's optimizer belongs to. Options are resolved. Throws UsageError where the network cannot be
-  // trained as they ask. The task must outlive this.
+  // Overwrites `weights` and `state`, which the task's optimizer belongs to. Options are resolved. Throws UsageError
+  // where the network cannot be trained as they ask. The task must outlive this.
   TrainingStep(const TrainOptions& options, const Task& task, const Tensor& weights, const Tensor& state);
 
   // `epoch` counts from 0.
   void launch(const datasets::Batch& batch, int64_t epoch);
 
-  // Of steps that were launched, in order and once each. Waiting for the last one would leave the device idle until the next batch
+  // Of steps that were launched, in order and once each. Waiting for the last one would leave the device idle until the
+  // next batch
   // arrives: it is left for the next time unless `all` are asked for.
   std::vector<StepResult> results(bool all);
 

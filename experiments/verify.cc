@@ -40,23 +40,32 @@ std::vector<double> attack(const NamedNetwork& named, const Case& box, const Hal
   if (unsafe.rows() == 0) return box.lower;
   const int64_t outputs = static_cast<int64_t>(unsafe.coefficients.size()) / unsafe.rows();
   const auto flat = [f = named.function(DType::f64)](const Tensor& x) { return flatten(f(x), 1); };
-  const auto tensor = [&](const std::vector<double>& values, const Shape& shape) { return to(Tensor::from(values, shape), named.weights.device()); };
-  const auto found = smoothing::falsify(flat, smoothing::halfspaces(tensor(unsafe.coefficients, {unsafe.rows(), outputs}),
-                                                                    tensor(unsafe.bounds, {unsafe.rows()})),
-                                        tensor(box.lower, named.network.input()), tensor(box.upper, named.network.input()), {.seconds = seconds});
+  const auto tensor = [&](const std::vector<double>& values, const Shape& shape) {
+    return to(Tensor::from(values, shape), named.weights.device());
+  };
+  const auto found = smoothing::falsify(flat,
+                                        smoothing::halfspaces(tensor(unsafe.coefficients, {unsafe.rows(), outputs}),
+                                                              tensor(unsafe.bounds, {unsafe.rows()})),
+                                        tensor(box.lower, named.network.input()),
+                                        tensor(box.upper, named.network.input()), {.seconds = seconds});
   return found.found ? found.x.to_vector<double>() : std::vector<double>();
 }
 
 nn::bounds::VerifyOptions options_for(const NamedNetwork& named, double seconds, StatusLine& status) {
   const Shape shape = one_row(named.network);
   nn::bounds::VerifyOptions options{.seconds = seconds};
-  options.attack = [&named](const Case& box, const Halfspaces& unsafe, double share) { return attack(named, box, unsafe, share); };
-  if (named.weights.dtype() == DType::f32) options.replay = [f = named.function(DType::f32), shape, device = named.weights.device()](std::span<const double> x) {
-    return cast(f(to(cast(Tensor::from(x, shape), DType::f32), device)), DType::f64).to_vector<double>();
+  options.attack = [&named](const Case& box, const Halfspaces& unsafe, double share) {
+    return attack(named, box, unsafe, share);
   };
+  if (named.weights.dtype() == DType::f32)
+    options.replay = [f = named.function(DType::f32), shape,
+                      device = named.weights.device()](std::span<const double> x) {
+      return cast(f(to(cast(Tensor::from(x, shape), DType::f32), device)), DType::f64).to_vector<double>();
+    };
   options.progress = [&status](const nn::bounds::VerifyProgress& p) {
     if (!status.due()) return;
-    status.update(format("{} s  {}  {} domains, {} open, worst bound {}", std::round(10 * p.seconds) / 10, p.stage, p.domains, p.open, p.worst));
+    status.update(format("{} s  {}  {} domains, {} open, worst bound {}", std::round(10 * p.seconds) / 10, p.stage,
+                         p.domains, p.open, p.worst));
   };
   options.stop = interrupted;
   return options;
@@ -66,7 +75,8 @@ nn::bounds::VerifyOptions options_for(const NamedNetwork& named, double seconds,
 std::string witness_text(const Outcome& outcome) {
   std::string text;
   const auto add = [&text](const char* name, const std::vector<double>& values) {
-    for (size_t i = 0; i < values.size(); ++i) text += format("{}({}_{} {})", text.empty() ? "(" : "\n ", name, i, values[i]);
+    for (size_t i = 0; i < values.size(); ++i)
+      text += format("{}({}_{} {})", text.empty() ? "(" : "\n ", name, i, values[i]);
   };
   add("X", outcome.input);
   add("Y", outcome.output);
@@ -86,17 +96,20 @@ Outcome verified(const NamedNetwork& named, const Property& property, double tim
     unknown.stage = "out of memory";
   } catch (const std::exception& error) {
     std::fprintf(stderr, "mollify verify: %s\n", error.what());
-    unknown.stage = format("internal error: {}", error.what());  // also for a list of instances, which shows stages only
+    unknown.stage =
+        format("internal error: {}", error.what());  // also for a list of instances, which shows stages only
   }
   return unknown;
 }
 
-// Answers "unknown" and ends the process where the work does not: shortly after its time is over, or after an interrupt, even while it loads or
-// is within one pass of bounds.
+// Answers "unknown" and ends the process where the work does not: shortly after its time is over, or after an
+// interrupt, even while it loads or is within one pass of bounds.
 class Watchdog {
  public:
-  explicit Watchdog(double seconds) : end_(Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds + kGrace))),
-                                      thread_([this] { watch(); }) {}
+  explicit Watchdog(double seconds)
+      : end_(Clock::now() +
+             std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds + kGrace))),
+        thread_([this] { watch(); }) {}
   ~Watchdog() {
     {
       const std::lock_guard<std::mutex> guard(mutex_);
@@ -144,8 +157,9 @@ int verify_one(const VerifyCommand& command, Device device) {
   const NamedNetwork named = read_network("mollify verify", command.network, device);
   const Property property = nn::formats::read_vnnlib(command.property);
   const int64_t inputs = named.network.input().size(), outputs = named.network.output().size();
-  require<FormatError>(property.inputs == inputs && property.outputs == outputs, "{}: a property of {} inputs and {} outputs; {} has {} and {}",
-                       command.property, property.inputs, property.outputs, command.network, inputs, outputs);
+  require<FormatError>(property.inputs == inputs && property.outputs == outputs,
+                       "{}: a property of {} inputs and {} outputs; {} has {} and {}", command.property,
+                       property.inputs, property.outputs, command.network, inputs, outputs);
   Outcome outcome = verified(named, property, command.timeout.value_or(kSeconds), start);
   watchdog.answer();
   const bool stopped = outcome.verdict == Verdict::unknown && interrupted();
@@ -163,7 +177,8 @@ int verify_command(const VerifyCommand& command) {
   use_threads(command.threads);
   const Device device = use_device("verify", command.device);
   if (!command.csv.empty()) {
-    require<UsageError>(command.network.empty(), "mollify verify: {} given with --csv; needs one of them", command.network);
+    require<UsageError>(command.network.empty(), "mollify verify: {} given with --csv; needs one of them",
+                        command.network);
     return verify_list(command);
   }
   require_given(command.network, "verify", "NETWORK", "a file .onnx, .onnx.gz or .safetensors, or --csv");

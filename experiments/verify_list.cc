@@ -25,7 +25,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kGrace = 30, kGraceShare = 0.5;  // past its limit an instance is ended after so many seconds, and this share of the limit
+constexpr double kGrace = 30,
+                 kGraceShare =
+                     0.5;  // past its limit an instance is ended after so many seconds, and this share of the limit
 constexpr int kLookAround = 100;                  // milliseconds
 
 struct Instance {
@@ -88,7 +90,8 @@ class List {
   bool read_heading(const std::vector<std::string>& fields) {
     const bool heading = std::find(fields.begin(), fields.end(), "onnx") != fields.end();
     const std::vector<std::string> names = heading ? fields : std::vector<std::string>{"onnx", "vnnlib", "timeout"};
-    for (size_t i = 0; i < names.size(); ++i) columns_[names[i] == "vnnlib" ? "property" : names[i] == "timeout_s" ? "timeout" : names[i]] = i;
+    for (size_t i = 0; i < names.size(); ++i)
+      columns_[names[i] == "vnnlib" ? "property" : names[i] == "timeout_s" ? "timeout" : names[i]] = i;
     require<FormatError>(columns_.count("property"), "{}: a heading without property or vnnlib", where());
     return heading;
   }
@@ -98,20 +101,26 @@ class List {
       const auto found = columns_.find(column);
       return found == columns_.end() || found->second >= fields.size() ? std::string() : fields[found->second];
     };
-    Instance out{.network = field("onnx"), .property = field("property"), .network_file = {}, .property_file = {}, .expected = field("expected")};
-    require<FormatError>(!out.network.empty() && !out.property.empty(), "{}: {} fields; needs network,property,seconds", where(), fields.size());
+    Instance out{.network = field("onnx"),
+                 .property = field("property"),
+                 .network_file = {},
+                 .property_file = {},
+                 .expected = field("expected")};
+    require<FormatError>(!out.network.empty() && !out.property.empty(), "{}: {} fields; needs network,property,seconds",
+                         where(), fields.size());
     out.network_file = find_file(where(), path_.parent_path(), out.network);
     out.property_file = find_file(where(), path_.parent_path(), out.property);
     const std::string seconds = field("timeout");
     out.timeout = command_.timeout.value_or(60);
     if (!command_.timeout && !seconds.empty()) {
       const auto [end, error] = std::from_chars(seconds.data(), seconds.data() + seconds.size(), out.timeout);
-      require<FormatError>(error == std::errc() && end == seconds.data() + seconds.size() && out.timeout > 0 && std::isfinite(out.timeout),
+      require<FormatError>(error == std::errc() && end == seconds.data() + seconds.size() && out.timeout > 0 &&
+                               std::isfinite(out.timeout),
                            "{}: a limit of {} seconds; needs a number above 0", where(), seconds);
     }
     if (out.expected == "unknown") out.expected.clear();
-    require<FormatError>(out.expected.empty() || out.expected == "sat" || out.expected == "unsat", "{}: {} expected; needs sat, unsat or unknown", where(),
-                         out.expected);
+    require<FormatError>(out.expected.empty() || out.expected == "sat" || out.expected == "unsat",
+                         "{}: {} expected; needs sat, unsat or unknown", where(), out.expected);
     return out;
   }
 
@@ -124,8 +133,13 @@ class List {
 // One instance as a process.
 class Process {
  public:
-  Process(const Instance& instance, size_t number, const VerifyCommand& command) : number(number), limit_(instance.timeout * (1 + kGraceShare) + kGrace) {
-    std::vector<std::string> words = {"mollify", "verify", instance.network_file.string(), instance.property_file.string(), "--timeout",
+  Process(const Instance& instance, size_t number, const VerifyCommand& command)
+      : number(number), limit_(instance.timeout * (1 + kGraceShare) + kGrace) {
+    std::vector<std::string> words = {"mollify",
+                                      "verify",
+                                      instance.network_file.string(),
+                                      instance.property_file.string(),
+                                      "--timeout",
                                       format("{}", instance.timeout)};
     const int64_t threads = command.jobs > 1 ? 1 : command.threads;
     words.insert(words.end(), {"--device", command.device.device});
@@ -134,7 +148,8 @@ class Process {
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     int out[2], error[2];
-    require<Error>(pipe2(out, O_CLOEXEC) == 0 && pipe2(error, O_CLOEXEC) == 0, "verify: no pipe to a process ({})", std::strerror(errno));
+    require<Error>(pipe2(out, O_CLOEXEC) == 0 && pipe2(error, O_CLOEXEC) == 0, "verify: no pipe to a process ({})",
+                   std::strerror(errno));
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
@@ -194,7 +209,8 @@ class Process {
   Result result_of(int status) const {
     Result result{.verdict = "unknown", .stage = "", .seconds = seconds_since(start_)};
     if (WIFSIGNALED(status)) {
-      result.stage = seconds_since(start_) > limit_ ? "ended long after its limit" : format("ended by signal {}", WTERMSIG(status));
+      result.stage = seconds_since(start_) > limit_ ? "ended long after its limit"
+                                                    : format("ended by signal {}", WTERMSIG(status));
       return result;
     }
     if (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 130) {
@@ -235,7 +251,8 @@ struct Tally {
 class Report {
  public:
   explicit Report(const VerifyCommand& command) : out_(command.out) {
-    std::printf("%-8s %9s  %-14s %-8s %-6s %s\n", "verdict", "seconds", "stage", "expected", "agrees", "network, property");
+    std::printf("%-8s %9s  %-14s %-8s %-6s %s\n", "verdict", "seconds", "stage", "expected", "agrees",
+                "network, property");
     std::fflush(stdout);
     if (!out_.empty()) write_text(out_, "onnx,property,timeout_s,expected,verdict,seconds,stage,agrees\n");
   }
@@ -245,14 +262,15 @@ class Report {
     ++(result.verdict == "unknown" ? tally.unknown : tally.solved);
     tally.wrong += agrees == "NO";
     tally.unusable += result.unusable;
-    std::printf("%-8s %9.3f  %-14s %-8s %-6s %s %s\n", result.verdict.c_str(), result.seconds, result.stage.c_str(), instance.expected.c_str(), agrees.c_str(),
-                instance.network.c_str(), instance.property.c_str());
+    std::printf("%-8s %9.3f  %-14s %-8s %-6s %s %s\n", result.verdict.c_str(), result.seconds, result.stage.c_str(),
+                instance.expected.c_str(), agrees.c_str(), instance.network.c_str(), instance.property.c_str());
     std::fflush(stdout);
     if (out_.empty()) return;
     std::string stage = result.stage;
     std::replace(stage.begin(), stage.end(), ',', ';');
-    append_line(out_, format("{},{},{},{},{},{},{},{}", instance.network, instance.property, instance.timeout, instance.expected, result.verdict,
-                             std::round(1000 * result.seconds) / 1000, stage, agrees));
+    append_line(out_,
+                format("{},{},{},{},{},{},{},{}", instance.network, instance.property, instance.timeout,
+                       instance.expected, result.verdict, std::round(1000 * result.seconds) / 1000, stage, agrees));
   }
 
   Tally tally;
@@ -289,8 +307,9 @@ int verify_list(const VerifyCommand& command) {
     status.update(format("{} of {} instances", done, instances.size()));
   }
   const Tally& tally = report.tally;
-  std::printf("%zu instances: %lld solved, %lld wrong, %lld unknown, %.1f s%s\n", instances.size(), static_cast<long long>(tally.solved),
-              static_cast<long long>(tally.wrong), static_cast<long long>(tally.unknown), seconds_since(start),
+  std::printf("%zu instances: %lld solved, %lld wrong, %lld unknown, %.1f s%s\n", instances.size(),
+              static_cast<long long>(tally.solved), static_cast<long long>(tally.wrong),
+              static_cast<long long>(tally.unknown), seconds_since(start),
               done < instances.size() ? " (interrupted)" : "");
   if (done < instances.size()) return 130;
   return tally.wrong > 0 ? 1 : tally.unusable > 0 ? 2 : 0;

@@ -16,7 +16,8 @@ struct Dense final : Layer {
     return {outputs};
   }
   Tensor apply(Pass& pass, const Tensor& x) const override {
-    return mollify::dense(x, pass.weights[static_cast<size_t>(weight)], has_bias ? pass.weights[static_cast<size_t>(bias)] : Tensor());
+    return mollify::dense(x, pass.weights[static_cast<size_t>(weight)],
+                          has_bias ? pass.weights[static_cast<size_t>(bias)] : Tensor());
   }
   int64_t outputs;
   bool has_bias;
@@ -30,17 +31,21 @@ struct Conv2dLayer final : Layer {
     return {how.stride, how.stride, how.padding, how.padding, how.padding, how.padding, 1, 1, how.groups};
   }
   Shape declare(Declaration& declaration, const Shape& input) override {
-    require(input.rank() == 3 && input[2] % how.groups == 0, "conv2d: input is {} an image, {} groups; needs [H, W, C] with channels that the groups divide",
-            input, how.groups);
-    const int64_t height = input[0] + 2 * how.padding - how.kernel, width = input[1] + 2 * how.padding - how.kernel, depth = input[2] / how.groups;
-    require(height >= 0 && width >= 0, "conv2d: input is {}, kernel {} with padding {}; the kernel does not fit", input, how.kernel, how.padding);
+    require(input.rank() == 3 && input[2] % how.groups == 0,
+            "conv2d: input is {} an image, {} groups; needs [H, W, C] with channels that the groups divide", input,
+            how.groups);
+    const int64_t height = input[0] + 2 * how.padding - how.kernel, width = input[1] + 2 * how.padding - how.kernel,
+                  depth = input[2] / how.groups;
+    require(height >= 0 && width >= 0, "conv2d: input is {}, kernel {} with padding {}; the kernel does not fit", input,
+            how.kernel, how.padding);
     const int64_t taps = how.kernel * how.kernel, fan_in = taps * depth, fan_out = taps * how.filters / how.groups;
     weight = declaration.weight("weight", {how.filters, how.kernel, how.kernel, depth}, Role::weight, fan_in, fan_out);
     if (how.bias) bias = declaration.weight("bias", {how.filters}, Role::bias, fan_in, fan_out);
     return {height / how.stride + 1, width / how.stride + 1, how.filters};
   }
   Tensor apply(Pass& pass, const Tensor& x) const override {
-    return mollify::conv2d(x, pass.weights[static_cast<size_t>(weight)], how.bias ? pass.weights[static_cast<size_t>(bias)] : Tensor(), operation());
+    return mollify::conv2d(x, pass.weights[static_cast<size_t>(weight)],
+                           how.bias ? pass.weights[static_cast<size_t>(bias)] : Tensor(), operation());
   }
   Convolution how;
   int weight = 0, bias = 0;
@@ -61,9 +66,12 @@ struct BatchNormLayer final : Layer {
     return input;
   }
   Tensor apply(Pass& pass, const Tensor& x) const override {
-    const Tensor scales = how.affine ? pass.weights[static_cast<size_t>(scale)] : ones({x.shape().back()}, x.dtype(), x.device());
-    const Tensor shifts = how.affine ? pass.weights[static_cast<size_t>(shift)] : zeros({x.shape().back()}, x.dtype(), x.device());
-    const Tensor &running_mean = pass.statistics[static_cast<size_t>(mean)], &running_variance = pass.statistics[static_cast<size_t>(variance)];
+    const Tensor scales =
+        how.affine ? pass.weights[static_cast<size_t>(scale)] : ones({x.shape().back()}, x.dtype(), x.device());
+    const Tensor shifts =
+        how.affine ? pass.weights[static_cast<size_t>(shift)] : zeros({x.shape().back()}, x.dtype(), x.device());
+    const Tensor &running_mean = pass.statistics[static_cast<size_t>(mean)],
+                 &running_variance = pass.statistics[static_cast<size_t>(variance)];
     if (pass.mode != Mode::train) {
       const Tensor factor = scales / sqrt(running_variance + how.epsilon);
       return x * factor + (shifts - running_mean * factor);
@@ -72,8 +80,10 @@ struct BatchNormLayer final : Layer {
     const double rows = static_cast<double>(x.size()) / static_cast<double>(x.shape().back());
     const double unbiased = rows > 1 ? rows / (rows - 1) : 1;
     no_grad([&] {
-      pass.new_statistics[static_cast<size_t>(mean)] = running_mean * (1 - how.momentum) + out.mean.detach() * how.momentum;
-      pass.new_statistics[static_cast<size_t>(variance)] = running_variance * (1 - how.momentum) + out.variance.detach() * (unbiased * how.momentum);
+      pass.new_statistics[static_cast<size_t>(mean)] =
+          running_mean * (1 - how.momentum) + out.mean.detach() * how.momentum;
+      pass.new_statistics[static_cast<size_t>(variance)] =
+          running_variance * (1 - how.momentum) + out.variance.detach() * (unbiased * how.momentum);
     });
     return out.output;
   }
@@ -86,8 +96,10 @@ struct Pool final : Layer {
   const char* kind() const override { return "pool"; }
   Shape declare(Declaration&, const Shape& input) override {
     require(input.rank() == 3, "pool: input is {} an image; needs [H, W, C]", input);
-    const int64_t height = input[0] + 2 * how.pad_top - how.kernel_height, width = input[1] + 2 * how.pad_left - how.kernel_width;
-    require(height >= 0 && width >= 0, "pool: input is {}, window {} x {}; the window does not fit", input, how.kernel_height, how.kernel_width);
+    const int64_t height = input[0] + 2 * how.pad_top - how.kernel_height,
+                  width = input[1] + 2 * how.pad_left - how.kernel_width;
+    require(height >= 0 && width >= 0, "pool: input is {}, window {} x {}; the window does not fit", input,
+            how.kernel_height, how.kernel_width);
     return {height / how.stride_height + 1, width / how.stride_width + 1, input[2]};
   }
   Tensor apply(Pass&, const Tensor& x) const override { return average ? average_pool2d(x, how) : max_pool2d(x, how); }
@@ -120,7 +132,8 @@ struct Dropout final : Layer {
   Tensor apply(Pass& pass, const Tensor& x) const override {
     if (pass.mode == Mode::evaluate) return x;
     require<ValueError>(pass.step.defined(), "dropout: no step given; training mode needs one for its random numbers");
-    return mollify::dropout(x, rate, {pass.key.seed, stream_of(Purpose::dropout) ^ (pass.key.stream + stream)}, pass.step);
+    return mollify::dropout(x, rate, {pass.key.seed, stream_of(Purpose::dropout) ^ (pass.key.stream + stream)},
+                            pass.step);
   }
   double rate;
   uint64_t stream = 0;
@@ -170,7 +183,8 @@ struct Sequential final : Layer {
 };
 
 struct Residual final : Layer {
-  Residual(LayerPointer body, LayerPointer shortcut, LayerPointer before) : body(std::move(body)), shortcut(std::move(shortcut)), before(std::move(before)) {}
+  Residual(LayerPointer body, LayerPointer shortcut, LayerPointer before)
+      : body(std::move(body)), shortcut(std::move(shortcut)), before(std::move(before)) {}
   const char* kind() const override { return "block"; }
   Shape declare(Declaration& declaration, const Shape& input) override {
     const Shape start = before ? before->declare(declaration, input) : input;
@@ -195,8 +209,12 @@ struct Residual final : Layer {
 LayerPointer dense(int64_t outputs, bool bias) { return std::make_unique<Dense>(outputs, bias); }
 LayerPointer conv2d(const Convolution& how) { return std::make_unique<Conv2dLayer>(how); }
 LayerPointer batch_norm(const BatchNorm& how) { return std::make_unique<BatchNormLayer>(how); }
-LayerPointer average_pool(int64_t kernel, int64_t stride, int64_t padding) { return std::make_unique<Pool>(Pool2d::square(kernel, stride, padding), true); }
-LayerPointer max_pool(int64_t kernel, int64_t stride, int64_t padding) { return std::make_unique<Pool>(Pool2d::square(kernel, stride, padding), false); }
+LayerPointer average_pool(int64_t kernel, int64_t stride, int64_t padding) {
+  return std::make_unique<Pool>(Pool2d::square(kernel, stride, padding), true);
+}
+LayerPointer max_pool(int64_t kernel, int64_t stride, int64_t padding) {
+  return std::make_unique<Pool>(Pool2d::square(kernel, stride, padding), false);
+}
 LayerPointer global_average_pool() { return std::make_unique<GlobalAveragePool>(); }
 LayerPointer flatten() { return std::make_unique<Flatten>(); }
 LayerPointer dropout(double rate) {

@@ -1,4 +1,5 @@
-// The layers that networks are built from: nested calls such as sequential(conv2d(32, 4), relu(), flatten(), dense(10)).
+// The layers that networks are built from: nested calls such as sequential(conv2d(32, 4), relu(), flatten(),
+// dense(10)).
 #pragma once
 
 #include <mollify/nn/network.h>
@@ -14,7 +15,8 @@ struct Convolution {
 };
 LayerPointer conv2d(const Convolution& how);
 
-// Over all axes but the last; running mean and unbiased variance move by `momentum` a batch. affine: with scale and shift.
+// Over all axes but the last; running mean and unbiased variance move by `momentum` a batch. affine: with scale and
+// shift.
 struct BatchNorm {
   bool affine = true;
   double epsilon = 1e-5, momentum = 0.1;
@@ -27,7 +29,8 @@ LayerPointer global_average_pool();  // [N, H, W, C] → [N, C]
 LayerPointer flatten();              // [N, …] → [N, rest]
 LayerPointer dropout(double rate);   // in training mode
 
-// An elementwise function by its name in ops.h, such as "relu", "gelu", "tanh"; throws ValueError with the names there are.
+// An elementwise function by its name in ops.h, such as "relu", "gelu", "tanh"; throws ValueError with the names there
+// are.
 LayerPointer activation(const std::string& name);
 LayerPointer relu();
 

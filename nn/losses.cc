@@ -9,8 +9,10 @@ Tensor mean_squared_error(const Tensor& outputs, const Tensor& labels_or_targets
   Tensor targets = labels_or_targets;
   if (!is_floating(targets.dtype())) targets = one_hot(targets, outputs.dim(-1), outputs.dtype());
   // Broadcasting [B] against [B, 1] would be a sum over pairs of examples.
-  if (targets.shape() == Shape{outputs.dim(0)} && targets.size() == outputs.size()) targets = reshape(targets, outputs.shape());
-  require(targets.shape() == outputs.shape(), "mean_squared_error: outputs are {}, targets {}; needs the same shape, or labels of integers",
+  if (targets.shape() == Shape{outputs.dim(0)} && targets.size() == outputs.size())
+    targets = reshape(targets, outputs.shape());
+  require(targets.shape() == outputs.shape(),
+          "mean_squared_error: outputs are {}, targets {}; needs the same shape, or labels of integers",
           outputs.shape(), targets.shape());
   return sum_of_squares(outputs - targets) / static_cast<double>(outputs.dim(0));
 }
@@ -20,8 +22,8 @@ double accuracy(const Tensor& outputs, const Tensor& labels) {
   const Tensor choices = argmax(outputs);
   Shape column = choices.shape();
   column.push_back(1);
-  require(labels.shape() == choices.shape() || labels.shape() == column, "accuracy: outputs are {}, labels {}; needs one label per row",
-          outputs.shape(), labels.shape());
+  require(labels.shape() == choices.shape() || labels.shape() == column,
+          "accuracy: outputs are {}, labels {}; needs one label per row", outputs.shape(), labels.shape());
   return mean(cast(equal(choices, reshape(labels, choices.shape())), DType::f64)).item();
 }
 

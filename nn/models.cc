@@ -21,7 +21,8 @@ LayerPointer cnn(int64_t classes) {
 
 LayerPointer lenet_300_100(int64_t classes) {
   const BatchNorm plain{.affine = false};
-  return sequential(flatten(), dense(300), relu(), batch_norm(plain), dense(100), relu(), batch_norm(plain), dense(classes));
+  return sequential(flatten(), dense(300), relu(), batch_norm(plain), dense(100), relu(), batch_norm(plain),
+                    dense(classes));
 }
 
 LayerPointer cnn3(int64_t first, int64_t second, int64_t classes) {
@@ -29,20 +30,24 @@ LayerPointer cnn3(int64_t first, int64_t second, int64_t classes) {
 }
 
 LayerPointer cnn5(int64_t classes) {
-  return sequential(conv(16, 3, 1, 1), relu(), conv(16, 4, 2, 1), relu(), conv(32, 4, 2, 1), relu(), flatten(), dense(512), relu(), dense(classes));
+  return sequential(conv(16, 3, 1, 1), relu(), conv(16, 4, 2, 1), relu(), conv(32, 4, 2, 1), relu(), flatten(),
+                    dense(512), relu(), dense(classes));
 }
 
-LayerPointer shortcut(int64_t filters, int64_t stride) { return sequential(conv_without_bias(filters, 1, stride), batch_norm()); }
+LayerPointer shortcut(int64_t filters, int64_t stride) {
+  return sequential(conv_without_bias(filters, 1, stride), batch_norm());
+}
 
 LayerPointer basic_block(int64_t channels, int64_t filters, int64_t stride) {
-  auto body = sequential(conv_without_bias(filters, 3, stride), batch_norm(), relu(), conv_without_bias(filters, 3, 1), batch_norm());
+  auto body = sequential(conv_without_bias(filters, 3, stride), batch_norm(), relu(), conv_without_bias(filters, 3, 1),
+                         batch_norm());
   const bool same = stride == 1 && channels == filters;
   return sequential(residual(std::move(body), same ? nullptr : shortcut(filters, stride)), relu());
 }
 
 LayerPointer bottleneck_block(int64_t channels, int64_t filters, int64_t stride) {
-  auto body = sequential(conv_without_bias(filters, 1, 1), batch_norm(), relu(), conv_without_bias(filters, 3, stride), batch_norm(), relu(),
-                         conv_without_bias(4 * filters, 1, 1), batch_norm());
+  auto body = sequential(conv_without_bias(filters, 1, 1), batch_norm(), relu(), conv_without_bias(filters, 3, stride),
+                         batch_norm(), relu(), conv_without_bias(4 * filters, 1, 1), batch_norm());
   const bool same = stride == 1 && channels == 4 * filters;
   return sequential(residual(std::move(body), same ? nullptr : shortcut(4 * filters, stride)), relu());
 }
@@ -60,7 +65,8 @@ LayerPointer resnet(const Shape& input, const std::vector<int>& blocks, bool bot
     const int64_t filters = int64_t{64} << stage;
     for (int i = 0; i < blocks[stage]; ++i) {
       const int64_t stride = i == 0 && stage > 0 ? 2 : 1;
-      layers.push_back(bottleneck ? bottleneck_block(channels, filters, stride) : basic_block(channels, filters, stride));
+      layers.push_back(bottleneck ? bottleneck_block(channels, filters, stride)
+                                  : basic_block(channels, filters, stride));
       channels = bottleneck ? 4 * filters : filters;
     }
   }

@@ -10,7 +10,9 @@ constexpr struct { const char* name; Initialization value; } kInitializations[] 
     {"kaiming_normal", Initialization::kaiming_normal}, {"xavier_uniform", Initialization::xavier_uniform},
     {"xavier_normal", Initialization::xavier_normal},   {"ibp", Initialization::ibp}};
 
-int64_t total(const std::vector<Piece>& pieces) { return pieces.empty() ? 0 : pieces.back().offset + pieces.back().shape.size(); }
+int64_t total(const std::vector<Piece>& pieces) {
+  return pieces.empty() ? 0 : pieces.back().offset + pieces.back().shape.size();
+}
 
 std::vector<int64_t> sizes(const std::vector<Piece>& pieces) {
   std::vector<int64_t> result;
@@ -37,7 +39,9 @@ Tensor initial(const Piece& piece, Initialization how, RandomKey key, bool last_
   if (how == Initialization::ibp && (last_weight || piece.role == Role::bias)) how = Initialization::fan_in_uniform;
   if (piece.role == Role::bias && how != Initialization::fan_in_uniform) return zeros(piece.shape, dtype);
   const Tensor step = Tensor::scalar(0, DType::i32);
-  const auto uniform_within = [&](double bound) { return (uniform(piece.shape, key, step, dtype) * 2.0 - 1.0) * bound; };
+  const auto uniform_within = [&](double bound) {
+    return (uniform(piece.shape, key, step, dtype) * 2.0 - 1.0) * bound;
+  };
   const auto normal_of = [&](double deviation) { return normal(piece.shape, key, step, dtype) * deviation; };
   switch (how) {
     case Initialization::fan_in_uniform: return uniform_within(1 / std::sqrt(in));
@@ -77,17 +81,21 @@ Initialization initialization_named(const std::string& name) {
   throw ValueError(format("initialization: '{}' given; there are {}", name, names));
 }
 
-int Declaration::weight(const std::string& name, const Shape& shape, Role role, int64_t fan_in, int64_t fan_out, double initial_value) {
-  weights.push_back({unused_name(weights, prefix_ + name), shape, role, total(weights), fan_in, fan_out, initial_value});
+int Declaration::weight(const std::string& name, const Shape& shape, Role role, int64_t fan_in, int64_t fan_out,
+                        double initial_value) {
+  weights.push_back(
+      {unused_name(weights, prefix_ + name), shape, role, total(weights), fan_in, fan_out, initial_value});
   return static_cast<int>(weights.size()) - 1;
 }
 
 int Declaration::statistic(const std::string& name, const Shape& shape, double initial_value) {
-  statistics.push_back({unused_name(statistics, prefix_ + name), shape, Role::statistic, total(statistics), 0, 0, initial_value});
+  statistics.push_back(
+      {unused_name(statistics, prefix_ + name), shape, Role::statistic, total(statistics), 0, 0, initial_value});
   return static_cast<int>(statistics.size()) - 1;
 }
 
-Declaration::Scope::Scope(Declaration& declaration, const std::string& kind) : declaration_(declaration), length_(declaration.prefix_.size()) {
+Declaration::Scope::Scope(Declaration& declaration, const std::string& kind)
+    : declaration_(declaration), length_(declaration.prefix_.size()) {
   const std::string path = declaration.prefix_ + kind;
   int ordinal = 1;
   for (auto& [known, count] : declaration.ordinals_)
@@ -98,7 +106,8 @@ Declaration::Scope::Scope(Declaration& declaration, const std::string& kind) : d
 
 Declaration::Scope::~Scope() { declaration_.prefix_.resize(length_); }
 
-Network::Network(std::string name, const Shape& input, LayerPointer root) : name_(std::move(name)), input_(input), root_(std::move(root)) {
+Network::Network(std::string name, const Shape& input, LayerPointer root)
+    : name_(std::move(name)), input_(input), root_(std::move(root)) {
   Declaration declaration;
   output_ = root_->declare(declaration, input_);
   weights_ = std::move(declaration.weights);
@@ -115,14 +124,16 @@ Tensor Network::initial_weights(Initialization how, uint64_t seed, DType dtype) 
   for (size_t i = 0; i < weights_.size(); ++i)
     if (weights_[i].role == Role::weight) last = i;
   Tensors parts(weights_.size());
-  for (size_t i = 0; i < weights_.size(); ++i) parts[i] = flatten(initial(weights_[i], how, {seed, i}, i == last, dtype));
+  for (size_t i = 0; i < weights_.size(); ++i)
+    parts[i] = flatten(initial(weights_[i], how, {seed, i}, i == last, dtype));
   return concat(parts);
 }
 
 Tensor Network::initial_state(DType dtype) const {
   if (statistics_.empty()) return zeros({0}, dtype);
   Tensors parts(statistics_.size());
-  for (size_t i = 0; i < statistics_.size(); ++i) parts[i] = full({statistics_[i].shape.size()}, statistics_[i].initial, dtype);
+  for (size_t i = 0; i < statistics_.size(); ++i)
+    parts[i] = full({statistics_[i].shape.size()}, statistics_[i].initial, dtype);
   return concat(parts);
 }
 
@@ -135,12 +146,14 @@ Tensor Network::weight(const Tensor& weights, const std::string& piece) const {
   throw ValueError(format("{}: no weight is called '{}'; there are{}", name_, piece, names));
 }
 
-Network::Result Network::operator()(const Tensor& weights, const Tensor& state, const Tensor& x, Mode mode, RandomKey key, const Tensor& step) const {
-  require(weights.shape() == Shape{weight_count_}, "{}: weights are {}; needs {}", name_, weights.shape(), Shape{weight_count_});
-  require(statistic_count_ == 0 || (state.defined() && state.shape() == Shape{statistic_count_}), "{}: state is {}; needs {}", name_,
-          state.defined() ? state.shape() : Shape{0}, Shape{statistic_count_});
-  require(x.shape() != input_, "{}: input is {}, one example without the axis of the batch; needs {} (reshape(x, {}))", name_, x.shape(), with_rows(input_, 1),
-          with_rows(input_, 1));
+Network::Result Network::operator()(const Tensor& weights, const Tensor& state, const Tensor& x, Mode mode,
+                                    RandomKey key, const Tensor& step) const {
+  require(weights.shape() == Shape{weight_count_}, "{}: weights are {}; needs {}", name_, weights.shape(),
+          Shape{weight_count_});
+  require(statistic_count_ == 0 || (state.defined() && state.shape() == Shape{statistic_count_}),
+          "{}: state is {}; needs {}", name_, state.defined() ? state.shape() : Shape{0}, Shape{statistic_count_});
+  require(x.shape() != input_, "{}: input is {}, one example without the axis of the batch; needs {} (reshape(x, {}))",
+          name_, x.shape(), with_rows(input_, 1), with_rows(input_, 1));
   const Shape expected = with_rows(input_, x.rank() > 0 ? x.shape()[0] : 0);
   require(x.shape() == expected, "{}: input is {}; needs {} with any number of rows", name_, x.shape(), expected);
   Pass pass{.weights = views(weights, weight_sizes_, weights_),
@@ -152,6 +165,8 @@ Network::Result Network::operator()(const Tensor& weights, const Tensor& state, 
   return {output, concat(pass.new_statistics)};
 }
 
-Tensor Network::operator()(const Tensor& weights, const Tensor& x) const { return (*this)(weights, {}, x, Mode::evaluate).output; }
+Tensor Network::operator()(const Tensor& weights, const Tensor& x) const {
+  return (*this)(weights, {}, x, Mode::evaluate).output;
+}
 
 }  // namespace mollify::nn

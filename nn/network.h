@@ -1,5 +1,6 @@
-// Networks as pure functions of (weights, state, input). All weights are one flat vector, so that an optimiser, a perturbation, a
-// snapshot or a mask is one operation on a vector; batch norm's statistics are a second one, taken and returned.
+// Networks as pure functions of (weights, state, input). All weights are one flat vector, so that an optimiser, a
+// perturbation, a snapshot or a mask is one operation on a vector; batch norm's statistics are a second one, taken and
+// returned.
 #pragma once
 
 #include <mollify/engine/ops.h>
@@ -40,11 +41,13 @@ Initialization initialization_named(const std::string& name);  // throws ValueEr
 class Declaration {
  public:
   // Returns the number by which the layer finds the piece in a Pass.
-  int weight(const std::string& name, const Shape& shape, Role role, int64_t fan_in = 0, int64_t fan_out = 0, double initial = 0);
+  int weight(const std::string& name, const Shape& shape, Role role, int64_t fan_in = 0, int64_t fan_out = 0,
+             double initial = 0);
   int statistic(const std::string& name, const Shape& shape, double initial);
   uint64_t random_stream() { return streams_++; }
 
-  // Names declared until the scope's end start with `kind` and its ordinal among the kinds of the enclosing scope: "conv1.".
+  // Names declared until the scope's end start with `kind` and its ordinal among the kinds of the enclosing scope:
+  // "conv1.".
   class Scope {
    public:
     Scope(Declaration& declaration, const std::string& kind);
@@ -104,9 +107,11 @@ class Network {
   Tensor weight(const Tensor& weights, const std::string& piece) const;
 
   struct Result { Tensor output, state; };
-  // state: [state count], may be empty where there is none. In training mode the returned state has the batch's statistics mixed in.
+  // state: [state count], may be empty where there is none. In training mode the returned state has the batch's
+  // statistics mixed in.
   // key and step are dropout's.
-  Result operator()(const Tensor& weights, const Tensor& state, const Tensor& x, Mode mode, RandomKey key = {}, const Tensor& step = {}) const;
+  Result operator()(const Tensor& weights, const Tensor& state, const Tensor& x, Mode mode, RandomKey key = {},
+                    const Tensor& step = {}) const;
   // Evaluation mode; needs a network without state.
   Tensor operator()(const Tensor& weights, const Tensor& x) const;
 

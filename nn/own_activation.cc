@@ -20,7 +20,9 @@ struct Registered { const Entry* entry; };  // the attributes of such an operati
 
 const OwnActivation& own_of(const Attributes& attributes) { return attributes.as<Registered>().entry->own; }
 
-Layouts same_layout(const Op&, Inputs in, const Attributes&) { return Layout::packed(in[0].shape(), in[0].dtype(), in[0].device()); }
+Layouts same_layout(const Op&, Inputs in, const Attributes&) {
+  return Layout::packed(in[0].shape(), in[0].dtype(), in[0].device());
+}
 Tensors parts(Inputs in, const Attributes& attributes) { return own_of(attributes).function(in[0]); }
 Tensors by_derivative(const VjpArguments& a) { return a.g * own_of(a.attributes).derivative(a.in[0]); }
 
@@ -53,21 +55,27 @@ Function as_function(const Entry& entry) {
 
 std::unique_ptr<Entry> entry_of(OwnActivation own) {
   auto entry = std::make_unique<Entry>(std::move(own), Op{});
-  entry->op = {.name = entry->own.name.c_str(), .shape = same_layout, .vjp = entry->own.derivative ? by_derivative : nullptr, .made_of = parts};
+  entry->op = {.name = entry->own.name.c_str(),
+               .shape = same_layout,
+               .vjp = entry->own.derivative ? by_derivative : nullptr,
+               .made_of = parts};
   return entry;
 }
 
 }  // namespace
 
 Function register_activation(OwnActivation own) {
-  require<ValueError>(!own.name.empty() && own.function, "register_activation: '{}' has no {}; needs a name and a function", own.name,
+  require<ValueError>(!own.name.empty() && own.function,
+                      "register_activation: '{}' has no {}; needs a name and a function", own.name,
                       own.name.empty() ? "name" : "function");
   const std::lock_guard lock(table().mutex);
-  require<ValueError>(!table().entries.contains(own.name) && !smoothing::find_activation(own.name) && !bounds::find_relaxation(own.name.c_str()),
+  require<ValueError>(!table().entries.contains(own.name) && !smoothing::find_activation(own.name) &&
+                          !bounds::find_relaxation(own.name.c_str()),
                       "register_activation: '{}' is taken; needs another name", own.name);
   const Entry& entry = *table().entries.emplace(own.name, entry_of(own)).first->second;
   const bool closed = own.smoothed && own.square_smoothed, quadrature = !own.smoothed && !own.square_smoothed;
-  smoothing::add_activation({entry.op.name, closed, smoothed, square_smoothed, quadrature ? quadrature_moments : nullptr});
+  smoothing::add_activation(
+      {entry.op.name, closed, smoothed, square_smoothed, quadrature ? quadrature_moments : nullptr});
   if (own.curve) bounds::add_curve(entry.op.name, *own.curve);
   return as_function(entry);
 }

@@ -66,7 +66,8 @@ StepKind kind_of(const Step& step) {
 }
 
 Tensors linear_part(const Step& step, Inputs in) {
-  if (step.op().linearity == Linearity::product) return product_with(step, in, [](const Tensor& weights) { return weights; });
+  if (step.op().linearity == Linearity::product)
+    return product_with(step, in, [](const Tensor& weights) { return weights; });
   return coefficients_of_sum(step, without_constants(step, in));
 }
 

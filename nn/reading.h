@@ -37,8 +37,8 @@ StepKind kind_of(const Step& step);
 // A linear or weighted step without its constant part: the coefficients on the inputs.
 Tensors linear_part(const Step& step, Inputs in);
 
-// What the outputs of a linear or weighted step get from spreads around its inputs: radii add up by absolute coefficients, variances of
-// independent numbers by squared ones.
+// What the outputs of a linear or weighted step get from spreads around its inputs: radii add up by absolute
+// coefficients, variances of independent numbers by squared ones.
 enum class Spread { radius, variance };
 Tensors linear_spread(const Step& step, Inputs spreads, Spread kind);
 

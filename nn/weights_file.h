@@ -1,4 +1,5 @@
-// Weights in safetensors files (little-endian u64 header length, JSON header, packed data), the format that Python tools read too.
+// Weights in safetensors files (little-endian u64 header length, JSON header, packed data), the format that Python
+// tools read too.
 #pragma once
 
 #include <mollify/nn/network.h>
@@ -18,8 +19,8 @@ struct SafeTensors {
 // Throws FormatError naming the file when it cannot be written.
 void write_safetensors(const std::filesystem::path& path, const SafeTensors& content);
 
-// Throws FormatError with the file's name and the byte offset at fault: a header that is no JSON object or above 100 MB, unknown
-// dtypes, shapes that do not fit their bytes, holes, overlaps, and what follows the last tensor.
+// Throws FormatError with the file's name and the byte offset at fault: a header that is no JSON object or above 100
+// MB, unknown dtypes, shapes that do not fit their bytes, holes, overlaps, and what follows the last tensor.
 SafeTensors read_safetensors(const std::filesystem::path& path);
 
 // A network's weights and state by piece name ("conv1.weight", "state.norm1.mean"); metadata "model" holds its name.

@@ -10,10 +10,11 @@ class Adam final : public Optimizer {
  public:
   Adam(Schedule learning_rate, const AdamOptions& options, bool decoupled)
       : Optimizer(std::move(learning_rate)), options_(options), decoupled_(decoupled) {
-    require<ValueError>(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1, "adam: betas {} and {}; need 0 ≤ beta < 1", options.beta1,
-                        options.beta2);
+    require<ValueError>(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
+                        "adam: betas {} and {}; need 0 ≤ beta < 1", options.beta1, options.beta2);
     require<ValueError>(options.epsilon >= 0 && options.weight_decay >= 0 && options.clip_norm >= 0,
-                        "adam: epsilon {}, weight decay {}, clip norm {}; need at least 0", options.epsilon, options.weight_decay, options.clip_norm);
+                        "adam: epsilon {}, weight decay {}, clip norm {}; need at least 0", options.epsilon,
+                        options.weight_decay, options.clip_norm);
   }
 
   Tensor update(const Tensor& weights, const Loss& loss) override {
@@ -42,10 +43,15 @@ class Adam final : public Optimizer {
   void start(const Tensor& weights) {
     const auto number = [&](double value) { return Tensor::scalar(value, weights.dtype()); };
     const double largest = std::max(options_.beta1, options_.beta2);
-    require<ValueError>(number(largest).item() < 1, "adam: beta {} is 1 as {}; needs one that is below 1 in the weights' dtype", largest, weights.dtype());
-    how_ = {.learning_rate = rate(), .beta1 = number(options_.beta1), .beta2 = number(options_.beta2),
+    require<ValueError>(number(largest).item() < 1,
+                        "adam: beta {} is 1 as {}; needs one that is below 1 in the weights' dtype", largest,
+                        weights.dtype());
+    how_ = {.learning_rate = rate(),
+            .beta1 = number(options_.beta1),
+            .beta2 = number(options_.beta2),
             .epsilon = number(options_.epsilon_inside ? 0 : options_.epsilon),
-            .weight_decay = number(decoupled_ ? 0 : options_.weight_decay), .decoupled_decay = number(decoupled_ ? options_.weight_decay : 0),
+            .weight_decay = number(decoupled_ ? 0 : options_.weight_decay),
+            .decoupled_decay = number(decoupled_ ? options_.weight_decay : 0),
             .step = options_.bias_correction ? step_number() : number(std::numeric_limits<double>::infinity()),
             .epsilon_inside = number(options_.epsilon_inside ? options_.epsilon : 0)};
     first_ = first_.defined() ? to(first_, weights.device()) : zeros_like(weights);
@@ -60,7 +66,11 @@ class Adam final : public Optimizer {
 
 }  // namespace
 
-std::unique_ptr<Optimizer> adam(Schedule learning_rate, const AdamOptions& options) { return std::make_unique<Adam>(std::move(learning_rate), options, false); }
-std::unique_ptr<Optimizer> adamw(Schedule learning_rate, AdamOptions options) { return std::make_unique<Adam>(std::move(learning_rate), options, true); }
+std::unique_ptr<Optimizer> adam(Schedule learning_rate, const AdamOptions& options) {
+  return std::make_unique<Adam>(std::move(learning_rate), options, false);
+}
+std::unique_ptr<Optimizer> adamw(Schedule learning_rate, AdamOptions options) {
+  return std::make_unique<Adam>(std::move(learning_rate), options, true);
+}
 
 }  // namespace mollify::optim

@@ -4,7 +4,9 @@
 
 namespace mollify::optim {
 
-std::map<std::string, Tensor> Optimizer::state() const { return {{"steps", Tensor::scalar(static_cast<double>(steps_), DType::f64)}}; }
+std::map<std::string, Tensor> Optimizer::state() const {
+  return {{"steps", Tensor::scalar(static_cast<double>(steps_), DType::f64)}};
+}
 
 void Optimizer::set_state(const std::map<std::string, Tensor>& state) {
   const auto found = state.find("steps");
@@ -14,7 +16,8 @@ void Optimizer::set_state(const std::map<std::string, Tensor>& state) {
 
 void Optimizer::restore(Tensor& own, const std::map<std::string, Tensor>& state, const char* name, int64_t steps) {
   const auto found = state.find(name);
-  require<ValueError>(found != state.end() || steps == 0, "optimizer: the state of {} steps has no '{}'; needs one", steps, name);
+  require<ValueError>(found != state.end() || steps == 0, "optimizer: the state of {} steps has no '{}'; needs one",
+                      steps, name);
   if (found == state.end()) {
     if (own.defined()) assign(own, zeros_like(own));
     return;

@@ -25,7 +25,8 @@ class Optimizer {
     advance(weights.dtype());
     return update(weights, loss);
   }
-  // Its halves, for those who capture it. The host's: counts the step, and writes its numbers to the 0-d tensors that kernels read.
+  // Its halves, for those who capture it. The host's: counts the step, and writes its numbers to the 0-d tensors that
+  // kernels read.
   void advance(DType dtype);
   // All the rest, on tensors alone. The first update makes what later ones overwrite.
   virtual Tensor update(const Tensor& weights, const Loss& loss) = 0;
@@ -33,9 +34,11 @@ class Optimizer {
   int64_t steps() const { return steps_; }
   double learning_rate() const { return learning_rate_(steps_); }  // of the next step
 
-  // What a checkpoint keeps, by name: the optimizer's own tensors, which its next step overwrites. Scalars are f64, as exact as the step count.
+  // What a checkpoint keeps, by name: the optimizer's own tensors, which its next step overwrites. Scalars are f64, as
+  // exact as the step count.
   virtual std::map<std::string, Tensor> state() const;
-  // Copies the values, into the tensors that captured updates know where there are any. Throws ValueError for a missing name.
+  // Copies the values, into the tensors that captured updates know where there are any. Throws ValueError for a missing
+  // name.
   virtual void set_state(const std::map<std::string, Tensor>& state);
 
  protected:
@@ -44,7 +47,8 @@ class Optimizer {
   // Value and gradient of the loss, the gradient scaled down to the norm `clip_norm` where it is longer (0: never).
   static std::pair<Tensor, Tensor> gradient(const Tensor& weights, const Loss& loss, double clip_norm);
 
-  // For set_state: state[name] into `own`. Where the state has no such part, `own` is set to zeros if no step was taken; else ValueError.
+  // For set_state: state[name] into `own`. Where the state has no such part, `own` is set to zeros if no step was
+  // taken; else ValueError.
   static void restore(Tensor& own, const std::map<std::string, Tensor>& state, const char* name, int64_t steps);
 
   const Tensor& rate() const { return rate_; }                // learning rate of the step under way

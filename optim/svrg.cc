@@ -9,7 +9,8 @@ Tensor gradient_at(const Tensor& weights, const Loss& loss) { return grad(loss)(
 
 }  // namespace
 
-Svrg::Svrg(Schedule learning_rate, const SvrgOptions& options) : Optimizer(std::move(learning_rate)), options_(options) {}
+Svrg::Svrg(Schedule learning_rate, const SvrgOptions& options)
+    : Optimizer(std::move(learning_rate)), options_(options) {}
 
 void Svrg::start_round(const Tensor& weights, const Loss& full_loss) {
   require_no_capture("svrg: start_round");
@@ -33,13 +34,16 @@ Tensor Svrg::update(const Tensor& weights, const Loss& loss, const Loss& anchor_
   require_no_capture("svrg: update");  // its draw of the next anchor is the host's
   const auto [value, g] = gradient(weights, loss, 0);
   const Tensor direction = from_gradient(g, anchor_loss);
-  if (!how_.learning_rate.defined()) how_ = {rate(), Tensor::scalar(0, weights.dtype()), Tensor::scalar(0, weights.dtype())};
+  if (!how_.learning_rate.defined())
+    how_ = {rate(), Tensor::scalar(0, weights.dtype()), Tensor::scalar(0, weights.dtype())};
   sgd_step(weights, direction, {}, how_);
 
   // After n inner steps each of their n iterates is the candidate with probability 1/n.
   ++inner_steps_;
-  const uint64_t draw = random_words({options_.seed, stream_of(Purpose::svrg_anchor)}, static_cast<uint32_t>(steps()), 0).word[0];
-  const bool replace = options_.next == SvrgOptions::Next::last || draw * static_cast<uint64_t>(inner_steps_) >> 32 == 0;
+  const uint64_t draw =
+      random_words({options_.seed, stream_of(Purpose::svrg_anchor)}, static_cast<uint32_t>(steps()), 0).word[0];
+  const bool replace =
+      options_.next == SvrgOptions::Next::last || draw * static_cast<uint64_t>(inner_steps_) >> 32 == 0;
   if (replace) {
     if (!candidate_.defined()) candidate_ = zeros_like(weights);
     assign(candidate_, weights);
@@ -70,7 +74,8 @@ void Svrg::set_state(const std::map<std::string, Tensor>& state) {
     restore(inner_steps, state, "inner_steps", 1);
     inner_steps_ = static_cast<int64_t>(inner_steps.item());
   }
-  if (state.contains("candidate") || (inner_steps_ > 0 && options_.next == SvrgOptions::Next::last)) restore(candidate_, state, "candidate", 1);
+  if (state.contains("candidate") || (inner_steps_ > 0 && options_.next == SvrgOptions::Next::last))
+    restore(candidate_, state, "candidate", 1);
 }
 
 }  // namespace mollify::optim

@@ -17,11 +17,13 @@ class Svrg final : public Optimizer {
  public:
   explicit Svrg(Schedule learning_rate, const SvrgOptions& options = {});
 
-  // The anchor that the options choose among the iterates since the last round (the first time: `weights`). `weights` moves there.
+  // The anchor that the options choose among the iterates since the last round (the first time: `weights`). `weights`
+  // moves there.
   // full_loss: the mean over all data; it is differentiated at the anchor, once.
   void start_round(const Tensor& weights, const Loss& full_loss);
 
-  // Needs a round; throws ValueError without. Whether the iterate becomes the candidate is the host's draw: not for capture.
+  // Needs a round; throws ValueError without. Whether the iterate becomes the candidate is the host's draw: not for
+  // capture.
   Tensor update(const Tensor& weights, const Loss& loss) override { return update(weights, loss, loss); }
   using Optimizer::step;
   // With another function at the anchor.

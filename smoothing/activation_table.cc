@@ -1,4 +1,5 @@
-// The table of activations. Variances are written without the cancellation of (h²)_s − h_s² where there is a form for it.
+// The table of activations. Variances are written without the cancellation of (h²)_s − h_s² where there is a form for
+// it.
 #include <mollify/smoothing/activation_variances.h>
 #include <mollify/smoothing/activations.h>
 
@@ -14,17 +15,19 @@ Tensor not_negative(const Tensor& x) { return maximum(x, Tensor::scalar(0, x.dty
 
 Tensor square_of(const Moments& moments) { return square(moments.mean) + moments.variance; }
 
-// relu(x) − slope·relu(−x), whose parts are never both positive: Cov(relu(x), relu(−x)) = −relu_s(x) relu_s(−x). abs has slope −1.
+// relu(x) − slope·relu(−x), whose parts are never both positive: Cov(relu(x), relu(−x)) = −relu_s(x) relu_s(−x). abs
+// has slope −1.
 Moments leaky_moments(const Tensor& x, const Tensor& s, double slope) {
   const Moments right = relu_moments(x, s), left = relu_moments(-x, s);
   const Tensor variance = right.variance + left.variance * (slope * slope) + right.mean * left.mean * (2 * slope);
   return {right.mean - left.mean * slope, slope < 0 ? not_negative(variance) : variance};
 }
 
-// With y the distance from the further end, w = high − low, R and V relu's moments: V(y) − V(y − w) − 2R(y − w)(w − ramp). Right to a
-// few ε·s².
+// With y the distance from the further end, w = high − low, R and V relu's moments: V(y) − V(y − w) − 2R(y − w)(w −
+// ramp). Right to a few ε·s².
 Moments clip_moments(const Tensor& x, const Tensor& s, double low, double high) {
-  const double width = std::min(high - low, x.dtype() == DType::f32 ? double{std::numeric_limits<float>::max()} : std::numeric_limits<double>::max());
+  const double width = std::min(high - low, x.dtype() == DType::f32 ? double{std::numeric_limits<float>::max()}
+                                                                    : std::numeric_limits<double>::max());
   const Tensor y = minimum(x - low, high - x);
   const Moments first = relu_moments(y, s), second = relu_moments(y - width, s);
   const Tensor rest = ramp_smoothed(width - y, s, 0, width);  // width − ramp(y)
@@ -66,7 +69,8 @@ constexpr Activation row(const char* name) {
 }
 template <Tensor (*function)(const Tensor&)>
 constexpr Activation quadrature_row(const char* name) {
-  return {name, false, [](Inputs in, const Attributes&, const Tensor& s) { return gauss_hermite_smoothed(function, in[0], s); },
+  return {name, false,
+          [](Inputs in, const Attributes&, const Tensor& s) { return gauss_hermite_smoothed(function, in[0], s); },
           [](Inputs in, const Attributes&, const Tensor& s) {
             return gauss_hermite_smoothed([](const Tensor& x) { return square(function(x)); }, in[0], s);
           },
@@ -84,14 +88,18 @@ constexpr Activation kRows[] = {
      [](Inputs in, const Attributes&, const Tensor& s) { return relu_squared_smoothed(in[0], s); },
      [](Inputs in, const Attributes&, const Tensor& s) { return relu_moments(in[0], s); },
      [](Inputs in, const Attributes&, const Tensor& s) { return relu_total_variance(in[0], s); }},
-    {"leaky_relu", true, [](Inputs in, const Attributes&, const Tensor& s) { return leaky_relu_smoothed(in[0], s, in[1].item()); },
+    {"leaky_relu", true,
+     [](Inputs in, const Attributes&, const Tensor& s) { return leaky_relu_smoothed(in[0], s, in[1].item()); },
      [](Inputs in, const Attributes&, const Tensor& s) {
        const double slope = in[1].item();
        return relu_squared_smoothed(in[0], s) + relu_squared_smoothed(-in[0], s) * (slope * slope);
      },
      [](Inputs in, const Attributes&, const Tensor& s) { return leaky_moments(in[0], s, in[1].item()); }},
-    {"clip", true, [](Inputs in, const Attributes&, const Tensor& s) { return clip_smoothed(in[0], s, in[1].item(), in[2].item()); },
-     [](Inputs in, const Attributes&, const Tensor& s) { return square_of(clip_moments(in[0], s, in[1].item(), in[2].item())); },
+    {"clip", true,
+     [](Inputs in, const Attributes&, const Tensor& s) { return clip_smoothed(in[0], s, in[1].item(), in[2].item()); },
+     [](Inputs in, const Attributes&, const Tensor& s) {
+       return square_of(clip_moments(in[0], s, in[1].item(), in[2].item()));
+     },
      [](Inputs in, const Attributes&, const Tensor& s) { return clip_moments(in[0], s, in[1].item(), in[2].item()); }},
     row<abs_smoothed, abs_moments>("abs"),
     row<sign_smoothed, sign_moments>("sign"),
@@ -136,8 +144,11 @@ std::vector<std::string> activation_names() {
 }
 
 void add_activation(const Activation& activation) {
-  require<ValueError>(activation.name && activation.mean && activation.square_mean, "add_activation: a row without {}; needs a name and both means",
-                      !activation.name ? "name" : activation.mean ? "square_mean" : "mean");
+  require<ValueError>(activation.name && activation.mean && activation.square_mean,
+                      "add_activation: a row without {}; needs a name and both means",
+                      !activation.name  ? "name"
+                      : activation.mean ? "square_mean"
+                                        : "mean");
   const std::lock_guard lock(table().mutex);
   table().rows.insert_or_assign(activation.name, activation);
 }

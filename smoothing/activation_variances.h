@@ -1,5 +1,5 @@
-// Variances of h(x + s z) without the cancellation of (h²)_s − h_s², for activations where that takes more than a line. Errors are a few
-// ε·s² at most, however small s is; the mean is the activation's own.
+// Variances of h(x + s z) without the cancellation of (h²)_s − h_s², for activations where that takes more than a line.
+// Errors are a few ε·s² at most, however small s is; the mean is the activation's own.
 #pragma once
 
 #include <mollify/smoothing/ops.h>

@@ -57,9 +57,9 @@ Bounds bounds_around(const Tensor& x, const Box& box, double epsilon) {
   return {to(Tensor::from(low, x.shape()), x.device()), to(Tensor::from(high, x.shape()), x.device())};
 }
 
-// Radii [n, 1], f64, to which the l2 projection scales rows [n, d]. With u the dtype's unit roundoff and v that of f64, in which it
-// computes, the length's error is below (d + 8)·v·epsilon, and rounding x' moves it by at most u·(‖x‖ + epsilon); here is twice
-// their sum less.
+// Radii [n, 1], f64, to which the l2 projection scales rows [n, d]. With u the dtype's unit roundoff and v that of f64,
+// in which it computes, the length's error is below (d + 8)·v·epsilon, and rounding x' moves it by at most u·(‖x‖ +
+// epsilon); here is twice their sum less.
 Tensor radii(const Tensor& x, double epsilon) {
   const double unit = x.dtype() == DType::f32 ? 0x1p-24 : 0x1p-53, d = static_cast<double>(x.dim(1));
   const Tensor slack = (lengths(cast(x, DType::f64)) + epsilon) * (2 * unit) + 2 * (d + 8) * 0x1p-53 * epsilon;
@@ -72,18 +72,24 @@ void check(const Function& f, const Tensor& x, const Tensor& labels, const PgdOp
   require<TypeError>(is_floating(x.dtype()), "pgd: x is {}; needs f32 or f64", x.dtype());
   for (const Tensor& bound : {box.lower, box.upper})
     if (bound.defined()) {
-      require<TypeError>(bound.dtype() == x.dtype(), "pgd: a box of {} given with x of {}; needs one dtype", bound.dtype(), x.dtype());
+      require<TypeError>(bound.dtype() == x.dtype(), "pgd: a box of {} given with x of {}; needs one dtype",
+                         bound.dtype(), x.dtype());
       require(broadcast("pgd: box", bound.shape(), x.shape()) == x.shape(),
               "pgd: a box of {} given with x of {}; needs bounds that broadcast to x", bound.shape(), x.shape());
     }
   for (const Tensor& list : {labels, how.rows.defined() ? how.rows : labels}) {
     require<TypeError>(list.dtype() == DType::i32, "pgd: labels or rows are {}; need i32", list.dtype());
-    require(list.shape() == Shape{x.dim(0)}, "pgd: labels or rows are {} with x of {}; need one per row", list.shape(), x.shape());
+    require(list.shape() == Shape{x.dim(0)}, "pgd: labels or rows are {} with x of {}; need one per row", list.shape(),
+            x.shape());
   }
-  require<ValueError>(how.epsilon >= 0 && std::isfinite(how.epsilon), "pgd: epsilon {}; needs a finite number ≥ 0", how.epsilon);
-  require<ValueError>(how.step_size >= 0 && std::isfinite(how.step_size), "pgd: step_size {}; needs a finite number ≥ 0", how.step_size);
-  require<ValueError>(how.steps >= 0 && how.restarts >= 1 && how.targets >= 0, "pgd: steps {}, restarts {}, targets {}; need steps ≥ 0, "
-                      "restarts ≥ 1, targets ≥ 0", how.steps, how.restarts, how.targets);
+  require<ValueError>(how.epsilon >= 0 && std::isfinite(how.epsilon), "pgd: epsilon {}; needs a finite number ≥ 0",
+                      how.epsilon);
+  require<ValueError>(how.step_size >= 0 && std::isfinite(how.step_size),
+                      "pgd: step_size {}; needs a finite number ≥ 0", how.step_size);
+  require<ValueError>(how.steps >= 0 && how.restarts >= 1 && how.targets >= 0,
+                      "pgd: steps {}, restarts {}, targets {}; need steps ≥ 0, "
+                      "restarts ≥ 1, targets ≥ 0",
+                      how.steps, how.restarts, how.targets);
 }
 
 // The rows still under attack, as [n, d], and what is known of those that left.
@@ -127,7 +133,8 @@ Search::Search(const Function& f, const Tensor& x, const Tensor& labels, const P
   const int64_t rows = x.dim(0);
   numbers_ = arange(rows, DType::i32, x.device());
   streams_ = how.rows.defined() ? how.rows : numbers_;
-  const Bounds bounds = x.dtype() == DType::f32 ? bounds_around<float>(x, box, how.epsilon) : bounds_around<double>(x, box, how.epsilon);
+  const Bounds bounds =
+      x.dtype() == DType::f32 ? bounds_around<float>(x, box, how.epsilon) : bounds_around<double>(x, box, how.epsilon);
   const auto flat = [&](const Tensor& t) { return reshape(t, {rows, x.size() / rows}); };
   center_ = worst_ = x_ = flat(x.detach());
   low_ = flat(bounds.low);
@@ -145,9 +152,11 @@ Tensor Search::outputs_at(const Tensor& x) {
   if (classes_ == 0) {
     classes_ = outputs.dim(1);
     for (const int32_t label : all_labels_.to_vector<int32_t>())
-      require<ValueError>(label >= 0 && label < classes_, "pgd: label {} with {} classes; needs 0 ≤ label < classes", label, classes_);
+      require<ValueError>(label >= 0 && label < classes_, "pgd: label {} with {} classes; needs 0 ≤ label < classes",
+                          label, classes_);
   }
-  require(outputs.dim(1) == classes_, "pgd: f gives {} after {} classes; needs one number of classes", outputs.shape(), classes_);
+  require(outputs.dim(1) == classes_, "pgd: f gives {} after {} classes; needs one number of classes", outputs.shape(),
+          classes_);
   return outputs;
 }
 
@@ -173,10 +182,12 @@ Tensor Search::start(int64_t number) const {
   const Tensor draw = Tensor::scalar(static_cast<double>(number), DType::i32);
   const RandomKey direction{how_.seed, kStream}, distance{how_.seed, kStream | uint64_t{1} << 32};
   const DType dtype = center_.dtype();
-  if (how_.norm == Norm::linf) return project(low_ + uniform_rows(center_.shape(), direction, streams_, draw, dtype) * (high_ - low_));
+  if (how_.norm == Norm::linf)
+    return project(low_ + uniform_rows(center_.shape(), direction, streams_, draw, dtype) * (high_ - low_));
   const Tensor z = normal_rows(center_.shape(), direction, streams_, draw, dtype);
   const Tensor u = uniform_rows({center_.dim(0), 1}, distance, streams_, draw, DType::f64);
-  const Tensor length = cast(pow(u, 1.0 / static_cast<double>(center_.dim(1))) * how_.epsilon, dtype);  // uniform in the ball's volume
+  const Tensor length =
+      cast(pow(u, 1.0 / static_cast<double>(center_.dim(1))) * how_.epsilon, dtype);  // uniform in the ball's volume
   return project(center_ + z * (length / lengths(z)));
 }
 
@@ -234,7 +245,8 @@ void Search::record(const Tensor& outputs, Tensor* gradient) {
   if (go.empty()) return;
   release(go);
   const Tensor kept = index_list(stay);
-  for (Tensor* part : {&numbers_, &streams_, &labels_, &center_, &low_, &high_, &radius_, &targets_, &x_, &worst_, &margins_, gradient})
+  for (Tensor* part : {&numbers_, &streams_, &labels_, &center_, &low_, &high_, &radius_, &targets_, &x_, &worst_,
+                       &margins_, gradient})
     if (part && part->defined()) *part = take(*part, kept);
 }
 
@@ -249,7 +261,8 @@ Adversarial Search::run() {
     const Tensor outputs = outputs_at(center_);
     if (targeted()) {
       const int64_t wrong = classes_ - 1;
-      targets_ = top_k(wrong_outputs(outputs, labels_), how_.targets > 0 ? std::min(how_.targets, wrong) : wrong, 1).indices;
+      targets_ =
+          top_k(wrong_outputs(outputs, labels_), how_.targets > 0 ? std::min(how_.targets, wrong) : wrong, 1).indices;
     }
     record(outputs);
   }
@@ -258,7 +271,8 @@ Adversarial Search::run() {
   return result();
 }
 
-// In the batch's order. Where rows left early, f may have computed their outputs among others: the margins are taken again.
+// In the batch's order. Where rows left early, f may have computed their outputs among others: the margins are taken
+// again.
 Adversarial Search::result() {
   Tensor inputs = worst_, margins = margins_;
   if (!released_.empty()) {

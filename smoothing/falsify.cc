@@ -12,21 +12,32 @@ namespace {
 
 constexpr uint64_t kStream = stream_of(Purpose::falsify);  // below it the draw within a round
 constexpr int64_t kScreened = 4;                    // points drawn for one that descends
-constexpr double kFirstStep = 0.1, kLastStep = 0.002, kFirstDecay = 0.9, kSecondDecay = 0.99;  // steps in widths of the box
+constexpr double kFirstStep = 0.1, kLastStep = 0.002, kFirstDecay = 0.9,
+                 kSecondDecay = 0.99;  // steps in widths of the box
 
-double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 // One search. Points are rows [n, d] of the flattened box.
 class Hunt {
  public:
-  Hunt(const Function& f, const Violation& violation, const Tensor& lower, const Tensor& upper, const FalsifyOptions& how)
-      : f_(f), violation_(violation), how_(how), shape_(lower.shape()), lower_(flatten(lower.detach())), upper_(flatten(upper.detach())),
-        width_(upper_ - lower_), end_(seconds_now() + how.seconds) {}
+  Hunt(const Function& f, const Violation& violation, const Tensor& lower, const Tensor& upper,
+       const FalsifyOptions& how)
+      : f_(f),
+        violation_(violation),
+        how_(how),
+        shape_(lower.shape()),
+        lower_(flatten(lower.detach())),
+        upper_(flatten(upper.detach())),
+        width_(upper_ - lower_),
+        end_(seconds_now() + how.seconds) {}
   Falsified run();
 
  private:
   bool done(int64_t rows) const {  // a first batch there always is
-    return best_.found || best_.evaluations + rows > how_.evaluations || (best_.evaluations > 0 && seconds_now() >= end_);
+    return best_.found || best_.evaluations + rows > how_.evaluations ||
+           (best_.evaluations > 0 && seconds_now() >= end_);
   }
   Tensor violations_of(const Tensor& points);
   Tensor draw(int64_t round, int64_t first, int64_t count) const;
@@ -47,8 +58,10 @@ Tensor Hunt::violations_of(const Tensor& points) {
   Shape shape = shape_;
   shape.insert(0, points.dim(0));
   const Tensor violations = violation_(f_(reshape(points, shape)));
-  require(violations.shape() == Shape{points.dim(0)}, "falsify: violations are {} for {}; needs one per row", violations.shape(), shape);
-  require<TypeError>(is_floating(violations.dtype()), "falsify: violations are {}; need f32 or f64", violations.dtype());
+  require(violations.shape() == Shape{points.dim(0)}, "falsify: violations are {} for {}; needs one per row",
+          violations.shape(), shape);
+  require<TypeError>(is_floating(violations.dtype()), "falsify: violations are {}; need f32 or f64",
+                     violations.dtype());
   best_.evaluations += points.dim(0);
   return violations;
 }
@@ -59,7 +72,8 @@ Tensor Hunt::draw(int64_t round, int64_t first, int64_t count) const {
   const Tensor step = Tensor::scalar(static_cast<double>(round), DType::i32);
   const Tensor u = uniform_rows({count, width_.size()}, {how_.seed, kStream}, numbers, step, width_.dtype());
   const Tensor half = Tensor::scalar(0.5, u.dtype()), corners = where(greater(u, half), upper_, lower_);
-  const Tensor is_corner = reshape(less(numbers, Tensor::scalar(static_cast<double>(how_.batch), DType::i32)), {count, 1});
+  const Tensor is_corner =
+      reshape(less(numbers, Tensor::scalar(static_cast<double>(how_.batch), DType::i32)), {count, 1});
   const Tensor points = where(is_corner, corners, clip(lower_ + u * width_, lower_, upper_));
   if (round > 0 || first > 0) return points;
   const Tensor center = clip(lower_ + width_ * 0.5, lower_, upper_);
@@ -73,7 +87,8 @@ Tensor Hunt::screened(int64_t round) {
     points.push_back(draw(round, part * how_.batch, how_.batch));
     const Tensor violations = violations_of(points.back());
     record(points.back(), violations);
-    scores.push_back(where(equal(violations, violations), -violations, zeros_like(violations) - std::numeric_limits<double>::infinity()));
+    scores.push_back(where(equal(violations, violations), -violations,
+                           zeros_like(violations) - std::numeric_limits<double>::infinity()));
   }
   if (points.empty()) return {};
   const int64_t half = how_.batch / 2;
@@ -96,8 +111,10 @@ void Hunt::descend(Tensor points) {
     scaled = where(equal(scaled, scaled), scaled, zeros_like(scaled));
     first = first * kFirstDecay + scaled * (1 - kFirstDecay);
     second = second * kSecondDecay + square(scaled) * (1 - kSecondDecay);
-    const double count = static_cast<double>(step + 1), done = static_cast<double>(step) / static_cast<double>(how_.steps);
-    const Tensor mean = first / (1 - std::pow(kFirstDecay, count)), square_mean = second / (1 - std::pow(kSecondDecay, count));
+    const double count = static_cast<double>(step + 1),
+                 done = static_cast<double>(step) / static_cast<double>(how_.steps);
+    const Tensor mean = first / (1 - std::pow(kFirstDecay, count)),
+                 square_mean = second / (1 - std::pow(kSecondDecay, count));
     const double size = kLastStep + (kFirstStep - kLastStep) * (1 + std::cos(std::numbers::pi * done)) / 2;
     points = clip(points - mean / (sqrt(square_mean) + 1e-8) * width_ * size, lower_, upper_);
   }
@@ -132,30 +149,36 @@ void require_box(const Tensor& lower, const Tensor& upper) {
   const std::vector<T> low = lower.to_vector<T>(), high = upper.to_vector<T>();
   for (size_t i = 0; i < low.size(); ++i) {
     const double from = low[i], to = high[i];
-    require<ValueError>(from <= to && std::isfinite(from) && std::isfinite(to), "falsify: a box from {} to {}; needs finite lower ≤ upper",
-                        from, to);
+    require<ValueError>(from <= to && std::isfinite(from) && std::isfinite(to),
+                        "falsify: a box from {} to {}; needs finite lower ≤ upper", from, to);
   }
 }
 
 }  // namespace
 
 Violation halfspaces(const Tensor& a, const Tensor& b) {
-  require(a.rank() == 2 && b.shape() == Shape{a.dim(0)}, "halfspaces: a is {}, b is {}; needs [rows, k] and [rows]", a.shape(), b.shape());
+  require(a.rank() == 2 && b.shape() == Shape{a.dim(0)}, "halfspaces: a is {}, b is {}; needs [rows, k] and [rows]",
+          a.shape(), b.shape());
   return [a = transpose(a.detach()), b = b.detach()](const Tensor& outputs) {
     if (b.size() == 0) return sum(outputs, {1}) * 0.0 - std::numeric_limits<double>::infinity();
     return max(matmul(outputs, a) - b, {1});
   };
 }
 
-Falsified falsify(const Function& f, const Violation& violation, const Tensor& lower, const Tensor& upper, const FalsifyOptions& how) {
+Falsified falsify(const Function& f, const Violation& violation, const Tensor& lower, const Tensor& upper,
+                  const FalsifyOptions& how) {
   require<ValueError>(f && violation, "falsify: an empty function given; needs f and violation");
   require<TypeError>(is_floating(lower.dtype()) && lower.dtype() == upper.dtype(),
                      "falsify: bounds are {} and {}; need f32 or f64, both alike", lower.dtype(), upper.dtype());
   require(lower.shape() == upper.shape() && lower.rank() < kMaxRank && lower.size() > 0,
-          "falsify: bounds are {} and {}; need one shape with numbers, of at most {} axes", lower.shape(), upper.shape(), kMaxRank - 1);
-  require<ValueError>(how.batch >= 2 && how.batch < int64_t{1} << 28 && how.evaluations >= how.batch && how.steps >= 0 && how.seconds >= 0,
-                      "falsify: batch {}, evaluations {}, steps {}, seconds {}; need 2 ≤ batch ≤ evaluations, batch < 2^28, steps ≥ 0, "
-                      "seconds ≥ 0", how.batch, how.evaluations, how.steps, how.seconds);
+          "falsify: bounds are {} and {}; need one shape with numbers, of at most {} axes", lower.shape(),
+          upper.shape(), kMaxRank - 1);
+  require<ValueError>(
+      how.batch >= 2 && how.batch < int64_t{1} << 28 && how.evaluations >= how.batch && how.steps >= 0 &&
+          how.seconds >= 0,
+      "falsify: batch {}, evaluations {}, steps {}, seconds {}; need 2 ≤ batch ≤ evaluations, batch < 2^28, steps ≥ 0, "
+      "seconds ≥ 0",
+      how.batch, how.evaluations, how.steps, how.seconds);
   lower.dtype() == DType::f32 ? require_box<float>(lower, upper) : require_box<double>(lower, upper);
   const NoGrad guard;
   return Hunt(f, violation, lower, upper, how).run();

@@ -11,14 +11,16 @@ namespace {
 std::pair<long double, long double> hermite(int n, long double z) {
   long double before = 0, value = 1;
   for (int k = 0; k < n; ++k) {
-    const long double next = (z * value - std::sqrt(static_cast<long double>(k)) * before) / std::sqrt(static_cast<long double>(k + 1));
+    const long double next =
+        (z * value - std::sqrt(static_cast<long double>(k)) * before) / std::sqrt(static_cast<long double>(k + 1));
     before = value;
     value = next;
   }
   return {value, before};
 }
 
-// The root of He_n between low and high, where it changes sign: Newton's steps, halving where they leave the bracket. h_n' = √n h_{n−1}.
+// The root of He_n between low and high, where it changes sign: Newton's steps, halving where they leave the bracket.
+// h_n' = √n h_{n−1}.
 long double root_between(int n, long double low, long double high) {
   const bool rises = hermite(n, high).first > 0;
   long double z = (low + high) / 2;
@@ -33,7 +35,8 @@ long double root_between(int n, long double low, long double high) {
   return z;
 }
 
-// The roots of He_n are separated by those of He_{n−1}: degree by degree, each root is bracketed by two of the degree below.
+// The roots of He_n are separated by those of He_{n−1}: degree by degree, each root is bracketed by two of the degree
+// below.
 GaussHermite computed_rule(int nodes) {
   std::vector<long double> roots;  // of the degree so far, those >= 0, rising
   for (int n = 1; n <= nodes; ++n) {
@@ -41,7 +44,8 @@ GaussHermite computed_rule(int nodes) {
     std::vector<long double> next;
     if (odd) next.push_back(0);
     for (size_t i = 0; i < roots.size(); ++i)
-      next.push_back(root_between(n, roots[i], i + 1 < roots.size() ? roots[i + 1] : 2 * std::sqrt(static_cast<long double>(n)) + 1));
+      next.push_back(root_between(
+          n, roots[i], i + 1 < roots.size() ? roots[i + 1] : 2 * std::sqrt(static_cast<long double>(n)) + 1));
     roots = std::move(next);
   }
   GaussHermite rule;
@@ -70,7 +74,8 @@ Tensor added(const Tensor& sum, const Tensor& term) { return sum.defined() ? sum
 }  // namespace
 
 const GaussHermite& gauss_hermite(int nodes) {
-  require<ValueError>(nodes >= 2 && nodes <= 256 && nodes % 2 == 0, "gauss_hermite: {} nodes given; needs an even number from 2 to 256", nodes);
+  require<ValueError>(nodes >= 2 && nodes <= 256 && nodes % 2 == 0,
+                      "gauss_hermite: {} nodes given; needs an even number from 2 to 256", nodes);
   static std::mutex mutex;
   static std::map<int, GaussHermite> rules;
   const std::lock_guard lock(mutex);

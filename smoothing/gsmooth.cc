@@ -9,18 +9,23 @@ optim::Loss at(const SmoothedLoss& loss, Sigma sigma) {
 
 }  // namespace
 
-GSmooth::GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma sigma) : optimizer_(std::move(optimizer)), sigma_(std::move(sigma)) {
+GSmooth::GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma sigma)
+    : optimizer_(std::move(optimizer)), sigma_(std::move(sigma)) {
   require<ValueError>(optimizer_ != nullptr, "gsmooth: no optimizer given; needs one");
 }
 
-GSmooth::GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma start, const SlghRule& rule) : GSmooth(std::move(optimizer), std::move(start)) {
+GSmooth::GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma start, const SlghRule& rule)
+    : GSmooth(std::move(optimizer), std::move(start)) {
   require<ValueError>(rule.rate >= 0 && rule.decay > 0 && rule.decay <= 1 && rule.least >= 0,
-                      "gsmooth: SLGH's rate {}, decay {} and least {}; need rate ≥ 0, 0 < decay ≤ 1, least ≥ 0", rule.rate, rule.decay, rule.least);
+                      "gsmooth: SLGH's rate {}, decay {} and least {}; need rate ≥ 0, 0 < decay ≤ 1, least ≥ 0",
+                      rule.rate, rule.decay, rule.least);
   rule_ = rule;
   sigma_ = Sigma::stddev(sigma_.stddev());
 }
 
-Sigma GSmooth::sigma() const { return rule_ && s_.defined() ? Sigma::stddev(s_.item()) : sigma_.at(optimizer_->steps()); }
+Sigma GSmooth::sigma() const {
+  return rule_ && s_.defined() ? Sigma::stddev(s_.item()) : sigma_.at(optimizer_->steps());
+}
 
 void GSmooth::advance(DType dtype) {
   if (!rule_) {
@@ -64,14 +69,17 @@ Sigma GSmoothSvrg::anchor_sigma() const { return anchor_ == Anchor::plain ? Sigm
 
 void GSmoothSvrg::start_round(const Tensor& weights, const SmoothedLoss& full_loss) {
   const Sigma next = sigma_.at(rounds_);
-  require<ValueError>(next.stddev() <= round_sigma_.stddev(), "gsmooth_svrg: σ rises from {} to {} in round {}; needs a schedule that does not",
+  require<ValueError>(next.stddev() <= round_sigma_.stddev(),
+                      "gsmooth_svrg: σ rises from {} to {} in round {}; needs a schedule that does not",
                       round_sigma_.paper(), next.paper(), rounds_);
   round_sigma_ = next;
   svrg_.start_round(weights, at(full_loss, anchor_sigma()));
   ++rounds_;
 }
 
-Tensor GSmoothSvrg::step(const Tensor& weights, const SmoothedLoss& loss) { return svrg_.step(weights, at(loss, round_sigma_), at(loss, anchor_sigma())); }
+Tensor GSmoothSvrg::step(const Tensor& weights, const SmoothedLoss& loss) {
+  return svrg_.step(weights, at(loss, round_sigma_), at(loss, anchor_sigma()));
+}
 
 Tensor GSmoothSvrg::direction(const Tensor& weights, const SmoothedLoss& loss) const {
   return svrg_.direction(weights, at(loss, round_sigma_), at(loss, anchor_sigma()));

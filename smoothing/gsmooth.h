@@ -9,11 +9,12 @@
 
 namespace mollify::smoothing {
 
-// The loss of the step's batch at some weights, smoothed with a scale: of a smoothed network, by Monte Carlo, or a formula.
+// The loss of the step's batch at some weights, smoothed with a scale: of a smoothed network, by Monte Carlo, or a
+// formula.
 using SmoothedLoss = std::function<Tensor(const Tensor& weights, const Sigma& sigma)>;
 
-// SLGH's second rule (Iwakiri et al. 2022): s ← max(min(s − rate·∂f_s/∂s, decay·s), least) after each step. Its first rule, s ← decay·s,
-// is the schedule step_decay(s, decay, 1).
+// SLGH's second rule (Iwakiri et al. 2022): s ← max(min(s − rate·∂f_s/∂s, decay·s), least) after each step. Its first
+// rule, s ← decay·s, is the schedule step_decay(s, decay, 1).
 struct SlghRule { double rate, decay = 0.999, least = 0; };
 
 // Any optimizer, on the smoothed loss: GSmoothSGD and GSmoothAdam.
@@ -49,13 +50,15 @@ class GSmoothSvrg {
  public:
   enum class Anchor { smoothed, plain };
   // sigma is a schedule of the round, not increasing.
-  GSmoothSvrg(optim::Schedule learning_rate, Sigma sigma, Anchor anchor = Anchor::smoothed, const optim::SvrgOptions& options = {});
+  GSmoothSvrg(optim::Schedule learning_rate, Sigma sigma, Anchor anchor = Anchor::smoothed,
+              const optim::SvrgOptions& options = {});
 
   // Starts a round at the anchor that the options choose (the first: `weights`), to which it moves `weights`.
   // full_loss is the mean over all data.
   void start_round(const Tensor& weights, const SmoothedLoss& full_loss);
   Tensor step(const Tensor& weights, const SmoothedLoss& loss);
-  Tensor direction(const Tensor& weights, const SmoothedLoss& loss) const;  // along which a step would go, times the rate; no step
+  Tensor direction(const Tensor& weights,
+                   const SmoothedLoss& loss) const;  // along which a step would go, times the rate; no step
   int64_t rounds() const { return rounds_; }
 
  private:

@@ -27,10 +27,12 @@ Tensor unfolded(const Tensor& rows, int64_t directions) {
 }
 class Propagation {
  public:
-  Propagation(const nn::Network& network, const Tensor& weights, const Tensor& state, const Tensor& x, const NoiseScales& noise,
-              const Correlations& correlations)
-      : noisy_input_(!noise.input.is_none()), noisy_weights_(!noise.weights.is_none()),
-        weight_variance_(square(noise.weights.tensor(x.dtype()))), trace_(traced(network, weights, state, x.shape()[0])),
+  Propagation(const nn::Network& network, const Tensor& weights, const Tensor& state, const Tensor& x,
+              const NoiseScales& noise, const Correlations& correlations)
+      : noisy_input_(!noise.input.is_none()),
+        noisy_weights_(!noise.weights.is_none()),
+        weight_variance_(square(noise.weights.tensor(x.dtype()))),
+        trace_(traced(network, weights, state, x.shape()[0])),
         directions_(std::min(correlations.directions, sources())) {
     if (directions_ > 0) wide_ = traced(network, weights, state, x.shape()[0] * directions_);
     set(trace_.input, wide_.input, input(x, noise.input.tensor(x.dtype())));
@@ -84,8 +86,8 @@ int64_t Propagation::sources() const {
   return count / trace_.input.shape()[0];
 }
 
-// [K, …]: the sign of every number in the slot that is its own, 0 elsewhere. Slots are given in the order of the numbers, so that those of
-// one slot are far apart in an image.
+// [K, …]: the sign of every number in the slot that is its own, 0 elsewhere. Slots are given in the order of the
+// numbers, so that those of one slot are far apart in an image.
 Tensor Propagation::slots(const Shape& shape, DType dtype, Device device) {
   const int64_t count = shape.size() / shape[0];
   RandomSequence random({0, stream_of(Purpose::shared_directions)}, static_cast<uint32_t>(next_slot_));
@@ -96,7 +98,8 @@ Tensor Propagation::slots(const Shape& shape, DType dtype, Device device) {
     sign[j] = random.uniform() < 0.5 ? -1 : 1;
   }
   next_slot_ += count;
-  const Tensor indices = to(Tensor::from(slot, {1, count}), device), signs = to(cast(Tensor::from(sign, {1, count}), dtype), device);
+  const Tensor indices = to(Tensor::from(slot, {1, count}), device),
+               signs = to(cast(Tensor::from(sign, {1, count}), dtype), device);
   Shape wanted = shape;
   wanted[0] = directions_;
   return reshape(scatter_add({directions_, count}, indices, signs, 0), wanted);
@@ -129,7 +132,8 @@ void Propagation::linear(size_t i) {
   const Step& step = trace_.steps[i];
   const Tensors means = replay(step, inputs_of(step, [&](const Tensor& t) { return values_[t].mean; }));
   if (directions_ == 0) {
-    const Tensors variances = linear_spread(step, inputs_of(step, [&](const Tensor& t) { return values_[t].variance; }), Spread::variance);
+    const Tensors variances =
+        linear_spread(step, inputs_of(step, [&](const Tensor& t) { return values_[t].variance; }), Spread::variance);
     for (size_t k = 0; k < means.size(); ++k) set(i, k, {means[k], expand(variances[k], means[k].shape()), {}});
   } else {
     const Tensors factors = factors_through(wide_.steps[i]);
@@ -137,8 +141,9 @@ void Propagation::linear(size_t i) {
   }
 }
 
-// y = A_θ x + b with noise on x (variance V), on θ and b (variance w): Var y = A_{θ²} V + w·A_1 (x² + V) + w. What θ and b add to one
-// number of y is uncorrelated with what they add to another in dense layers; in convolutions, too, it is taken to be.
+// y = A_θ x + b with noise on x (variance V), on θ and b (variance w): Var y = A_{θ²} V + w·A_1 (x² + V) + w. What θ
+// and b add to one number of y is uncorrelated with what they add to another in dense layers; in convolutions, too, it
+// is taken to be.
 JointMoments Propagation::weighted(size_t i) {
   const Step& step = trace_.steps[i];
   const Inputs in = step.in();
@@ -153,13 +158,16 @@ JointMoments Propagation::weighted(size_t i) {
   return noisy_weights_ ? joined(mean, factors, own()) : JointMoments{mean, sum(square(factors), {1}), factors};
 }
 
-// To first order in the correlations: Cov(h(x), h(y)) = E h'(x) E h'(y) Cov(x, y), the rest of Var h(x) being the number's own.
+// To first order in the correlations: Cov(h(x), h(y)) = E h'(x) E h'(y) Cov(x, y), the rest of Var h(x) being the
+// number's own.
 JointMoments Propagation::nonlinear(const Step& step) {
   const JointMoments& x = values_[step.in()[0]];
   const Tensor s = deviation_of(x.variance);
   const Moments h = nonlinear_moments(step, inputs_of(step, [&](const Tensor&) { return x.mean; }), s);
   if (directions_ == 0) return {h.mean, h.variance, {}};
-  const auto mean = [&](const Tensor& at) { return nonlinear_mean(step, inputs_of(step, [&](const Tensor&) { return at; }), s); };
+  const auto mean = [&](const Tensor& at) {
+    return nonlinear_mean(step, inputs_of(step, [&](const Tensor&) { return at; }), s);
+  };
   const Tensor slope = vjp(mean, x.mean, ones_like(x.mean)).second;
   return joined(h.mean, x.factors * spread_over(slope), not_negative(h.variance - square(slope) * x.variance));
 }
@@ -186,16 +194,19 @@ void Propagation::follow(size_t i) {
     case StepKind::dropout: return set(i, 0, masked(step));
     case StepKind::nonlinear: return set(i, 0, nonlinear(step));
     case StepKind::max_pool: return set(i, 0, pooled(step));
-    case StepKind::unknown: throw ValueError(format("propagate_moments: {} computes {}, which has no rule", place(step), step.op().name));
+    case StepKind::unknown:
+      throw ValueError(format("propagate_moments: {} computes {}, which has no rule", place(step), step.op().name));
   }
 }
 
 }  // namespace
 
-Moments propagate_moments(const nn::Network& network, const Tensor& weights, const Tensor& state, const Tensor& x, const NoiseScales& noise,
-                          const Correlations& correlations) {
-  require(x.rank() == network.input().rank() + 1, "propagate_moments: input is {}; needs {} with any number of rows", x.shape(), network.input());
-  require<ValueError>(correlations.directions >= 0, "propagate_moments: {} directions given; needs at least 0", correlations.directions);
+Moments propagate_moments(const nn::Network& network, const Tensor& weights, const Tensor& state, const Tensor& x,
+                          const NoiseScales& noise, const Correlations& correlations) {
+  require(x.rank() == network.input().rank() + 1, "propagate_moments: input is {}; needs {} with any number of rows",
+          x.shape(), network.input());
+  require<ValueError>(correlations.directions >= 0, "propagate_moments: {} directions given; needs at least 0",
+                      correlations.directions);
   return Propagation(network, weights, state, x, noise, correlations).run();
 }
 

@@ -9,18 +9,21 @@ namespace mollify::smoothing {
 namespace {
 
 constexpr int64_t kScramblings = 16;
-constexpr uint64_t kStream = stream_of(Purpose::monte_carlo);  // below it the row, then the sample, or scrambling and step
+constexpr uint64_t kStream =
+    stream_of(Purpose::monte_carlo);  // below it the row, then the sample, or scrambling and step
 
 // The standard normal numbers of one point: sample i is a function of (seed, step, row, i).
 class Noise {
  public:
   Noise(const char* operation, const MonteCarlo& how, int64_t dimensions, DType dtype, Device device)
       : how_(how), dimensions_(dimensions), dtype_(dtype), device_(device) {
-    require<ValueError>(
-        how.samples >= 1 && how.samples < int64_t{1} << 31 && how.batch >= 1 && how.step >= 0 && how.step < int64_t{1} << 31,
-        "{}: samples {}, batch {}, step {}; need 1 ≤ samples < 2^31, batch ≥ 1, 0 ≤ step < 2^31", operation, how.samples, how.batch,
-        how.step);
-    const int64_t groups = how.draws == Draws::sobol ? kScramblings : how.draws == Draws::antithetic ? (how.samples + 1) / 2 : how.samples;
+    require<ValueError>(how.samples >= 1 && how.samples < int64_t{1} << 31 && how.batch >= 1 && how.step >= 0 &&
+                            how.step < int64_t{1} << 31,
+                        "{}: samples {}, batch {}, step {}; need 1 ≤ samples < 2^31, batch ≥ 1, 0 ≤ step < 2^31",
+                        operation, how.samples, how.batch, how.step);
+    const int64_t groups = how.draws == Draws::sobol        ? kScramblings
+                           : how.draws == Draws::antithetic ? (how.samples + 1) / 2
+                                                            : how.samples;
     group_ = how.draws == Draws::sobol ? (how.samples + groups - 1) / groups : how.draws == Draws::antithetic ? 2 : 1;
     samples_ = groups * group_;
   }
@@ -32,15 +35,18 @@ class Noise {
   Tensor draw(int64_t row, int64_t first, int64_t most) const {
     if (how_.draws == Draws::sobol) {
       const int64_t scrambling = first / group_, point = first % group_;
-      const RandomKey key{how_.seed, kStream | static_cast<uint64_t>(row) << 36 | static_cast<uint64_t>(scrambling) << 32 |
-                                         static_cast<uint64_t>(how_.step)};
-      return normal_quantile(to(sobol_points(point, std::min(most, group_ - point), dimensions_, key, dtype_), device_));
+      const RandomKey key{how_.seed, kStream | static_cast<uint64_t>(row) << 36 |
+                                         static_cast<uint64_t>(scrambling) << 32 | static_cast<uint64_t>(how_.step)};
+      return normal_quantile(
+          to(sobol_points(point, std::min(most, group_ - point), dimensions_, key, dtype_), device_));
     }
-    const int64_t pair = how_.draws == Draws::antithetic ? 2 : 1, count = std::min(most / pair * pair, samples_ - first);
+    const int64_t pair = how_.draws == Draws::antithetic ? 2 : 1,
+                  count = std::min(most / pair * pair, samples_ - first);
     const RandomKey key{how_.seed, kStream | static_cast<uint64_t>(row) << 32};
-    const Tensor streams = cast(arange(count / pair, DType::f64, device_) + static_cast<double>(first / pair), DType::i32);
-    const Tensor z =
-        normal_rows({count / pair, dimensions_}, key, streams, Tensor::scalar(static_cast<double>(how_.step), DType::i32), dtype_);
+    const Tensor streams =
+        cast(arange(count / pair, DType::f64, device_) + static_cast<double>(first / pair), DType::i32);
+    const Tensor z = normal_rows({count / pair, dimensions_}, key, streams,
+                                 Tensor::scalar(static_cast<double>(how_.step), DType::i32), dtype_);
     return pair == 1 ? z : reshape(stack(Tensors{z, -z}, 1), {count, dimensions_});
   }
 
@@ -76,7 +82,9 @@ class Accumulator {
     std::vector<double> error(mean_.size());
     const double groups = static_cast<double>(groups_);
     for (size_t j = 0; j < error.size(); ++j) error[j] = std::sqrt(squares_[j] / (groups - 1) / groups);
-    const auto values = [&](const std::vector<double>& numbers) { return cast(to(Tensor::from(numbers, shape_), device_), dtype_); };
+    const auto values = [&](const std::vector<double>& numbers) {
+      return cast(to(Tensor::from(numbers, shape_), device_), dtype_);
+    };
     return {values(mean_), values(error)};
   }
 
@@ -102,7 +110,8 @@ class Accumulator {
 
 void require_estimable(const char* operation, const Noise& noise, const Tensor& x) {
   require<TypeError>(is_floating(x.dtype()), "{}: x is {}; needs f32 or f64", operation, x.dtype());
-  require<ValueError>(noise.samples() > noise.group(), "{}: samples {} are one independent group; a standard error needs two", operation,
+  require<ValueError>(noise.samples() > noise.group(),
+                      "{}: samples {} are one independent group; a standard error needs two", operation,
                       noise.samples());
 }
 
@@ -135,8 +144,8 @@ Estimate smooth_by_sampling(const Function& f, const Tensor& x, const Sigma& sig
 
 Estimate smooth_rows_by_sampling(const Function& f, const Tensor& x, const Sigma& sigma, const MonteCarlo& how) {
   constexpr const char* kName = "smooth_rows_by_sampling";
-  require(x.rank() >= 1 && x.shape()[0] >= 1 && x.shape()[0] < int64_t{1} << 20, "{}: x is {}; needs [N, …] of 1 to 2^20 − 1 rows", kName,
-          x.shape());
+  require(x.rank() >= 1 && x.shape()[0] >= 1 && x.shape()[0] < int64_t{1} << 20,
+          "{}: x is {}; needs [N, …] of 1 to 2^20 − 1 rows", kName, x.shape());
   const int64_t rows = x.shape()[0];
   const Noise noise(kName, how, x.size() / rows, x.dtype(), x.device());
   require_estimable(kName, noise, x);
@@ -152,8 +161,8 @@ Estimate smooth_rows_by_sampling(const Function& f, const Tensor& x, const Sigma
       Shape shape = x.shape();
       shape[0] = z.dim(0);
       const Tensor value = checked(kName, f(here + reshape(z, shape) * s));
-      require(value.rank() >= 1 && value.shape()[0] == shape[0], "{}: f gives {} for {}; needs a row for each", kName, value.shape(),
-              shape);
+      require(value.rank() >= 1 && value.shape()[0] == shape[0], "{}: f gives {} for {}; needs a row for each", kName,
+              value.shape(), shape);
       Shape result = value.shape();
       result.erase(0);
       estimate.add(value, shape[0], result);
@@ -166,7 +175,8 @@ Estimate smooth_rows_by_sampling(const Function& f, const Tensor& x, const Sigma
   return {stack(means), stack(errors)};
 }
 
-ValueAndGradient smoothed_value_and_grad(const optim::Loss& loss, const Tensor& weights, const Sigma& sigma, const MonteCarlo& how) {
+ValueAndGradient smoothed_value_and_grad(const optim::Loss& loss, const Tensor& weights, const Sigma& sigma,
+                                         const MonteCarlo& how) {
   const Estimate both = smooth_by_sampling([&](const Tensor& w) {
     const auto [value, gradient] = value_and_grad(loss)(w);
     return concat(Tensors{reshape(value, {1}), flatten(gradient)});

@@ -46,16 +46,22 @@ Tensors with_reciprocal(Inputs in, const Attributes&) {
   return out;
 }
 
-const Op checked_op{.name = "checked_scale", .shape = broadcast_shape, MOLLIFY_POINTWISE(CheckedScale), .vjp = [](const VjpArguments& a) -> Tensors {
-                      return a.g;
-                    }};
+const Op checked_op{.name = "checked_scale",
+                    .shape = broadcast_shape,
+                    MOLLIFY_POINTWISE(CheckedScale),
+                    .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }};
 // in: s, h, which gets no gradient
-const Op widened_op{.name = "widened_scale", .shape = broadcast_shape, MOLLIFY_POINTWISE(WidenedScale), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op widened_op{.name = "widened_scale",
+                    .shape = broadcast_shape,
+                    MOLLIFY_POINTWISE(WidenedScale),
+                    .vjp = [](const VjpArguments& a) -> Tensors {
                       return {a.g * (a.in[0] / a.out()), Tensor()};
                     }};
 
-// ---- relu and its derivatives times powers of s, s^p ∂ⁿ/∂xⁿ relu_s: a formula each for n = −1, 0, 1 and 2 with p = 0, and one for n ≥ 2.
-// The powers are part of the family, since ∂/∂s lowers the exponent of s in the denominator, which alone could overflow.
+// ---- relu and its derivatives times powers of s, s^p ∂ⁿ/∂xⁿ relu_s: a formula each for n = −1, 0, 1 and 2 with p = 0,
+// and one for n ≥ 2.
+// The powers are part of the family, since ∂/∂s lowers the exponent of s in the denominator, which alone could
+// overflow.
 
 struct Derivative {
   using Prefix = int64_t;
@@ -85,19 +91,33 @@ Tensors relu_vjp(const VjpArguments& a) {
 }
 
 // in: g, x, s
-const Op relu_gradient_op{.name = "relu_smoothed_gradient", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedGradient), .operands = with_reciprocal};
+const Op relu_gradient_op{.name = "relu_smoothed_gradient",
+                          .shape = broadcast_shape,
+                          MOLLIFY_POINTWISE(ReluSmoothedGradient),
+                          .operands = with_reciprocal};
 
 Tensors relu_vjp_fast(const VjpArguments& a) {
   if (a.needs(1)) return relu_vjp(a);
   return apply(relu_gradient_op, {a.g, a.in[0], a.in[1]});
 }
 
-const Op relu_antiderivative_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedAntiderivative), .vjp = relu_vjp};
-const Op relu_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothed), .operands = with_reciprocal, .vjp = relu_vjp,
+const Op relu_antiderivative_op{
+    .name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedAntiderivative), .vjp = relu_vjp};
+const Op relu_op{.name = "relu_smoothed",
+                 .shape = broadcast_shape,
+                 MOLLIFY_POINTWISE(ReluSmoothed),
+                 .operands = with_reciprocal,
+                 .vjp = relu_vjp,
                  .vjp_fast = relu_vjp_fast};
-const Op relu_step_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedStep), .vjp = relu_vjp};
-const Op relu_density_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedDensity), .vjp = relu_vjp};
-const Op relu_derivative_op{.name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedDerivative), .operands = with_order, .vjp = relu_vjp};
+const Op relu_step_op{
+    .name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedStep), .vjp = relu_vjp};
+const Op relu_density_op{
+    .name = "relu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluSmoothedDensity), .vjp = relu_vjp};
+const Op relu_derivative_op{.name = "relu_smoothed",
+                            .shape = broadcast_shape,
+                            MOLLIFY_POINTWISE(ReluSmoothedDerivative),
+                            .operands = with_order,
+                            .vjp = relu_vjp};
 
 const Op& relu_op_of(int64_t order, int64_t power) {
   if (power > 0 || order > 2) return relu_derivative_op;
@@ -109,13 +129,21 @@ Tensor scaled_derivative(const Tensor& x, const Tensor& s, int64_t order, int64_
   return apply(relu_op_of(order, power), {x, s}, Derivative{order, power});
 }
 
-const Op sign_op{.name = "sign_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(SignSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op sign_op{.name = "sign_smoothed",
+                 .shape = broadcast_shape,
+                 MOLLIFY_POINTWISE(SignSmoothed),
+                 .vjp = [](const VjpArguments& a) -> Tensors {
                    const Tensor &x = a.in[0], &s = a.in[1];
-                   return {a.needs(0) ? a.g * (relu_smoothed(x, s, 2) * 2.0) : Tensor(), a.needs(1) ? a.g * (scaled_derivative(x, s, 3, 1) * 2.0) : Tensor()};
+                   return {a.needs(0) ? a.g * (relu_smoothed(x, s, 2) * 2.0) : Tensor(),
+                           a.needs(1) ? a.g * (scaled_derivative(x, s, 3, 1) * 2.0) : Tensor()};
                  }};
-const Op abs_op{.name = "abs_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(AbsSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op abs_op{.name = "abs_smoothed",
+                .shape = broadcast_shape,
+                MOLLIFY_POINTWISE(AbsSmoothed),
+                .vjp = [](const VjpArguments& a) -> Tensors {
                   const Tensor &x = a.in[0], &s = a.in[1];
-                  return {a.needs(0) ? a.g * sign_smoothed(x, s) : Tensor(), a.needs(1) ? a.g * (scaled_derivative(x, s, 2, 1) * 2.0) : Tensor()};
+                  return {a.needs(0) ? a.g * sign_smoothed(x, s) : Tensor(),
+                          a.needs(1) ? a.g * (scaled_derivative(x, s, 2, 1) * 2.0) : Tensor()};
                 }};
 
 // ---- relu's moments. out: mean, and the variance or the sum of the variances
@@ -149,19 +177,31 @@ Tensors moments_vjp(const VjpArguments& a) {
 }
 
 // in: gradients of mean and variance, x, s
-const Op moments_gradient_op{.name = "relu_moments_gradient", .shape = broadcast_shape, MOLLIFY_POINTWISE(ReluMomentsGradient), .operands = with_reciprocal};
+const Op moments_gradient_op{.name = "relu_moments_gradient",
+                             .shape = broadcast_shape,
+                             MOLLIFY_POINTWISE(ReluMomentsGradient),
+                             .operands = with_reciprocal};
 
 Tensors moments_vjp_fast(const VjpArguments& a) {
   if (a.needs(1)) return moments_vjp(a);
   const Tensor zero = Tensor::scalar(0, a.in[0].dtype());
-  const Tensor &g_mean = a.gradients[0].defined() ? a.gradients[0] : zero, &g_variance = a.gradients[1].defined() ? a.gradients[1] : zero;
+  const Tensor &g_mean = a.gradients[0].defined() ? a.gradients[0] : zero,
+               &g_variance = a.gradients[1].defined() ? a.gradients[1] : zero;
   return apply(moments_gradient_op, {g_mean, g_variance, a.in[0], a.in[1]});
 }
 
-const Op moments_op{.name = "relu_moments", .shape = moments_shape, MOLLIFY_POINTWISE(ReluMoments), .operands = with_reciprocal, .vjp = moments_vjp,
+const Op moments_op{.name = "relu_moments",
+                    .shape = moments_shape,
+                    MOLLIFY_POINTWISE(ReluMoments),
+                    .operands = with_reciprocal,
+                    .vjp = moments_vjp,
                     .vjp_fast = moments_vjp_fast};
-const Op totals_op{.name = "relu_total_variance", .shape = totals_shape, MOLLIFY_POINTWISE_SUM(ReluTotalVariance), .operands = with_reciprocal,
-                   .vjp = moments_vjp, .vjp_fast = moments_vjp_fast};
+const Op totals_op{.name = "relu_total_variance",
+                   .shape = totals_shape,
+                   MOLLIFY_POINTWISE_SUM(ReluTotalVariance),
+                   .operands = with_reciprocal,
+                   .vjp = moments_vjp,
+                   .vjp_fast = moments_vjp_fast};
 
 // ---- Ramp and clip
 
@@ -177,16 +217,29 @@ Tensors ramp_vjp(const VjpArguments& a) {
   const Interval& i = a.as<Interval>();
   const int n = static_cast<int>(i.derivative);
   return {a.needs(0) ? a.g * ramp_smoothed(x, s, i.low, i.high, n + 1) : Tensor(),
-          a.needs(1) ? a.g * (scaled_derivative(x - i.low, s, n + 2, 1) - scaled_derivative(x - i.high, s, n + 2, 1)) : Tensor()};
+          a.needs(1) ? a.g * (scaled_derivative(x - i.low, s, n + 2, 1) - scaled_derivative(x - i.high, s, n + 2, 1))
+                     : Tensor()};
 }
 
-const Op ramp_op{.name = "ramp_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(RampSmoothed), .operands = with_interval, .vjp = ramp_vjp};
-const Op ramp_derivative_op{.name = "ramp_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(RampSmoothedDerivative), .operands = with_interval, .vjp = ramp_vjp};
-const Op clip_op{.name = "clip_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(ClipSmoothed), .operands = with_interval, .vjp = ramp_vjp};
+const Op ramp_op{.name = "ramp_smoothed",
+                 .shape = broadcast_shape,
+                 MOLLIFY_POINTWISE(RampSmoothed),
+                 .operands = with_interval,
+                 .vjp = ramp_vjp};
+const Op ramp_derivative_op{.name = "ramp_smoothed",
+                            .shape = broadcast_shape,
+                            MOLLIFY_POINTWISE(RampSmoothedDerivative),
+                            .operands = with_interval,
+                            .vjp = ramp_vjp};
+const Op clip_op{.name = "clip_smoothed",
+                 .shape = broadcast_shape,
+                 MOLLIFY_POINTWISE(ClipSmoothed),
+                 .operands = with_interval,
+                 .vjp = ramp_vjp};
 
 Interval interval_of(const char* operation, double low, double high, int derivative) {
-  require<ValueError>(std::isfinite(low) && std::isfinite(high) && low <= high, "{}: the interval is [{}, {}]; needs finite ends, low <= high",
-                      operation, low, high);
+  require<ValueError>(std::isfinite(low) && std::isfinite(high) && low <= high,
+                      "{}: the interval is [{}, {}]; needs finite ends, low <= high", operation, low, high);
   return {low, high, derivative};
 }
 
@@ -197,28 +250,46 @@ const Op exp_below_op{.name = "exp_below_smoothed", .shape = broadcast_shape, MO
                       .vjp = [](const VjpArguments& a) -> Tensors {
                         const Tensor &x = a.in[0], &s = a.in[1];
                         const Tensor slope = a.out() - relu_smoothed(x, s, 2);
-                        return {a.needs(0) ? a.g * slope : Tensor(), a.needs(1) ? a.g * (s * slope - scaled_derivative(x, s, 3, 1)) : Tensor()};
+                        return {a.needs(0) ? a.g * slope : Tensor(),
+                                a.needs(1) ? a.g * (s * slope - scaled_derivative(x, s, 3, 1)) : Tensor()};
                       }};
 // The densities cancel: elu_s' = Φ(a) + T, elu_s'' = T.
-const Op elu_op{.name = "elu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(EluSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op elu_op{.name = "elu_smoothed",
+                .shape = broadcast_shape,
+                MOLLIFY_POINTWISE(EluSmoothed),
+                .vjp = [](const VjpArguments& a) -> Tensors {
                   const Tensor &x = a.in[0], &s = a.in[1], below = exp_below_smoothed(x, s);
-                  return {a.needs(0) ? a.g * (relu_smoothed(x, s, 1) + below) : Tensor(), a.needs(1) ? a.g * (s * below) : Tensor()};
+                  return {a.needs(0) ? a.g * (relu_smoothed(x, s, 1) + below) : Tensor(),
+                          a.needs(1) ? a.g * (s * below) : Tensor()};
                 }};
 // gelu_s = relu_q − relu_q'' with q = √(1 + s²).
-const Op gelu_op{.name = "gelu_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(GeluSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
-                   const Tensor &x = a.in[0], &s = a.in[1], q = widened_scale(s, 1);
-                   const auto derivative = [&](int n, int power) { return scaled_derivative(x, q, n, power) - scaled_derivative(x, q, n + 2, power); };
-                   return {a.needs(0) ? a.g * derivative(1, 0) : Tensor(), a.needs(1) ? a.g * (s / q * derivative(2, 1)) : Tensor()};
-                 }};
+const Op gelu_op{
+    .name = "gelu_smoothed",
+    .shape = broadcast_shape,
+    MOLLIFY_POINTWISE(GeluSmoothed),
+    .vjp = [](const VjpArguments& a) -> Tensors {
+      const Tensor &x = a.in[0], &s = a.in[1], q = widened_scale(s, 1);
+      const auto derivative = [&](int n, int power) {
+        return scaled_derivative(x, q, n, power) - scaled_derivative(x, q, n + 2, power);
+      };
+      return {a.needs(0) ? a.g * derivative(1, 0) : Tensor(), a.needs(1) ? a.g * (s / q * derivative(2, 1)) : Tensor()};
+    }};
 
-const Op max_op{.name = "max_smoothed", .shape = broadcast_shape, MOLLIFY_POINTWISE(MaxSmoothed), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op max_op{.name = "max_smoothed",
+                .shape = broadcast_shape,
+                MOLLIFY_POINTWISE(MaxSmoothed),
+                .vjp = [](const VjpArguments& a) -> Tensors {
                   const Tensor &theta = a.in[2], distance = a.in[0] - a.in[1];
-                  return {a.needs(0) ? a.g * relu_smoothed(distance, theta, 1) : Tensor(), a.needs(1) ? a.g * relu_smoothed(-distance, theta, 1) : Tensor(),
+                  return {a.needs(0) ? a.g * relu_smoothed(distance, theta, 1) : Tensor(),
+                          a.needs(1) ? a.g * relu_smoothed(-distance, theta, 1) : Tensor(),
                           a.needs(2) ? a.g * scaled_derivative(distance, theta, 2, 1) : Tensor()};
                 }};
 
 // ∂T/∂h = −φ(h) erf(ah/√2)/2, ∂T/∂a = e^{−h²(1+a²)/2}/(2π(1 + a²))
-const Op owens_t_op{.name = "owens_t", .shape = broadcast_shape, MOLLIFY_POINTWISE(OwensT), .vjp = [](const VjpArguments& v) -> Tensors {
+const Op owens_t_op{.name = "owens_t",
+                    .shape = broadcast_shape,
+                    MOLLIFY_POINTWISE(OwensT),
+                    .vjp = [](const VjpArguments& v) -> Tensors {
                       const Tensor &h = v.in[0], &a = v.in[1];
                       Tensor dh, da;
                       if (v.needs(0)) dh = v.g * (normal_pdf(h) * erf(a * h * 0.70710678118654752) * -0.5);
@@ -230,16 +301,22 @@ const Op owens_t_op{.name = "owens_t", .shape = broadcast_shape, MOLLIFY_POINTWI
                     }};
 
 extern const Op owens_t_to_one_op;
-Tensor owens_t_to_one(const Tensor& h, const Tensor& width, const Tensor& power) { return apply(owens_t_to_one_op, {h, width, power}); }
+Tensor owens_t_to_one(const Tensor& h, const Tensor& width, const Tensor& power) {
+  return apply(owens_t_to_one_op, {h, width, power});
+}
 
 // in: h, width, power. ∂/∂h = −h·(the same with a power less), and ∂/∂width is the integrand at 1 − width.
-const Op owens_t_to_one_op{.name = "owens_t_to_one", .shape = broadcast_shape, MOLLIFY_POINTWISE(OwensTToOne), .vjp = [](const VjpArguments& v) -> Tensors {
+const Op owens_t_to_one_op{.name = "owens_t_to_one",
+                           .shape = broadcast_shape,
+                           MOLLIFY_POINTWISE(OwensTToOne),
+                           .vjp = [](const VjpArguments& v) -> Tensors {
                              const Tensor &h = v.in[0], &width = v.in[1], &power = v.in[2];
                              Tensor dh, dwidth;
                              if (v.needs(0)) dh = -(v.g * (h * owens_t_to_one(h, width, power - 1.0)));
                              if (v.needs(1)) {
                                const Tensor factor = square(1.0 - width) + 1.0;
-                               dwidth = v.g * (exp(square(h) * factor * -0.5) * pow(factor, -power) * 0.15915494309189534);
+                               dwidth =
+                                   v.g * (exp(square(h) * factor * -0.5) * pow(factor, -power) * 0.15915494309189534);
                              }
                              return {dh, dwidth, Tensor()};
                            }};
@@ -247,7 +324,8 @@ const Op owens_t_to_one_op{.name = "owens_t_to_one", .shape = broadcast_shape, M
 }  // namespace
 
 Tensor relu_smoothed(const Tensor& x, const Tensor& s, int derivative) {
-  require<ValueError>(derivative >= -1, "relu_smoothed: the derivative is {}; needs at least -1, the antiderivative", derivative);
+  require<ValueError>(derivative >= -1, "relu_smoothed: the derivative is {}; needs at least -1, the antiderivative",
+                      derivative);
   return scaled_derivative(x, s, derivative, 0);
 }
 Tensor sign_smoothed(const Tensor& x, const Tensor& s) { return apply(sign_op, {x, s}); }

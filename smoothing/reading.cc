@@ -4,7 +4,8 @@ namespace mollify::smoothing {
 namespace {
 
 // The windows' numbers at one place of the kernel, images being on axes `axis` and `axis` + 1: [N, …, OH, OW, C].
-Tensor window_place(const Tensor& padded, const Pool2d& how, int axis, int64_t row, int64_t column, int64_t height, int64_t width) {
+Tensor window_place(const Tensor& padded, const Pool2d& how, int axis, int64_t row, int64_t column, int64_t height,
+                    int64_t width) {
   const Tensor rows = slice(padded, axis, row, row + (height - 1) * how.stride_height + 1, how.stride_height);
   return slice(rows, axis + 1, column, column + (width - 1) * how.stride_width + 1, how.stride_width);
 }
@@ -18,7 +19,8 @@ JointMoments greater_of(const JointMoments& a, const JointMoments& b) {
   const Tensor covariance = sum(a.factors * b.factors, {1});
   const Moments greatest = clark_max({a.mean, a.variance}, {b.mean, b.variance}, covariance);
   const Tensor theta = deviation_of(a.variance + b.variance - covariance * 2.0), difference = a.mean - b.mean;
-  const Tensor first = spread_over(step_smoothed(difference, theta)), second = spread_over(step_smoothed(-difference, theta));
+  const Tensor first = spread_over(step_smoothed(difference, theta)),
+               second = spread_over(step_smoothed(-difference, theta));
   return {greatest.mean, greatest.variance, a.factors * first + b.factors * second};
 }
 
@@ -48,7 +50,9 @@ JointMoments clark_max_pool2d(const JointMoments& x, const Pool2d& how) {
   JointMoments greatest;
   for (int64_t row = 0; row < how.kernel_height; ++row)
     for (int64_t column = 0; column < how.kernel_width; ++column) {
-      const auto place = [&](const Tensor& t, int axis) { return window_place(t, how, axis, row, column, height, width); };
+      const auto place = [&](const Tensor& t, int axis) {
+        return window_place(t, how, axis, row, column, height, width);
+      };
       const JointMoments here{place(mean, 1), place(variance, 1), factors.defined() ? place(factors, 2) : Tensor()};
       greatest = greatest.mean.defined() ? greater_of(greatest, here) : here;
     }
@@ -62,14 +66,16 @@ StepKind kind_of(const Step& step) {
 
 Moments nonlinear_moments(const Step& step, Inputs in, const Tensor& s) {
   if (kind_of(step) == StepKind::max_pool) {
-    const JointMoments greatest = clark_max_pool2d({in[0], zeros_like(in[0]) + square(s), {}}, step.node().attributes.as<Pool2d>());
+    const JointMoments greatest =
+        clark_max_pool2d({in[0], zeros_like(in[0]) + square(s), {}}, step.node().attributes.as<Pool2d>());
     return {greatest.mean, greatest.variance};
   }
   return moments_of(*find_activation(step.op().name), in, step.node().attributes, s);
 }
 
 Moments nonlinear_total(const Step& step, Inputs in, const Tensor& s) {
-  if (kind_of(step) != StepKind::max_pool) return total_of(*find_activation(step.op().name), in, step.node().attributes, s);
+  if (kind_of(step) != StepKind::max_pool)
+    return total_of(*find_activation(step.op().name), in, step.node().attributes, s);
   const Moments all = nonlinear_moments(step, in, s);
   return {all.mean, sum(all.variance)};
 }

@@ -9,7 +9,8 @@ namespace mollify::smoothing {
 namespace {
 
 double checked(double value) {
-  require<ValueError>(value >= 0 && std::isfinite(value), "sigma: {} given; needs a finite number of at least 0", value);
+  require<ValueError>(value >= 0 && std::isfinite(value), "sigma: {} given; needs a finite number of at least 0",
+                      value);
   return value;
 }
 
@@ -18,7 +19,8 @@ double checked(double value) {
 Sigma::Sigma(double value, double factor) : value_(checked(value)), factor_(factor) {}
 
 Sigma::Sigma(optim::Schedule schedule, double factor) : value_(std::move(schedule)), factor_(factor) {
-  require<ValueError>(static_cast<bool>(std::get<optim::Schedule>(value_)), "sigma: an empty schedule given; needs a function of the step");
+  require<ValueError>(static_cast<bool>(std::get<optim::Schedule>(value_)),
+                      "sigma: an empty schedule given; needs a function of the step");
 }
 
 Sigma::Sigma(const Tensor& value, double factor) : value_(value), factor_(factor) {
@@ -33,7 +35,8 @@ Sigma Sigma::at(int64_t step) const {
 }
 
 double Sigma::stddev() const {
-  require<ValueError>(!std::holds_alternative<optim::Schedule>(value_), "sigma: a schedule has no single value; needs at(step)");
+  require<ValueError>(!std::holds_alternative<optim::Schedule>(value_),
+                      "sigma: a schedule has no single value; needs at(step)");
   const auto* tensor = std::get_if<Tensor>(&value_);
   return factor_ * (tensor ? tensor->item() : std::get<double>(value_));
 }
@@ -46,7 +49,8 @@ bool Sigma::is_none() const {
 Tensor Sigma::tensor(DType dtype) const {
   const auto* tensor = std::get_if<Tensor>(&value_);
   if (!tensor) return Tensor::scalar(stddev(), dtype);
-  require<TypeError>(tensor->dtype() == dtype, "sigma: a tensor of {} is used with {}; they must be equal", tensor->dtype(), dtype);
+  require<TypeError>(tensor->dtype() == dtype, "sigma: a tensor of {} is used with {}; they must be equal",
+                     tensor->dtype(), dtype);
   return factor_ == 1 ? *tensor : *tensor * factor_;
 }
 

@@ -1,4 +1,5 @@
-// The scale of the noise that something is smoothed with. Two conventions are in use; a Sigma says which it was made from.
+// The scale of the noise that something is smoothed with. Two conventions are in use; a Sigma says which it was made
+// from.
 #pragma once
 
 #include <mollify/engine/tensor.h>
@@ -8,11 +9,13 @@
 
 namespace mollify::smoothing {
 
-// Each coordinate's noise is N(0, s²). Made from a number, a schedule of the step, or a 0-d tensor that may carry a history.
+// Each coordinate's noise is N(0, s²). Made from a number, a schedule of the step, or a 0-d tensor that may carry a
+// history.
 class Sigma {
  public:
-  // s itself (Cohen et al., Gaussian loss smoothing, zeroth-order methods). Throws ValueError for NaN, infinite and negative numbers,
-  // ShapeError for a tensor of several. A tensor's value is checked on the CPU, and not while a step is captured.
+  // s itself (Cohen et al., Gaussian loss smoothing, zeroth-order methods). Throws ValueError for NaN, infinite and
+  // negative numbers, ShapeError for a tensor of several. A tensor's value is checked on the CPU, and not while a step
+  // is captured.
   static Sigma stddev(double s) { return Sigma(s, 1); }
   static Sigma stddev(optim::Schedule s) { return Sigma(std::move(s), 1); }
   static Sigma stddev(const Tensor& s) { return Sigma(s, 1); }

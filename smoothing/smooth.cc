@@ -45,7 +45,9 @@ Tensor one_row(const Tensor& like) {
 Tensor ones_like_row(const Tensor& like) { return ones(one_row(like).shape(), like.dtype(), like.device()); }
 
 // M(w): the sum over a row's outputs of the step with weights w, as a linear function of the row's inputs.
-Tensor pulled_back_ones(const Step& step, const Tensor& w) { return pull_back(step, {one_row(step.in()[0]), w}, 0, ones_like_row(step.outputs[0])); }
+Tensor pulled_back_ones(const Step& step, const Tensor& w) {
+  return pull_back(step, {one_row(step.in()[0]), w}, 0, ones_like_row(step.outputs[0]));
+}
 
 Uses uses(const Tensor& count) {
   std::vector<float> values = count.to_vector<float>();
@@ -70,7 +72,8 @@ std::map<const Node*, const Step*> joined_steps(const Trace& trace) {
     const std::vector<const Step*>& of = readers[&step->node()];
     if (of.size() != 1 || &step->node() == trace.output.node()) continue;
     if (kind_of(*of[0]) == StepKind::weighted) joined[&step->node()] = of[0];
-    else if (const auto next = joined.find(&of[0]->node()); of[0]->op().view && next != joined.end()) joined[&step->node()] = next->second;
+    else if (const auto next = joined.find(&of[0]->node()); of[0]->op().view && next != joined.end())
+      joined[&step->node()] = next->second;
   }
   return joined;
 }
@@ -81,22 +84,28 @@ void require_closed_form(const Step& step, StepKind kind, Approximations approxi
   const char* name = step.op().name;
   std::string names;
   for (const std::string& known : activation_names()) names += ", " + known;
-  require<ValueError>(kind != StepKind::unknown, "smooth: {} computes {}, which cannot be smoothed; there are linear maps, dropout, max pooling{}",
+  require<ValueError>(kind != StepKind::unknown,
+                      "smooth: {} computes {}, which cannot be smoothed; there are linear maps, dropout, max pooling{}",
                       place(step), name, names);
   const bool exact = kind != StepKind::max_pool && (kind != StepKind::nonlinear || find_activation(name)->closed_form);
-  require<ValueError>(exact || approximations == Approximations::allowed,
-                      "smooth: {} computes {}, whose smoothing has no closed form; allow approximations, or use another layer", place(step), name);
+  require<ValueError>(
+      exact || approximations == Approximations::allowed,
+      "smooth: {} computes {}, whose smoothing has no closed form; allow approximations, or use another layer",
+      place(step), name);
 }
 
-// A layer that applies one activation to another, such as square(relu(x)), is one function of its input: smoothed one after the other it is
-// something else.
+// A layer that applies one activation to another, such as square(relu(x)), is one function of its input: smoothed one
+// after the other it is something else.
 void require_single(const Trace& trace, const Step& step, Approximations approximations) {
   for (const Step& before : trace.steps)
     for (const Tensor& t : step.in())
-      if (is_abstract(t) && t.node() == &before.node() && !step.label.empty() && before.label == step.label && kind_of(before) == StepKind::nonlinear)
+      if (is_abstract(t) && t.node() == &before.node() && !step.label.empty() && before.label == step.label &&
+          kind_of(before) == StepKind::nonlinear)
         require<ValueError>(approximations == Approximations::allowed,
-                            "smooth: {} computes {} of {}, which has no closed form of its own; allow approximations, which smooth one after the other, "
-                            "or make them two layers", place(step), step.op().name, before.op().name);
+                            "smooth: {} computes {} of {}, which has no closed form of its own; allow approximations, "
+                            "which smooth one after the other, "
+                            "or make them two layers",
+                            place(step), step.op().name, before.op().name);
 }
 
 double weight_of(const std::string& label, const PenaltyWeights& weights) {
@@ -108,12 +117,16 @@ void check(const PenaltyWeights& weights, const Trace& trace, const std::vector<
   std::string names;
   for (const std::string& name : penalised) names += (names.empty() ? "" : ", ") + name;
   const auto check_number = [](const std::string& label, double weight) {
-    require<ValueError>(weight >= 0 && std::isfinite(weight), "smooth: penalty weight {} for '{}'; needs a finite number of at least 0", weight, label);
+    require<ValueError>(weight >= 0 && std::isfinite(weight),
+                        "smooth: penalty weight {} for '{}'; needs a finite number of at least 0", weight, label);
   };
   check_number("all layers", weights.otherwise);
   for (const auto& [label, weight] : weights.by_layer) {
-    const bool known = std::any_of(trace.steps.begin(), trace.steps.end(), [&, &label = label](const Step& step) { return step.label == label; });
-    require<ValueError>(known, "smooth: a penalty weight is given for '{}', which is no layer; those with a penalty are {}", label, names);
+    const bool known = std::any_of(trace.steps.begin(), trace.steps.end(),
+                                   [&, &label = label](const Step& step) { return step.label == label; });
+    require<ValueError>(known,
+                        "smooth: a penalty weight is given for '{}', which is no layer; those with a penalty are {}",
+                        label, names);
     check_number(label, weight);
   }
   bool wanted = false, charged = false;
@@ -124,13 +137,17 @@ void check(const PenaltyWeights& weights, const Trace& trace, const std::vector<
     if (weight > 0) named += (named.empty() ? "" : ", ") + label;
   }
   require<ValueError>(!wanted || charged || weights.otherwise > 0,
-                      "smooth: penalty weights are given for {} alone, part of the next layer's term or without one; those with a penalty are {}", named, names);
+                      "smooth: penalty weights are given for {} alone, part of the next layer's term or without one; "
+                      "those with a penalty are {}",
+                      named, names);
   if (!weights.every_layer_named) return;
   for (const std::string& name : penalised)
-    require<ValueError>(weights.by_layer.contains(name), "smooth: layer '{}' has no penalty weight; needed for {}", name, names);
+    require<ValueError>(weights.by_layer.contains(name), "smooth: layer '{}' has no penalty weight; needed for {}",
+                        name, names);
 }
 
-// What stands for an abstract tensor of the trace: its value in the smoothed network, and V_h while no term has used it.
+// What stands for an abstract tensor of the trace: its value in the smoothed network, and V_h while no term has used
+// it.
 struct Smoothed { Tensor mean, variance; };
 
 // One call: walks the trace, computes the smoothed network and adds up the penalties.
@@ -154,12 +171,14 @@ class Smoother {
     const Tensors out = replay(step, in);
     const Tensor variance = values_[first_abstract(step)].variance;
     for (size_t i = 0; i < out.size(); ++i)
-      values_.set(step.outputs[i], {out[i], step.op().view && variance.defined() ? replay(step, variance)[i] : Tensor()});
+      values_.set(step.outputs[i],
+                  {out[i], step.op().view && variance.defined() ? replay(step, variance)[i] : Tensor()});
     if (term.kind != StepKind::weighted || !term.own || term.weight == 0) return;
     charge(term, layer_penalty(step, term, in[0], variance));
     const bool biased = in.size() > 2 && in[2].defined();
     add_constant(term, variance_ * (size_of_row(out[0]) * (biased ? 2 : 1)));
-    if (!variance.defined()) add_constant(term, square(variance_) * number_of_uses(term.input_uses, size_of_row(in[0])));
+    if (!variance.defined())
+      add_constant(term, square(variance_) * number_of_uses(term.input_uses, size_of_row(in[0])));
   }
 
   void visit_activation(const Step& step, const SmoothedNetwork::Term& term, const Tensors& in) {
@@ -186,12 +205,15 @@ class Smoother {
     values_.set(step.outputs[0], {x, {}});
   }
 
-  // Σ A_{θ²}V + s²‖√(h²)_s‖²_C over the batch, where (h²)_s = V + h_s²; the identity has V = s², and its s⁴ is a constant.
-  Tensor layer_penalty(const Step& step, const SmoothedNetwork::Term& term, const Tensor& mean, const Tensor& variance) const {
+  // Σ A_{θ²}V + s²‖√(h²)_s‖²_C over the batch, where (h²)_s = V + h_s²; the identity has V = s², and its s⁴ is a
+  // constant.
+  Tensor layer_penalty(const Step& step, const SmoothedNetwork::Term& term, const Tensor& mean,
+                       const Tensor& variance) const {
     const Tensor norm = variance_ * sum_of_used_squares(mean, term.input_uses);
     const Tensor& weight = step.in()[1];
     if (!variance.defined()) return norm + variance_ * sum_of_used_squares(weight, term.weight_uses) * rows_;
-    const Tensor uses = term.input_uses.uniform ? variance_ * term.input_uses.same : variance_ * term.input_uses.like(mean);
+    const Tensor uses =
+        term.input_uses.uniform ? variance_ * term.input_uses.same : variance_ * term.input_uses.like(mean);
     return norm + sum(variance * (pulled_back_ones(step, square(weight)) + uses));
   }
 
@@ -228,14 +250,20 @@ class Smoother {
 
 }  // namespace
 
-SmoothedNetwork::SmoothedNetwork(const nn::Network& network, Sigma sigma, const PenaltyWeights& weights, Approximations approximations)
+SmoothedNetwork::SmoothedNetwork(const nn::Network& network, Sigma sigma, const PenaltyWeights& weights,
+                                 Approximations approximations)
     : network_(&network), sigma_(std::move(sigma)) {
-  const Trace trace = no_grad([&] { return traced(network, zeros({network.weight_count()}), network.initial_state(), 1); });
+  const Trace trace =
+      no_grad([&] { return traced(network, zeros({network.weight_count()}), network.initial_state(), 1); });
   const auto joined = joined_steps(trace);
   std::set<const Node*> data{trace.input.node()};
   auto terms = std::make_shared<std::vector<Term>>();
   for (const Step& step : trace.steps) {
-    Term term{.label = step.label, .kind = kind_of(step), .weight = weight_of(step.label, weights), .input_uses = {}, .weight_uses = {}};
+    Term term{.label = step.label,
+              .kind = kind_of(step),
+              .weight = weight_of(step.label, weights),
+              .input_uses = {},
+              .weight_uses = {}};
     term.data = true;
     for (const Tensor& t : step.in()) term.data &= !is_abstract(t) || data.contains(t.node());
     if (term.data && term.kind != StepKind::weighted) data.insert(&step.node());
@@ -247,7 +275,8 @@ SmoothedNetwork::SmoothedNetwork(const nn::Network& network, Sigma sigma, const 
     term.keeps_variance = !term.data && joins && weight_of(reader->second->label, weights) > 0;
     if (term.kind == StepKind::weighted && term.own) {
       term.input_uses = uses(pulled_back_ones(step, ones_like(step.in()[1])));
-      term.weight_uses = uses(pull_back(step, {ones_like_row(step.in()[0]), step.in()[1]}, 1, ones_like_row(step.outputs[0])));
+      term.weight_uses =
+          uses(pull_back(step, {ones_like_row(step.in()[0]), step.in()[1]}, 1, ones_like_row(step.outputs[0])));
     }
     terms->push_back(std::move(term));
   }
@@ -255,8 +284,10 @@ SmoothedNetwork::SmoothedNetwork(const nn::Network& network, Sigma sigma, const 
   check(weights, trace, penalised_layers());
 }
 
-SmoothedNetwork::Result SmoothedNetwork::operator()(const Tensor& weights, const Tensor& state, const Tensor& x, const Sigma& sigma) const {
-  require(x.rank() == network_->input().rank() + 1, "{} smoothed: input is {}; needs {} with any number of rows", network_->name(), x.shape(), network_->input());
+SmoothedNetwork::Result SmoothedNetwork::operator()(const Tensor& weights, const Tensor& state, const Tensor& x,
+                                                    const Sigma& sigma) const {
+  require(x.rank() == network_->input().rank() + 1, "{} smoothed: input is {}; needs {} with any number of rows",
+          network_->name(), x.shape(), network_->input());
   const Trace trace = traced(*network_, weights, state, x.shape()[0]);
   return Smoother(trace, *terms_, sigma.tensor(weights.dtype()), x.shape()[0]).run(x);
 }
@@ -268,7 +299,8 @@ std::vector<std::string> SmoothedNetwork::penalised_layers() const {
   return names;
 }
 
-SmoothedNetwork smooth(const nn::Network& network, const Sigma& sigma, const PenaltyWeights& weights, Approximations approximations) {
+SmoothedNetwork smooth(const nn::Network& network, const Sigma& sigma, const PenaltyWeights& weights,
+                       Approximations approximations) {
   return {network, sigma, weights, approximations};
 }
 

@@ -1,12 +1,14 @@
-// Functions smoothed with Gaussian noise of standard deviation s: values only, each formula written once over an arithmetic
-// policy M as in engine/ops/special.inl, whose helpers it uses and after which it is included. Where s = 0 the values are those
-// of the function itself; a negative, infinite or NaN scale gives NaN. With a = x/s and b = |a|, all rests on the moments
-//   W_j(b) = e^{b²/2} E[(z − b)^j; z > b],  j = 0, 1, 2,  z standard normal:
-// Φ(−b) = e^{−b²/2} W_0, relu_s(x) = max(x, 0) + s e^{−b²/2} W_1, and W_0 = W_2 + b W_1. Nothing is lost to cancellation, and
-// one word is enough: rounding a costs a relative a² units of the last place in the result, whatever comes after.
+// Functions smoothed with Gaussian noise of standard deviation s: values only, each formula written once over an
+// arithmetic policy M as in engine/ops/special.inl, whose helpers it uses and after which it is included. Where s = 0
+// the values are those of the function itself; a negative, infinite or NaN scale gives NaN. With a = x/s and b = |a|,
+//   all rests on the moments W_j(b) = e^{b²/2} E[(z − b)^j; z > b],  j = 0, 1, 2,  z standard normal:
+// Φ(−b) = e^{−b²/2} W_0, relu_s(x) = max(x, 0) + s e^{−b²/2} W_1, and W_0 = W_2 + b W_1. Nothing is lost to
+// cancellation, and one word is enough: rounding a costs a relative a² units of the last place in the result, whatever
+// comes after.
 
 inline constexpr double kPhiAtZero = 0.3989422804014327;
-inline constexpr double kInfinite = std::numeric_limits<double>::infinity(), kNotANumber = std::numeric_limits<double>::quiet_NaN();
+inline constexpr double kInfinite = std::numeric_limits<double>::infinity(),
+                        kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 // The scale to divide by: s; 1 where s is 0; NaN where it is no scale.
 template <class M, class V>
@@ -20,7 +22,8 @@ MOLLIFY_FN V divisor_of(M m, V s) {
 struct ScaleReciprocal : Pointwise<ScaleReciprocal, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V s) {
-    return m.min(m.one() / divisor_of(m, s), m.set(kSinglePrecision<M> ? 0x1.fffffep127 : 0x1.fffffffffffffp1023));  // finite for subnormal s
+    return m.min(m.one() / divisor_of(m, s),
+                 m.set(kSinglePrecision<M> ? 0x1.fffffep127 : 0x1.fffffffffffffp1023));  // finite for subnormal s
   }
 };
 
@@ -65,14 +68,17 @@ MOLLIFY_FN V times_exp(M m, V factor, V exponent) {
   return m.exp_times(factor, m.zero(), exponent, m.zero());
 }
 
-// `factor`, which is at most of the order of s; 0 where its product with e^{−b²/2} would be subnormal, which takes processors long.
+// `factor`, which is at most of the order of s; 0 where its product with e^{−b²/2} would be subnormal, which takes
+// processors long.
 template <class M, class V>
 MOLLIFY_FN V unless_negligible(M m, V b, V s, V factor) {
-  const V limit = m.select(m.gt(s, m.one()), m.set(kSinglePrecision<M> ? 18.6 : 53.2), m.set(kSinglePrecision<M> ? 13.3 : 37.8));
+  const V limit =
+      m.select(m.gt(s, m.one()), m.set(kSinglePrecision<M> ? 18.6 : 53.2), m.set(kSinglePrecision<M> ? 13.3 : 37.8));
   return m.select(m.ge(b, limit), m.zero(), factor);
 }
 
-// c0 + x c1 + x² c2 + … as two chains in x², half as long: kernels here wait for results rather than for execution units.
+// c0 + x c1 + x² c2 + … as two chains in x², half as long: kernels here wait for results rather than for execution
+// units.
 template <class M, class V>
 MOLLIFY_FN V every_other(M m, V, double c) {
   return m.set(c);
@@ -91,8 +97,9 @@ MOLLIFY_FN V poly_in_two(M m, V x, double c, Rest... rest) {
   return m.fma(every_other(m, z, rest...), x, every_other(m, z, c, rest...));
 }
 
-// W_j(b) for 0 <= b <= bounded_distance's limit: u^{j+1} P(t), u = k/(b + k), t linear in u on [-1, 1]; P interpolates at Chebyshev
-// points. Relative error of W_0, W_1, W_2 at most 5e-8, 3e-8, 2e-7 (float) and 3e-16, 7e-16, 3e-15 (double), growing with b.
+// W_j(b) for 0 <= b <= bounded_distance's limit: u^{j+1} P(t), u = k/(b + k), t linear in u on [-1, 1]; P interpolates
+// at Chebyshev points. Relative error of W_0, W_1, W_2 at most 5e-8, 3e-8, 2e-7 (float) and 3e-16, 7e-16, 3e-15
+// (double), growing with b.
 template <int j, class M, class V>
 MOLLIFY_FN V tail_moment(M m, V b) {
   const V k = m.set(kSinglePrecision<M> ? 4.0 : 5.0);
@@ -101,35 +108,40 @@ MOLLIFY_FN V tail_moment(M m, V b) {
   if constexpr (kSinglePrecision<M>) {
     const V t = m.fma(u, m.set(2.427807486631016), m.set(-1.427807486631016));
     if constexpr (j == 0) {
-      p = poly_in_two(m, t, 0.218876064, 0.157150388, 0.0843784958, 0.0322849192, 0.00749756768, 0.000271202764, -0.000411708112,
-               -7.55152432e-05, 2.42291553e-05, 5.96112932e-06, -1.59899923e-06);
+      p = poly_in_two(m, t, 0.218876064, 0.157150388, 0.0843784958, 0.0322849192, 0.00749756768, 0.000271202764,
+                      -0.000411708112, -7.55152432e-05, 2.42291553e-05, 5.96112932e-06, -1.59899923e-06);
     } else if constexpr (j == 1) {
-      p = poly_in_two(m, t, 0.110814139, 0.138813317, 0.0978562608, 0.0429899469, 0.00985689089, -0.000474481058, -0.000912018528,
-               -8.32853329e-05, 7.72837739e-05, 1.09977072e-05, -5.99216082e-06, -7.85748171e-07);
+      p = poly_in_two(m, t, 0.110814139, 0.138813317, 0.0978562608, 0.0429899469, 0.00985689089, -0.000474481058,
+                      -0.000912018528, -8.32853329e-05, 7.72837739e-05, 1.09977072e-05, -5.99216082e-06,
+                      -7.85748171e-07);
     } else {
-      p = poly_in_two(m, t, 0.104956746, 0.173969924, 0.143892348, 0.0678115934, 0.0139379157, -0.00278626289, -0.00203027157,
-               4.00468889e-05, 0.000226147502, 1.39759629e-06, -2.00011382e-05, 4.16575062e-07);
+      p = poly_in_two(m, t, 0.104956746, 0.173969924, 0.143892348, 0.0678115934, 0.0139379157, -0.00278626289,
+                      -0.00203027157, 4.00468889e-05, 0.000226147502, 1.39759629e-06, -2.00011382e-05, 4.16575062e-07);
     }
   } else {
     const V t = m.fma(u, m.set(2.1872659176029963), m.set(-1.1872659176029963));
     if constexpr (j == 0) {
-      p = poly_in_two(m, t, 0.16599947353031763, 0.13853336587135931, 0.097580075865100174, 0.05739661205367267, 0.027537002068087683,
-               0.010256731583079525, 0.0026180076844446701, 0.00024579618030877231, -0.00012038765030621624, -5.1257138786737793e-05,
-               -4.328622129783886e-07, 4.7840406875458384e-06, 7.200727749703995e-07, -4.3085931998889768e-07, -1.1324873448186923e-07,
-               4.4716760022948213e-08, 1.4461678833108047e-08, -5.5379930784845756e-09, -1.5867570794330647e-09, 7.0231278115953496e-10,
-               1.1317471965071698e-10, -5.9648738726959607e-11);
+      p = poly_in_two(m, t, 0.16599947353031763, 0.13853336587135931, 0.097580075865100174, 0.05739661205367267,
+                      0.027537002068087683, 0.010256731583079525, 0.0026180076844446701, 0.00024579618030877231,
+                      -0.00012038765030621624, -5.1257138786737793e-05, -4.328622129783886e-07, 4.7840406875458384e-06,
+                      7.200727749703995e-07, -4.3085931998889768e-07, -1.1324873448186923e-07, 4.4716760022948213e-08,
+                      1.4461678833108047e-08, -5.5379930784845756e-09, -1.5867570794330647e-09, 7.0231278115953496e-10,
+                      1.1317471965071698e-10, -5.9648738726959607e-11);
     } else if constexpr (j == 1) {
-      p = poly_in_two(m, t, 0.066095083456041731, 0.10175474567324262, 0.099435070285384244, 0.072072284865688382, 0.03971446990267935,
-               0.016038003453998317, 0.0040737663568153728, 0.00016458244824638752, -0.00032623830767424471, -0.00010354215847581406,
-               1.154354594971843e-05, 1.3533622125207972e-05, 5.4217315678813547e-07, -1.5831425043804539e-06, -1.8047492931220783e-07,
-               1.9838400852401348e-07, 2.6816768603793414e-08, -2.7003712573895205e-08, -2.8639202567530515e-09, 3.4775568819147137e-09,
-               1.7956183666700435e-10, -2.8817897348155356e-10, -3.9574815262235343e-13);
+      p = poly_in_two(m, t, 0.066095083456041731, 0.10175474567324262, 0.099435070285384244, 0.072072284865688382,
+                      0.03971446990267935, 0.016038003453998317, 0.0040737663568153728, 0.00016458244824638752,
+                      -0.00032623830767424471, -0.00010354215847581406, 1.154354594971843e-05, 1.3533622125207972e-05,
+                      5.4217315678813547e-07, -1.5831425043804539e-06, -1.8047492931220783e-07, 1.9838400852401348e-07,
+                      2.6816768603793414e-08, -2.7003712573895205e-08, -2.8639202567530515e-09, 3.4775568819147137e-09,
+                      1.7956183666700435e-10, -2.8817897348155356e-10, -3.9574815262235343e-13);
     } else {
-      p = poly_in_two(m, t, 0.050600021680857012, 0.10827519538966353, 0.13088943668320682, 0.10979359410660133, 0.066698738769858559,
-               0.028257177577071198, 0.0067915905665850811, -0.00032348218180320941, -0.00087375445316707409, -0.00020038230759559478,
-               6.3054643187635486e-05, 3.6732675161272234e-05, -3.3705390946284899e-06, -5.3505040258011428e-06, 1.3244636299281543e-07,
-               7.785606360452867e-07, -1.6976658728899089e-08, -1.1757053395757461e-07, 8.1081608214419348e-09, 1.7566489466854124e-08,
-               -2.6612712353603617e-09, -2.2517188184990389e-09, 5.5531610284524891e-10, 1.7474209208366493e-10, -5.8030925417710825e-11);
+      p = poly_in_two(m, t, 0.050600021680857012, 0.10827519538966353, 0.13088943668320682, 0.10979359410660133,
+                      0.066698738769858559, 0.028257177577071198, 0.0067915905665850811, -0.00032348218180320941,
+                      -0.00087375445316707409, -0.00020038230759559478, 6.3054643187635486e-05, 3.6732675161272234e-05,
+                      -3.3705390946284899e-06, -5.3505040258011428e-06, 1.3244636299281543e-07, 7.785606360452867e-07,
+                      -1.6976658728899089e-08, -1.1757053395757461e-07, 8.1081608214419348e-09, 1.7566489466854124e-08,
+                      -2.6612712353603617e-09, -2.2517188184990389e-09, 5.5531610284524891e-10, 1.7474209208366493e-10,
+                      -5.8030925417710825e-11);
     }
   }
   V power = u;
@@ -156,13 +168,14 @@ MOLLIFY_FN V step(M m, V x) {
   return m.select(m.gt(x, m.zero()), m.one(), m.zero());
 }
 
-// ---- Hot: relu_s, its gradient and its moments. e^{−b²/2} is carried times 2^kLift, so that no subnormal number arises on the way
-// (each costs processors a hundred cycles): what would be subnormal in the end is 0.
+// ---- Hot: relu_s, its gradient and its moments. e^{−b²/2} is carried times 2^kLift, so that no subnormal number
+// arises on the way (each costs processors a hundred cycles): what would be subnormal in the end is 0.
 
 template <class M>
 inline constexpr int kLift = kSinglePrecision<M> ? 60 : 500;
 
-// From this distance on the limits are taken: what is left out is no normal number for s up to kLarge, beyond which there is another way.
+// From this distance on the limits are taken: what is left out is no normal number for s up to kLarge, beyond which
+// there is another way.
 template <class M>
 inline constexpr double kFar = kSinglePrecision<M> ? 15.0 : 44.0;
 template <class M>
@@ -186,7 +199,9 @@ MOLLIFY_FN V unlifted_product(M m, V c, V q) {
 template <class M, class V>
 struct KinkTerms {
   V b, lifted;  // |a| up to kFar, 2^kLift e^{−b²/2}
-  MOLLIFY_FN KinkTerms(M m, V x, V reciprocal) : b(m.min(m.abs(x * reciprocal), m.set(kFar<M>))), lifted(m.template exp_lifted<kLift<M>>(half_square_exponent(m, b))) {
+  MOLLIFY_FN KinkTerms(M m, V x, V reciprocal)
+      : b(m.min(m.abs(x * reciprocal), m.set(kFar<M>))),
+        lifted(m.template exp_lifted<kLift<M>>(half_square_exponent(m, b))) {
     lifted = m.select(m.ge(b, m.set(kFar<M>)), m.zero(), lifted);
   }
 };
@@ -230,12 +245,13 @@ struct ReluSmoothedGradient : Pointwise<ReluSmoothedGradient, 4> {
   }
 };
 
-// Mean and variance; in: x, s, 1/s. The variance in units of s², with c = Φ(−b) and r = e^{−b²/2} W_1: e^{−b²/2} W_2 − r² at the
-// left, (1 − c) − r (b + r) at the right.
+// Mean and variance; in: x, s, 1/s. The variance in units of s², with c = Φ(−b) and r = e^{−b²/2} W_1: e^{−b²/2} W_2 −
+// r² at the left, (1 − c) − r (b + r) at the right.
 struct ReluMoments : Pointwise<ReluMoments, 3, 2> {
   template <class M, class V>
   static MOLLIFY_FN V variance_at_large_scale(M m, V b, V s, V r) {
-    return s * times_exp(m, s * m.fma(m.neg(r), tail_moment<1>(m, b), tail_moment<2>(m, b)), half_square_exponent(m, b));
+    return s *
+           times_exp(m, s * m.fma(m.neg(r), tail_moment<1>(m, b), tail_moment<2>(m, b)), half_square_exponent(m, b));
   }
 
   template <class M, class V>
@@ -243,19 +259,21 @@ struct ReluMoments : Pointwise<ReluMoments, 3, 2> {
     const V x = in[0], s = in[1], reciprocal = in[2];
     const KinkTerms<M, V> k(m, x, reciprocal);
     const V first = tail_moment<1>(m, k.b), second = tail_moment<2>(m, k.b);
-    const V lifted_r = first * k.lifted, r = unlifted(m, lifted_r), c = unlifted(m, m.fma(k.b, first, second) * k.lifted);
+    const V lifted_r = first * k.lifted, r = unlifted(m, lifted_r),
+            c = unlifted(m, m.fma(k.b, first, second) * k.lifted);
     const V lifted_left = k.lifted * m.fma(m.neg(r), first, second);
     V left = unlifted(m, s * (s * lifted_left));
     const auto is_large = m.gt(s, m.set(kLarge<M>));
-    if (m.any(is_large)) left = m.select(is_large, variance_at_large_scale(m, bounded_distance(m, x * reciprocal), s, r), left);
+    if (m.any(is_large))
+      left = m.select(is_large, variance_at_large_scale(m, bounded_distance(m, x * reciprocal), s, r), left);
     const V right = s * (s * ((m.one() - c) - r * (k.b + r)));
     out[0] = m.max(x, m.zero()) + kink_of(m, x, s, reciprocal, lifted_r);
     out[1] = m.select(m.gt(x, m.zero()), right, left);
   }
 };
 
-// The same for where only the sum of the variances is wanted: s² (Φ(a) − r (b + r)) loses a relative b⁴ units where it is tiny, and
-// counts as 0 below 2^−80 s² (float), 2^−500 s² (double).
+// The same for where only the sum of the variances is wanted: s² (Φ(a) − r (b + r)) loses a relative b⁴ units where it
+// is tiny, and counts as 0 below 2^−80 s² (float), 2^−500 s² (double).
 struct ReluTotalVariance : PointwiseSum<ReluTotalVariance, 3, 2> {
   template <class M, class V>
   static MOLLIFY_FN void f(M m, const V* in, V* out) {
@@ -269,8 +287,8 @@ struct ReluTotalVariance : PointwiseSum<ReluTotalVariance, 3, 2> {
   }
 };
 
-// g_mean Φ(a) + 2 g_variance relu_s(x) Φ(−a); in: g_mean, g_variance, x, s, 1/s. Computed again from x: on processors of today that
-// takes less time than to write and read what the forward pass knew.
+// g_mean Φ(a) + 2 g_variance relu_s(x) Φ(−a); in: g_mean, g_variance, x, s, 1/s. Computed again from x: on processors
+// of today that takes less time than to write and read what the forward pass knew.
 struct ReluMomentsGradient : Pointwise<ReluMomentsGradient, 5> {
   template <class M, class V>
   static MOLLIFY_FN void f(M m, const V* in, V* out) {
@@ -284,7 +302,8 @@ struct ReluMomentsGradient : Pointwise<ReluMomentsGradient, 5> {
     const V twice = g_variance + g_variance;
     V of_variance = unlifted_product(m, twice * m.select(is_positive, mean, s * rest), m.select(is_positive, c, r));
     const auto is_large = m.gt(s, m.set(kLarge<M>));
-    if (m.any(is_large)) of_variance = m.select(m.both(is_large, m.le(x, m.zero())), twice * (mean * rest), of_variance);
+    if (m.any(is_large))
+      of_variance = m.select(m.both(is_large, m.le(x, m.zero())), twice * (mean * rest), of_variance);
     out[0] = of_mean + of_variance;
   }
 };
@@ -322,8 +341,10 @@ MOLLIFY_FN V times_exp_over(M m, V value, V exponent, V divisor) {
   const V plain = times_exp(m, m.select(fits, quotient, m.zero()), exponent);
   if (m.all(fits)) return plain;
   const V scaled = value * m.set(0x1p-24) / divisor;
-  const auto nearly_fits = m.lt(m.abs(scaled), most);  // else the value is so large that its product with the exponential is a normal number
-  const V last = m.select(nearly_fits, times_exp(m, m.select(nearly_fits, scaled, m.zero()), exponent) * m.set(0x1p24), times_exp(m, value, exponent) / divisor);
+  const auto nearly_fits =
+      m.lt(m.abs(scaled), most);  // else the value is so large that its product with the exponential is a normal number
+  const V last = m.select(nearly_fits, times_exp(m, m.select(nearly_fits, scaled, m.zero()), exponent) * m.set(0x1p24),
+                          times_exp(m, value, exponent) / divisor);
   return m.select(fits, plain, m.select(m.is_finite(value), last, value));
 }
 
@@ -337,8 +358,9 @@ struct ReluSmoothedDensity : Pointwise<ReluSmoothedDensity, 2> {
   }
 };
 
-// (−1)^n He_{n−2}(a) φ(a)/s^e for n >= 2, with H_k = (−1)^k He_k by H_{k+1} = −(a H_k + k H_{k−1}). in: x, s, n, e. The e-th root of the
-// exponential goes with each division, so that what is on the way lies between the Hermite polynomial and the result.
+// (−1)^n He_{n−2}(a) φ(a)/s^e for n >= 2, with H_k = (−1)^k He_k by H_{k+1} = −(a H_k + k H_{k−1}). in: x, s, n, e. The
+// e-th root of the exponential goes with each division, so that what is on the way lies between the Hermite polynomial
+// and the result.
 struct ReluSmoothedDerivative : Pointwise<ReluSmoothedDerivative, 4> {
   template <class M, class V>
   static MOLLIFY_FN V hermite_times_density(M m, V a, V order) {
@@ -360,7 +382,8 @@ struct ReluSmoothedDerivative : Pointwise<ReluSmoothedDerivative, 4> {
     const V exponent = half_square_exponent(m, b) / m.max(times, m.one());
     V value = hermite_times_density(m, m.copysign(b, x), in[2]);
     if (m.any(m.eq(times, m.zero()))) value = m.select(m.eq(times, m.zero()), times_exp(m, value, exponent), value);
-    for (int k = 0; m.any(m.gt(times, m.set(k))); ++k) value = m.select(m.gt(times, m.set(k)), times_exp_over(m, value, exponent, divisor), value);
+    for (int k = 0; m.any(m.gt(times, m.set(k))); ++k)
+      value = m.select(m.gt(times, m.set(k)), times_exp_over(m, value, exponent, divisor), value);
     out[0] = at_zero_scale(m, s, m.select(m.ge(b, reach), m.zero(), value), m.zero());
   }
 };

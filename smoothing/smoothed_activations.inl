@@ -1,13 +1,15 @@
-// Smoothed ramps, exponential activations and maxima, and Owen's function, over the helpers of smoothing/smoothed.inl, after which this is
-// included. Errors here are absolute: a few units of 1 + |F| + |x F_x| + |s F_s|.
+// Smoothed ramps, exponential activations and maxima, and Owen's function, over the helpers of smoothing/smoothed.inl,
+// after which this is included. Errors here are absolute: a few units of 1 + |F| + |x F_x| + |s F_s|.
 
-// ∫ over [low, high] of Φ((x − t)/s) dt for x at or left of the middle, and its derivative in x. Gauss–Legendre with 8 points where
-// high − low < s (its error is below 1e-16 (high − low)); else the difference, whose second term is then at most a third of the first.
+// ∫ over [low, high] of Φ((x − t)/s) dt for x at or left of the middle, and its derivative in x. Gauss–Legendre with 8
+// points where high − low < s (its error is below 1e-16 (high − low)); else the difference, whose second term is then
+// at most a third of the first.
 struct Ramp {
   template <class M, class V, class F>
   static MOLLIFY_FN V average(M m, V low, V high, F f) {
     constexpr double kNodes[4] = {0.18343464249564981, 0.52553240991632899, 0.79666647741362673, 0.96028985649753629};
-    constexpr double kHalfWeights[4] = {0.18134189168918099, 0.15685332293894364, 0.11119051722668724, 0.05061426814518813};
+    constexpr double kHalfWeights[4] = {0.18134189168918099, 0.15685332293894364, 0.11119051722668724,
+                                        0.05061426814518813};
     const V middle = (low + high) * m.set(0.5), half = (high - low) * m.set(0.5);
     V sum = m.zero();
     for (int i = 0; i < 4; ++i) {
@@ -86,8 +88,8 @@ struct RampSmoothedDerivative : Pointwise<RampSmoothedDerivative, 4> {
   }
 };
 
-// The clipped number and what noise adds at both ends, so that wide intervals take no digits from it; where they are narrow beside s, their
-// middle and the mean of ±half the width.
+// The clipped number and what noise adds at both ends, so that wide intervals take no digits from it; where they are
+// narrow beside s, their middle and the mean of ±half the width.
 struct ClipSmoothed : Pointwise<ClipSmoothed, 4> {
   template <class M, class V>
   static MOLLIFY_FN V kink_at(M m, V distance, V s) {
@@ -101,7 +103,8 @@ struct ClipSmoothed : Pointwise<ClipSmoothed, 4> {
     const auto is_narrow = m.lt(high - low, s);
     if (m.any(is_narrow)) {
       const V half = (high - low) * m.set(0.5), middle = (low + high) * m.set(0.5);
-      value = m.select(is_narrow, m.fma(half, Ramp::average(m, low, high, Ramp::SignAt<M, V>{m, x, divisor}), middle), value);
+      value = m.select(is_narrow, m.fma(half, Ramp::average(m, low, high, Ramp::SignAt<M, V>{m, x, divisor}), middle),
+                       value);
     }
     out[0] = at_zero_scale(m, s, value, clipped);
   }
@@ -112,7 +115,8 @@ struct ExpBelowSmoothed : Pointwise<ExpBelowSmoothed, 2> {
   template <class M, class V>
   static MOLLIFY_FN V value(M m, V x, V divisor) {
     const V a = x / divisor, q = a + divisor, far = m.set(0x1p29), distance = m.abs(q);
-    const V tail = m.select(m.gt(distance, far), m.set(kPhiAtZero) / distance, normal_tail(m, m.min(distance, far)).high);
+    const V tail =
+        m.select(m.gt(distance, far), m.set(kPhiAtZero) / distance, normal_tail(m, m.min(distance, far)).high);
     const V b = bounded_distance(m, a);
     const V joined = times_exp(m, unless_negligible(m, b, m.one(), tail), half_square_exponent(m, b));
     const auto is_negative = m.lt(q, m.zero());
@@ -130,7 +134,8 @@ struct EluSmoothed : Pointwise<EluSmoothed, 2> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x, V s) {
     const V divisor = divisor_of(m, s), a = x / divisor;
-    const V value = ReluSmoothed::f(m, x, divisor) + (ExpBelowSmoothed::value(m, x, divisor) - smoothed_step(m, m.neg(a)));
+    const V value =
+        ReluSmoothed::f(m, x, divisor) + (ExpBelowSmoothed::value(m, x, divisor) - smoothed_step(m, m.neg(a)));
     return at_zero_scale(m, s, value, Elu::f(m, x));
   }
 };
@@ -165,9 +170,10 @@ struct TwentyFourNodes {
     constexpr double kNodes[12] = {0.99518721999702131, 0.97472855597130947, 0.9382745520027328, 0.88641552700440107,
                                    0.82000198597390295, 0.74012419157855436, 0.64809365193697555, 0.54542147138883956,
                                    0.43379350762604513, 0.3150426796961634, 0.19111886747361631, 0.06405689286260563};
-    constexpr double kWeights[12] = {0.0123412297999872, 0.028531388628933663, 0.044277438817419808, 0.059298584915436783,
-                                     0.0733464814110803, 0.086190161531953274, 0.097618652104113884, 0.10744427011596563,
-                                     0.1155056680537256, 0.12167047292780339, 0.1258374563468283, 0.12793819534675216};
+    constexpr double kWeights[12] = {0.0123412297999872,   0.028531388628933663, 0.044277438817419808,
+                                     0.059298584915436783, 0.0733464814110803,   0.086190161531953274,
+                                     0.097618652104113884, 0.10744427011596563,  0.1155056680537256,
+                                     0.12167047292780339,  0.1258374563468283,   0.12793819534675216};
     const V middle = start + half;
     V total = m.zero();
     for (int i = 0; i < 12; ++i) {
@@ -192,8 +198,9 @@ struct OwensIntegrand {
   }
 };
 
-// Owen's T(h, a) = 1/2π ∫_0^a e^{−h²(1+t²)/2}/(1 + t²) dt for |a| <= 1, NaN beyond. 24 Gauss–Legendre points over the part where
-// the integrand is not negligible; error of the rule 1e-17, so that rounding remains: a relative 4 (1 + h²) units of the last place.
+// Owen's T(h, a) = 1/2π ∫_0^a e^{−h²(1+t²)/2}/(1 + t²) dt for |a| <= 1, NaN beyond. 24 Gauss–Legendre points over the
+// part where the integrand is not negligible; error of the rule 1e-17, so that rounding remains: a relative 4 (1 + h²)
+// units of the last place.
 struct OwensT : Pointwise<OwensT, 2> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V h, V a) {
@@ -205,8 +212,8 @@ struct OwensT : Pointwise<OwensT, 2> {
   }
 };
 
-// 1/2π ∫ of e^{−h²(1+t²)/2}/(1 + t²)^power over [1 − w, 1], in two panels over the part where it is not negligible: with a = 1 − w up to
-// t² = a² + 74/h².
+// 1/2π ∫ of e^{−h²(1+t²)/2}/(1 + t²)^power over [1 − w, 1], in two panels over the part where it is not negligible:
+// with a = 1 − w up to t² = a² + 74/h².
 struct OwensTToOne : Pointwise<OwensTToOne, 3> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V h, V width, V power) {
@@ -215,7 +222,8 @@ struct OwensTToOne : Pointwise<OwensTToOne, 3> {
     const V length = m.min(width, reach / (m.sqrt(m.fma(start, start, reach)) + start));
     const OwensIntegrand<M, V> integrand{m, half_square_exponent(m, b), power};
     const V first = length * m.set(0.15), second = length * m.set(0.35);
-    const V sum = TwentyFourNodes::sum(m, start, first, integrand) + TwentyFourNodes::sum(m, start + (first + first), second, integrand);
+    const V sum = TwentyFourNodes::sum(m, start, first, integrand) +
+                  TwentyFourNodes::sum(m, start + (first + first), second, integrand);
     return sum * m.set(0.15915494309189534);
   }
 };

@@ -71,21 +71,39 @@ class PrimitivePolynomials {
 };
 
 // m_1, m_2, … of dimensions 2 … 21, as many as the polynomial's degree.
-constexpr uint8_t kInitialNumbers[][7] = {
-    {1},                   {1, 3},                {1, 3, 1},                  {1, 1, 1},                 {1, 1, 3, 3},
-    {1, 3, 5, 13},         {1, 1, 5, 5, 17},      {1, 1, 5, 5, 5},            {1, 1, 7, 11, 19},         {1, 1, 5, 1, 1},
-    {1, 1, 1, 3, 11},      {1, 3, 5, 5, 31},      {1, 3, 3, 9, 7, 49},        {1, 1, 1, 15, 21, 21},     {1, 3, 1, 13, 27, 49},
-    {1, 1, 1, 15, 7, 5},   {1, 3, 1, 15, 13, 25}, {1, 1, 5, 5, 19, 61},       {1, 3, 7, 11, 23, 15, 103}, {1, 3, 7, 13, 13, 15, 69}};
+constexpr uint8_t kInitialNumbers[][7] = {{1},
+                                          {1, 3},
+                                          {1, 3, 1},
+                                          {1, 1, 1},
+                                          {1, 1, 3, 3},
+                                          {1, 3, 5, 13},
+                                          {1, 1, 5, 5, 17},
+                                          {1, 1, 5, 5, 5},
+                                          {1, 1, 7, 11, 19},
+                                          {1, 1, 5, 1, 1},
+                                          {1, 1, 1, 3, 11},
+                                          {1, 3, 5, 5, 31},
+                                          {1, 3, 3, 9, 7, 49},
+                                          {1, 1, 1, 15, 21, 21},
+                                          {1, 3, 1, 13, 27, 49},
+                                          {1, 1, 1, 15, 7, 5},
+                                          {1, 3, 1, 15, 13, 25},
+                                          {1, 1, 5, 5, 19, 61},
+                                          {1, 3, 7, 11, 23, 15, 103},
+                                          {1, 3, 7, 13, 13, 15, 69}};
 
-// v_{k−1} of a dimension from 1 on, its first digit the highest bit: the first `degree` are m_k, odd and below 2ᵏ, the others follow from
-// the polynomial.
+// v_{k−1} of a dimension from 1 on, its first digit the highest bit: the first `degree` are m_k, odd and below 2ᵏ, the
+// others follow from the polynomial.
 void direction_numbers(int64_t dimension, uint32_t polynomial, uint32_t* v) {
   const int degree = std::bit_width(polynomial) - 1;
   const bool tabulated = dimension <= static_cast<int64_t>(std::size(kInitialNumbers));
   for (int k = 0; k < kDigits; ++k) {
     if (k < degree) {
-      const uint32_t drawn =
-          random_words({0, stream_of(Purpose::sobol_directions, static_cast<uint64_t>(dimension))}, 0, static_cast<uint32_t>(k)).word[0] % (uint32_t{1} << k) * 2 + 1;
+      const uint32_t drawn = random_words({0, stream_of(Purpose::sobol_directions, static_cast<uint64_t>(dimension))},
+                                          0, static_cast<uint32_t>(k))
+                                     .word[0] %
+                                 (uint32_t{1} << k) * 2 +
+                             1;
       v[k] = (tabulated ? kInitialNumbers[dimension - 1][k] : drawn) << (kDigits - 1 - k);
     } else {
       v[k] = v[k - degree] ^ v[k - degree] >> degree;
@@ -122,7 +140,8 @@ std::shared_ptr<const Directions> directions(int64_t dimensions) {
   static std::shared_ptr<const Directions> table = make_directions(32);
   const std::lock_guard lock(mutex);
   if (table->dimensions < dimensions)
-    table = make_directions(std::min<int64_t>(kSobolDimensions, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(dimensions)))));
+    table = make_directions(
+        std::min<int64_t>(kSobolDimensions, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(dimensions)))));
   return table;
 }
 
@@ -142,7 +161,8 @@ T fraction(uint32_t word) {
 }
 
 template <class T>
-void fill(const Directions& table, const std::vector<uint32_t>& seeds, RandomKey key, int64_t first, const Tensor& out) {
+void fill(const Directions& table, const std::vector<uint32_t>& seeds, RandomKey key, int64_t first,
+          const Tensor& out) {
   constexpr int64_t kRows = 64;  // of a run, whose points follow from one another in the order of Gray's code
   const int64_t count = out.shape()[0], dimensions = out.shape()[1], digital = static_cast<int64_t>(seeds.size());
   T* values = out.data<T>();
@@ -170,7 +190,8 @@ void fill(const Directions& table, const std::vector<uint32_t>& seeds, RandomKey
 
 Tensor sobol_points(int64_t first, int64_t count, int64_t dimensions, RandomKey key, DType dtype) {
   require<ValueError>(first >= 0 && count >= 0 && dimensions >= 0 && count <= (int64_t{1} << kDigits) - first,
-                      "sobol_points: {} points from {} on in {} dimensions; there are 2^32 points", count, first, dimensions);
+                      "sobol_points: {} points from {} on in {} dimensions; there are 2^32 points", count, first,
+                      dimensions);
   require<TypeError>(is_floating(dtype), "sobol_points: dtype {} asked for; needs f32 or f64", dtype);
   const Tensor out = Tensor::empty(Layout::packed({count, dimensions}, dtype));
   std::vector<uint32_t> seeds(static_cast<size_t>(std::min(dimensions, kSobolDimensions)));

@@ -21,7 +21,8 @@ class AccuracyTable {
   }
 
   // An error in units that the scan defines, and where it was.
-  void add(const std::string& function, const std::string& derivative, DType dtype, const std::string& range, double error, double at) {
+  void add(const std::string& function, const std::string& derivative, DType dtype, const std::string& range,
+           double error, double at) {
     lines_.push_back(format("{}\t{}\t{}\t{}\t{}\t{}", function, derivative, dtype, range, error, at));
   }
 

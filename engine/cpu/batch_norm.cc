@@ -19,8 +19,8 @@ HWY_INLINE void for_channels(int64_t channels, const F& f) {
   for (; c < channels; ++c) f(hn::CappedTag<T, 1>(), c);
 }
 
-// A centre near the mean, Σ(x − centre) and Σ(x − centre)² of a chunk of rows that stays in cache between the two passes. The first
-// sum tells by how much rounding put the centre off the mean.
+// A centre near the mean, Σ(x − centre) and Σ(x − centre)² of a chunk of rows that stays in cache between the two
+// passes. The first sum tells by how much rounding put the centre off the mean.
 template <class T>
 void moments(const T* x, int64_t rows, int64_t channels, T* centres, T* rests, T* squares) {
   for_channels<T>(channels, [&](auto d, int64_t c) HWY_ATTR {
@@ -65,29 +65,33 @@ void gradient_sums(const T* g, const T* x, int64_t rows, int64_t channels, const
 }
 
 template <class T>
-void gradient(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* offset, const T* slope, T* dx) {
+void gradient(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* offset,
+              const T* slope, T* dx) {
   for (int64_t r = 0; r < rows; ++r) {
     for_channels<T>(channels, [&](auto d, int64_t c) HWY_ATTR {
       const auto off = hn::LoadU(d, x + r * channels + c) - hn::LoadU(d, mean + c);
-      const auto rest = hn::NegMulAdd(off, hn::LoadU(d, slope + c), hn::LoadU(d, g + r * channels + c) - hn::LoadU(d, offset + c));
+      const auto rest =
+          hn::NegMulAdd(off, hn::LoadU(d, slope + c), hn::LoadU(d, g + r * channels + c) - hn::LoadU(d, offset + c));
       hn::StoreU(rest * hn::LoadU(d, factor + c), d, dx + r * channels + c);
     });
   }
 }
 
-#define MOLLIFY_DEFINE(T, suffix)                                                                                                              \
-  void moments_##suffix(const T* x, int64_t rows, int64_t channels, T* centres, T* rests, T* squares) {                                       \
-    moments(x, rows, channels, centres, rests, squares);                                                                                       \
-  }                                                                                                                                            \
-  void normalize_##suffix(const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* shift, T* y) {                  \
-    normalize(x, rows, channels, mean, factor, shift, y);                                                                                      \
-  }                                                                                                                                            \
-  void gradient_sums_##suffix(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, T* sum_g, T* sum_gx) {                    \
-    gradient_sums(g, x, rows, channels, mean, sum_g, sum_gx);                                                                                  \
-  }                                                                                                                                            \
-  void gradient_##suffix(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* offset,              \
-                         const T* slope, T* dx) {                                                                                              \
-    gradient(g, x, rows, channels, mean, factor, offset, slope, dx);                                                                           \
+#define MOLLIFY_DEFINE(T, suffix)                                                                                     \
+  void moments_##suffix(const T* x, int64_t rows, int64_t channels, T* centres, T* rests, T* squares) {               \
+    moments(x, rows, channels, centres, rests, squares);                                                              \
+  }                                                                                                                   \
+  void normalize_##suffix(const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* shift, \
+                          T* y) {                                                                                     \
+    normalize(x, rows, channels, mean, factor, shift, y);                                                             \
+  }                                                                                                                   \
+  void gradient_sums_##suffix(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, T* sum_g,        \
+                              T* sum_gx) {                                                                            \
+    gradient_sums(g, x, rows, channels, mean, sum_g, sum_gx);                                                         \
+  }                                                                                                                   \
+  void gradient_##suffix(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor,      \
+                         const T* offset, const T* slope, T* dx) {                                                    \
+    gradient(g, x, rows, channels, mean, factor, offset, slope, dx);                                                  \
   }
 MOLLIFY_DEFINE(float, f32)
 MOLLIFY_DEFINE(double, f64)
@@ -136,15 +140,17 @@ void channel_moments(const T* x, int64_t rows, int64_t channels, T* mean, T* var
   Scratch<T> centres(chunks * channels), rests(chunks * channels), squares(chunks * channels);
   parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      MOLLIFY_DISPATCH(T, moments)(x + i * chunk * channels, std::min(chunk, rows - i * chunk), channels, centres.data() + i * channels, rests.data() + i * channels,
-                                    squares.data() + i * channels);
+      MOLLIFY_DISPATCH(T, moments)
+      (x + i * chunk * channels, std::min(chunk, rows - i * chunk), channels, centres.data() + i * channels,
+       rests.data() + i * channels, squares.data() + i * channels);
   });
   for (int64_t c = 0; c < channels; ++c) {  // Chan, Golub & LeVeque: joining the moments of chunks
     double count = 0, centre = 0, sum = 0;
     for (int64_t i = 0; i < chunks; ++i) {
       const auto more = static_cast<double>(std::min(chunk, rows - i * chunk));
       const int64_t at = i * channels + c;
-      const double rest = static_cast<double>(rests[at]), about_mean = static_cast<double>(squares[at]) - rest * rest / more;
+      const double rest = static_cast<double>(rests[at]),
+                   about_mean = static_cast<double>(squares[at]) - rest * rest / more;
       const double delta = static_cast<double>(centres[at]) + rest / more - centre;
       sum += (about_mean < 0 ? 0 : about_mean) + delta * delta * count * more / (count + more);
       centre += delta * more / (count + more);
@@ -157,14 +163,17 @@ void channel_moments(const T* x, int64_t rows, int64_t channels, T* mean, T* var
 
 template <class T>
 void batch_norm_factor(int64_t channels, const T* scale, const T* variance, double epsilon, T* factor) {
-  for (int64_t c = 0; c < channels; ++c) factor[c] = static_cast<T>(static_cast<double>(scale[c]) / std::sqrt(static_cast<double>(variance[c]) + epsilon));
+  for (int64_t c = 0; c < channels; ++c)
+    factor[c] = static_cast<T>(static_cast<double>(scale[c]) / std::sqrt(static_cast<double>(variance[c]) + epsilon));
 }
 
 template <class T>
-void normalize_channels(const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* shift, T* y) {
+void normalize_channels(const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* shift,
+                        T* y) {
   const int64_t chunk = chunk_rows<T>(channels);
   parallel_for(rows, chunk, [&](int64_t begin, int64_t end) {
-    MOLLIFY_DISPATCH(T, normalize)(x + begin * channels, end - begin, channels, mean, factor, shift, y + begin * channels);
+    MOLLIFY_DISPATCH(T, normalize)
+    (x + begin * channels, end - begin, channels, mean, factor, shift, y + begin * channels);
   });
 }
 
@@ -175,7 +184,9 @@ void channel_gradient_sums(const T* g, const T* x, int64_t rows, int64_t channel
   parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t first = i * chunk * channels;
-      MOLLIFY_DISPATCH(T, gradient_sums)(g + first, x + first, std::min(chunk, rows - i * chunk), channels, mean, sums.data() + i * channels, sums_x.data() + i * channels);
+      MOLLIFY_DISPATCH(T, gradient_sums)
+      (g + first, x + first, std::min(chunk, rows - i * chunk), channels, mean, sums.data() + i * channels,
+       sums_x.data() + i * channels);
     }
   });
   for (int64_t c = 0; c < channels; ++c) {
@@ -190,11 +201,12 @@ void channel_gradient_sums(const T* g, const T* x, int64_t rows, int64_t channel
 }
 
 template <class T>
-void batch_norm_gradient_factors(int64_t channels, int64_t rows, const T* scale, const T* variance, double epsilon, T* d_scale,
-                                 const T* d_shift, T* factor, T* offset, T* slope) {
+void batch_norm_gradient_factors(int64_t channels, int64_t rows, const T* scale, const T* variance, double epsilon,
+                                 T* d_scale, const T* d_shift, T* factor, T* offset, T* slope) {
   const double share = 1.0 / static_cast<double>(rows);
   for (int64_t c = 0; c < channels; ++c) {
-    const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon), sum_gx = static_cast<double>(d_scale[c]);
+    const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon),
+                 sum_gx = static_cast<double>(d_scale[c]);
     factor[c] = static_cast<T>(static_cast<double>(scale[c]) * inverse);
     offset[c] = static_cast<T>(static_cast<double>(d_shift[c]) * share);
     slope[c] = static_cast<T>(inverse * inverse * sum_gx * share);
@@ -203,7 +215,8 @@ void batch_norm_gradient_factors(int64_t channels, int64_t rows, const T* scale,
 }
 
 template <class T>
-void normalize_channels_gradient(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* offset, const T* slope, T* dx) {
+void normalize_channels_gradient(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor,
+                                 const T* offset, const T* slope, T* dx) {
   const int64_t chunk = chunk_rows<T>(channels);
   parallel_for(rows, chunk, [&](int64_t begin, int64_t end) {
     const int64_t first = begin * channels;
@@ -211,13 +224,14 @@ void normalize_channels_gradient(const T* g, const T* x, int64_t rows, int64_t c
   });
 }
 
-#define MOLLIFY_INSTANTIATE(T)                                                                                    \
-  template void channel_moments(const T*, int64_t, int64_t, T*, T*);                                              \
-  template void batch_norm_factor(int64_t, const T*, const T*, double, T*);                                       \
-  template void normalize_channels(const T*, int64_t, int64_t, const T*, const T*, const T*, T*);                 \
-  template void channel_gradient_sums(const T*, const T*, int64_t, int64_t, const T*, T*, T*);                    \
+#define MOLLIFY_INSTANTIATE(T)                                                                                       \
+  template void channel_moments(const T*, int64_t, int64_t, T*, T*);                                                 \
+  template void batch_norm_factor(int64_t, const T*, const T*, double, T*);                                          \
+  template void normalize_channels(const T*, int64_t, int64_t, const T*, const T*, const T*, T*);                    \
+  template void channel_gradient_sums(const T*, const T*, int64_t, int64_t, const T*, T*, T*);                       \
   template void batch_norm_gradient_factors(int64_t, int64_t, const T*, const T*, double, T*, const T*, T*, T*, T*); \
-  template void normalize_channels_gradient(const T*, const T*, int64_t, int64_t, const T*, const T*, const T*, const T*, T*);
+  template void normalize_channels_gradient(const T*, const T*, int64_t, int64_t, const T*, const T*, const T*,      \
+                                            const T*, T*);
 MOLLIFY_INSTANTIATE(float)
 MOLLIFY_INSTANTIATE(double)
 #undef MOLLIFY_INSTANTIATE

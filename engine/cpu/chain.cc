@@ -12,7 +12,8 @@ constexpr int64_t kCopyBytes = kPassBlock * 8;  // of an operand's copy
 
 }  // namespace
 
-Chain::Chain(std::vector<Pass> passes, int locals) : passes_(std::move(passes)), size_(passes_[0].size()), locals_(locals) {
+Chain::Chain(std::vector<Pass> passes, int locals)
+    : passes_(std::move(passes)), size_(passes_[0].size()), locals_(locals) {
   int64_t period = 1;
   for (const Pass& pass : passes_) {
     size_ = std::max(size_, pass.size());
@@ -28,7 +29,8 @@ void Chain::run() const {
   const int64_t blocks = (size_ + block_ - 1) / block_, least = std::max<int64_t>(1, kGrain / block_);
   // Long ranges where there are many blocks, since each range fills the repeated operands anew.
   const int64_t grain = std::clamp(blocks / (4 * num_threads()), least, 16 * least);
-  parallel_for(blocks, grain, [&](int64_t begin, int64_t end) { run_range(begin * block_, std::min(end * block_, size_)); });
+  parallel_for(blocks, grain,
+               [&](int64_t begin, int64_t end) { run_range(begin * block_, std::min(end * block_, size_)); });
 }
 
 // One block: each pass ends before the next begins, so that nothing has to be kept apart.

@@ -1,4 +1,5 @@
-// Several elementwise passes in a row, run block by block: what one leaves in a block is in the cache when the next one reads it.
+// Several elementwise passes in a row, run block by block: what one leaves in a block is in the cache when the next one
+// reads it.
 #pragma once
 
 #include <mollify/engine/cpu/pass.h>
@@ -12,7 +13,8 @@ class Chain {
   static constexpr int64_t kBlock = 512;      // numbers a block; passes of at most so many each may differ in size
   static constexpr size_t kMostPasses = 32;  // of longer ones
 
-  // All passes have one size, or at most kBlock numbers each. `locals`: blocks of memory for what only this chain reads.
+  // All passes have one size, or at most kBlock numbers each. `locals`: blocks of memory for what only this chain
+  // reads.
   Chain(std::vector<Pass> passes, int locals);
   void run() const;
   size_t passes() const { return passes_.size(); }

@@ -1,11 +1,11 @@
 // Convolution and its input gradient as implicit matrix products.
 //
 // Rows of the product are output pixels, columns are filters, and the reduction runs over (tap, channel). Channels are
-// contiguous in memory, so each (pixel, tap) is a ready-made row of `channels` numbers: the micro-kernel reads it through a
-// pointer, and the matrix that im2col would build never exists. Where neighbouring taps of a kernel row are neighbours in
-// memory too (no dilation, one group) the whole kernel row is one stretch of the reduction.
-// The input gradient is the same sum with the roles of input and output exchanged and the taps reversed; with strides, the
-// input pixels fall into phases that each see a dense subset of the taps. Every pixel is written by one place.
+// contiguous in memory, so each (pixel, tap) is a ready-made row of `channels` numbers: the micro-kernel reads it
+// through a pointer, and the matrix that im2col would build never exists. Where neighbouring taps of a kernel row are
+// neighbours in memory too (no dilation, one group) the whole kernel row is one stretch of the reduction.
+// The input gradient is the same sum with the roles of input and output exchanged and the taps reversed; with strides,
+// the input pixels fall into phases that each see a dense subset of the taps. Every pixel is written by one place.
 
 #include <mollify/engine/cpu/conv2d.h>
 
@@ -82,8 +82,8 @@ PoolVector<Columns> columns_of(const Correlation<T>& c) {
 
 // Pixels [first, last) of a patch (counted over the whole batch) for one panel of outputs.
 template <class T>
-void correlate_pixels(const Correlation<T>& c, const Patch& patch, const PoolVector<PoolVector<Segment>>& slices, int64_t first,
-                      int64_t last, const Columns& columns, bool accumulate) {
+void correlate_pixels(const Correlation<T>& c, const Patch& patch, const PoolVector<PoolVector<Segment>>& slices,
+                      int64_t first, int64_t last, const Columns& columns, bool accumulate) {
   const Panel& panel = columns.panel;
   const int64_t channel = columns.group * c.outputs + panel.column;
   const TileRows tiles(last - first, panel.vectors);
@@ -126,15 +126,18 @@ void correlate_by_pixel(const Correlation<T>& c, int64_t depth_limit) {
     }
     slices.push_back(slices_of(segments_of(c, patch), depth_limit));
   }
-  const int64_t panel_count = static_cast<int64_t>(columns.size()), units = static_cast<int64_t>(blocks.size()) * panel_count;
+  const int64_t panel_count = static_cast<int64_t>(columns.size()),
+                units = static_cast<int64_t>(blocks.size()) * panel_count;
   const int64_t products = c.batch * c.vertical.count * c.horizontal.count * (c.depth() + 1) * c.outputs * c.groups;
-  parallel_for(units, 1 + kUnitProducts / (products / std::max<int64_t>(1, units) + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const Block& block = blocks[static_cast<size_t>(unit / panel_count)];
-      const Columns& unit_columns = columns[static_cast<size_t>(unit % panel_count)];
-      correlate_pixels(c, patches[block.patch], slices[block.patch], block.first, block.last, unit_columns, false);
-    }
-  });
+  parallel_for(units, 1 + kUnitProducts / (products / std::max<int64_t>(1, units) + 1),
+               [&](int64_t begin, int64_t end) HWY_ATTR {
+                 for (int64_t unit = begin; unit < end; ++unit) {
+                   const Block& block = blocks[static_cast<size_t>(unit / panel_count)];
+                   const Columns& unit_columns = columns[static_cast<size_t>(unit % panel_count)];
+                   correlate_pixels(c, patches[block.patch], slices[block.patch], block.first, block.last, unit_columns,
+                                    false);
+                 }
+               });
 }
 
 template <class T>
@@ -151,7 +154,8 @@ void start_outputs(const Correlation<T>& c, int64_t first_image, int64_t last_im
   }
 }
 
-// Tap after tap, each over all pixels that it reaches. For many channels: a tap's weights are then read once for all of them.
+// Tap after tap, each over all pixels that it reaches. For many channels: a tap's weights are then read once for all of
+// them.
 template <class T>
 void correlate_by_tap(const Correlation<T>& c, int64_t depth_limit) {
   const PoolVector<Columns> columns = columns_of(c);
@@ -166,7 +170,8 @@ void correlate_by_tap(const Correlation<T>& c, int64_t depth_limit) {
       const Columns& unit_columns = columns[static_cast<size_t>(unit % panel_count)];
       start_outputs(c, first, last, unit_columns);
       for (size_t p = 0; p < patches.size(); ++p) {
-        correlate_pixels(c, patches[p], slices[p], first * patches[p].pixels(), last * patches[p].pixels(), unit_columns, true);
+        correlate_pixels(c, patches[p], slices[p], first * patches[p].pixels(), last * patches[p].pixels(),
+                         unit_columns, true);
       }
     }
   });
@@ -194,7 +199,8 @@ struct WeightBlock {
 template <class T>
 void pack_weights(const Correlation<T>& c, const PoolVector<WeightBlock<T>>& blocks, int64_t group_stride, T* packed) {
   const PoolVector<Columns> columns = columns_of(c);
-  const int64_t block_count = static_cast<int64_t>(blocks.size()), units = static_cast<int64_t>(columns.size()) * block_count;
+  const int64_t block_count = static_cast<int64_t>(blocks.size()),
+                units = static_cast<int64_t>(columns.size()) * block_count;
   const int64_t unit_elements = c.depth() * c.outputs * c.groups / std::max<int64_t>(1, units);
   parallel_for(units, 1 + (kUnitProducts >> 3) / (unit_elements + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
     for (int64_t unit = begin; unit < end; ++unit) {
@@ -202,8 +208,8 @@ void pack_weights(const Correlation<T>& c, const PoolVector<WeightBlock<T>>& blo
       const WeightBlock<T>& block = blocks[static_cast<size_t>(unit % block_count)];
       const int64_t width = panel.vectors * lanes<T>();
       T* to = packed + c.depth() * (group * padded_columns<T>(c.outputs) + panel.column) + block.row * width;
-      pack_panel(block.rows, panel.columns, block.from + group * group_stride + panel.column * block.column_stride, block.row_stride,
-                 block.column_stride, to, width);
+      pack_panel(block.rows, panel.columns, block.from + group * group_stride + panel.column * block.column_stride,
+                 block.row_stride, block.column_stride, to, width);
     }
   });
 }
@@ -216,17 +222,20 @@ void forward(const Conv2dShape& s, const T* x, const T* w, const T* bias, T* y) 
   const Scratch<T> packed(c.depth() * s.groups * padded_columns<T>(filters));
   PoolVector<WeightBlock<T>> blocks;
   constexpr int64_t kRows = 512;
-  for (int64_t row = 0; row < c.depth(); row += kRows) blocks.push_back({w + row, row, std::min(kRows, c.depth() - row), 1, c.depth()});
+  for (int64_t row = 0; row < c.depth(); row += kRows)
+    blocks.push_back({w + row, row, std::min(kRows, c.depth() - row), 1, c.depth()});
   pack_weights(c, blocks, filters * c.depth(), packed.data());
   c.weights = packed.data();
   correlate(c);
 }
 
-// Adds the products of output rows [first_row, last_row) of one image to the inputs that they belong to, tap after tap. From the
-// last tap to the first: an input then gets its products in the order of the output pixels, however rows are cut into bands.
+// Adds the products of output rows [first_row, last_row) of one image to the inputs that they belong to, tap after tap.
+// From the last tap to the first: an input then gets its products in the order of the output pixels, however rows are
+// cut into bands.
 // kChannels: how many there are, or 0 for any number; grey and coloured images deserve loops of known length.
 template <int kChannels, class T>
-void add_products(const Conv2dShape& s, int64_t first_row, int64_t last_row, const T* products, int64_t products_width, T* dx) {
+void add_products(const Conv2dShape& s, int64_t first_row, int64_t last_row, const T* products, int64_t products_width,
+                  T* dx) {
   const Axis vertical = vertical_axis(s), horizontal = horizontal_axis(s);
   const int64_t channels = kChannels == 0 ? s.channels : kChannels, step = s.stride_width * channels;
   for (int64_t tap = s.kernel_height * s.kernel_width - 1; tap >= 0; --tap) {
@@ -244,8 +253,9 @@ void add_products(const Conv2dShape& s, int64_t first_row, int64_t last_row, con
   }
 }
 
-// With few channels, one vector of them would be mostly empty. Here vectors run along (tap, channel): each output pixel's
-// products g[pixel, :]·w[:, tap, c] for all taps at once, then added to the inputs. Images are independent of each other.
+// With few channels, one vector of them would be mostly empty. Here vectors run along (tap, channel): each output
+// pixel's products g[pixel, :]·w[:, tap, c] for all taps at once, then added to the inputs. Images are independent of
+// each other.
 template <class T>
 void input_gradient_of_few_channels(const Conv2dShape& s, const T* g, const T* w, T* dx) {
   const int64_t columns = s.kernel_height * s.kernel_width * s.channels, width = padded_columns<T>(columns);
@@ -254,41 +264,55 @@ void input_gradient_of_few_channels(const Conv2dShape& s, const T* g, const T* w
   const Scratch<T> packed(s.filters * width);
   for (int64_t p = 0; p < panels.size(); ++p) {
     const Panel panel = panels[p];
-    pack_panel(s.filters, panel.columns, w + panel.column, columns, int64_t{1}, packed.data() + s.filters * panel.column,
-               panel.vectors * lanes<T>());
+    pack_panel(s.filters, panel.columns, w + panel.column, columns, int64_t{1},
+               packed.data() + s.filters * panel.column, panel.vectors * lanes<T>());
   }
   const Segment segment{0, 0, s.filters};
-  parallel_for(s.batch, 1 + kUnitProducts / (s.out_height * s.out_width * width * s.filters + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
-    const Scratch<T> products(band * s.out_width * width);
-    std::fill(dx + begin * s.height * s.width * s.channels, dx + end * s.height * s.width * s.channels, T{0});
-    for (int64_t unit = begin * s.out_height; unit < end * s.out_height;) {
-      const int64_t n = unit / s.out_height, row = unit % s.out_height, last_row = std::min(s.out_height, row + band);
-      for (int64_t p = 0; p < panels.size(); ++p) {
-        const Panel panel = panels[p];
-        const TileRows tiles((last_row - row) * s.out_width, panel.vectors);
-        Tile<T> tile{{}, {}, 1, &segment, 1, packed.data() + s.filters * panel.column, panel.vectors * lanes<T>(),
-                     panel.vectors * lanes<T>(), nullptr, false};
-        for (int64_t i = 0; i < tiles.count; ++i) {
-          const int64_t first = tiles.begin(i), count = tiles.begin(i + 1) - first;
-          for (int64_t r = 0; r < count; ++r) {
-            tile.a_rows[r] = g + (unit * s.out_width + first + r) * s.filters;
-            tile.c_rows[r] = products.data() + (first + r) * width + panel.column;
-          }
-          compute_tile(count, panel.vectors, tile);
-        }
-      }
-      const auto add = s.channels == 1 ? add_products<1, T> : s.channels == 3 ? add_products<3, T> : add_products<0, T>;
-      add(s, row, last_row, products.data(), width, dx + n * s.height * s.width * s.channels);
-      unit += last_row - row;
-    }
-  });
+  parallel_for(s.batch, 1 + kUnitProducts / (s.out_height * s.out_width * width * s.filters + 1),
+               [&](int64_t begin, int64_t end) HWY_ATTR {
+                 const Scratch<T> products(band * s.out_width * width);
+                 std::fill(dx + begin * s.height * s.width * s.channels, dx + end * s.height * s.width * s.channels,
+                           T{0});
+                 for (int64_t unit = begin * s.out_height; unit < end * s.out_height;) {
+                   const int64_t n = unit / s.out_height, row = unit % s.out_height,
+                                 last_row = std::min(s.out_height, row + band);
+                   for (int64_t p = 0; p < panels.size(); ++p) {
+                     const Panel panel = panels[p];
+                     const TileRows tiles((last_row - row) * s.out_width, panel.vectors);
+                     Tile<T> tile{{},
+                                  {},
+                                  1,
+                                  &segment,
+                                  1,
+                                  packed.data() + s.filters * panel.column,
+                                  panel.vectors * lanes<T>(),
+                                  panel.vectors * lanes<T>(),
+                                  nullptr,
+                                  false};
+                     for (int64_t i = 0; i < tiles.count; ++i) {
+                       const int64_t first = tiles.begin(i), count = tiles.begin(i + 1) - first;
+                       for (int64_t r = 0; r < count; ++r) {
+                         tile.a_rows[r] = g + (unit * s.out_width + first + r) * s.filters;
+                         tile.c_rows[r] = products.data() + (first + r) * width + panel.column;
+                       }
+                       compute_tile(count, panel.vectors, tile);
+                     }
+                   }
+                   const auto add = s.channels == 1   ? add_products<1, T>
+                                    : s.channels == 3 ? add_products<3, T>
+                                                      : add_products<0, T>;
+                   add(s, row, last_row, products.data(), width, dx + n * s.height * s.width * s.channels);
+                   unit += last_row - row;
+                 }
+               });
 }
 
 template <class T>
 void input_gradient(const Conv2dShape& s, const T* g, const T* w, T* dx) {
   if (s.batch == 0) return;
   if (s.groups == 1 && 2 * s.channels <= lanes<T>()) return input_gradient_of_few_channels(s, g, w, dx);
-  const int64_t channels = s.channels / s.groups, filters = s.filters / s.groups, taps = s.kernel_height * s.kernel_width;
+  const int64_t channels = s.channels / s.groups, filters = s.filters / s.groups,
+                taps = s.kernel_height * s.kernel_width;
   const Scratch<T> packed(taps * filters * s.groups * padded_columns<T>(channels));
   for (const Phase& vertical : phases(vertical_axis(s))) {
     for (const Phase& horizontal : phases(horizontal_axis(s))) {
@@ -309,10 +333,18 @@ void input_gradient(const Conv2dShape& s, const T* g, const T* w, T* dx) {
 
 }  // namespace
 
-void conv2d_f32(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y) { forward(s, x, w, bias, y); }
-void conv2d_f64(const Conv2dShape& s, const double* x, const double* w, const double* bias, double* y) { forward(s, x, w, bias, y); }
-void input_gradient_f32(const Conv2dShape& s, const float* g, const float* w, float* dx) { input_gradient(s, g, w, dx); }
-void input_gradient_f64(const Conv2dShape& s, const double* g, const double* w, double* dx) { input_gradient(s, g, w, dx); }
+void conv2d_f32(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y) {
+  forward(s, x, w, bias, y);
+}
+void conv2d_f64(const Conv2dShape& s, const double* x, const double* w, const double* bias, double* y) {
+  forward(s, x, w, bias, y);
+}
+void input_gradient_f32(const Conv2dShape& s, const float* g, const float* w, float* dx) {
+  input_gradient(s, g, w, dx);
+}
+void input_gradient_f64(const Conv2dShape& s, const double* g, const double* w, double* dx) {
+  input_gradient(s, g, w, dx);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace mollify::cpu

@@ -5,7 +5,8 @@
 
 namespace mollify::cpu {
 
-// x: [batch, height, width, channels]; w: [filters, kernel_height, kernel_width, channels / groups]; y: [batch, out_height, out_width, filters].
+// x: [batch, height, width, channels]; w: [filters, kernel_height, kernel_width, channels / groups]; y: [batch,
+// out_height, out_width, filters].
 // Output (oh, ow) reads input (oh·stride_height − pad_top + kh·dilation_height, …); what lies outside is zero.
 struct Conv2dShape {
   int64_t batch, height, width, channels;

@@ -12,7 +12,8 @@ struct Image {
   int64_t image_stride, row_stride, pixel_stride;
 };
 
-// destination[n, i, j, group, :] = bias + Σ_taps source[n, source of (i, j) at the tap, group, :] · weights[group, tap, :, :]
+// destination[n, i, j, group, :] = bias + Σ_taps source[n, source of (i, j) at the tap, group, :] · weights[group, tap,
+// :, :]
 template <class T>
 struct Correlation {
   Axis vertical, horizontal;
@@ -30,8 +31,12 @@ struct Correlation {
 template <class T>
 class PixelWalk {
  public:
-  PixelWalk(const Correlation<T>& c, const Patch& patch, int64_t first, int64_t source_offset, int64_t destination_offset)
-      : c_(c), patch_(patch), source_(c.source.data + source_offset), destination_(c.destination.data + destination_offset) {
+  PixelWalk(const Correlation<T>& c, const Patch& patch, int64_t first, int64_t source_offset,
+            int64_t destination_offset)
+      : c_(c),
+        patch_(patch),
+        source_(c.source.data + source_offset),
+        destination_(c.destination.data + destination_offset) {
     const int64_t rows = patch.vertical.destinations.size(), columns = patch.horizontal.destinations.size();
     n_ = first / (rows * columns);
     i_ = patch.vertical.destinations.begin + first / columns % rows;
@@ -53,7 +58,8 @@ class PixelWalk {
 
  private:
   void start_row() {
-    source_row_ = source_ + n_ * c_.source.image_stride + c_.vertical.source(i_, patch_.vertical.taps.begin) * c_.source.row_stride +
+    source_row_ = source_ + n_ * c_.source.image_stride +
+                  c_.vertical.source(i_, patch_.vertical.taps.begin) * c_.source.row_stride +
                   c_.horizontal.source(0, patch_.horizontal.taps.begin) * c_.source.pixel_stride;
     destination_row_ = destination_ + n_ * c_.destination.image_stride +
                        (c_.vertical.first + i_ * c_.vertical.stride) * c_.destination.row_stride +
@@ -78,7 +84,8 @@ Correlation<T> forward_correlation(const Conv2dShape& s, const T* x, const T* bi
 
 // One phase of the input gradient; its taps are those of the phase, in the phase's order.
 template <class T>
-Correlation<T> input_gradient_correlation(const Conv2dShape& s, const Phase& vertical, const Phase& horizontal, const T* g, T* dx) {
+Correlation<T> input_gradient_correlation(const Conv2dShape& s, const Phase& vertical, const Phase& horizontal,
+                                          const T* g, T* dx) {
   return {vertical.axis, horizontal.axis, s.batch, s.groups, s.filters / s.groups, s.channels / s.groups,
           {g, s.out_height * s.out_width * s.filters, s.out_width * s.filters, s.filters},
           {dx, s.height * s.width * s.channels, s.width * s.channels, s.channels}, nullptr, nullptr};

@@ -47,7 +47,8 @@ HWY_INLINE int64_t compute_channels(D d, const DepthwiseTile<T>& tile, int64_t c
     for (const Tap& tap : *tile.taps) {
       const auto weight = hn::LoadU(d, tile.weights + tap.index * tile.channels + channel);
       MOLLIFY_UNROLL
-      for (int i = 0; i < kPixels; ++i) sum[i] = hn::MulAdd(hn::LoadU(d, tile.sources[i] + tap.offset + channel), weight, sum[i]);
+      for (int i = 0; i < kPixels; ++i)
+        sum[i] = hn::MulAdd(hn::LoadU(d, tile.sources[i] + tap.offset + channel), weight, sum[i]);
     }
     MOLLIFY_UNROLL
     for (int i = 0; i < kPixels; ++i) hn::StoreU(sum[i], d, tile.destinations[i] + channel);
@@ -62,7 +63,8 @@ HWY_INLINE void compute_pixels(const DepthwiseTile<T>& tile) {
 }
 
 template <class T>
-void correlate_pixels(const Correlation<T>& c, const Patch& patch, const PoolVector<Tap>& taps, int64_t first, int64_t last) {
+void correlate_pixels(const Correlation<T>& c, const Patch& patch, const PoolVector<Tap>& taps, int64_t first,
+                      int64_t last) {
   DepthwiseTile<T> tile{{}, {}, c.weights, c.bias, c.groups, &taps};
   PixelWalk<T> pixel(c, patch, first, 0, 0);
   for (int64_t i = first; i < last;) {
@@ -135,7 +137,8 @@ HWY_INLINE void add_run(D d, int64_t pixels, const T* g, int64_t g_step, const T
   for (int v = 0; v < kVectors; ++v) sum[v] = hn::LoadU(d, to + v * step);
   for (int64_t i = 0; i < pixels; ++i, g += g_step, x += x_step) {
     MOLLIFY_UNROLL
-    for (int v = 0; v < kVectors; ++v) sum[v] = hn::MulAdd(hn::LoadU(d, g + v * step), hn::LoadU(d, x + v * step), sum[v]);
+    for (int v = 0; v < kVectors; ++v)
+      sum[v] = hn::MulAdd(hn::LoadU(d, g + v * step), hn::LoadU(d, x + v * step), sum[v]);
   }
   MOLLIFY_UNROLL
   for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[v], d, to + v * step);
@@ -155,7 +158,8 @@ void add_run_of_all_channels(int64_t channels, int64_t pixels, const T* g, const
 
 // Row by row of g, all taps: a row of g and the rows of x that it meets stay in the cache.
 template <class T>
-void add_image(const Conv2dShape& s, const Axis& vertical, const Axis& horizontal, const T* g, const T* x, T* sums, LongSums<T>& blocks) {
+void add_image(const Conv2dShape& s, const Axis& vertical, const Axis& horizontal, const T* g, const T* x, T* sums,
+               LongSums<T>& blocks) {
   for (int64_t i = 0; i < s.out_height; ++i) {
     for (int64_t tap = 0; tap < s.kernel_height; ++tap) {
       const int64_t row = vertical.source(i, tap);
@@ -164,8 +168,8 @@ void add_image(const Conv2dShape& s, const Axis& vertical, const Axis& horizonta
         const Range columns = destinations_of(horizontal, t).destinations;
         if (columns.size() == 0) continue;
         add_run_of_all_channels(s.channels, columns.size(), g + (i * s.out_width + columns.begin) * s.channels,
-                                x + (row * s.width + horizontal.source(columns.begin, t)) * s.channels, s.stride_width * s.channels,
-                                sums + (tap * s.kernel_width + t) * s.channels);
+                                x + (row * s.width + horizontal.source(columns.begin, t)) * s.channels,
+                                s.stride_width * s.channels, sums + (tap * s.kernel_width + t) * s.channels);
       }
     }
     blocks.added(s.out_width);
@@ -176,7 +180,8 @@ template <class T>
 void weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
   const Axis vertical = vertical_axis(s), horizontal = horizontal_axis(s);
   const int64_t taps = s.kernel_height * s.kernel_width, elements = taps * s.channels;
-  const int64_t images = std::max<int64_t>(1, (s.batch + kMaxChunks - 1) / kMaxChunks), chunks = (s.batch + images - 1) / images;
+  const int64_t images = std::max<int64_t>(1, (s.batch + kMaxChunks - 1) / kMaxChunks),
+                chunks = (s.batch + images - 1) / images;
   const Scratch<T> sums(std::max<int64_t>(1, chunks) * elements);
   std::fill_n(sums.data(), std::max<int64_t>(1, chunks) * elements, T{0});
   const int64_t chunk_products = images * s.out_height * s.out_width * elements;
@@ -184,8 +189,8 @@ void weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
       LongSums<T> blocks(sums.data() + chunk * elements, elements, images * s.out_height * s.out_width);
       for (int64_t n = chunk * images; n < std::min(s.batch, (chunk + 1) * images); ++n) {
-        add_image(s, vertical, horizontal, g + n * s.out_height * s.out_width * s.channels, x + n * s.height * s.width * s.channels,
-                  sums.data() + chunk * elements, blocks);
+        add_image(s, vertical, horizontal, g + n * s.out_height * s.out_width * s.channels,
+                  x + n * s.height * s.width * s.channels, sums.data() + chunk * elements, blocks);
       }
       blocks.finish();
     }
@@ -198,12 +203,24 @@ void weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
 
 }  // namespace
 
-void depthwise_f32(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y) { forward(s, x, w, bias, y); }
-void depthwise_f64(const Conv2dShape& s, const double* x, const double* w, const double* bias, double* y) { forward(s, x, w, bias, y); }
-void depthwise_input_gradient_f32(const Conv2dShape& s, const float* g, const float* w, float* dx) { input_gradient(s, g, w, dx); }
-void depthwise_input_gradient_f64(const Conv2dShape& s, const double* g, const double* w, double* dx) { input_gradient(s, g, w, dx); }
-void depthwise_weight_gradient_f32(const Conv2dShape& s, const float* g, const float* x, float* dw) { weight_gradient(s, g, x, dw); }
-void depthwise_weight_gradient_f64(const Conv2dShape& s, const double* g, const double* x, double* dw) { weight_gradient(s, g, x, dw); }
+void depthwise_f32(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y) {
+  forward(s, x, w, bias, y);
+}
+void depthwise_f64(const Conv2dShape& s, const double* x, const double* w, const double* bias, double* y) {
+  forward(s, x, w, bias, y);
+}
+void depthwise_input_gradient_f32(const Conv2dShape& s, const float* g, const float* w, float* dx) {
+  input_gradient(s, g, w, dx);
+}
+void depthwise_input_gradient_f64(const Conv2dShape& s, const double* g, const double* w, double* dx) {
+  input_gradient(s, g, w, dx);
+}
+void depthwise_weight_gradient_f32(const Conv2dShape& s, const float* g, const float* x, float* dw) {
+  weight_gradient(s, g, x, dw);
+}
+void depthwise_weight_gradient_f64(const Conv2dShape& s, const double* g, const double* x, double* dw) {
+  weight_gradient(s, g, x, dw);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace mollify::cpu

@@ -1,10 +1,11 @@
-// Blocks of as many images as a vector has lanes are turned into planes: plane e is the vector of element e = (row, column,
-// channel) of each image. On planes a convolution needs no shuffles and wastes no lanes, whatever its channels, strides and
-// paddings are. Forward multiplies planes of x by numbers, the input gradient planes of g, the weight gradient planes of both by
-// each other: each time for all pixels of the output and all taps that they read, in tiles that share their operands.
-// Lanes never mix; only the weight gradient adds them up at its end. Sums over taps and filters have the order that they have in
-// conv2d.cc: an output is one chain of fused multiply-adds over (tap, channel) in w's order; an input starts at zero and adds,
-// in the order of the pixels that read it, chains over the filters.
+// Blocks of as many images as a vector has lanes are turned into planes: plane e is the vector of element e = (row,
+// column, channel) of each image. On planes a convolution needs no shuffles and wastes no lanes, whatever its channels,
+// strides and paddings are. Forward multiplies planes of x by numbers, the input gradient planes of g, the weight
+// gradient planes of both by each other: each time for all pixels of the output and all taps that they read, in tiles
+// that share their operands.
+// Lanes never mix; only the weight gradient adds them up at its end. Sums over taps and filters have the order that
+// they have in conv2d.cc: an output is one chain of fused multiply-adds over (tap, channel) in w's order; an input
+// starts at zero and adds, in the order of the pixels that read it, chains over the filters.
 
 #include <mollify/engine/cpu/conv2d_few_channels.h>
 
@@ -26,14 +27,15 @@ namespace {
 
 constexpr int64_t kBlockBytes = 8 << 20;       // of a block's planes, at most
 constexpr int64_t kSmallBlockBytes = 1 << 20;  // the same where little is to be gained
-constexpr int64_t kPixelBytes = 16 << 10;      // of g's planes that all tiles of a weight gradient use before the next ones
+constexpr int64_t kPixelBytes = 16 << 10;  // of g's planes that all tiles of a weight gradient use before the next ones
 constexpr int64_t kUnitProducts = 1 << 16;     // multiply-adds that pay for handing a range to another thread
 constexpr int64_t kMaxChunks = 16;             // of the batch, in the weight gradient
-constexpr int64_t kMaxSums = 200;             // of a weight gradient for each pixel: parts of few pixels read and write them all
+constexpr int64_t kMaxSums = 200;  // of a weight gradient for each pixel: parts of few pixels read and write them all
 
 // sum[r][c] += Σ_k plane k from a[r] on · b[k·b_step + c].
 template <int kRows, int kColumns, class T, class V>
-HWY_INLINE void add_products(const T* const (&a)[kRows], const T* b, int64_t b_step, int64_t length, V (&sum)[kRows][kColumns]) {
+HWY_INLINE void add_products(const T* const (&a)[kRows], const T* b, int64_t b_step, int64_t length,
+                             V (&sum)[kRows][kColumns]) {
   const hn::ScalableTag<T> d;
   for (int64_t k = 0; k < length; ++k, b += b_step) {
     V left[kRows];
@@ -83,7 +85,8 @@ struct OutputTile {
   }
 };
 
-// What pixels of g add to the inputs that they read at some of the stretch's taps: pixels × (tap, channel). Pixels may share inputs.
+// What pixels of g add to the inputs that they read at some of the stretch's taps: pixels × (tap, channel). Pixels may
+// share inputs.
 template <class T>
 struct InputTile {
   const Pixel* pixels;
@@ -161,7 +164,8 @@ void for_each_block(const PixelPlan& plan, int64_t begin, int64_t end, const Blo
 
 template <class T, class Block>
 void for_each_block_in_parallel(const PixelPlan& plan, int64_t images, const Block& block) {
-  const int64_t blocks = (images + lanes<T>() - 1) / lanes<T>(), products = plan.y_elements() * plan.rows() * lanes<T>();
+  const int64_t blocks = (images + lanes<T>() - 1) / lanes<T>(),
+                products = plan.y_elements() * plan.rows() * lanes<T>();
   parallel_for(blocks, 1 + kUnitProducts / (products + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
     for_each_block<T>(plan, begin * lanes<T>(), std::min(images, end * lanes<T>()), block);
   });
@@ -217,7 +221,8 @@ void add_inputs(const PixelPlan& plan, const T* g, const T* w, T* x) {
 
 template <class T>
 void add_weights(const PixelPlan& plan, const T* g, const T* x, T* sums) {
-  const int64_t filters = plan.shape.filters, pixels = std::max<int64_t>(1, kPixelBytes / (filters * lanes<T>() * int64_t{sizeof(T)}));
+  const int64_t filters = plan.shape.filters,
+                pixels = std::max<int64_t>(1, kPixelBytes / (filters * lanes<T>() * int64_t{sizeof(T)}));
   WeightTile<T> tile;
   tile.sums_step = plan.rows();
   for (const Part& part : plan.parts) {
@@ -248,7 +253,8 @@ int64_t block_bytes(const Conv2dShape& s) {
 
 template <class T>
 bool fits(const Conv2dShape& s) {
-  return lanes<T>() > 1 && s.groups == 1 && s.batch > 0 && s.channels > 0 && s.filters > 0 && block_bytes<T>(s) <= kBlockBytes;
+  return lanes<T>() > 1 && s.groups == 1 && s.batch > 0 && s.channels > 0 && s.filters > 0 &&
+         block_bytes<T>(s) <= kBlockBytes;
 }
 
 // Filters in the lanes would leave a quarter of them empty, and there are pixels to fill the tiles.
@@ -264,7 +270,8 @@ int64_t images_of(const Conv2dShape& s, int64_t least) {
   return rest >= std::max(least, lanes<T>() / 4) ? s.batch : s.batch - rest;
 }
 
-// A block is one thread's work, where conv2d.cc cuts images too. With `gain` times as many threads as blocks that is as fast.
+// A block is one thread's work, where conv2d.cc cuts images too. With `gain` times as many threads as blocks that is as
+// fast.
 template <class T>
 bool occupies_threads(int64_t images, int64_t gain) {
   return (images + lanes<T>() - 1) / lanes<T>() * gain >= num_threads();
@@ -272,7 +279,8 @@ bool occupies_threads(int64_t images, int64_t gain) {
 
 template <class T>
 int64_t forward(const Conv2dShape& s, const T* x, const T* w, const T* bias, T* y) {
-  const bool few = has_few_filters<T>(s), full = s.filters == lanes<T>() && s.channels <= 2 && block_bytes<T>(s) <= kSmallBlockBytes;
+  const bool few = has_few_filters<T>(s),
+             full = s.filters == lanes<T>() && s.channels <= 2 && block_bytes<T>(s) <= kSmallBlockBytes;
   const int64_t images = fits<T>(s) && (few || full) ? images_of<T>(s, s.filters) : 0;
   if (images == 0 || !occupies_threads<T>(images, few ? 2 : 1)) return 0;
   const PixelPlan plan = pixel_plan(s, false);
@@ -309,7 +317,8 @@ bool weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
   const PixelPlan plan = pixel_plan(s, false);
   const hn::ScalableTag<T> d;
   const int64_t blocks = (s.batch + lanes<T>() - 1) / lanes<T>();
-  const int64_t chunk_images = (blocks + kMaxChunks - 1) / kMaxChunks * lanes<T>(), chunks = (s.batch + chunk_images - 1) / chunk_images;
+  const int64_t chunk_images = (blocks + kMaxChunks - 1) / kMaxChunks * lanes<T>(),
+                chunks = (s.batch + chunk_images - 1) / chunk_images;
   const Scratch<T> sums(chunks * elements * lanes<T>());
   const int64_t chunk_products = chunk_images * plan.y_elements() * plan.rows();
   parallel_for(chunks, 1 + kUnitProducts / (chunk_products + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
@@ -330,7 +339,8 @@ bool weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
   });
   for (int64_t i = 0; i < elements; ++i) {
     auto sum = hn::LoadU(d, sums.data() + i * lanes<T>());
-    for (int64_t chunk = 1; chunk < chunks; ++chunk) sum = hn::Add(sum, hn::LoadU(d, sums.data() + (chunk * elements + i) * lanes<T>()));
+    for (int64_t chunk = 1; chunk < chunks; ++chunk)
+      sum = hn::Add(sum, hn::LoadU(d, sums.data() + (chunk * elements + i) * lanes<T>()));
     dw[i] = hn::GetLane(hn::SumOfLanes(d, sum));
   }
   return true;
@@ -344,10 +354,18 @@ int64_t few_forward_f32(const Conv2dShape& s, const float* x, const float* w, co
 int64_t few_forward_f64(const Conv2dShape& s, const double* x, const double* w, const double* bias, double* y) {
   return forward(s, x, w, bias, y);
 }
-int64_t few_input_gradient_f32(const Conv2dShape& s, const float* g, const float* w, float* dx) { return input_gradient(s, g, w, dx); }
-int64_t few_input_gradient_f64(const Conv2dShape& s, const double* g, const double* w, double* dx) { return input_gradient(s, g, w, dx); }
-bool few_weight_gradient_f32(const Conv2dShape& s, const float* g, const float* x, float* dw) { return weight_gradient(s, g, x, dw); }
-bool few_weight_gradient_f64(const Conv2dShape& s, const double* g, const double* x, double* dw) { return weight_gradient(s, g, x, dw); }
+int64_t few_input_gradient_f32(const Conv2dShape& s, const float* g, const float* w, float* dx) {
+  return input_gradient(s, g, w, dx);
+}
+int64_t few_input_gradient_f64(const Conv2dShape& s, const double* g, const double* w, double* dx) {
+  return input_gradient(s, g, w, dx);
+}
+bool few_weight_gradient_f32(const Conv2dShape& s, const float* g, const float* x, float* dw) {
+  return weight_gradient(s, g, x, dw);
+}
+bool few_weight_gradient_f64(const Conv2dShape& s, const double* g, const double* x, double* dw) {
+  return weight_gradient(s, g, x, dw);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace mollify::cpu

@@ -11,7 +11,8 @@ int64_t steps_to(int64_t distance, int64_t step) { return distance <= 0 ? 0 : (d
 
 Range taps_of(const Axis& axis, int64_t i) {
   const int64_t start = axis.source(i, 0);
-  const int64_t begin = steps_to(-start, axis.dilation), end = std::min(axis.taps, steps_to(axis.extent - start, axis.dilation));
+  const int64_t begin = steps_to(-start, axis.dilation),
+                end = std::min(axis.taps, steps_to(axis.extent - start, axis.dilation));
   return begin < end ? Range{begin, end} : Range{0, 0};
 }
 
@@ -32,7 +33,8 @@ PoolVector<Run> runs(const Axis& axis) {
 
 Run destinations_of(const Axis& axis, int64_t tap) {
   const int64_t start = axis.source(0, tap);
-  const int64_t begin = steps_to(-start, axis.step), end = std::min(axis.count, steps_to(axis.extent - start, axis.step));
+  const int64_t begin = steps_to(-start, axis.step),
+                end = std::min(axis.count, steps_to(axis.extent - start, axis.step));
   return {{begin, std::max(begin, end)}, {tap, tap + 1}};
 }
 
@@ -65,18 +67,23 @@ Axis horizontal_axis(const Conv2dShape& s) {
 }
 
 Conv2dShape flattened(const Conv2dShape& s) {
-  const bool covers = s.out_height == 1 && s.out_width == 1 && s.kernel_height == s.height && s.kernel_width == s.width &&
-                      s.dilation_height == 1 && s.dilation_width == 1 && s.pad_top == 0 && s.pad_left == 0 && s.groups == 1;
-  return covers ? Conv2dShape{s.batch, 1, 1, s.height * s.width * s.channels, s.filters, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1} : s;
+  const bool covers = s.out_height == 1 && s.out_width == 1 && s.kernel_height == s.height &&
+                      s.kernel_width == s.width && s.dilation_height == 1 && s.dilation_width == 1 && s.pad_top == 0 &&
+                      s.pad_left == 0 && s.groups == 1;
+  return covers
+             ? Conv2dShape{s.batch, 1, 1, s.height * s.width * s.channels, s.filters, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1}
+             : s;
 }
 
-// Input p meets output o at tap t when p = origin + o·step + t·dilation. For the inputs p = phase + i·step this leaves the
-// taps with t·dilation ≡ phase − origin (mod step), which are step / gcd(step, dilation) apart, and o grows by one with i.
+// Input p meets output o at tap t when p = origin + o·step + t·dilation. For the inputs p = phase + i·step this leaves
+// the taps with t·dilation ≡ phase − origin (mod step), which are step / gcd(step, dilation) apart, and o grows by one
+// with i.
 PoolVector<Phase> phases(const Axis& forward) {
   PoolVector<Phase> result;
   const int64_t step = forward.step, common = std::gcd(step, forward.dilation), tap_step = step / common;
   for (int64_t phase = 0; phase < std::min(step, forward.extent); ++phase) {
-    Axis axis{(forward.extent - phase + step - 1) / step, phase, step, 0, 1, forward.dilation / common, 0, forward.count};
+    Axis axis{
+        (forward.extent - phase + step - 1) / step, phase, step, 0, 1, forward.dilation / common, 0, forward.count};
     int64_t last = -1;
     for (int64_t tap = 0; tap < forward.taps; ++tap) {
       if ((phase - forward.origin - tap * forward.dilation) % step == 0) {

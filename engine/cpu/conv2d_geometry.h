@@ -7,7 +7,8 @@
 
 namespace mollify::cpu {
 
-// Destination i (0 ≤ i < count) reads source `origin + i·step + t·dilation` for each tap t where that lies in [0, extent).
+// Destination i (0 ≤ i < count) reads source `origin + i·step + t·dilation` for each tap t where that lies in [0,
+// extent).
 // In the destination's own array it stands at first + i·stride.
 struct Axis {
   int64_t count, first, stride;
@@ -48,12 +49,12 @@ PoolVector<Patch> patches_by_tap(const Axis& vertical, const Axis& horizontal);
 Axis vertical_axis(const Conv2dShape& shape);
 Axis horizontal_axis(const Conv2dShape& shape);
 
-// The same convolution, in the same memory, of 1 × 1 images if the kernel covers the whole image: a matrix product that reduces over
-// all values of an image at once. Otherwise the shape itself.
+// The same convolution, in the same memory, of 1 × 1 images if the kernel covers the whole image: a matrix product that
+// reduces over all values of an image at once. Otherwise the shape itself.
 Conv2dShape flattened(const Conv2dShape& shape);
 
-// The input gradient along one axis: inputs phase, phase + stride, … are destinations, outputs are sources. The taps that
-// reach them are first_tap, first_tap − tap_step, …, so that the sources ascend.
+// The input gradient along one axis: inputs phase, phase + stride, … are destinations, outputs are sources. The taps
+// that reach them are first_tap, first_tap − tap_step, …, so that the sources ascend.
 struct Phase {
   Axis axis;
   int64_t first_tap, tap_step;

@@ -12,7 +12,8 @@ Range append_stretches(PixelPlan& plan, Range vertical, Range horizontal) {
   for (int64_t i = vertical.begin; i < vertical.end; ++i) {
     const int64_t row = (i - vertical.begin) * s.dilation_height * s.width;
     for (int64_t j = horizontal.begin; j < horizontal.end; j = whole_rows ? horizontal.end : j + 1) {
-      plan.stretches.push_back({(row + (j - horizontal.begin) * s.dilation_width) * s.channels, (i * s.kernel_width + j) * s.channels,
+      plan.stretches.push_back({(row + (j - horizontal.begin) * s.dilation_width) * s.channels,
+                                (i * s.kernel_width + j) * s.channels,
                                 (whole_rows ? horizontal.size() : 1) * s.channels});
     }
   }
@@ -26,7 +27,8 @@ Range append_pixels(PixelPlan& plan, const Patch& patch) {
   for (int64_t i = patch.vertical.destinations.begin; i < patch.vertical.destinations.end; ++i) {
     const int64_t row = vertical.source(i, patch.vertical.taps.begin) * s.width;
     for (int64_t j = patch.horizontal.destinations.begin; j < patch.horizontal.destinations.end; ++j) {
-      plan.pixels.push_back({(row + horizontal.source(j, patch.horizontal.taps.begin)) * s.channels, (i * s.out_width + j) * s.filters});
+      plan.pixels.push_back(
+          {(row + horizontal.source(j, patch.horizontal.taps.begin)) * s.channels, (i * s.out_width + j) * s.filters});
     }
   }
   return {first, static_cast<int64_t>(plan.pixels.size())};

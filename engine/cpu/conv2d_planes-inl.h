@@ -1,5 +1,6 @@
-// Images to planes and back: planes[element] is the vector of that element of each image of a block. A block has as many images
-// as a vector has lanes; of its last ones, some may not exist. And the sizes of the register tiles of planes.
+// Images to planes and back: planes[element] is the vector of that element of each image of a block. A block has as
+// many images as a vector has lanes; of its last ones, some may not exist. And the sizes of the register tiles of
+// planes.
 
 #include <mollify/engine/cpu/register_tile-inl.h>
 
@@ -31,7 +32,8 @@ HWY_INLINE hn::Vec<D> load_pieces(D d, const T* from, int64_t image_stride) {
   } else {
     const hn::Half<D> half;
     const int64_t images = static_cast<int64_t>(hn::MaxLanes(half));
-    return hn::Combine(d, load_pieces(half, from + images * image_stride, image_stride), load_pieces(half, from, image_stride));
+    return hn::Combine(d, load_pieces(half, from + images * image_stride, image_stride),
+                       load_pieces(half, from, image_stride));
   }
 }
 

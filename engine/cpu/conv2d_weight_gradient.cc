@@ -1,9 +1,9 @@
 // dw[f, tap, c] = Σ_pixels g[pixel, f] · x[input of the pixel at the tap, c], as a matrix product without copies of x.
 //
-// Rows of the product are (tap, channel), columns are filters, and the reduction runs over output pixels: row (tap, c) reads
-// x[·, c] from the tap's first pixel on with steps of a pixel, and the rows of b are the pixels of g. A segment is a run of
-// pixels in one output row. The product gives dw transposed ([tap, c, f]); each unit of work turns its part, or, where the batch is
-// cut into chunks, a last pass adds the chunks up in their order and turns the sum.
+// Rows of the product are (tap, channel), columns are filters, and the reduction runs over output pixels: row (tap, c)
+// reads x[·, c] from the tap's first pixel on with steps of a pixel, and the rows of b are the pixels of g. A segment
+// is a run of pixels in one output row. The product gives dw transposed ([tap, c, f]); each unit of work turns its
+// part, or, where the batch is cut into chunks, a last pass adds the chunks up in their order and turns the sum.
 
 #include <mollify/engine/cpu/conv2d.h>
 
@@ -28,7 +28,7 @@ namespace HWY_NAMESPACE {
 namespace {
 
 constexpr int64_t kCacheBytes = 32 << 10;        // of x and g that many tiles use before the next pixels are read
-constexpr int64_t kMinPixels = 128;              // but no fewer pixels: each tile reads and writes its sums once per block
+constexpr int64_t kMinPixels = 128;  // but no fewer pixels: each tile reads and writes its sums once per block
 constexpr int64_t kUnits = 32;                   // units of work wanted; the batch is cut into chunks to reach them,
 constexpr int64_t kChunkProducts = 1 << 22;      // each of at least so many multiply-adds,
 constexpr int64_t kChunkElements = 1 << 22;      // and all their private sums together at most so many elements
@@ -47,7 +47,7 @@ struct WeightGradient {
   Panels<T> panels;
   PoolVector<Patch> patches;
   int64_t chunks, chunk_images;
-  T* sums;                        // [chunks, groups, taps · channels, filters]; not used when units finish their part of dw themselves
+  T* sums;  // [chunks, groups, taps · channels, filters]; not used when units finish their part of dw themselves
 
   int64_t pixels() const { return shape.batch * shape.out_height * shape.out_width; }
   int64_t rows() const { return shape.kernel_height * shape.kernel_width * channels; }
@@ -55,7 +55,8 @@ struct WeightGradient {
 
 // Rows [first_row, last_row) of output rows, counted from the first image's patch on, as segments of the reduction.
 template <class T>
-void set_segments(const WeightGradient<T>& p, const Patch& patch, int64_t first_row, int64_t last_row, PoolVector<Segment>& segments) {
+void set_segments(const WeightGradient<T>& p, const Patch& patch, int64_t first_row, int64_t last_row,
+                  PoolVector<Segment>& segments) {
   const Conv2dShape& s = p.shape;
   const int64_t height = patch.vertical.destinations.size(), j = patch.horizontal.destinations.begin;
   segments.clear();
@@ -80,9 +81,11 @@ PoolVector<Row> rows_of_patch(const WeightGradient<T>& p, const Patch& patch) {
   const Range vertical = patch.vertical.taps, horizontal = patch.horizontal.taps;
   for (int64_t i = vertical.begin; i < vertical.end; ++i) {
     for (int64_t j = horizontal.begin; j < horizontal.end; ++j) {
-      const int64_t offset = ((i - vertical.begin) * p.vertical.dilation * p.shape.width + (j - horizontal.begin) * p.horizontal.dilation) *
+      const int64_t offset = ((i - vertical.begin) * p.vertical.dilation * p.shape.width +
+                              (j - horizontal.begin) * p.horizontal.dilation) *
                              p.shape.channels;
-      for (int64_t c = 0; c < p.channels; ++c) rows.push_back({offset + c, (i * p.shape.kernel_width + j) * p.channels + c});
+      for (int64_t c = 0; c < p.channels; ++c)
+        rows.push_back({offset + c, (i * p.shape.kernel_width + j) * p.channels + c});
     }
   }
   return rows;
@@ -95,10 +98,11 @@ struct Sums {
   int64_t first_row, stride;
 };
 
-// Adds (by tap: writes) the sums over one chunk of images, for one group's panel of filters, of the rows of one patch. Where the
-// chunk has more than kSumBlock pixels, blocks of about as many are summed apart.
+// Adds (by tap: writes) the sums over one chunk of images, for one group's panel of filters, of the rows of one patch.
+// Where the chunk has more than kSumBlock pixels, blocks of about as many are summed apart.
 template <class T>
-void accumulate_patch(const WeightGradient<T>& p, const Patch& patch, int64_t chunk, int64_t group, const Panel& panel, Sums<T> sums) {
+void accumulate_patch(const WeightGradient<T>& p, const Patch& patch, int64_t chunk, int64_t group, const Panel& panel,
+                      Sums<T> sums) {
   const int64_t first_image = chunk * p.chunk_images, images = std::min(p.shape.batch - first_image, p.chunk_images);
   const int64_t height = patch.vertical.destinations.size(), width = patch.horizontal.destinations.size();
   const int64_t last_row = (first_image + images) * height;
@@ -119,7 +123,9 @@ void accumulate_patch(const WeightGradient<T>& p, const Patch& patch, int64_t ch
   const auto row_count = static_cast<int64_t>(rows.size());
   std::optional<Scratch<T>> apart;
   if (images * p.shape.out_height * p.shape.out_width > kSumBlock) apart.emplace(row_count * panel_width);
-  const auto target = [&](int64_t i) { return sums.data + (rows[static_cast<size_t>(i)].row - sums.first_row) * sums.stride; };
+  const auto target = [&](int64_t i) {
+    return sums.data + (rows[static_cast<size_t>(i)].row - sums.first_row) * sums.stride;
+  };
   const auto add_block = [&](bool writes) {
     for (int64_t i = 0; i < row_count; ++i) {
       const T* from = apart->data() + i * panel_width;
@@ -195,7 +201,8 @@ void finish(const WeightGradient<T>& p, T* dw) {
   });
 }
 
-// One unit of work: a chunk of images, a group, a panel of filters, and one patch or, if patches share taps, all of them.
+// One unit of work: a chunk of images, a group, a panel of filters, and one patch or, if patches share taps, all of
+// them.
 struct Unit {
   int64_t chunk, group, panel, first_patch, last_patch;
 };
@@ -210,7 +217,8 @@ void compute_unit(const WeightGradient<T>& p, const Unit& unit, T* dw) {
     }
   } else {  // one tap, all images: its sums stay in the cache until they stand in dw
     const Patch& patch = p.patches[static_cast<size_t>(unit.first_patch)];
-    const int64_t first_row = (patch.vertical.taps.begin * p.shape.kernel_width + patch.horizontal.taps.begin) * p.channels;
+    const int64_t first_row =
+        (patch.vertical.taps.begin * p.shape.kernel_width + patch.horizontal.taps.begin) * p.channels;
     const Scratch<T> sums(p.channels * panel.columns);
     accumulate_patch(p, patch, 0, unit.group, panel, {sums.data(), first_row, panel.columns});
     T* to = dw + (unit.group * p.filters + panel.column) * p.rows() + first_row;
@@ -221,8 +229,19 @@ void compute_unit(const WeightGradient<T>& p, const Unit& unit, T* dw) {
 template <class T>
 void weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
   const bool by_tap = s.channels / s.groups >= kFewChannels;
-  WeightGradient<T> p{s, vertical_axis(s), horizontal_axis(s), s.channels / s.groups, s.filters / s.groups, by_tap, x, nullptr,
-                      Panels<T>(s.filters / s.groups), {}, 1, s.batch, nullptr};
+  WeightGradient<T> p{s,
+                      vertical_axis(s),
+                      horizontal_axis(s),
+                      s.channels / s.groups,
+                      s.filters / s.groups,
+                      by_tap,
+                      x,
+                      nullptr,
+                      Panels<T>(s.filters / s.groups),
+                      {},
+                      1,
+                      s.batch,
+                      nullptr};
   p.patches = by_tap ? patches_by_tap(p.vertical, p.horizontal) : patches_by_pixel(p.vertical, p.horizontal);
   const int64_t patches = static_cast<int64_t>(p.patches.size()), unit_patches = by_tap ? 1 : patches;
   const int64_t elements = s.groups * p.rows() * p.filters, units = s.groups * p.panels.size() * (by_tap ? patches : 1);
@@ -236,12 +255,14 @@ void weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
   p.chunk_images = (s.batch + most - 1) / most;
   p.chunks = (s.batch + p.chunk_images - 1) / p.chunk_images;
 
-  const bool in_place = s.groups == 1 && p.panels.size() == 1 && s.filters % lanes<T>() == 0;  // g is the one panel already
+  const bool in_place =
+      s.groups == 1 && p.panels.size() == 1 && s.filters % lanes<T>() == 0;  // g is the one panel already
   const Scratch<T> packed(in_place ? 0 : p.pixels() * s.groups * padded_columns<T>(p.filters));
   if (!in_place) pack_gradient(p, g, packed.data());
   p.packed_g = in_place ? g : packed.data();
 
-  const bool through_sums = !by_tap || p.chunks > 1, some_taps_read_nothing = by_tap && patches < s.kernel_height * s.kernel_width;
+  const bool through_sums = !by_tap || p.chunks > 1,
+             some_taps_read_nothing = by_tap && patches < s.kernel_height * s.kernel_width;
   const Scratch<T> sums(through_sums ? p.chunks * elements : 0);
   if (through_sums) p.sums = sums.data();
   if (through_sums && (!by_tap || some_taps_read_nothing)) std::fill_n(p.sums, p.chunks * elements, T{0});
@@ -250,7 +271,8 @@ void weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
   parallel_for(p.chunks * units, 1 + kUnitProducts / (unit_products + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t panel = i / (by_tap ? patches : 1), patch = by_tap ? i % patches : 0;
-      compute_unit(p, {i / units, panel / p.panels.size() % s.groups, panel % p.panels.size(), patch, patch + unit_patches}, dw);
+      compute_unit(
+          p, {i / units, panel / p.panels.size() % s.groups, panel % p.panels.size(), patch, patch + unit_patches}, dw);
     }
   });
   if (through_sums) finish(p, dw);
@@ -258,8 +280,12 @@ void weight_gradient(const Conv2dShape& s, const T* g, const T* x, T* dw) {
 
 }  // namespace
 
-void weight_gradient_f32(const Conv2dShape& s, const float* g, const float* x, float* dw) { weight_gradient(s, g, x, dw); }
-void weight_gradient_f64(const Conv2dShape& s, const double* g, const double* x, double* dw) { weight_gradient(s, g, x, dw); }
+void weight_gradient_f32(const Conv2dShape& s, const float* g, const float* x, float* dw) {
+  weight_gradient(s, g, x, dw);
+}
+void weight_gradient_f64(const Conv2dShape& s, const double* g, const double* x, double* dw) {
+  weight_gradient(s, g, x, dw);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace mollify::cpu

@@ -25,8 +25,8 @@ constexpr int64_t kUnitElements = 1 << 9;    // copied elements, per column, tha
 constexpr int64_t kRowsToPack = 64;          // rows of a that pay for packing b
 constexpr int64_t kDepthToPack = 64;         // depth from which on a transposed a is packed
 
-// b by panels: where it lies if that is allowed and the panel is whole, else copied to `packed`, which holds the panels from
-// column `packed_from` on, each [k, panel's width].
+// b by panels: where it lies if that is allowed and the panel is whole, else copied to `packed`, which holds the panels
+// from column `packed_from` on, each [k, panel's width].
 template <class T>
 struct PanelSource {
   int64_t k;
@@ -55,11 +55,11 @@ void pack(const Panels<T>& panels, const PanelSource<T>& source) {
   });
 }
 
-// The product of a block of rows with one panel, k in slices of kDepth. row(i) and target(i) give the pointers of row i. From the
-// second kSumBlock of k on a block is summed apart and added to the target.
+// The product of a block of rows with one panel, k in slices of kDepth. row(i) and target(i) give the pointers of row
+// i. From the second kSumBlock of k on a block is summed apart and added to the target.
 template <class T, class Row, class Target>
-HWY_INLINE void multiply_panel(int64_t rows, int64_t k, int64_t a_step, const Row& row, const Panel& panel, const PanelSource<T>& source,
-                               const T* bias, bool accumulate, const Target& target) {
+HWY_INLINE void multiply_panel(int64_t rows, int64_t k, int64_t a_step, const Row& row, const Panel& panel,
+                               const PanelSource<T>& source, const T* bias, bool accumulate, const Target& target) {
   const TileRows tiles(rows, panel.vectors);
   Tile<T> tile;
   tile.a_step = a_step;
@@ -96,7 +96,8 @@ HWY_INLINE void multiply_panel(int64_t rows, int64_t k, int64_t a_step, const Ro
 
 // c = a·b as cᵀ = bᵀ·aᵀ: the large b is then read once, row by row, where it lies, and only a is packed.
 template <class T>
-void multiply_transposed(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T* bias, T* c, int64_t c_stride) {
+void multiply_transposed(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T* bias, T* c,
+                         int64_t c_stride) {
   const Panels<T> panels(m);
   const Scratch<T> packed(k * padded_columns<T>(m));
   const PanelSource<T> source{k, {a.data, a.column_stride, a.row_stride}, false, packed.data(), 0};
@@ -110,8 +111,8 @@ void multiply_transposed(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T>
       for (int64_t p = 0; p < panels.size(); ++p) {
         const Panel panel = panels[p];
         multiply_panel<T>(
-            rows, k, b.row_stride, [&](int64_t r) { return b.data + (first + r) * b.column_stride; }, panel, source, nullptr,
-            bias != nullptr, [&](int64_t r) { return block.data() + r * m + panel.column; });
+            rows, k, b.row_stride, [&](int64_t r) { return b.data + (first + r) * b.column_stride; }, panel, source,
+            nullptr, bias != nullptr, [&](int64_t r) { return block.data() + r * m + panel.column; });
       }
       transpose(rows, m, block.data(), m, c + first, c_stride);
     }
@@ -125,7 +126,8 @@ void pack_rows(int64_t m, int64_t k, Matrix<T> a, T* packed) {
   parallel_for(stripes, 1 + kUnitElements / (k + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t first = i * lanes<T>();
-      pack_panel(k, std::min(lanes<T>(), m - first), a.data + first, a.column_stride, int64_t{1}, packed + first * k, lanes<T>());
+      pack_panel(k, std::min(lanes<T>(), m - first), a.data + first, a.column_stride, int64_t{1}, packed + first * k,
+                 lanes<T>());
     }
   });
 }
@@ -156,7 +158,8 @@ void multiply(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T
       const Panel panel = panels[i / blocks];
       const int64_t first = i % blocks * kRowBlock, rows = std::min(kRowBlock, m - first);
       multiply_panel<T>(
-          rows, k, a_step, [&](int64_t r) { return row(first + r); }, panel, source, bias ? bias + panel.column : nullptr, false,
+          rows, k, a_step, [&](int64_t r) { return row(first + r); }, panel, source,
+          bias ? bias + panel.column : nullptr, false,
           [&](int64_t r) { return c + (first + r) * c_stride + panel.column; });
     }
   });
@@ -164,10 +167,12 @@ void multiply(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T
 
 }  // namespace
 
-void gemm_f32(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, const float* bias, float* c, int64_t c_stride) {
+void gemm_f32(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, const float* bias, float* c,
+              int64_t c_stride) {
   multiply(m, n, k, a, b, bias, c, c_stride);
 }
-void gemm_f64(int64_t m, int64_t n, int64_t k, Matrix<double> a, Matrix<double> b, const double* bias, double* c, int64_t c_stride) {
+void gemm_f64(int64_t m, int64_t n, int64_t k, Matrix<double> a, Matrix<double> b, const double* bias, double* c,
+              int64_t c_stride) {
   multiply(m, n, k, a, b, bias, c, c_stride);
 }
 
@@ -182,11 +187,13 @@ HWY_EXPORT(gemm_f32);
 HWY_EXPORT(gemm_f64);
 
 template <>
-void gemm(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, const float* bias, float* c, int64_t c_stride) {
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, const float* bias, float* c,
+          int64_t c_stride) {
   HWY_DYNAMIC_DISPATCH(gemm_f32)(m, n, k, a, b, bias, c, c_stride);
 }
 template <>
-void gemm(int64_t m, int64_t n, int64_t k, Matrix<double> a, Matrix<double> b, const double* bias, double* c, int64_t c_stride) {
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<double> a, Matrix<double> b, const double* bias, double* c,
+          int64_t c_stride) {
   HWY_DYNAMIC_DISPATCH(gemm_f64)(m, n, k, a, b, bias, c, c_stride);
 }
 

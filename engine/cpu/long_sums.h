@@ -1,6 +1,7 @@
-// One rule for long sums: at most kSumBlock terms are added one after another in the dtype; the sums of such blocks are added up in
-// their order, in f64 or (products, whose many results are summed at once) in the dtype. The first is the rounding of about kSumBlock
-// additions however many terms there are; the second adds one for each further block. Blocks are cut by the shape, never by the threads.
+// One rule for long sums: at most kSumBlock terms are added one after another in the dtype; the sums of such blocks are
+// added up in their order, in f64 or (products, whose many results are summed at once) in the dtype. The first is the
+// rounding of about kSumBlock additions however many terms there are; the second adds one for each further block.
+// Blocks are cut by the shape, never by the threads.
 #pragma once
 
 #include <mollify/engine/memory.h>
@@ -13,7 +14,8 @@ namespace mollify::cpu {
 
 inline constexpr int64_t kSumBlock = 4096;
 
-// Many sums of the same count of terms, added to by a kernel in memory that starts at zero. Between blocks they move into totals.
+// Many sums of the same count of terms, added to by a kernel in memory that starts at zero. Between blocks they move
+// into totals.
 template <class T>
 class LongSums {
  public:

@@ -22,7 +22,8 @@ void copy_run(const From* from, int64_t from_stride, To* to, int64_t to_stride, 
   }
 }
 
-// Calls f(offset of each operand…, run) for runs along the innermost axis that cover elements begin … begin + n − 1 of the iteration.
+// Calls f(offset of each operand…, run) for runs along the innermost axis that cover elements begin … begin + n − 1 of
+// the iteration.
 template <int operands, class F>
 void for_runs(const Iteration& it, const Operand* const (&operand)[operands], int64_t begin, int64_t n, const F& f) {
   int64_t offset[operands] = {}, index[kMaxRank] = {};
@@ -67,7 +68,8 @@ void copy_range(const Iteration& it, int64_t begin, int64_t n) {
   const int64_t from_stride = last < 0 ? 0 : from.strides[last], to_stride = last < 0 ? 1 : to.strides[last];
   const Operand* const both[] = {&from, &to};
   for_runs<2>(it, both, begin, n, [&](const int64_t* offset, int64_t run) {
-    copy_run(reinterpret_cast<const From*>(from.data()) + offset[0], from_stride, reinterpret_cast<To*>(to.data()) + offset[1], to_stride, run);
+    copy_run(reinterpret_cast<const From*>(from.data()) + offset[0], from_stride,
+             reinterpret_cast<To*>(to.data()) + offset[1], to_stride, run);
   });
 }
 
@@ -122,15 +124,21 @@ int64_t Iteration::period(int j) const {
 
 void Iteration::push_axis(int64_t extent, const int64_t* strides) {
   bool merges = rank > 0;
-  for (int j = 0; merges && j < count; ++j) merges = operands[static_cast<size_t>(j)].strides[rank - 1] == strides[j] * extent;
+  for (int j = 0; merges && j < count; ++j)
+    merges = operands[static_cast<size_t>(j)].strides[rank - 1] == strides[j] * extent;
   if (!merges) extents[rank++] = 1;
   extents[rank - 1] *= extent;
   for (int j = 0; j < count; ++j) operands[static_cast<size_t>(j)].strides[rank - 1] = strides[j];
 }
 
 Pass::Pass(BlockFunction formula, DType dtype, Inputs in, std::span<const Tensor> out, bool sums_last)
-    : formula_(formula), dtype_(dtype), element_(static_cast<int8_t>(size_of(dtype))), outputs_(static_cast<int8_t>(out.size())),
-      stored_(static_cast<int8_t>(out.size() - sums_last)), sums_last_(sums_last), it_(stored_ ? out[0].shape() : in[0].shape(), in) {
+    : formula_(formula),
+      dtype_(dtype),
+      element_(static_cast<int8_t>(size_of(dtype))),
+      outputs_(static_cast<int8_t>(out.size())),
+      stored_(static_cast<int8_t>(out.size() - sums_last)),
+      sums_last_(sums_last),
+      it_(stored_ ? out[0].shape() : in[0].shape(), in) {
   local_in_.fill(-1);
   local_out_.fill(-1);
   for (int j = 0; j < it_.count; ++j) {
@@ -146,7 +154,8 @@ Pass::Pass(BlockFunction formula, DType dtype, Inputs in, std::span<const Tensor
     copies_ += operand.how != Operand::in_place;
   }
   for (size_t i = 0; i < out.size(); ++i) {
-    out_[i] = {&out[i].buffer(), out[i].layout().offset * size_of(out[i].dtype()), out[i].dtype(), {}, Operand::in_place};
+    out_[i] = {
+        &out[i].buffer(), out[i].layout().offset * size_of(out[i].dtype()), out[i].dtype(), {}, Operand::in_place};
     if (i >= static_cast<size_t>(stored_) || out[i].dtype() != dtype) {
       out_[i].how = Operand::general;
       ++copies_;
@@ -165,14 +174,16 @@ void Pass::start(Range& range, char* copies, int64_t longest) const {
   const auto next_copy = [&copies] { return std::exchange(copies, copies + kPassBlock * 8); };
   for (int j = 0; j < it_.count; ++j) {
     const Operand& operand = it_.operands[static_cast<size_t>(j)];
-    range.from[j] = operand.how == Operand::in_place && local_in_[static_cast<size_t>(j)] < 0 ? operand.data() : nullptr;
+    range.from[j] =
+        operand.how == Operand::in_place && local_in_[static_cast<size_t>(j)] < 0 ? operand.data() : nullptr;
     if (operand.how == Operand::in_place) continue;
     range.copy[j] = next_copy();
     if (operand.how == Operand::repeated) fetch(operand, 0, longest, range.copy[j]);
   }
   for (int i = 0; i < outputs_; ++i) {
     const Operand& out = out_[static_cast<size_t>(i)];
-    range.to[i] = out.how == Operand::in_place ? (local_out_[static_cast<size_t>(i)] < 0 ? out.data() : nullptr) : next_copy();
+    range.to[i] =
+        out.how == Operand::in_place ? (local_out_[static_cast<size_t>(i)] < 0 ? out.data() : nullptr) : next_copy();
   }
 }
 

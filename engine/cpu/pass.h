@@ -1,4 +1,5 @@
-// One formula over all elements of its operands, block by block: what the elementwise kernels and a plan's chains of them run.
+// One formula over all elements of its operands, block by block: what the elementwise kernels and a plan's chains of
+// them run.
 #pragma once
 
 #include <mollify/engine/op.h>
@@ -7,7 +8,8 @@
 
 namespace mollify::cpu {
 
-inline constexpr int64_t kPassBlock = 1024;  // numbers a block at most: a handful of operands stay in the first-level cache
+inline constexpr int64_t kPassBlock =
+    1024;  // numbers a block at most: a handful of operands stay in the first-level cache
 inline constexpr int kMaxOperands = 16;
 
 // One operand over the result's axes, merged where every operand allows it.
@@ -31,14 +33,16 @@ struct Iteration {
 
   Iteration(const Shape& shape, Inputs tensors);
   bool is_linear(int j) const;    // operand j visits memory in the order of the result's linear index
-  int64_t period(int j) const;    // length of the pattern that operand j repeats all along the result: 1 for a single number; 0: none such
+  int64_t period(int j)
+      const;  // length of the pattern that operand j repeats all along the result: 1 for a single number; 0: none such
 
  private:
   void push_axis(int64_t extent, const int64_t* strides);
 };
 
-// Operands of the formula's dtype are read and written in place where they are contiguous. The others (strided, repeated, or of another
-// dtype, such as masks) pass through converted copies of a block, in memory that the caller provides.
+// Operands of the formula's dtype are read and written in place where they are contiguous. The others (strided,
+// repeated, or of another dtype, such as masks) pass through converted copies of a block, in memory that the caller
+// provides.
 // Addresses are looked up when a range starts, so that buffers may be rebound between two runs.
 class Pass {
  public:
@@ -63,7 +67,8 @@ class Pass {
   };
   // `copies` has room for copies() blocks; `longest` block of the range.
   void start(Range& range, char* copies, int64_t longest) const;
-  // Elements first … first + n − 1. `locals` are the caller's blocks. Returns the sum of the last output where it is summed.
+  // Elements first … first + n − 1. `locals` are the caller's blocks. Returns the sum of the last output where it is
+  // summed.
   double run_block(const Range& range, int64_t first, int64_t n, char* const* locals) const;
 
  private:

@@ -79,23 +79,28 @@ HWY_AFTER_NAMESPACE();
 
 #include <mollify/engine/cuda/pointwise.h>
 
-// What an Op of a formula holds: its kernels, and the formula itself. The SUM form sums the formula's last output (see pointwise_sum).
+// What an Op of a formula holds: its kernels, and the formula itself. The SUM form sums the formula's last output (see
+// pointwise_sum).
 // Mixed dtypes: the first floating operand decides; comparisons of integers are exact in f64.
 #ifndef MOLLIFY_POINTWISE
-#define MOLLIFY_POINTWISE(Formula) \
-  .cpu = MOLLIFY_WALK_KERNEL(pointwise, Formula), .cuda = MOLLIFY_CUDA_POINTWISE(Formula), .formula = MOLLIFY_FORMULA(Formula)
-#define MOLLIFY_POINTWISE_SUM(Formula) .cpu = MOLLIFY_WALK_KERNEL(pointwise_sum, Formula), .cuda = MOLLIFY_CUDA_POINTWISE(Formula)
+#define MOLLIFY_POINTWISE(Formula)                                                         \
+  .cpu = MOLLIFY_WALK_KERNEL(pointwise, Formula), .cuda = MOLLIFY_CUDA_POINTWISE(Formula), \
+  .formula = MOLLIFY_FORMULA(Formula)
+#define MOLLIFY_POINTWISE_SUM(Formula) \
+  .cpu = MOLLIFY_WALK_KERNEL(pointwise_sum, Formula), .cuda = MOLLIFY_CUDA_POINTWISE(Formula)
 #define MOLLIFY_WALK_KERNEL(walk, Formula)                                             \
   [](const ::mollify::KernelArguments& a) {                                            \
     const ::mollify::DType dtype = ::mollify::cpu::pointwise_dtype(a.in);              \
     ::mollify::cpu::walk(a, dtype, MOLLIFY_FORMULA(Formula)(dtype));                   \
   }
 // Chooses among the compiled SIMD targets and the two dtypes.
-#define MOLLIFY_FORMULA(Formula)                                                                                                      \
-  [](::mollify::DType dtype) {                                                                                                        \
-    using namespace ::mollify::cpu;                                                                                                   \
-    static constexpr ::mollify::BlockFunction f32[] = {nullptr, HWY_CHOOSE_TARGET_LIST(Formula::run<float>), HWY_CHOOSE_FALLBACK(Formula::run<float>)};   \
-    static constexpr ::mollify::BlockFunction f64[] = {nullptr, HWY_CHOOSE_TARGET_LIST(Formula::run<double>), HWY_CHOOSE_FALLBACK(Formula::run<double>)}; \
-    return (dtype == ::mollify::DType::f32 ? f32 : f64)[simd_target()];                                                               \
+#define MOLLIFY_FORMULA(Formula)                                                                              \
+  [](::mollify::DType dtype) {                                                                                \
+    using namespace ::mollify::cpu;                                                                           \
+    static constexpr ::mollify::BlockFunction f32[] = {nullptr, HWY_CHOOSE_TARGET_LIST(Formula::run<float>),  \
+                                                       HWY_CHOOSE_FALLBACK(Formula::run<float>)};             \
+    static constexpr ::mollify::BlockFunction f64[] = {nullptr, HWY_CHOOSE_TARGET_LIST(Formula::run<double>), \
+                                                       HWY_CHOOSE_FALLBACK(Formula::run<double>)};            \
+    return (dtype == ::mollify::DType::f32 ? f32 : f64)[simd_target()];                                       \
   }
 #endif

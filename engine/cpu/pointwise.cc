@@ -19,7 +19,8 @@ int64_t grain(int64_t blocks, int64_t block_size) {
 }
 
 void run(const Pass& pass, const Tensor* sum) {
-  const int64_t block_size = kPassBlock / pass.period() * pass.period(), blocks = (pass.size() + block_size - 1) / block_size;
+  const int64_t block_size = kPassBlock / pass.period() * pass.period(),
+                blocks = (pass.size() + block_size - 1) / block_size;
   Scratch<double> sums(sum ? blocks : 0);
   parallel_for(blocks, grain(blocks, block_size), [&](int64_t begin, int64_t end) {
     alignas(64) char copies[kMaxOperands + 4][kPassBlock * 8];  // touched only as far as used

@@ -14,8 +14,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int64_t kRun = 1024;  // pixels that are added one after another; cuda/pool2d.cu cuts alike
 
-// to[c] = share·Σ from[h·row_stride + w·channels + c] over rows × columns pixels, in runs of up to kRun pixels: some whole rows, or
-// a part of one. Runs are added up in f64.
+// to[c] = share·Σ from[h·row_stride + w·channels + c] over rows × columns pixels, in runs of up to kRun pixels: some
+// whole rows, or a part of one. Runs are added up in f64.
 template <class T>
 void sum_pixels(const T* from, int64_t rows, int64_t columns, int64_t row_stride, int64_t channels, T share, T* to) {
   const hn::ScalableTag<T> d;
@@ -24,7 +24,8 @@ void sum_pixels(const T* from, int64_t rows, int64_t columns, int64_t row_stride
   const auto run_at = [&](auto tag, int64_t c, int64_t h0, int64_t w0) HWY_ATTR {
     auto total = hn::Zero(tag);
     for (int64_t h = h0; h < std::min(rows, h0 + run_rows); ++h)
-      for (int64_t w = w0; w < std::min(columns, w0 + kRun); ++w) total = total + hn::LoadU(tag, from + h * row_stride + w * channels + c);
+      for (int64_t w = w0; w < std::min(columns, w0 + kRun); ++w)
+        total = total + hn::LoadU(tag, from + h * row_stride + w * channels + c);
     return total;
   };
   const auto sum_at = [&](auto tag, int64_t c) HWY_ATTR {
@@ -53,17 +54,20 @@ T area_share(const Pool2dShape& s) { return T{1} / static_cast<T>(s.kernel_heigh
 template <class T>
 void average_image(const Pool2dShape& s, const T* x, T* y) {
   for (int64_t oh = 0; oh < s.out_height; ++oh) {
-    const int64_t top = oh * s.stride_height - s.pad_top, h0 = std::max<int64_t>(0, top), h1 = std::min(s.height, top + s.kernel_height);
+    const int64_t top = oh * s.stride_height - s.pad_top, h0 = std::max<int64_t>(0, top),
+                  h1 = std::min(s.height, top + s.kernel_height);
     for (int64_t ow = 0; ow < s.out_width; ++ow) {
-      const int64_t left = ow * s.stride_width - s.pad_left, w0 = std::max<int64_t>(0, left), w1 = std::min(s.width, left + s.kernel_width);
-      sum_pixels(x + (h0 * s.width + w0) * s.channels, h1 - h0, w1 - w0, s.width * s.channels, s.channels, area_share<T>(s),
-                 y + (oh * s.out_width + ow) * s.channels);
+      const int64_t left = ow * s.stride_width - s.pad_left, w0 = std::max<int64_t>(0, left),
+                    w1 = std::min(s.width, left + s.kernel_width);
+      sum_pixels(x + (h0 * s.width + w0) * s.channels, h1 - h0, w1 - w0, s.width * s.channels, s.channels,
+                 area_share<T>(s), y + (oh * s.out_width + ow) * s.channels);
     }
   }
 }
 
 // Outputs first … last − 1 have input `at` in their windows.
-HWY_INLINE void windows_over(int64_t at, int64_t kernel, int64_t stride, int64_t outputs, int64_t& first, int64_t& last) {
+HWY_INLINE void windows_over(int64_t at, int64_t kernel, int64_t stride, int64_t outputs, int64_t& first,
+                             int64_t& last) {
   first = at < kernel ? 0 : (at - kernel) / stride + 1;
   last = std::min(outputs, at / stride + 1);
 }
@@ -76,8 +80,8 @@ void average_image_gradient(const Pool2dShape& s, const T* g, T* dx) {
     for (int64_t w = 0; w < s.width; ++w) {
       int64_t w0, w1;
       windows_over(w + s.pad_left, s.kernel_width, s.stride_width, s.out_width, w0, w1);
-      sum_pixels(g + (h0 * s.out_width + w0) * s.channels, h1 - h0, w1 - w0, s.out_width * s.channels, s.channels, area_share<T>(s),
-                 dx + (h * s.width + w) * s.channels);
+      sum_pixels(g + (h0 * s.out_width + w0) * s.channels, h1 - h0, w1 - w0, s.out_width * s.channels, s.channels,
+                 area_share<T>(s), dx + (h * s.width + w) * s.channels);
     }
   }
 }
@@ -138,8 +142,10 @@ void average_pool2d(const Pool2dShape& s, const T* x, T* y) {
 template <class T>
 void average_pool2d_gradient(const Pool2dShape& s, const T* g, T* dx) {
   for_images(s, [&](int64_t n) {
-    if constexpr (sizeof(T) == 4) HWY_DYNAMIC_DISPATCH(average_gradient_f32)(s, g + n * output_size(s), dx + n * input_size(s));
-    else HWY_DYNAMIC_DISPATCH(average_gradient_f64)(s, g + n * output_size(s), dx + n * input_size(s));
+    if constexpr (sizeof(T) == 4)
+      HWY_DYNAMIC_DISPATCH(average_gradient_f32)(s, g + n * output_size(s), dx + n * input_size(s));
+    else
+      HWY_DYNAMIC_DISPATCH(average_gradient_f64)(s, g + n * output_size(s), dx + n * input_size(s));
   });
 }
 
@@ -148,10 +154,13 @@ void max_pool2d(const Pool2dShape& s, const T* x, T* y, int32_t* indices) {
   for_images(s, [&](int64_t n) {
     const T* image = x + n * input_size(s);
     for (int64_t oh = 0; oh < s.out_height; ++oh) {
-      const int64_t top = oh * s.stride_height - s.pad_top, h0 = std::max<int64_t>(0, top), h1 = std::min(s.height, top + s.kernel_height);
+      const int64_t top = oh * s.stride_height - s.pad_top, h0 = std::max<int64_t>(0, top),
+                    h1 = std::min(s.height, top + s.kernel_height);
       for (int64_t ow = 0; ow < s.out_width; ++ow) {
-        const int64_t left = ow * s.stride_width - s.pad_left, w0 = std::max<int64_t>(0, left), w1 = std::min(s.width, left + s.kernel_width);
-        const int64_t at = n * output_size(s) + (oh * s.out_width + ow) * s.channels, first = (h0 * s.width + w0) * s.channels;
+        const int64_t left = ow * s.stride_width - s.pad_left, w0 = std::max<int64_t>(0, left),
+                      w1 = std::min(s.width, left + s.kernel_width);
+        const int64_t at = n * output_size(s) + (oh * s.out_width + ow) * s.channels,
+                      first = (h0 * s.width + w0) * s.channels;
         std::fill_n(y + at, s.channels, -std::numeric_limits<T>::infinity());
         for (int64_t c = 0; c < s.channels; ++c) indices[at + c] = static_cast<int32_t>(first + c);
         for (int64_t h = h0; h < h1; ++h)

@@ -5,8 +5,8 @@
 
 namespace mollify::cpu {
 
-// x: [batch, height, width, channels]; y: [batch, out_height, out_width, channels]. Output (oh, ow) sees the part inside the image of
-// the window that starts at (oh·stride_height − pad_top, ow·stride_width − pad_left).
+// x: [batch, height, width, channels]; y: [batch, out_height, out_width, channels]. Output (oh, ow) sees the part
+// inside the image of the window that starts at (oh·stride_height − pad_top, ow·stride_width − pad_left).
 struct Pool2dShape {
   int64_t batch, height, width, channels;
   int64_t kernel_height, kernel_width, stride_height, stride_width, pad_top, pad_left;

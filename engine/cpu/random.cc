@@ -21,7 +21,8 @@ HWY_INLINE void multiply_wide(D du, V a, uint32_t constant, V& high, V& low) {
 #else
   const auto c = hn::Set(du, constant);
   const auto even = hn::BitCast(du, hn::MulEven(a, c));
-  const auto odd = hn::BitCast(du, hn::MulEven(hn::BitCast(du, hn::ShiftRight<32>(hn::BitCast(hn::RepartitionToWide<D>(), a))), c));
+  const auto odd =
+      hn::BitCast(du, hn::MulEven(hn::BitCast(du, hn::ShiftRight<32>(hn::BitCast(hn::RepartitionToWide<D>(), a))), c));
   const hn::RepartitionToWide<D> du64;
   high = hn::OddEven(odd, hn::BitCast(du, hn::ShiftRight<32>(hn::BitCast(du64, even))));
   low = hn::OddEven(hn::BitCast(du, hn::ShiftLeft<32>(hn::BitCast(du64, odd))), even);
@@ -120,10 +121,18 @@ void draw_blocks(RandomKey key, uint32_t step, uint32_t block, int64_t count, T*
   for (int64_t i = 0; i < count; ++i) out[i] = rest[i];
 }
 
-void uniform_f32(RandomKey key, uint32_t step, uint32_t block, int64_t count, float* out) { draw_blocks<false>(key, step, block, count, out); }
-void uniform_f64(RandomKey key, uint32_t step, uint32_t block, int64_t count, double* out) { draw_blocks<false>(key, step, block, count, out); }
-void normal_f32(RandomKey key, uint32_t step, uint32_t block, int64_t count, float* out) { draw_blocks<true>(key, step, block, count, out); }
-void normal_f64(RandomKey key, uint32_t step, uint32_t block, int64_t count, double* out) { draw_blocks<true>(key, step, block, count, out); }
+void uniform_f32(RandomKey key, uint32_t step, uint32_t block, int64_t count, float* out) {
+  draw_blocks<false>(key, step, block, count, out);
+}
+void uniform_f64(RandomKey key, uint32_t step, uint32_t block, int64_t count, double* out) {
+  draw_blocks<false>(key, step, block, count, out);
+}
+void normal_f32(RandomKey key, uint32_t step, uint32_t block, int64_t count, float* out) {
+  draw_blocks<true>(key, step, block, count, out);
+}
+void normal_f64(RandomKey key, uint32_t step, uint32_t block, int64_t count, double* out) {
+  draw_blocks<true>(key, step, block, count, out);
+}
 
 }  // namespace mollify::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -147,10 +156,12 @@ void draw(Distribution distribution, RandomKey key, uint32_t step, int64_t first
   parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
     const auto block = static_cast<uint32_t>((first + begin) / kPerBlock);
     if constexpr (sizeof(T) == 4) {
-      if (distribution == Distribution::normal) HWY_DYNAMIC_DISPATCH(normal_f32)(key, step, block, end - begin, out + begin);
+      if (distribution == Distribution::normal)
+        HWY_DYNAMIC_DISPATCH(normal_f32)(key, step, block, end - begin, out + begin);
       else HWY_DYNAMIC_DISPATCH(uniform_f32)(key, step, block, end - begin, out + begin);
     } else {
-      if (distribution == Distribution::normal) HWY_DYNAMIC_DISPATCH(normal_f64)(key, step, block, end - begin, out + begin);
+      if (distribution == Distribution::normal)
+        HWY_DYNAMIC_DISPATCH(normal_f64)(key, step, block, end - begin, out + begin);
       else HWY_DYNAMIC_DISPATCH(uniform_f64)(key, step, block, end - begin, out + begin);
     }
   });

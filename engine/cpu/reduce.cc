@@ -101,18 +101,23 @@ T logsumexp_row(const T* x, int64_t n) {
   double sum = 0;
   for (int64_t first = 0; first < n; first += kSumBlock) {
     auto total = m.zero();
-    for_vectors(d, x + first, std::min(kSumBlock, n - first), neutral<Reduction::max, T>(), [&](auto v) HWY_ATTR { total = total + m.exp(v - shifts); });
+    for_vectors(d, x + first, std::min(kSumBlock, n - first), neutral<Reduction::max, T>(),
+                [&](auto v) HWY_ATTR { total = total + m.exp(v - shifts); });
     sum += static_cast<double>(combine_lanes<Reduction::sum>(d, total));
   }
   return shift + hn::GetLane(m1.log(hn::Set(m1.d, static_cast<T>(sum))));
 }
 
 #define MOLLIFY_FOR_REDUCTIONS(X) X(sum) X(max) X(min)
-#define MOLLIFY_DEFINE(kind)                                                                                                          \
-  float run_##kind##_f32(const float* x, int64_t n) { return reduce_run<Reduction::kind>(x, n); }                                     \
-  double run_##kind##_f64(const double* x, int64_t n) { return reduce_run<Reduction::kind>(x, n); }                                   \
-  void columns_##kind##_f32(const float* x, int64_t rows, int64_t inner, float* into) { reduce_columns<Reduction::kind>(x, rows, inner, into); } \
-  void columns_##kind##_f64(const double* x, int64_t rows, int64_t inner, double* into) { reduce_columns<Reduction::kind>(x, rows, inner, into); }
+#define MOLLIFY_DEFINE(kind)                                                                        \
+  float run_##kind##_f32(const float* x, int64_t n) { return reduce_run<Reduction::kind>(x, n); }   \
+  double run_##kind##_f64(const double* x, int64_t n) { return reduce_run<Reduction::kind>(x, n); } \
+  void columns_##kind##_f32(const float* x, int64_t rows, int64_t inner, float* into) {             \
+    reduce_columns<Reduction::kind>(x, rows, inner, into);                                          \
+  }                                                                                                 \
+  void columns_##kind##_f64(const double* x, int64_t rows, int64_t inner, double* into) {           \
+    reduce_columns<Reduction::kind>(x, rows, inner, into);                                          \
+  }
 MOLLIFY_FOR_REDUCTIONS(MOLLIFY_DEFINE)
 #undef MOLLIFY_DEFINE
 float logsumexp_f32(const float* x, int64_t n) { return logsumexp_row(x, n); }
@@ -131,7 +136,11 @@ HWY_AFTER_NAMESPACE();
 
 namespace mollify::cpu {
 
-#define MOLLIFY_EXPORT(kind) HWY_EXPORT(run_##kind##_f32); HWY_EXPORT(run_##kind##_f64); HWY_EXPORT(columns_##kind##_f32); HWY_EXPORT(columns_##kind##_f64);
+#define MOLLIFY_EXPORT(kind)        \
+  HWY_EXPORT(run_##kind##_f32);     \
+  HWY_EXPORT(run_##kind##_f64);     \
+  HWY_EXPORT(columns_##kind##_f32); \
+  HWY_EXPORT(columns_##kind##_f64);
 MOLLIFY_FOR_REDUCTIONS(MOLLIFY_EXPORT)
 #undef MOLLIFY_EXPORT
 HWY_EXPORT(logsumexp_f32);
@@ -177,12 +186,14 @@ template <class T>
 void reduce_rows(Reduction kind, const T* x, int64_t rows, int64_t count, T* out) {
   const int64_t chunks = std::max<int64_t>(1, (count + kSumBlock - 1) / kSumBlock);
   Scratch<double> partial(rows * chunks);
-  parallel_for(rows * chunks, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, std::min(count, kSumBlock))), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = i / chunks, first = i % chunks * kSumBlock;
-      partial[i] = static_cast<double>(run(kind, x + row * count + first, std::min(kSumBlock, count - first)));
-    }
-  });
+  parallel_for(rows * chunks, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, std::min(count, kSumBlock))),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t i = begin; i < end; ++i) {
+                   const int64_t row = i / chunks, first = i % chunks * kSumBlock;
+                   partial[i] =
+                       static_cast<double>(run(kind, x + row * count + first, std::min(kSumBlock, count - first)));
+                 }
+               });
   for (int64_t row = 0; row < rows; ++row) {
     double total = start_of(kind);
     for (int64_t i = 0; i < chunks; ++i) total = join(kind, total, partial[row * chunks + i]);
@@ -195,18 +206,20 @@ void reduce_middle(Reduction kind, const T* x, int64_t outer, int64_t count, int
   const int64_t rows = std::clamp<int64_t>(kGrain / inner, 16, 512);  // of a chunk
   const int64_t chunks = std::max<int64_t>(1, (count + rows - 1) / rows);
   Scratch<T> partial(outer * chunks * inner);
-  parallel_for(outer * chunks, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, std::min(rows, count) * inner)), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i % chunks * rows;
-      T* into = partial.data() + i * inner;
-      std::fill_n(into, inner, static_cast<T>(start_of(kind)));
-      columns(kind, x + (i / chunks * count + first) * inner, std::min(rows, count - first), inner, into);
-    }
-  });
+  parallel_for(outer * chunks, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, std::min(rows, count) * inner)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t i = begin; i < end; ++i) {
+                   const int64_t first = i % chunks * rows;
+                   T* into = partial.data() + i * inner;
+                   std::fill_n(into, inner, static_cast<T>(start_of(kind)));
+                   columns(kind, x + (i / chunks * count + first) * inner, std::min(rows, count - first), inner, into);
+                 }
+               });
   for (int64_t o = 0; o < outer; ++o) {
     for (int64_t j = 0; j < inner; ++j) {
       double total = start_of(kind);
-      for (int64_t i = 0; i < chunks; ++i) total = join(kind, total, static_cast<double>(partial[(o * chunks + i) * inner + j]));
+      for (int64_t i = 0; i < chunks; ++i)
+        total = join(kind, total, static_cast<double>(partial[(o * chunks + i) * inner + j]));
       out[o * inner + j] = static_cast<T>(total);
     }
   }

@@ -7,7 +7,8 @@ namespace mollify::cpu {
 
 enum class Reduction { sum, max, min };
 
-// x: [outer, count, inner] → out: [outer, inner]. Sums of f32 are carried in f64 from chunk to chunk. count = 0: the neutral element.
+// x: [outer, count, inner] → out: [outer, inner]. Sums of f32 are carried in f64 from chunk to chunk. count = 0: the
+// neutral element.
 template <class T>
 void reduce(Reduction kind, const T* x, int64_t outer, int64_t count, int64_t inner, T* out);
 

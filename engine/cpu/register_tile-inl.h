@@ -1,11 +1,12 @@
-// The one micro-kernel of matrix products and convolutions: a tile of rows × vectors that stays in registers, and the packing
-// that feeds it.
+// The one micro-kernel of matrix products and convolutions: a tile of rows × vectors that stays in registers, and the
+// packing that feeds it.
 //
 //   c[r, j] = start[r, j] + Σ_segments Σ_k a_row[r][offset + k·a_step] · b[row + k, j]
 //
-// A product needs one segment (offset 0, length k). A convolution is the same sum: row r is an output pixel, its pointer
-// points at the first input value that the pixel reads, and each segment is a stretch of inputs that is contiguous in memory
-// (a tap's channels, or a whole kernel row of them). All rows share the segments' offsets, so no im2col copy is needed.
+// A product needs one segment (offset 0, length k). A convolution is the same sum: row r is an output pixel, its
+// pointer points at the first input value that the pixel reads, and each segment is a stretch of inputs that is
+// contiguous in memory (a tap's channels, or a whole kernel row of them). All rows share the segments' offsets, so no
+// im2col copy is needed.
 // Every output element is summed in the order of the segments, one fused multiply-add after another, in one accumulator
 // (spilled to c and reloaded between calls). Its bits do not depend on the tile it falls into.
 
@@ -176,7 +177,8 @@ class Panels {
   }
   int64_t size() const { return count_; }
   Panel operator[](int64_t i) const {
-    const int64_t column = i < whole_ ? i * kWidth : whole_ * kWidth + (i - whole_) * 2 * lanes<T>(), left = columns_ - column;
+    const int64_t column = i < whole_ ? i * kWidth : whole_ * kWidth + (i - whole_) * 2 * lanes<T>(),
+                  left = columns_ - column;
     const int64_t vectors = i < whole_ ? kPanelVectors : left > lanes<T>() ? 2 : 1;
     return {column, std::min(left, vectors * lanes<T>()), vectors};
   }
@@ -229,8 +231,8 @@ HWY_INLINE void transpose_square(const T* from, int64_t from_stride, T* to, int6
 #endif
 }
 
-// to[column·to_stride + row] = from[row·from_stride + column]. Goes by blocks of 64 bytes of rows, so that a cache line of `to`
-// is written in one go: with large power-of-two strides it would not survive until the next visit.
+// to[column·to_stride + row] = from[row·from_stride + column]. Goes by blocks of 64 bytes of rows, so that a cache line
+// of `to` is written in one go: with large power-of-two strides it would not survive until the next visit.
 template <class T>
 void transpose(int64_t rows, int64_t columns, const T* from, int64_t from_stride, T* to, int64_t to_stride) {
   constexpr int64_t kSide = kSquareBytes / sizeof(T), kBlock = 64 / sizeof(T);
@@ -253,7 +255,8 @@ void transpose(int64_t rows, int64_t columns, const T* from, int64_t from_stride
 
 // Copies rows × columns of a matrix (one of its strides is 1) into [rows, width], zeros beyond `columns`.
 template <class T>
-void pack_panel(int64_t rows, int64_t columns, const T* from, int64_t row_stride, int64_t column_stride, T* to, int64_t width) {
+void pack_panel(int64_t rows, int64_t columns, const T* from, int64_t row_stride, int64_t column_stride, T* to,
+                int64_t width) {
   const hn::ScalableTag<T> d;
   if (column_stride != 1) {
     transpose(columns, rows, from, column_stride, to, width);
@@ -262,7 +265,8 @@ void pack_panel(int64_t rows, int64_t columns, const T* from, int64_t row_stride
       const T* source = from + row * row_stride;
       T* target = to + row * width;
       int64_t column = 0;
-      for (; column + lanes<T>() <= columns; column += lanes<T>()) hn::StoreU(hn::LoadU(d, source + column), d, target + column);
+      for (; column + lanes<T>() <= columns; column += lanes<T>())
+        hn::StoreU(hn::LoadU(d, source + column), d, target + column);
       for (; column < columns; ++column) target[column] = source[column];
     }
   }

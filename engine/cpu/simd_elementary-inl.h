@@ -1,6 +1,6 @@
 // exp, expm1, log, log1p and tanh on Highway vectors of float or double, and what sin, cos and pow share with them.
-// The polynomials are Remez fits (60-digit arithmetic, relative error of the function as weight); the error behind each one
-// is that of the function it serves.
+// The polynomials are Remez fits (60-digit arithmetic, relative error of the function as weight); the error behind each
+// one is that of the function it serves.
 #if defined(MOLLIFY_ENGINE_CPU_SIMD_ELEMENTARY_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MOLLIFY_ENGINE_CPU_SIMD_ELEMENTARY_INL_H_
 #undef MOLLIFY_ENGINE_CPU_SIMD_ELEMENTARY_INL_H_
@@ -26,7 +26,8 @@ inline constexpr bool kFusedMultiplyAdd = true;
 template <class D>
 inline constexpr bool kSingle = sizeof(hn::TFromD<D>) == 4;
 
-// The layout of float and double, and constants cut so that products with small integers are exact without fused arithmetic.
+// The layout of float and double, and constants cut so that products with small integers are exact without fused
+// arithmetic.
 template <class T>
 struct Format;
 template <>
@@ -219,8 +220,8 @@ HWY_INLINE V log_sum(D d, V k, V f, V low) {
   const V high = set(d, F::kLn2High);
   if constexpr (kSingle<D>) {
     const V square = f * f;
-    const V p = horner(d, f, 0.333333313, -0.250008196, 0.200012267, -0.166233569, 0.142017573, -0.131601796, 0.127615795,
-                       -0.0763450414);
+    const V p = horner(d, f, 0.333333313, -0.250008196, 0.200012267, -0.166233569, 0.142017573, -0.131601796,
+                       0.127615795, -0.0763450414);
     const V tail = hn::MulAdd(square, set(d, -0.5), hn::MulAdd(square * f, p, low));
     return hn::MulAdd(k, high, f + tail);
   } else {

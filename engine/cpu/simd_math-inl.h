@@ -1,5 +1,5 @@
-// The arithmetic policy of the CPU: vectors of float or double with IEEE values at every edge (Highway's own Min, Max and
-// math functions are wrong for NaN and infinities). The formulas of engine/ops are written once over such a policy.
+// The arithmetic policy of the CPU: vectors of float or double with IEEE values at every edge (Highway's own Min, Max
+// and math functions are wrong for NaN and infinities). The formulas of engine/ops are written once over such a policy.
 #if defined(MOLLIFY_ENGINE_CPU_SIMD_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MOLLIFY_ENGINE_CPU_SIMD_MATH_INL_H_
 #undef MOLLIFY_ENGINE_CPU_SIMD_MATH_INL_H_
@@ -15,8 +15,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace mollify::cpu::HWY_NAMESPACE {
 
-// D is hn::ScalableTag<T> or hn::CappedTag<T, 1>, T float or double. Addition, subtraction, multiplication and division are
-// the operators of V. A policy object is empty but for its tag: pass it by value.
+// D is hn::ScalableTag<T> or hn::CappedTag<T, 1>, T float or double. Addition, subtraction, multiplication and division
+// are the operators of V. A policy object is empty but for its tag: pass it by value.
 template <class D>
 struct SimdMath {
   using Scalar = hn::TFromD<D>;
@@ -63,7 +63,9 @@ struct SimdMath {
   HWY_INLINE V exp(V x) const { return cpu::HWY_NAMESPACE::exp(d, x); }
   // (a + a_low) * e^(x + x_low), rounded once more than `a` itself is; a subnormal or infinite e^x is no harm where the
   // product is normal, for |log a| < 60 (float) or 600 (double). x_low is below the last digit of x, a_low of a.
-  HWY_INLINE V exp_times(V a, V a_low, V x, V x_low) const { return cpu::HWY_NAMESPACE::exp_times(d, a, a_low, x, x_low); }
+  HWY_INLINE V exp_times(V a, V a_low, V x, V x_low) const {
+    return cpu::HWY_NAMESPACE::exp_times(d, a, a_low, x, x_low);
+  }
   // 2^lift e^x where that is a normal number, and NaN for NaN.
   template <int lift>
   HWY_INLINE V exp_lifted(V x) const { return cpu::HWY_NAMESPACE::exp_lifted<lift>(d, x); }

@@ -84,7 +84,8 @@ HWY_INLINE V sin_or_cos(D d, V x, int quarter_turns) {
   if (hn::AllTrue(d, near)) return value;
   alignas(64) T arguments[hn::MaxLanes(D())];
   hn::Store(x, d, arguments);
-  for (size_t i = 0; i < hn::Lanes(d); i++) arguments[i] = quarter_turns ? std::cos(arguments[i]) : std::sin(arguments[i]);
+  for (size_t i = 0; i < hn::Lanes(d); i++)
+    arguments[i] = quarter_turns ? std::cos(arguments[i]) : std::sin(arguments[i]);
   return hn::IfThenElse(near, value, hn::Load(d, arguments));
 }
 

@@ -1,4 +1,5 @@
-// What is defined along rows of packed memory: the place of the largest, running sums, sorting. NaN counts as the largest.
+// What is defined along rows of packed memory: the place of the largest, running sums, sorting. NaN counts as the
+// largest.
 #pragma once
 
 #include <cstdint>

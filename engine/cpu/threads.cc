@@ -48,7 +48,8 @@ int num_threads() {
 }
 
 void set_num_threads(int count) {
-  require<ValueError>(count >= 1 && count <= kMostThreads, "set_num_threads: given {}; needs 1 to {}", count, kMostThreads);
+  require<ValueError>(count >= 1 && count <= kMostThreads, "set_num_threads: given {}; needs 1 to {}", count,
+                      kMostThreads);
   thread_count.store(count);
 }
 
@@ -132,7 +133,8 @@ class Pool {
   }
 
  private:
-  // A fork of a process that had the pool has no threads to work or to be joined, and nobody to leave the condition variable.
+  // A fork of a process that had the pool has no threads to work or to be joined, and nobody to leave the condition
+  // variable.
   static inline bool in_fork = false;
   struct Owner {
     Pool* pool = new Pool;

@@ -9,7 +9,9 @@ namespace {
 }  // namespace
 
 bool available() { return false; }
-std::string unavailable_reason() { return "this build has no CUDA kernels; needs one that was set up with nvcc (-Dcuda=enabled)"; }
+std::string unavailable_reason() {
+  return "this build has no CUDA kernels; needs one that was set up with nvcc (-Dcuda=enabled)";
+}
 std::string description() { absent(); }
 std::string products() { absent(); }
 std::string missing_products() { absent(); }

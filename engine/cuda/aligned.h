@@ -15,7 +15,9 @@ class Aligned {
  public:
   Aligned(const T* data, int64_t count) : data_(data), copy_(aligned16(data) ? 0 : count) {
     if (aligned16(data)) return;
-    check(cudaMemcpyAsync(copy_.data(), data, static_cast<size_t>(count) * sizeof(T), cudaMemcpyDeviceToDevice, stream()), "copy");
+    check(
+        cudaMemcpyAsync(copy_.data(), data, static_cast<size_t>(count) * sizeof(T), cudaMemcpyDeviceToDevice, stream()),
+        "copy");
     data_ = copy_.data();
   }
   const T* data() const { return data_; }

@@ -4,8 +4,9 @@
 namespace mollify::cuda {
 namespace {
 
-// Mean and Σ(x − mean)² by runs of rows. A run's are computed in two passes over registers and corrected for the rounding of its mean
-// (Chan, Golub & LeVeque 1983); runs are joined in f64, so that neither a large mean nor many rows cost accuracy.
+// Mean and Σ(x − mean)² by runs of rows. A run's are computed in two passes over registers and corrected for the
+// rounding of its mean (Chan, Golub & LeVeque 1983); runs are joined in f64, so that neither a large mean nor many rows
+// cost accuracy.
 template <class T>
 struct Moments {
   using Number = T;
@@ -52,7 +53,8 @@ struct Moments {
       }
       const double correction = static_cast<double>(rest) / count;
       const double about_mean = static_cast<double>(squares) - static_cast<double>(rest) * correction;
-      states[i] = joined(states[i], {count, static_cast<double>(centre) + correction, about_mean < 0 ? 0 : about_mean}, share);
+      states[i] =
+          joined(states[i], {count, static_cast<double>(centre) + correction, about_mean < 0 ? 0 : about_mean}, share);
     }
   }
 
@@ -104,7 +106,8 @@ struct GradientSums {
   }
 };
 
-// How a block of threads lies over rows of channels: a thread keeps its n channels and takes every height-th of its block's rows.
+// How a block of threads lies over rows of channels: a thread keeps its n channels and takes every height-th of its
+// block's rows.
 struct ChannelTiles {
   int64_t rows, channels;
   int width, height;
@@ -114,7 +117,8 @@ struct ChannelTiles {
 constexpr int kThreads = 256;
 constexpr int kRowsEach = 16, kInFlight = 4;  // rows of a thread, and of them loaded before the first is stored
 
-// A Map loads the coefficients<n>() of n channels and the inputs<n>() of their numbers at an offset; map_to() stores what they give there.
+// A Map loads the coefficients<n>() of n channels and the inputs<n>() of their numbers at an offset; map_to() stores
+// what they give there.
 template <class Map, int n>
 __global__ void __launch_bounds__(kThreads) map_channels(Map map, ChannelTiles t) {
   const int x = static_cast<int>(threadIdx.x) % t.width, y = static_cast<int>(threadIdx.x) / t.width;
@@ -147,7 +151,8 @@ struct Normalize {
   bool aligned, coefficients_aligned;
 
   template <int n> __device__ Coefficients<n> coefficients(int64_t c) const {
-    return {load<n>(mean + c, coefficients_aligned), load<n>(factor + c, coefficients_aligned), load<n>(shift + c, coefficients_aligned)};
+    return {load<n>(mean + c, coefficients_aligned), load<n>(factor + c, coefficients_aligned),
+            load<n>(shift + c, coefficients_aligned)};
   }
   template <int n> __device__ Inputs<n> inputs(int64_t at) const { return {load<n>(x + at, aligned)}; }
   template <int n> __device__ void map_to(int64_t at, const Coefficients<n>& by, const Inputs<n>& in) const {
@@ -169,10 +174,13 @@ struct NormalizeGradient {
   bool aligned, coefficients_aligned;
 
   template <int n> __device__ Coefficients<n> coefficients(int64_t c) const {
-    return {load<n>(mean + c, coefficients_aligned), load<n>(factor + c, coefficients_aligned), load<n>(offset + c, coefficients_aligned),
-            load<n>(slope + c, coefficients_aligned)};
+    return {load<n>(mean + c, coefficients_aligned), load<n>(factor + c, coefficients_aligned),
+            load<n>(offset + c, coefficients_aligned), load<n>(slope + c, coefficients_aligned)};
   }
-  template <int n> __device__ Inputs<n> inputs(int64_t at) const { return {load<n>(g + at, aligned), load<n>(x + at, aligned)}; }
+  template <int n>
+  __device__ Inputs<n> inputs(int64_t at) const {
+    return {load<n>(g + at, aligned), load<n>(x + at, aligned)};
+  }
   template <int n> __device__ void map_to(int64_t at, const Coefficients<n>& by, const Inputs<n>& in) const {
     Pack<T, n> out;
     MOLLIFY_UNROLL
@@ -187,7 +195,8 @@ void map_channels_by(const char* operation, const Map& map, int64_t rows, int64_
   const int64_t packs = channels / n;
   const int width = static_cast<int>(packs <= 128 ? packs : 64), height = kThreads / width;
   const ChannelTiles t{rows, channels, width, height, (packs + width - 1) / width, int64_t{height} * kRowsEach};
-  launch(operation, map_channels<Map, n>, block_for_each(t.tiles * ((rows + t.span - 1) / t.span)), dim3(kThreads), 0, map, t);
+  launch(operation, map_channels<Map, n>, block_for_each(t.tiles * ((rows + t.span - 1) / t.span)), dim3(kThreads), 0,
+         map, t);
 }
 
 template <class T, class Map>
@@ -203,12 +212,13 @@ bool all_aligned(const Pointers*... pointers) { return (is_aligned<T, kPack<T>>(
 template <class T>
 __global__ void factor_kernel(int64_t channels, const T* scale, const T* variance, double epsilon, T* factor) {
   const int64_t c = global_thread();
-  if (c < channels) factor[c] = static_cast<T>(static_cast<double>(scale[c]) / sqrt(static_cast<double>(variance[c]) + epsilon));
+  if (c < channels)
+    factor[c] = static_cast<T>(static_cast<double>(scale[c]) / sqrt(static_cast<double>(variance[c]) + epsilon));
 }
 
 template <class T>
-__global__ void gradient_factors_kernel(int64_t channels, double share, const T* scale, const T* variance, double epsilon, T* d_scale,
-                                        const T* d_shift, T* factor, T* offset, T* slope) {
+__global__ void gradient_factors_kernel(int64_t channels, double share, const T* scale, const T* variance,
+                                        double epsilon, T* d_scale, const T* d_shift, T* factor, T* offset, T* slope) {
   const int64_t c = global_thread();
   if (c >= channels) return;
   const double inverse = 1 / sqrt(static_cast<double>(variance[c]) + epsilon), sum_gx = static_cast<double>(d_scale[c]);
@@ -230,44 +240,48 @@ void channel_moments(const T* x, int64_t rows, int64_t channels, T* mean, T* var
 template <class T>
 void batch_norm_factor(int64_t channels, const T* scale, const T* variance, double epsilon, T* factor) {
   if (channels == 0) return;
-  launch("batch_norm_factor", factor_kernel<T>, thread_for_each(channels), dim3(kThreads), 0, channels, scale, variance, epsilon, factor);
+  launch("batch_norm_factor", factor_kernel<T>, thread_for_each(channels), dim3(kThreads), 0, channels, scale, variance,
+         epsilon, factor);
 }
 
 template <class T>
-void normalize_channels(const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* shift, T* y) {
+void normalize_channels(const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* shift,
+                        T* y) {
   const Normalize<T> map{x, mean, factor, shift, y, all_aligned<T>(x, y), all_aligned<T>(mean, factor, shift)};
   map_all_channels<T>("normalize_channels", map, rows, channels);
 }
 
 template <class T>
 void channel_gradient_sums(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, T* sum_g, T* sum_gx) {
-  fold_columns("channel_gradient_sums", GradientSums<T>{g, x, mean, sum_g, sum_gx, all_aligned<T>(g, x, mean)}, 1, rows, channels);
+  fold_columns("channel_gradient_sums", GradientSums<T>{g, x, mean, sum_g, sum_gx, all_aligned<T>(g, x, mean)}, 1, rows,
+               channels);
 }
 
 template <class T>
-void batch_norm_gradient_factors(int64_t channels, int64_t rows, const T* scale, const T* variance, double epsilon, T* d_scale,
-                                 const T* d_shift, T* factor, T* offset, T* slope) {
+void batch_norm_gradient_factors(int64_t channels, int64_t rows, const T* scale, const T* variance, double epsilon,
+                                 T* d_scale, const T* d_shift, T* factor, T* offset, T* slope) {
   if (channels == 0) return;
   const double share = 1.0 / static_cast<double>(rows);
-  launch("batch_norm_gradient_factors", gradient_factors_kernel<T>, thread_for_each(channels), dim3(kThreads), 0, channels, share, scale, variance,
-         epsilon, d_scale, d_shift, factor, offset, slope);
+  launch("batch_norm_gradient_factors", gradient_factors_kernel<T>, thread_for_each(channels), dim3(kThreads), 0,
+         channels, share, scale, variance, epsilon, d_scale, d_shift, factor, offset, slope);
 }
 
 template <class T>
-void normalize_channels_gradient(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor, const T* offset,
-                                 const T* slope, T* dx) {
+void normalize_channels_gradient(const T* g, const T* x, int64_t rows, int64_t channels, const T* mean, const T* factor,
+                                 const T* offset, const T* slope, T* dx) {
   const bool coefficients_aligned = all_aligned<T>(mean, factor, offset, slope);
   const NormalizeGradient<T> map{g, x, mean, factor, offset, slope, dx, all_aligned<T>(g, x, dx), coefficients_aligned};
   map_all_channels<T>("normalize_channels_gradient", map, rows, channels);
 }
 
-#define MOLLIFY_INSTANTIATE(T)                                                                                                   \
-  template void channel_moments(const T*, int64_t, int64_t, T*, T*);                                                             \
-  template void batch_norm_factor(int64_t, const T*, const T*, double, T*);                                                      \
-  template void normalize_channels(const T*, int64_t, int64_t, const T*, const T*, const T*, T*);                                \
-  template void channel_gradient_sums(const T*, const T*, int64_t, int64_t, const T*, T*, T*);                                   \
-  template void batch_norm_gradient_factors(int64_t, int64_t, const T*, const T*, double, T*, const T*, T*, T*, T*);             \
-  template void normalize_channels_gradient(const T*, const T*, int64_t, int64_t, const T*, const T*, const T*, const T*, T*);
+#define MOLLIFY_INSTANTIATE(T)                                                                                       \
+  template void channel_moments(const T*, int64_t, int64_t, T*, T*);                                                 \
+  template void batch_norm_factor(int64_t, const T*, const T*, double, T*);                                          \
+  template void normalize_channels(const T*, int64_t, int64_t, const T*, const T*, const T*, T*);                    \
+  template void channel_gradient_sums(const T*, const T*, int64_t, int64_t, const T*, T*, T*);                       \
+  template void batch_norm_gradient_factors(int64_t, int64_t, const T*, const T*, double, T*, const T*, T*, T*, T*); \
+  template void normalize_channels_gradient(const T*, const T*, int64_t, int64_t, const T*, const T*, const T*,      \
+                                            const T*, T*);
 MOLLIFY_INSTANTIATE(float)
 MOLLIFY_INSTANTIATE(double)
 #undef MOLLIFY_INSTANTIATE

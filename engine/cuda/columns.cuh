@@ -5,8 +5,8 @@
 //   State neutral()
 //   State join(State, State)
 //   template <bool whole, int n> void add(State (&states)[n], int64_t at, int64_t stride, int rows, int64_t column)
-//                                n neighbouring columns, from `column` on, get the numbers at offsets at, at + stride, … of kColumnRun rows
-//                                if `whole`, else of the first `rows` of them
+//                                n neighbouring columns, from `column` on, get the numbers at offsets at, at + stride,
+//                                … of kColumnRun rows if `whole`, else of the first `rows` of them
 //   void finish(int64_t i, State)  writes result i of outer·inner
 #pragma once
 
@@ -20,10 +20,11 @@ inline constexpr int kColumnThreads = 256;
 inline constexpr int kColumnRun = 8;  // rows that a thread has in flight
 inline constexpr int kJoinRun = 4;    // chunks' States, likewise
 
-// Adds `count` rows to n columns: whole runs without a test for each row, so that all of a run's loads are under way together.
+// Adds `count` rows to n columns: whole runs without a test for each row, so that all of a run's loads are under way
+// together.
 template <class Fold, int n>
-__device__ inline void fold_column_rows(const Fold& fold, typename Fold::State (&states)[n], int64_t at, int64_t stride, int64_t count,
-                                        int64_t column) {
+__device__ inline void fold_column_rows(const Fold& fold, typename Fold::State (&states)[n], int64_t at, int64_t stride,
+                                        int64_t count, int64_t column) {
   for (; count >= kColumnRun; count -= kColumnRun, at += kColumnRun * stride)
     fold.template add<true>(states, at, stride, kColumnRun, column);
   if (count > 0) fold.template add<false>(states, at, stride, static_cast<int>(count), column);
@@ -38,7 +39,8 @@ struct ColumnTiles {
 
 // Joins the States of a block's rows of threads into the first row's, as a tree.
 template <class Fold, int n>
-__device__ inline void join_tile(const Fold& fold, typename Fold::State (&states)[n], int width, int height, int x, int y) {
+__device__ inline void join_tile(const Fold& fold, typename Fold::State (&states)[n], int width, int height, int x,
+                                 int y) {
   __shared__ typename Fold::State joined[kColumnThreads * n];
   const auto exchange = [&](int from) { return joined + (from * width + x) * n; };
   __syncthreads();  // an earlier call's States have been read
@@ -60,7 +62,8 @@ __device__ inline void join_tile(const Fold& fold, typename Fold::State (&states
 
 // Where there are several chunks, their States go to partial: [outer, chunks, inner].
 template <class Fold, int n>
-__global__ void __launch_bounds__(kColumnThreads) fold_column_tiles(Fold fold, ColumnTiles t, typename Fold::State* partial) {
+__global__ void __launch_bounds__(kColumnThreads)
+    fold_column_tiles(Fold fold, ColumnTiles t, typename Fold::State* partial) {
   const int x = static_cast<int>(threadIdx.x) % t.width, y = static_cast<int>(threadIdx.x) / t.width;
   for (int64_t item = blockIdx.x; item < t.outer * t.chunks * t.tiles; item += gridDim.x) {
     const int64_t slice = item / t.tiles, column = (item % t.tiles * t.width + x) * n;
@@ -84,7 +87,8 @@ __global__ void __launch_bounds__(kColumnThreads) fold_column_tiles(Fold fold, C
 }
 
 template <class Fold>
-__global__ void __launch_bounds__(kColumnThreads) join_chunks(Fold fold, const typename Fold::State* partial, ColumnTiles t) {
+__global__ void __launch_bounds__(kColumnThreads)
+    join_chunks(Fold fold, const typename Fold::State* partial, ColumnTiles t) {
   const int x = static_cast<int>(threadIdx.x) % t.width, y = static_cast<int>(threadIdx.x) / t.width;
   for (int64_t item = blockIdx.x; item < t.outer * t.tiles; item += gridDim.x) {
     const int64_t o = item / t.tiles, column = item % t.tiles * t.width + x;
@@ -121,7 +125,8 @@ __global__ void fold_each_column(Fold fold, int64_t outer, int64_t count, int64_
 }
 
 // Tiles that cover `packs` columns of packs by at most `widest` at a time, with one chunk.
-inline ColumnTiles column_tiles(int64_t outer, int64_t count, int64_t inner, int64_t packs, int64_t widest, int64_t tile) {
+inline ColumnTiles column_tiles(int64_t outer, int64_t count, int64_t inner, int64_t packs, int64_t widest,
+                                int64_t tile) {
   const int width = static_cast<int>(packs <= widest ? packs : tile);
   return {outer, count, inner, width, kColumnThreads / width, (packs + width - 1) / width, count, 1};
 }
@@ -142,10 +147,13 @@ void fold_columns_by(const char* operation, const Fold& fold, int64_t outer, int
   t.span = (count + chunks - 1) / chunks;
   t.chunks = (count + t.span - 1) / t.span;
   const Scratch<typename Fold::State> partial(t.chunks == 1 ? 0 : outer * t.chunks * inner);
-  launch(operation, fold_column_tiles<Fold, n>, block_for_each(blocks * t.chunks), dim3(kColumnThreads), 0, fold, t, partial.data());
+  launch(operation, fold_column_tiles<Fold, n>, block_for_each(blocks * t.chunks), dim3(kColumnThreads), 0, fold, t,
+         partial.data());
   if (t.chunks == 1) return;
-  const ColumnTiles last = column_tiles(outer, t.chunks, inner, inner, 4, 4);  // narrow: many rows of threads share the chunks
-  launch(operation, join_chunks<Fold>, block_for_each(outer * last.tiles), dim3(kColumnThreads), 0, fold, partial.data(), last);
+  const ColumnTiles last =
+      column_tiles(outer, t.chunks, inner, inner, 4, 4);  // narrow: many rows of threads share the chunks
+  launch(operation, join_chunks<Fold>, block_for_each(outer * last.tiles), dim3(kColumnThreads), 0, fold,
+         partial.data(), last);
 }
 
 template <class Fold>

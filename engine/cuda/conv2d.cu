@@ -8,8 +8,8 @@ namespace mollify::cuda {
 namespace {
 
 bool is_product(const Conv2dShape& s) {
-  return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1 && s.pad_top == 0 && s.pad_left == 0 &&
-         s.groups == 1 && s.out_height == s.height && s.out_width == s.width;
+  return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1 && s.pad_top == 0 &&
+         s.pad_left == 0 && s.groups == 1 && s.out_height == s.height && s.out_width == s.width;
 }
 
 template <class T>
@@ -18,11 +18,14 @@ void run_product(Conv2dKind kind, const Conv2dCall<T>& call) {
   const int64_t pixels = s.batch * s.height * s.width, channels = s.channels, filters = s.filters;
   switch (kind) {
     case Conv2dKind::forward:
-      return gemm<T>(pixels, filters, channels, {call.left, channels, 1}, {call.right, 1, channels}, call.bias, call.out, filters);
+      return gemm<T>(pixels, filters, channels, {call.left, channels, 1}, {call.right, 1, channels}, call.bias,
+                     call.out, filters);
     case Conv2dKind::input_gradient:
-      return gemm<T>(pixels, channels, filters, {call.left, filters, 1}, {call.right, channels, 1}, nullptr, call.out, channels);
+      return gemm<T>(pixels, channels, filters, {call.left, filters, 1}, {call.right, channels, 1}, nullptr, call.out,
+                     channels);
     case Conv2dKind::weight_gradient:
-      return gemm<T>(filters, channels, pixels, {call.left, 1, filters}, {call.right, channels, 1}, nullptr, call.out, channels);
+      return gemm<T>(filters, channels, pixels, {call.left, 1, filters}, {call.right, channels, 1}, nullptr, call.out,
+                     channels);
   }
 }
 
@@ -30,7 +33,8 @@ constexpr int kThreads = 256;
 
 // kLanes threads share the slices of one result, as many slices of few results would leave the device idle.
 template <class T, int kLanes>
-__global__ void add_slices(const T* partials, int64_t slices, int64_t count, const T* bias, int64_t bias_count, T* out) {
+__global__ void add_slices(const T* partials, int64_t slices, int64_t count, const T* bias, int64_t bias_count,
+                           T* out) {
   constexpr int kResults = kThreads / kLanes;
   __shared__ double lanes[kLanes][kResults];
   const int lane = threadIdx.x / kResults, own = threadIdx.x % kResults;
@@ -64,17 +68,22 @@ std::vector<Conv2dAlgorithm<T>> algorithms(Conv2dKind kind) {
 
 template <class T>
 const std::vector<Conv2dAlgorithm<T>>& list(Conv2dKind kind) {
-  static const std::vector<Conv2dAlgorithm<T>> lists[] = {algorithms<T>(Conv2dKind::forward), algorithms<T>(Conv2dKind::input_gradient),
+  static const std::vector<Conv2dAlgorithm<T>> lists[] = {algorithms<T>(Conv2dKind::forward),
+                                                          algorithms<T>(Conv2dKind::input_gradient),
                                                           algorithms<T>(Conv2dKind::weight_gradient)};
   return lists[static_cast<int>(kind)];
 }
 
 int64_t image_count(const Conv2dShape& s) { return s.batch * s.height * s.width * s.channels; }
 int64_t result_count(const Conv2dShape& s) { return s.batch * s.out_height * s.out_width * s.filters; }
-int64_t weight_count(const Conv2dShape& s) { return s.filters * s.kernel_height * s.kernel_width * (s.channels / s.groups); }
+int64_t weight_count(const Conv2dShape& s) {
+  return s.filters * s.kernel_height * s.kernel_width * (s.channels / s.groups);
+}
 
 int64_t output_count(Conv2dKind kind, const Conv2dShape& s) {
-  return kind == Conv2dKind::forward ? result_count(s) : kind == Conv2dKind::input_gradient ? image_count(s) : weight_count(s);
+  return kind == Conv2dKind::forward          ? result_count(s)
+         : kind == Conv2dKind::input_gradient ? image_count(s)
+                                              : weight_count(s);
 }
 
 template <class T>
@@ -85,8 +94,8 @@ const Conv2dAlgorithm<T>& choose(Conv2dKind kind, const Conv2dCall<T>& call) {
   return list<T>(kind).back();
 }
 
-// Operands that kernels cannot read 16 bytes at a time are copied, so that neither the algorithm nor its order of summation depends on
-// where a tensor lies: a view, or a piece of a captured step's memory.
+// Operands that kernels cannot read 16 bytes at a time are copied, so that neither the algorithm nor its order of
+// summation depends on where a tensor lies: a view, or a piece of a captured step's memory.
 template <class T, class Run>
 void with_aligned(Conv2dKind kind, const Conv2dCall<T>& call, const Run& run) {
   const Conv2dShape& s = call.shape;
@@ -109,13 +118,14 @@ void convolve(Conv2dKind kind, const Conv2dCall<T>& call) {
 template <class T>
 void sum_slices(const T* partials, int64_t slices, int64_t count, const T* bias, int64_t bias_count, T* out) {
   const bool many = slices >= 16;
-  launch("conv2d", many ? add_slices<T, 8> : add_slices<T, 1>, grid_for(many ? count * 8 : count, kThreads), kThreads, 0, partials, slices,
-         count, bias, bias_count, out);
+  launch("conv2d", many ? add_slices<T, 8> : add_slices<T, 1>, grid_for(many ? count * 8 : count, kThreads), kThreads,
+         0, partials, slices, count, bias, bias_count, out);
 }
 
 template <class T>
 Conv2dAlgorithm<T> conv2d_by_product() {
-  return {"product", [](Conv2dKind, const Conv2dCall<T>& call) { return is_product(cpu::flattened(call.shape)); }, always, run_product<T>};
+  return {"product", [](Conv2dKind, const Conv2dCall<T>& call) { return is_product(cpu::flattened(call.shape)); },
+          always, run_product<T>};
 }
 
 template <class T>
@@ -143,7 +153,8 @@ template <class T>
 bool run_conv2d(Conv2dKind kind, const char* name, const Conv2dCall<T>& call) {
   for (const Conv2dAlgorithm<T>& algorithm : list<T>(kind)) {
     if (std::string_view(algorithm.name) != name || !algorithm.accepts(kind, call)) continue;
-    if (output_count(kind, call.shape) > 0) with_aligned(kind, call, [&](const Conv2dCall<T>& aligned) { algorithm.run(kind, aligned); });
+    if (output_count(kind, call.shape) > 0)
+      with_aligned(kind, call, [&](const Conv2dCall<T>& aligned) { algorithm.run(kind, aligned); });
     return true;
   }
   return false;

@@ -9,8 +9,9 @@ namespace mollify::cuda {
 
 using cpu::Conv2dShape;
 
-// As engine/cpu/conv2d.h has them: T is float or double, any element alignment, f32 follows precision(). Results repeat from run
-// to run. Padding is read as zeros, so that an infinite or NaN weight shows in border pixels that it would only multiply padding in.
+// As engine/cpu/conv2d.h has them: T is float or double, any element alignment, f32 follows precision(). Results repeat
+// from run to run. Padding is read as zeros, so that an infinite or NaN weight shows in border pixels that it would
+// only multiply padding in.
 template <class T> void conv2d(const Conv2dShape& shape, const T* x, const T* w, const T* bias, T* y);
 template <class T> void conv2d_input_gradient(const Conv2dShape& shape, const T* g, const T* w, T* dx);   // g like y
 template <class T> void conv2d_weight_gradient(const Conv2dShape& shape, const T* g, const T* x, T* dw);  // g like y

@@ -1,4 +1,5 @@
-// The ways to compute a convolution. For each kind there is an ordered list; the first that accepts a call and suits it runs.
+// The ways to compute a convolution. For each kind there is an ordered list; the first that accepts a call and suits it
+// runs.
 #pragma once
 
 #include <mollify/engine/cuda/aligned.h>
@@ -33,14 +34,17 @@ template <class T> Conv2dAlgorithm<T> conv2d_im2col();
 // An accepts() or suits() without conditions.
 inline bool always(auto, const auto&) { return true; }
 
-// out[i] = Σ over slices of partials[slice, i], in double and a fixed order, + bias[i mod bias_count] unless bias is null.
-template <class T> void sum_slices(const T* partials, int64_t slices, int64_t count, const T* bias, int64_t bias_count, T* out);
+// out[i] = Σ over slices of partials[slice, i], in double and a fixed order, + bias[i mod bias_count] unless bias is
+// null.
+template <class T>
+void sum_slices(const T* partials, int64_t slices, int64_t count, const T* bias, int64_t bias_count, T* out);
 
 // Where a kernel that cuts its sums into slices writes `count` results of each: to `out` itself if there is but one.
 template <class T>
 class Slices {
  public:
-  Slices(int64_t slices, int64_t count, T* out) : slices_(slices), count_(count), out_(out), partials_(slices == 1 ? 0 : slices * count) {}
+  Slices(int64_t slices, int64_t count, T* out)
+      : slices_(slices), count_(count), out_(out), partials_(slices == 1 ? 0 : slices * count) {}
   T* data() const { return slices_ == 1 ? out_ : partials_.data(); }
   // The bias that the kernel is to add: of several slices the sum adds it.
   const T* bias(const T* bias) const { return slices_ == 1 ? bias : nullptr; }

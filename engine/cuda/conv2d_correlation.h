@@ -10,16 +10,16 @@ namespace mollify::cuda {
 
 inline constexpr int kMaxPhases = 4;
 
-// One axis of one phase (see cpu::Phase), in 32 bits. Destination i stands at first + i·stride of its array and reads source
-// origin + i·step + t·dilation at tap t of the phase, which is tap first_tap + t·tap_step of the kernel.
+// One axis of one phase (see cpu::Phase), in 32 bits. Destination i stands at first + i·stride of its array and reads
+// source origin + i·step + t·dilation at tap t of the phase, which is tap first_tap + t·tap_step of the kernel.
 struct Line {
   int count, first, stride;
   int origin, step, dilation, taps;
   int first_tap, tap_step;
 };
 
-// destination[n, i, j, group, o] = bias + Σ source[n, source of (i, j) at the tap, group, c] · w[group, o, tap, c]. All phases of an
-// input gradient at once: each vertical one with each horizontal one. Channels are counted within a group.
+// destination[n, i, j, group, o] = bias + Σ source[n, source of (i, j) at the tap, group, c] · w[group, o, tap, c]. All
+// phases of an input gradient at once: each vertical one with each horizontal one. Channels are counted within a group.
 struct Correlation {
   Line vertical[kMaxPhases], horizontal[kMaxPhases];
   int vertical_phases, horizontal_phases;
@@ -35,7 +35,8 @@ struct Correlation {
 
 inline Line line_of(const cpu::Axis& a, int64_t first_tap, int64_t tap_step) {
   const auto i = [](int64_t x) { return static_cast<int>(x); };
-  return {i(a.count), i(a.first), i(a.stride), i(a.origin), i(a.step), i(a.dilation), i(a.taps), i(first_tap), i(tap_step)};
+  return {i(a.count),    i(a.first), i(a.stride),  i(a.origin), i(a.step),
+          i(a.dilation), i(a.taps),  i(first_tap), i(tap_step)};
 }
 
 // Extents that the kernels can count in 32 bits, and no more phases than a correlation holds.
@@ -48,7 +49,8 @@ inline bool correlates(Conv2dKind kind, const Conv2dShape& s) {
                              covered_height + s.pad_top + s.stride_height, covered_width + s.pad_left + s.stride_width,
                              s.filters * s.kernel_height * s.kernel_width * s.channels};
   if (!std::all_of(std::begin(extents), std::end(extents), [](int64_t extent) { return extent < limit; })) return false;
-  return s.groups < 4096 && (kind != Conv2dKind::input_gradient || std::max(s.stride_height, s.stride_width) <= kMaxPhases);
+  return s.groups < 4096 &&
+         (kind != Conv2dKind::input_gradient || std::max(s.stride_height, s.stride_width) <= kMaxPhases);
 }
 
 // Needs a shape that correlates().

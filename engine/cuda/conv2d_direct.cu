@@ -1,4 +1,5 @@
-// Convolutions with too few channels or outputs for tiles: grouped and depthwise ones, and sums of many channels into up to four outputs.
+// Convolutions with too few channels or outputs for tiles: grouped and depthwise ones, and sums of many channels into
+// up to four outputs.
 #include <mollify/engine/cuda/conv2d_algorithm.h>
 #include <mollify/engine/cuda/conv2d_gather.cuh>
 #include <mollify/engine/cuda/conv2d_gradient.cuh>
@@ -9,13 +10,16 @@ namespace {
 constexpr size_t kSharedBytes = 48 << 10;
 constexpr int kBlockRows = 8, kThreads = kWarp * kBlockRows;
 
-// ---- grouped: a lane per output channel, whatever its group; each thread computes neighbouring destinations with the same weights
+// ---- grouped: a lane per output channel, whatever its group; each thread computes neighbouring destinations with the
+// same weights
 
 constexpr int kDestinations = 4;  // of a thread
 
-// Blocks: x for destinations, y for 32 output channels, z for phases. Shared memory holds the channels' weights: [depth][32].
+// Blocks: x for destinations, y for 32 output channels, z for phases. Shared memory holds the channels' weights:
+// [depth][32].
 template <class T>
-__global__ void __launch_bounds__(kThreads) correlate_grouped(Correlation c, const T* x, const T* w, const T* bias, T* y) {
+__global__ void __launch_bounds__(kThreads)
+    correlate_grouped(Correlation c, const T* x, const T* w, const T* bias, T* y) {
   T* weights = dynamic_shared<T>();
   const int lane = threadIdx.x % kWarp, channel = blockIdx.y * kWarp + lane, group = min(channel / c.out, c.groups - 1),
             o = channel - group * c.out;
@@ -41,7 +45,8 @@ __global__ void __launch_bounds__(kThreads) correlate_grouped(Correlation c, con
     for (int in = 0; in < c.in; ++in) {
       const T weight = weights[(k + in) * kWarp + lane];
 #pragma unroll
-      for (int i = 0; i < kDestinations; ++i) sum[i] = fma(inside[i] ? sources[i].data[tap.source + in] : T(0), weight, sum[i]);
+      for (int i = 0; i < kDestinations; ++i)
+        sum[i] = fma(inside[i] ? sources[i].data[tap.source + in] : T(0), weight, sum[i]);
     }
   }
 #pragma unroll
@@ -50,7 +55,8 @@ __global__ void __launch_bounds__(kThreads) correlate_grouped(Correlation c, con
   }
 }
 
-// ---- grouped weight gradient: a lane per filter, kColumns of its weights per thread, and rows of a block that take turns with the pixels
+// ---- grouped weight gradient: a lane per filter, kColumns of its weights per thread, and rows of a block that take
+// turns with the pixels
 
 constexpr int kColumns = 8;
 
@@ -59,12 +65,14 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) grouped_weight_gradient(WeightGradient p, const T* g, const T* x, T* dw) {
   __shared__ T partial[kBlockRows][kColumns][kWarp];
   const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp, filters = p.groups * p.out;
-  const int filter = min(static_cast<int>(blockIdx.x) * kWarp + lane, filters - 1), group = filter / p.out, first = blockIdx.z * kColumns;
+  const int filter = min(static_cast<int>(blockIdx.x) * kWarp + lane, filters - 1), group = filter / p.out,
+            first = blockIdx.z * kColumns;
   Column columns[kColumns];
 #pragma unroll
   for (int j = 0; j < kColumns; ++j) columns[j] = Column(p, group, min(first + j, p.depth - 1));
   const int64_t steps = (p.pixels + kBlockRows - 1) / kBlockRows;
-  const int begin = static_cast<int>(steps * blockIdx.y / gridDim.y), end = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
+  const int begin = static_cast<int>(steps * blockIdx.y / gridDim.y),
+            end = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
   PixelWalk pixel(p, begin * kBlockRows + row);
   T sum[kColumns] = {};
   for (int step = begin; step < end; ++step) {
@@ -143,7 +151,8 @@ bool accepts_grouped(Conv2dKind kind, const Conv2dCall<T>& call) {
   const Conv2dShape& s = call.shape;
   if (!correlates(kind, s)) return false;
   if (kind == Conv2dKind::weight_gradient)
-    return s.batch > 0 && s.channels > 0 && s.kernel_height * s.kernel_width * (s.channels / s.groups) < 65536 * kColumns;
+    return s.batch > 0 && s.channels > 0 &&
+           s.kernel_height * s.kernel_width * (s.channels / s.groups) < 65536 * kColumns;
   const Correlation c = correlation_of(kind, s);
   return c.max_depth() * kWarp * sizeof(T) <= kSharedBytes && c.groups * c.out < 65536 * kWarp;
 }
@@ -160,12 +169,13 @@ void run_grouped_weight_gradient(const Conv2dCall<T>& call) {
   const int64_t pixels = s.batch * s.out_height * s.out_width,
                 blocks = ((s.filters + kWarp - 1) / kWarp) * ((depth + kColumns - 1) / kColumns);
   // Enough blocks for a device of 132 multiprocessors, and no longer sums than keep their accuracy.
-  const int64_t slices = std::max(std::clamp<int64_t>(1056 / blocks, 1, std::max<int64_t>(1, pixels / 256)), pixels / (kBlockRows * 16384));
+  const int64_t slices = std::max(std::clamp<int64_t>(1056 / blocks, 1, std::max<int64_t>(1, pixels / 256)),
+                                  pixels / (kBlockRows * 16384));
   const Slices<T> result(slices, weights, call.out);
   const dim3 grid(static_cast<unsigned>((s.filters + kWarp - 1) / kWarp), static_cast<unsigned>(slices),
                   static_cast<unsigned>((depth + kColumns - 1) / kColumns));
-  launch("conv2d_weight_gradient", grouped_weight_gradient<T>, grid, kThreads, 0, weight_gradient_of(s, kBlockRows), call.left, call.right,
-         result.data());
+  launch("conv2d_weight_gradient", grouped_weight_gradient<T>, grid, kThreads, 0, weight_gradient_of(s, kBlockRows),
+         call.left, call.right, result.data());
   result.finish();
 }
 
@@ -175,7 +185,8 @@ void run_grouped(Conv2dKind kind, const Conv2dCall<T>& call) {
   const Correlation c = correlation_of(kind, call.shape);
   const int per_block = kBlockRows * kDestinations;
   const dim3 grid((c.max_rows() + per_block - 1) / per_block, (c.groups * c.out + kWarp - 1) / kWarp, c.phases());
-  launch("conv2d", correlate_grouped<T>, grid, kThreads, c.max_depth() * kWarp * sizeof(T), c, call.left, call.right, call.bias, call.out);
+  launch("conv2d", correlate_grouped<T>, grid, kThreads, c.max_depth() * kWarp * sizeof(T), c, call.left, call.right,
+         call.bias, call.out);
 }
 
 template <class T>
@@ -193,7 +204,8 @@ bool suits_few(Conv2dKind kind, const Conv2dCall<T>& call) {
 template <class T>
 void run_few(Conv2dKind kind, const Conv2dCall<T>& call) {
   const Correlation c = correlation_of(kind, call.shape);
-  const int per_block = kBlockRows * kDestinations, blocks = std::min((c.max_rows() + per_block - 1) / per_block, 132 * 16);
+  const int per_block = kBlockRows * kDestinations,
+            blocks = std::min((c.max_rows() + per_block - 1) / per_block, 132 * 16);
   launch("conv2d", c.out == 1 ? correlate_few<T, 1> : correlate_few<T, 4>, dim3(blocks, 1, c.phases()), kThreads,
          c.max_depth() * c.out * sizeof(T), c, call.left, call.right, call.bias, call.out);
 }

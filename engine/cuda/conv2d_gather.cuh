@@ -21,7 +21,8 @@ struct Part {
   __device__ int taps() const { return vertical.taps * horizontal.taps; }
 };
 
-// What one destination reads: the source's element at tap (0, 0), channel 0 of the group. It may lie outside of the image.
+// What one destination reads: the source's element at tap (0, 0), channel 0 of the group. It may lie outside of the
+// image.
 template <class T>
 struct Source {
   const T* data = nullptr;
@@ -34,7 +35,8 @@ struct Source {
     const int j = destination % h.count, i = destination / h.count % v.count, n = destination / h.count / v.count;
     row = v.origin + i * v.step;
     column = h.origin + j * h.step;
-    data += ((static_cast<int64_t>(n) * c.source_height + row) * c.source_width + column) * (c.in * c.groups) + part.group * c.in;
+    data += ((static_cast<int64_t>(n) * c.source_height + row) * c.source_width + column) * (c.in * c.groups) +
+            part.group * c.in;
   }
 
   // Whether the tap that lies (down, right) of the first one is inside the image.
@@ -86,8 +88,8 @@ struct TapWalk {
     right = horizontal_tap * h.dilation;
     channel = first_channel;
     source = (down * c.source_width + right) * (c.in * c.groups) + channel;
-    weight = (v.first_tap + vertical_tap * v.tap_step) * c.w_vertical + (h.first_tap + horizontal_tap * h.tap_step) * c.w_horizontal +
-             channel * c.w_in;
+    weight = (v.first_tap + vertical_tap * v.tap_step) * c.w_vertical +
+             (h.first_tap + horizontal_tap * h.tap_step) * c.w_horizontal + channel * c.w_in;
   }
 };
 

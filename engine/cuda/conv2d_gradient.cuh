@@ -6,7 +6,8 @@
 
 namespace mollify::cuda {
 
-// dw[group, o, tap, c] = Σ over pixels of g[pixel, group, o] · x[pixel at the tap, group, c], in 32 bits. Needs a shape that correlates().
+// dw[group, o, tap, c] = Σ over pixels of g[pixel, group, o] · x[pixel at the tap, group, c], in 32 bits. Needs a shape
+// that correlates().
 struct WeightGradient {
   int groups, in, out;  // channels of a group
   int height, width, out_height, out_width, pixels;
@@ -18,9 +19,25 @@ struct WeightGradient {
 inline WeightGradient weight_gradient_of(const Conv2dShape& s, int jump) {
   const auto i = [](int64_t x) { return static_cast<int>(x); };
   const int64_t in = s.channels / s.groups, image = s.out_height * s.out_width;
-  return {i(s.groups), i(in), i(s.filters / s.groups), i(s.height), i(s.width), i(s.out_height), i(s.out_width), i(s.batch * image),
-          i(s.kernel_width), i(s.kernel_height * s.kernel_width * in), i(s.stride_height), i(s.stride_width), i(s.pad_top), i(s.pad_left),
-          i(s.dilation_height), i(s.dilation_width), i(jump / image), i(jump % image / s.out_width), i(jump % s.out_width)};
+  return {i(s.groups),
+          i(in),
+          i(s.filters / s.groups),
+          i(s.height),
+          i(s.width),
+          i(s.out_height),
+          i(s.out_width),
+          i(s.batch * image),
+          i(s.kernel_width),
+          i(s.kernel_height * s.kernel_width * in),
+          i(s.stride_height),
+          i(s.stride_width),
+          i(s.pad_top),
+          i(s.pad_left),
+          i(s.dilation_height),
+          i(s.dilation_width),
+          i(jump / image),
+          i(jump % image / s.out_width),
+          i(jump % s.out_width)};
 }
 
 // A pixel of g, and how it moves on by a fixed number of pixels without a division.
@@ -28,7 +45,9 @@ struct PixelWalk {
   int image, row, column;
 
   __device__ PixelWalk(const WeightGradient& p, int pixel)
-      : image(pixel / p.out_width / p.out_height), row(pixel / p.out_width % p.out_height), column(pixel % p.out_width) {}
+      : image(pixel / p.out_width / p.out_height),
+        row(pixel / p.out_width % p.out_height),
+        column(pixel % p.out_width) {}
 
   __device__ void jump(const WeightGradient& p) {
     column += p.jump_columns;

@@ -16,7 +16,8 @@ __global__ void gather_columns(Conv2dShape s, int64_t images, int64_t group, con
   const int64_t count = images * s.out_height * s.out_width * taps * in;
   for (int64_t i = global_thread(); i < count; i += global_threads()) {
     const int64_t c = i % in, tap = i / in % taps, pixel = i / in / taps;
-    const int64_t ow = pixel % s.out_width, oh = pixel / s.out_width % s.out_height, n = pixel / s.out_width / s.out_height;
+    const int64_t ow = pixel % s.out_width, oh = pixel / s.out_width % s.out_height,
+                  n = pixel / s.out_width / s.out_height;
     const int64_t h = oh * s.stride_height - s.pad_top + tap / s.kernel_width * s.dilation_height;
     const int64_t w = ow * s.stride_width - s.pad_left + tap % s.kernel_width * s.dilation_width;
     const bool inside = h >= 0 && h < s.height && w >= 0 && w < s.width;
@@ -38,7 +39,8 @@ __global__ void sum_columns(Conv2dShape s, int64_t images, int64_t group, const 
                     right = w + s.pad_left - tap % s.kernel_width * s.dilation_width;
       if (down < 0 || right < 0 || down % s.stride_height || right % s.stride_width) continue;
       const int64_t oh = down / s.stride_height, ow = right / s.stride_width;
-      if (oh < s.out_height && ow < s.out_width) sum += columns[(((n * s.out_height + oh) * s.out_width + ow) * taps + tap) * in + c];
+      if (oh < s.out_height && ow < s.out_width)
+        sum += columns[(((n * s.out_height + oh) * s.out_width + ow) * taps + tap) * in + c];
     }
     dx[pixel * s.channels + group * in + c] = sum;
   }
@@ -57,14 +59,16 @@ template <class T>
 void run_im2col(Conv2dKind kind, const Conv2dCall<T>& call) {
   const Conv2dShape& s = call.shape;
   const int64_t in = s.channels / s.groups, out = s.filters / s.groups, depth = s.kernel_height * s.kernel_width * in;
-  const int64_t pixels = s.out_height * s.out_width, x_image = s.height * s.width * s.channels, y_image = pixels * s.filters;
+  const int64_t pixels = s.out_height * s.out_width, x_image = s.height * s.width * s.channels,
+                y_image = pixels * s.filters;
   const int64_t image_bytes = std::max<int64_t>(1, pixels * depth * int64_t{sizeof(T)});
   const int64_t slab_images = std::clamp<int64_t>(kSlabBytes / image_bytes, 1, std::max<int64_t>(1, s.batch));
   const int64_t slabs = (s.batch + slab_images - 1) / slab_images, weights = s.filters * depth;
   Scratch<T> columns(std::max<int64_t>(1, slab_images * pixels * depth));
   const auto gather = [&](int64_t images, int64_t group, const T* x) {
     if (depth > 0)
-      launch("conv2d", gather_columns<T>, grid_for(images * pixels * depth, kThreads), kThreads, 0, s, images, group, x, columns.data());
+      launch("conv2d", gather_columns<T>, grid_for(images * pixels * depth, kThreads), kThreads, 0, s, images, group, x,
+             columns.data());
   };
 
   if (kind == Conv2dKind::forward) {
@@ -77,15 +81,15 @@ void run_im2col(Conv2dKind kind, const Conv2dCall<T>& call) {
     for_slabs<T>(s, slab_images, [&](int64_t, int64_t first, int64_t images, int64_t group) {
       gemm<T>(images * pixels, depth, out, {call.left + first * y_image + group * out, s.filters, 1},
               {call.right + group * out * depth, depth, 1}, nullptr, columns.data(), depth);
-      launch("conv2d_input_gradient", sum_columns<T>, grid_for(images * s.height * s.width * in, kThreads), kThreads, 0, s, images, group,
-             columns.data(), call.out + first * x_image);
+      launch("conv2d_input_gradient", sum_columns<T>, grid_for(images * s.height * s.width * in, kThreads), kThreads, 0,
+             s, images, group, columns.data(), call.out + first * x_image);
     });
   } else {
     const Slices<T> result(slabs, weights, call.out);
     for_slabs<T>(s, slab_images, [&](int64_t slab, int64_t first, int64_t images, int64_t group) {
       gather(images, group, call.right + first * x_image);
-      gemm<T>(out, depth, images * pixels, {call.left + first * y_image + group * out, 1, s.filters}, {columns.data(), depth, 1}, nullptr,
-              result.data() + slab * weights + group * out * depth, depth);
+      gemm<T>(out, depth, images * pixels, {call.left + first * y_image + group * out, 1, s.filters},
+              {columns.data(), depth, 1}, nullptr, result.data() + slab * weights + group * out * depth, depth);
     });
     result.finish();  // of no slabs: zero
   }

@@ -1,4 +1,5 @@
-// The inner part of implicit matrix products on tensor cores: a block's tiles in shared memory, its warps' fragments and its pipeline.
+// The inner part of implicit matrix products on tensor cores: a block's tiles in shared memory, its warps' fragments
+// and its pipeline.
 #pragma once
 
 #include <mollify/engine/cuda/mma.cuh>
@@ -7,12 +8,12 @@ namespace mollify::cuda {
 
 inline constexpr int kStepDepth = 32;  // products per step
 
-// Fragments are read for 8 products at a time: `depth` is the first of them within the step, a multiple of 8. With group = lane / 4 and
-// member = lane % 4, of 16 rows of the left tile values[i] is at row group + 8·(i % 2), product member + 4·(i / 2), and of 16 columns
-// of the right tile at column group + 8·(i / 2), product member + 4·(i % 2).
+// Fragments are read for 8 products at a time: `depth` is the first of them within the step, a multiple of 8. With
+// group = lane / 4 and member = lane % 4, of 16 rows of the left tile values[i] is at row group + 8·(i % 2), product
+// member + 4·(i / 2), and of 16 columns of the right tile at column group + 8·(i / 2), product member + 4·(i % 2).
 
-// A tile of kLines rows or columns whose memory runs along the sum. The places of each line's eight 16-byte chunks are exchanged by the
-// line's number, so that neither copies nor fragments meet a bank twice.
+// A tile of kLines rows or columns whose memory runs along the sum. The places of each line's eight 16-byte chunks are
+// exchanged by the line's number, so that neither copies nor fragments meet a bank twice.
 template <int kLineCount>
 struct AlongDepth {
   static constexpr int kLines = kLineCount, kFloats = kLines * kStepDepth;
@@ -28,7 +29,8 @@ struct AlongDepth {
   }
 };
 
-// A tile whose memory runs along the lines: [depth][kLines], padded so that the four rows of a fragment lie in different banks.
+// A tile whose memory runs along the lines: [depth][kLines], padded so that the four rows of a fragment lie in
+// different banks.
 template <int kLineCount>
 struct AcrossDepth {
   static constexpr int kLines = kLineCount, kPitch = kLines + 8, kFloats = kStepDepth * kPitch;
@@ -52,7 +54,8 @@ struct TensorTile {
   using Left = LeftTile;
   using Right = RightTile;
   static constexpr int kRows = Left::kLines, kColumns = Right::kLines, kThreads = 128, kStages = 3;
-  static constexpr int kWarpRows = kRows / 2, kWarpColumns = kColumns / 2, kRowTiles = kWarpRows / 16, kColumnTiles = kWarpColumns / 8;
+  static constexpr int kWarpRows = kRows / 2, kWarpColumns = kColumns / 2, kRowTiles = kWarpRows / 16,
+                       kColumnTiles = kWarpColumns / 8;
   static constexpr int kStageFloats = Left::kFloats + Right::kFloats;
   static constexpr size_t kSharedBytes = kStages * kStageFloats * sizeof(float);
   using Sums = float[kRowTiles][kColumnTiles][4];
@@ -87,7 +90,8 @@ struct TensorTile {
       for (int j = 0; j < kColumnTiles; j += 2) {
         float values[kDepth / 8][4];
 #pragma unroll
-        for (int part = 0; part < kDepth / 8; ++part) Right::read_right(right_tile, warp_column() + j * 8, depth + part * 8, values[part]);
+        for (int part = 0; part < kDepth / 8; ++part)
+          Right::read_right(right_tile, warp_column() + j * 8, depth + part * 8, values[part]);
 #pragma unroll
         for (int k = 0; k < 2; ++k) {
           right[j][k] = operand(values, k, 0, 1);
@@ -99,7 +103,8 @@ struct TensorTile {
         float values[kDepth / 8][4];
         unsigned left[4];
 #pragma unroll
-        for (int part = 0; part < kDepth / 8; ++part) Left::read_left(stage, warp_row() + i * 16, depth + part * 8, values[part]);
+        for (int part = 0; part < kDepth / 8; ++part)
+          Left::read_left(stage, warp_row() + i * 16, depth + part * 8, values[part]);
 #pragma unroll
         for (int k = 0; k < 4; ++k) left[k] = operand(values, k / 2, k % 2, k % 2 + 2);
 #pragma unroll
@@ -114,7 +119,8 @@ struct TensorTile {
     }
   }
 
-  // Calls store(out_of(row), column, first, second) for all pairs of neighbouring results of this thread, counted within the tile.
+  // Calls store(out_of(row), column, first, second) for all pairs of neighbouring results of this thread, counted
+  // within the tile.
   template <class OutOf, class Store>
   __device__ static void for_results(const Sums& sum, OutOf out_of, Store store) {
     const int group = threadIdx.x % 32 / 4, member = threadIdx.x % 4;
@@ -134,8 +140,9 @@ struct TensorTile {
  private:
   static constexpr int kDepth = kBf16 ? 16 : 8;  // products of one instruction
 
-  // Operand number k of a line whose values are numbers `first` and `second` of each part: with tf32 the one or the other, with bf16
-  // both of part k. So bf16 takes the products in another order than they have in memory, left and right the same.
+  // Operand number k of a line whose values are numbers `first` and `second` of each part: with tf32 the one or the
+  // other, with bf16 both of part k. So bf16 takes the products in another order than they have in memory, left and
+  // right the same.
   __device__ static unsigned operand(const float (&values)[kDepth / 8][4], int k, int first, int second) {
     if constexpr (kBf16) return to_bf16_pair(values[k][first], values[k][second]);
     return to_tf32(values[0][k == 0 ? first : second]);

@@ -1,4 +1,5 @@
-// Forward convolutions and input gradients as implicit matrix products on tensor cores: as conv2d_tiled.cu, for precisions tf32 and bf16.
+// Forward convolutions and input gradients as implicit matrix products on tensor cores: as conv2d_tiled.cu, for
+// precisions tf32 and bf16.
 #include <mollify/engine/cuda/conv2d_algorithm.h>
 #include <mollify/engine/cuda/conv2d_gather.cuh>
 #include <mollify/engine/cuda/conv2d_mma.cuh>
@@ -10,22 +11,26 @@
 namespace mollify::cuda {
 namespace {
 
-// Tiles of gathered sources lie along the sum; tiles of weights too for a forward convolution, across it for an input gradient.
+// Tiles of gathered sources lie along the sum; tiles of weights too for a forward convolution, across it for an input
+// gradient.
 template <int kRows, int kColumns, bool kForward, bool kBf16>
-using Tile = TensorTile<AlongDepth<kRows>, std::conditional_t<kForward, AlongDepth<kColumns>, AcrossDepth<kColumns>>, kBf16>;
+using Tile =
+    TensorTile<AlongDepth<kRows>, std::conditional_t<kForward, AlongDepth<kColumns>, AcrossDepth<kColumns>>, kBf16>;
 
 constexpr int kChunks = kStepDepth / 4;
 
 // Starts the copies of one step of weights. w is that of the group.
 template <class Tile, bool kForward>
-__device__ inline void copy_weights(const Correlation& c, const TapWalk& tap, int first_column, const float* w, float* tile) {
+__device__ inline void copy_weights(const Correlation& c, const TapWalk& tap, int first_column, const float* w,
+                                    float* tile) {
   if constexpr (kForward) {
     const int chunk = threadIdx.x % kChunks, channel = tap.channel + chunk * 4;
 #pragma unroll
     for (int line = 0; line < Tile::kColumns; line += Tile::kThreads / kChunks) {
       const int own = line + threadIdx.x / kChunks, column = first_column + own;
       const bool exists = column < c.out && channel < c.in;
-      copy_async(tile + Tile::Right::place(own, chunk), exists ? w + tap.weight + column * c.w_out + chunk * 4 : w, exists);
+      copy_async(tile + Tile::Right::place(own, chunk), exists ? w + tap.weight + column * c.w_out + chunk * 4 : w,
+                 exists);
     }
   } else {
     constexpr int kLineChunks = Tile::kColumns / 4;
@@ -47,10 +52,12 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   float* shared = dynamic_shared<float>();
   const Part part(c, blockIdx.z);
   const int column_tiles = (c.out + Tile::kColumns - 1) / Tile::kColumns, rows = part.rows(c);
-  const int first_row = blockIdx.x / column_tiles * Tile::kRows, first_column = blockIdx.x % column_tiles * Tile::kColumns;
+  const int first_row = blockIdx.x / column_tiles * Tile::kRows,
+            first_column = blockIdx.x % column_tiles * Tile::kColumns;
   if (first_row >= rows) return;  // other phases have more
   const int64_t steps = static_cast<int64_t>(part.taps()) * ((c.in + kStepDepth - 1) / kStepDepth);
-  const int begin = static_cast<int>(steps * blockIdx.y / gridDim.y), end = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
+  const int begin = static_cast<int>(steps * blockIdx.y / gridDim.y),
+            end = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
   w += part.group * c.w_group;
 
   const int chunk = threadIdx.x % kChunks, own = threadIdx.x / kChunks;
@@ -75,7 +82,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   });
 
   y += static_cast<int64_t>(blockIdx.y) * c.outputs;
-  const auto out_of = [&](int row) { return first_row + row < rows ? y + destination_offset(c, part, first_row + row) : nullptr; };
+  const auto out_of = [&](int row) {
+    return first_row + row < rows ? y + destination_offset(c, part, first_row + row) : nullptr;
+  };
   Tile::for_results(sum, out_of, [&](float* out, int column, float first, float second) {
     if (!out) return;
     column += first_column;
@@ -102,11 +111,15 @@ bool suits(Conv2dKind, const Conv2dCall<float>& call) {
 }
 
 template <class Tile, bool kForward>
-void launch_tile(const Correlation& c, const Schedule& plan, const float* x, const float* w, const float* bias, float* y) {
+void launch_tile(const Correlation& c, const Schedule& plan, const float* x, const float* w, const float* bias,
+                 float* y) {
   const auto kernel = correlate<Tile, kForward>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(Tile::kSharedBytes)), "conv2d");
-  const int64_t tiles = int64_t{(c.max_rows() + Tile::kRows - 1) / Tile::kRows} * ((c.out + Tile::kColumns - 1) / Tile::kColumns);
-  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(plan.slices), static_cast<unsigned>(c.groups * c.phases()));
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(Tile::kSharedBytes)),
+        "conv2d");
+  const int64_t tiles =
+      int64_t{(c.max_rows() + Tile::kRows - 1) / Tile::kRows} * ((c.out + Tile::kColumns - 1) / Tile::kColumns);
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(plan.slices),
+                  static_cast<unsigned>(c.groups * c.phases()));
   launch("conv2d", kernel, grid, Tile::kThreads, Tile::kSharedBytes, c, x, w, bias,
          c.out % 2 == 0 && reinterpret_cast<uintptr_t>(y) % 8 == 0, y);
 }
@@ -114,7 +127,8 @@ void launch_tile(const Correlation& c, const Schedule& plan, const float* x, con
 template <bool kForward, bool kBf16>
 void run_correlation(const Conv2dCall<float>& call, const Correlation& c) {
   const int64_t parts = int64_t{c.groups} * c.phases();
-  const Schedule plan = schedule(kSizes, {parts, c.max_rows(), c.out, std::max(1, c.max_depth()), c.outputs, 256, 1 << 24});
+  const Schedule plan =
+      schedule(kSizes, {parts, c.max_rows(), c.out, std::max(1, c.max_depth()), c.outputs, 256, 1 << 24});
   const Slices<float> out(plan.slices, c.outputs, call.out);
   const float *w = call.right, *bias = out.bias(call.bias);
   switch (plan.tile) {
@@ -128,7 +142,8 @@ void run_correlation(const Conv2dCall<float>& call, const Correlation& c) {
 void run_tensor(Conv2dKind kind, const Conv2dCall<float>& call) {
   const Correlation c = correlation_of(kind, call.shape);
   const bool bf16 = precision() == Precision::bf16;
-  if (kind == Conv2dKind::forward) return bf16 ? run_correlation<true, true>(call, c) : run_correlation<true, false>(call, c);
+  if (kind == Conv2dKind::forward)
+    return bf16 ? run_correlation<true, true>(call, c) : run_correlation<true, false>(call, c);
   return bf16 ? run_correlation<false, true>(call, c) : run_correlation<false, false>(call, c);
 }
 

@@ -1,4 +1,5 @@
-// Weight gradients as implicit matrix products on tensor cores: as conv2d_tiled_weight_gradient.cu, for precisions tf32 and bf16.
+// Weight gradients as implicit matrix products on tensor cores: as conv2d_tiled_weight_gradient.cu, for precisions tf32
+// and bf16.
 #include <mollify/engine/cuda/conv2d_algorithm.h>
 #include <mollify/engine/cuda/conv2d_gradient.cuh>
 #include <mollify/engine/cuda/conv2d_mma.cuh>
@@ -22,14 +23,17 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   constexpr int kRowChunks = Tile::kRows / 4, kColumnChunks = Tile::kColumns / 4;
   float* shared = dynamic_shared<float>();
   const int column_tiles = (p.depth + Tile::kColumns - 1) / Tile::kColumns, group = blockIdx.z;
-  const int first_row = blockIdx.x / column_tiles * Tile::kRows, first_column = blockIdx.x % column_tiles * Tile::kColumns;
+  const int first_row = blockIdx.x / column_tiles * Tile::kRows,
+            first_column = blockIdx.x % column_tiles * Tile::kColumns;
   const int64_t steps = (static_cast<int64_t>(p.pixels) + kStepDepth - 1) / kStepDepth;
-  const int begin = static_cast<int>(steps * blockIdx.y / gridDim.y), end = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
+  const int begin = static_cast<int>(steps * blockIdx.y / gridDim.y),
+            end = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
 
   const int row = threadIdx.x % kRowChunks * 4, row_depth = threadIdx.x / kRowChunks;
   const int column = threadIdx.x % kColumnChunks * 4, column_depth = threadIdx.x / kColumnChunks;
   const bool row_exists = first_row + row < p.out;
-  const Column at(p, group, min(first_column + column, p.depth - 4));  // what lies past the end is computed and not stored
+  const Column at(p, group,
+                  min(first_column + column, p.depth - 4));  // what lies past the end is computed and not stored
   const float* rows = g + group * p.out + (row_exists ? first_row + row : 0);
   PixelWalk pixel(p, begin * kStepDepth + column_depth);
   typename Tile::Sums sum = {};
@@ -38,7 +42,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
     for (int depth = 0; depth < kStepDepth; depth += Tile::kThreads / kRowChunks) {
       const int own = depth + row_depth, from = step * kStepDepth + own;
       const bool exists = row_exists && from < p.pixels;
-      copy_async(left + Tile::Left::place(own, row), exists ? rows + static_cast<int64_t>(from) * (p.out * p.groups) : g, exists);
+      copy_async(left + Tile::Left::place(own, row),
+                 exists ? rows + static_cast<int64_t>(from) * (p.out * p.groups) : g, exists);
     }
 #pragma unroll
     for (int depth = 0; depth < kStepDepth; depth += kJump<Tile::kColumns>) {
@@ -51,7 +56,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   });
 
   dw += (static_cast<int64_t>(blockIdx.y) * p.groups + group) * p.out * p.depth;
-  const auto out_of = [&](int row) { return first_row + row < p.out ? dw + static_cast<int64_t>(first_row + row) * p.depth : nullptr; };
+  const auto out_of = [&](int row) {
+    return first_row + row < p.out ? dw + static_cast<int64_t>(first_row + row) * p.depth : nullptr;
+  };
   Tile::for_results(sum, out_of, [&](float* out, int column, float first, float second) {
     column += first_column;
     if (out) store_pair(out + column, first, second, p.depth - column, wide_out);
@@ -64,8 +71,8 @@ constexpr TileSize kSizes[] = {{128, 128, 400}, {128, 64, 350}, {64, 64, 280}};
 
 bool accepts(Conv2dKind kind, const Conv2dCall<float>& call) {
   const Conv2dShape& s = call.shape;
-  return precision() != Precision::fp32 && correlates(kind, s) && s.batch > 0 && s.channels > 0 && s.channels / s.groups % 4 == 0 &&
-         s.filters / s.groups % 4 == 0;
+  return precision() != Precision::fp32 && correlates(kind, s) && s.batch > 0 && s.channels > 0 &&
+         s.channels / s.groups % 4 == 0 && s.filters / s.groups % 4 == 0;
 }
 
 bool suits(Conv2dKind, const Conv2dCall<float>& call) {
@@ -87,8 +94,10 @@ void launch_tile(const Conv2dCall<float>& call, const Schedule& plan, float* dw)
 template <bool kBf16>
 void run_weight_gradient(const Conv2dCall<float>& call) {
   const Conv2dShape& s = call.shape;
-  const int64_t rows = s.filters / s.groups, depth = s.kernel_height * s.kernel_width * (s.channels / s.groups), weights = s.filters * depth;
-  const Schedule plan = schedule(kSizes, {s.groups, rows, depth, s.batch * s.out_height * s.out_width, weights, 512, 16384});
+  const int64_t rows = s.filters / s.groups, depth = s.kernel_height * s.kernel_width * (s.channels / s.groups),
+                weights = s.filters * depth;
+  const Schedule plan =
+      schedule(kSizes, {s.groups, rows, depth, s.batch * s.out_height * s.out_width, weights, 512, 16384});
   const Slices<float> result(plan.slices, weights, call.out);
   switch (plan.tile) {
     case 0: launch_tile<Tile<128, 128, kBf16>>(call, plan, result.data()); break;

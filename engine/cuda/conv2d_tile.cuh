@@ -1,4 +1,5 @@
-// The inner part of implicit matrix products by fused multiply-adds: a block's tile, its shared memory and its registers.
+// The inner part of implicit matrix products by fused multiply-adds: a block's tile, its shared memory and its
+// registers.
 #pragma once
 
 #include <mollify/engine/cuda/device.cuh>
@@ -21,8 +22,8 @@ __device__ inline void store_chunk(T* p, const Chunk<T>& chunk) {
   *reinterpret_cast<Chunk<T>*>(p) = chunk;
 }
 
-// kRows × kColumns results, kDepth products at a time. A thread holds kThreadRows × kThreadColumns of them in groups of four; a warp is
-// 4 × 8 threads, so that each fragment is read from shared memory without bank conflicts.
+// kRows × kColumns results, kDepth products at a time. A thread holds kThreadRows × kThreadColumns of them in groups of
+// four; a warp is 4 × 8 threads, so that each fragment is read from shared memory without bank conflicts.
 template <class Value, int kRowsOfTile, int kColumnsOfTile, int kDepthOfTile, int kRowsOfThread, int kColumnsOfThread,
           int kBlocksOfProcessor>
 struct Tile {
@@ -30,10 +31,12 @@ struct Tile {
   static constexpr int kRows = kRowsOfTile, kColumns = kColumnsOfTile, kDepth = kDepthOfTile;
   static constexpr int kThreadRows = kRowsOfThread, kThreadColumns = kColumnsOfThread, kBlocks = kBlocksOfProcessor;
   static constexpr int kThreads = (kRows / kThreadRows) * (kColumns / kThreadColumns);
-  static constexpr int kLeftChunks = kRows * kDepth / 4 / kThreads, kRightChunks = (kColumns * kDepth / 4 + kThreads - 1) / kThreads;
+  static constexpr int kLeftChunks = kRows * kDepth / 4 / kThreads,
+                       kRightChunks = (kColumns * kDepth / 4 + kThreads - 1) / kThreads;
   static_assert(kRows * kDepth / 4 % kThreads == 0);
 
-  // Two buffers: one is read while the other is filled. Rows are padded so that the transposing stores meet few bank conflicts.
+  // Two buffers: one is read while the other is filled. Rows are padded so that the transposing stores meet few bank
+  // conflicts.
   struct alignas(16) Shared {
     T left[2][kDepth][kRows + 4];
     T right[2][kDepth][kColumns + 4];
@@ -58,7 +61,8 @@ struct Tile {
 #pragma unroll
       for (int i = 0; i < kThreadRows; ++i) {
 #pragma unroll
-        for (int j = 0; j < kThreadColumns; ++j) sum[i][j] = fma(left[i / 4].v[i % 4], right[j / 4].v[j % 4], sum[i][j]);
+        for (int j = 0; j < kThreadColumns; ++j)
+          sum[i][j] = fma(left[i / 4].v[i % 4], right[j / 4].v[j % 4], sum[i][j]);
       }
     }
   }

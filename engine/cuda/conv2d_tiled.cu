@@ -1,5 +1,5 @@
-// Forward convolutions and input gradients as implicit matrix products by fused multiply-adds: rows are destinations, columns are
-// outputs, and the tile of gathered sources exists in shared memory only.
+// Forward convolutions and input gradients as implicit matrix products by fused multiply-adds: rows are destinations,
+// columns are outputs, and the tile of gathered sources exists in shared memory only.
 #include <mollify/engine/cuda/conv2d_algorithm.h>
 #include <mollify/engine/cuda/conv2d_gather.cuh>
 #include <mollify/engine/cuda/conv2d_schedule.h>
@@ -16,8 +16,9 @@ struct Entry {
   int weight;               // −1 past the end of the sum
 };
 
-// Reads the tiles of one step into registers, and from there stores them to shared memory. kForward: weights lie channel by channel of the
-// source (w_in = 1); else output by output (w_out = 1). kTable: products are found one by one in a table, wherever they lie.
+// Reads the tiles of one step into registers, and from there stores them to shared memory. kForward: weights lie
+// channel by channel of the source (w_in = 1); else output by output (w_out = 1). kTable: products are found one by one
+// in a table, wherever they lie.
 template <class Tile, bool kForward, bool kTable>
 struct Loader {
   using T = typename Tile::T;
@@ -35,10 +36,13 @@ struct Loader {
   __device__ static int left_row(int i) { return (threadIdx.x + i * Tile::kThreads) / kLeftLine; }
   __device__ static int right_inner() { return threadIdx.x % kRightLine * 4; }
   __device__ static int right_outer(int i) { return (threadIdx.x + i * Tile::kThreads) / kRightLine; }
-  __device__ static bool has_right(int i) { return kRightAll % Tile::kThreads == 0 || threadIdx.x + i * Tile::kThreads < kRightAll; }
+  __device__ static bool has_right(int i) {
+    return kRightAll % Tile::kThreads == 0 || threadIdx.x + i * Tile::kThreads < kRightAll;
+  }
 
   // w is that of the group.
-  __device__ Loader(const Correlation& c, const Part& part, int first_row, int first_column, int rows, const T* x, const T* w) {
+  __device__ Loader(const Correlation& c, const Part& part, int first_row, int first_column, int rows, const T* x,
+                    const T* w) {
 #pragma unroll
     for (int i = 0; i < Tile::kLeftChunks; ++i) {
       sources[i] = Source<T>(c, part, x, first_row + left_row(i), rows);
@@ -56,11 +60,13 @@ struct Loader {
     const bool left_exists = tap.channel + left_depth() < c.in;
 #pragma unroll
     for (int i = 0; i < Tile::kLeftChunks; ++i) {
-      left[i] = left_exists && sources[i].inside(c, tap.down, tap.right) ? load_chunk(sources[i].data + tap.source) : Chunk<T>{};
+      left[i] = left_exists && sources[i].inside(c, tap.down, tap.right) ? load_chunk(sources[i].data + tap.source)
+                                                                         : Chunk<T>{};
     }
 #pragma unroll
     for (int i = 0; i < Tile::kRightChunks; ++i) {
-      const bool exists = has_right(i) && columns[i] < c.out && tap.channel + (kForward ? right_inner() : right_outer(i)) < c.in;
+      const bool exists =
+          has_right(i) && columns[i] < c.out && tap.channel + (kForward ? right_inner() : right_outer(i)) < c.in;
       right[i] = exists ? load_chunk(weights[i] + tap.weight) : Chunk<T>{};
     }
   }
@@ -71,7 +77,8 @@ struct Loader {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const Entry entry = entries[left_depth() + j];
-        left[i].v[j] = entry.weight >= 0 && sources[i].inside(c, entry.down, entry.right) ? sources[i].data[entry.source] : T(0);
+        left[i].v[j] =
+            entry.weight >= 0 && sources[i].inside(c, entry.down, entry.right) ? sources[i].data[entry.source] : T(0);
       }
     }
 #pragma unroll
@@ -114,21 +121,22 @@ __device__ inline void fill_table(const Correlation& c, const Part& part, Entry*
   }
 }
 
-// Blocks: x for tiles (those of one row of tiles are neighbours, as they read the same sources), y for slices of the sum, z for phases
-// and groups.
+// Blocks: x for tiles (those of one row of tiles are neighbours, as they read the same sources), y for slices of the
+// sum, z for phases and groups.
 template <class Tile, bool kForward, bool kTable>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    correlate(Correlation c, const typename Tile::T* x, const typename Tile::T* w, const typename Tile::T* bias, bool wide_out,
-              typename Tile::T* y) {
+    correlate(Correlation c, const typename Tile::T* x, const typename Tile::T* w, const typename Tile::T* bias,
+              bool wide_out, typename Tile::T* y) {
   using T = typename Tile::T;
   __shared__ typename Tile::Shared shared;
   __shared__ Entry table[kTable ? kMaxTable : 1];
   const Part part(c, blockIdx.z);
   const int column_tiles = (c.out + Tile::kColumns - 1) / Tile::kColumns, rows = part.rows(c);
-  const int first_row = blockIdx.x / column_tiles * Tile::kRows, first_column = blockIdx.x % column_tiles * Tile::kColumns;
+  const int first_row = blockIdx.x / column_tiles * Tile::kRows,
+            first_column = blockIdx.x % column_tiles * Tile::kColumns;
   if (first_row >= rows) return;  // other phases have more
-  const int steps =
-      kTable ? (part.taps() * c.in + Tile::kDepth - 1) / Tile::kDepth : part.taps() * ((c.in + Tile::kDepth - 1) / Tile::kDepth);
+  const int steps = kTable ? (part.taps() * c.in + Tile::kDepth - 1) / Tile::kDepth
+                           : part.taps() * ((c.in + Tile::kDepth - 1) / Tile::kDepth);
   const int begin = static_cast<int>(static_cast<int64_t>(steps) * blockIdx.y / gridDim.y),
             end = static_cast<int>(static_cast<int64_t>(steps) * (blockIdx.y + 1) / gridDim.y);
   w += part.group * c.w_group;
@@ -172,7 +180,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 #pragma unroll
     for (int j = 0; j < Tile::kThreadColumns / 4; ++j) {
       const int column = first_column + Tile::column(j);
-      store_results(&sum[i][4 * j], c.out - column, wide_out, bias ? bias + part.group * c.out + column : nullptr, out + column);
+      store_results(&sum[i][4 * j], c.out - column, wide_out, bias ? bias + part.group * c.out + column : nullptr,
+                    out + column);
     }
   }
 }
@@ -219,16 +228,19 @@ bool accepts(Conv2dKind kind, const Conv2dCall<T>& call) {
 template <class T, bool kForward>
 void run_correlation(const Conv2dCall<T>& call, const Correlation& c) {
   const int64_t parts = int64_t{c.groups} * c.phases();
-  const Schedule plan = schedule(Tiles<T>::kSizes, {parts, c.max_rows(), c.out, std::max(1, c.max_depth()), c.outputs, 256, 1 << 24});
+  const Schedule plan =
+      schedule(Tiles<T>::kSizes, {parts, c.max_rows(), c.out, std::max(1, c.max_depth()), c.outputs, 256, 1 << 24});
   // Four channels that fill little of a step are better found by the table.
-  const bool chunks = reads_chunks(kForward ? Conv2dKind::forward : Conv2dKind::input_gradient, c) && (c.in >= 16 || c.max_depth() > kMaxTable - 16);
+  const bool chunks = reads_chunks(kForward ? Conv2dKind::forward : Conv2dKind::input_gradient, c) &&
+                      (c.in >= 16 || c.max_depth() > kMaxTable - 16);
   const Slices<T> out(plan.slices, c.outputs, call.out);
   Tiles<T>::choose(plan.tile, [&](auto tile) {
     using Size = decltype(tile);
-    const int64_t tiles = int64_t{(c.max_rows() + Size::kRows - 1) / Size::kRows} * ((c.out + Size::kColumns - 1) / Size::kColumns);
+    const int64_t tiles =
+        int64_t{(c.max_rows() + Size::kRows - 1) / Size::kRows} * ((c.out + Size::kColumns - 1) / Size::kColumns);
     const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(plan.slices), static_cast<unsigned>(parts));
-    launch("conv2d", chunks ? correlate<Size, kForward, false> : correlate<Size, true, true>, grid, Size::kThreads, 0, c, call.left,
-           call.right, out.bias(call.bias), c.out % 4 == 0 && aligned16(out.data()), out.data());
+    launch("conv2d", chunks ? correlate<Size, kForward, false> : correlate<Size, true, true>, grid, Size::kThreads, 0,
+           c, call.left, call.right, out.bias(call.bias), c.out % 4 == 0 && aligned16(out.data()), out.data());
   });
   out.finish(call.bias, int64_t{c.groups} * c.out);
 }

@@ -1,5 +1,5 @@
-// Weight gradients as implicit matrix products by fused multiply-adds: rows are filters, columns are taps and channels, and the sum
-// runs over pixels, in slices that a second stage adds up.
+// Weight gradients as implicit matrix products by fused multiply-adds: rows are filters, columns are taps and channels,
+// and the sum runs over pixels, in slices that a second stage adds up.
 #include <mollify/engine/cuda/conv2d_algorithm.h>
 #include <mollify/engine/cuda/conv2d_gradient.cuh>
 #include <mollify/engine/cuda/conv2d_schedule.h>
@@ -8,7 +8,8 @@
 namespace mollify::cuda {
 namespace {
 
-// Reads the tiles of one step: kDepth pixels of g and of the gathered x. A chunk lies along the filters, or along the columns.
+// Reads the tiles of one step: kDepth pixels of g and of the gathered x. A chunk lies along the filters, or along the
+// columns.
 template <class Tile, bool kWide>
 struct Loader {
   using T = typename Tile::T;
@@ -27,12 +28,14 @@ struct Loader {
 #pragma unroll
     for (int j = 0; j < (kWide ? 1 : 4); ++j) {
       const int column = first_column + right_column() + j;
-      columns[j] = Column(p, group, min(column, p.depth - (kWide ? 4 : 1)));  // what lies past the end is computed and not stored
+      columns[j] = Column(p, group,
+                          min(column, p.depth - (kWide ? 4 : 1)));  // what lies past the end is computed and not stored
     }
   }
 
   // g and x are those of the group; pixel is that of right_depth().
-  __device__ void read(const WeightGradient& p, int first_pixel, const PixelWalk& pixel, int first_row, const T* g, const T* x) {
+  __device__ void read(const WeightGradient& p, int first_pixel, const PixelWalk& pixel, int first_row, const T* g,
+                       const T* x) {
 #pragma unroll
     for (int i = 0; i < Tile::kLeftChunks; ++i) {
       const int at = first_pixel + left_depth(i), row = first_row + left_row(i);
@@ -50,7 +53,8 @@ struct Loader {
       right = exists && corner.inside(p, columns[0]) ? load_chunk(x + corner.offset + columns[0].offset) : Chunk<T>{};
     } else {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) right.v[j] = exists && corner.inside(p, columns[j]) ? x[corner.offset + columns[j].offset] : T(0);
+      for (int j = 0; j < 4; ++j)
+        right.v[j] = exists && corner.inside(p, columns[j]) ? x[corner.offset + columns[j].offset] : T(0);
     }
   }
 
@@ -64,13 +68,16 @@ struct Loader {
 // Blocks: x for tiles, y for slices, z for groups.
 template <class Tile, bool kWide>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    weight_gradient(WeightGradient p, const typename Tile::T* g, const typename Tile::T* x, bool wide_out, typename Tile::T* dw) {
+    weight_gradient(WeightGradient p, const typename Tile::T* g, const typename Tile::T* x, bool wide_out,
+                    typename Tile::T* dw) {
   using T = typename Tile::T;
   __shared__ typename Tile::Shared shared;
   const int column_tiles = (p.depth + Tile::kColumns - 1) / Tile::kColumns, group = blockIdx.z;
-  const int first_row = blockIdx.x / column_tiles * Tile::kRows, first_column = blockIdx.x % column_tiles * Tile::kColumns;
+  const int first_row = blockIdx.x / column_tiles * Tile::kRows,
+            first_column = blockIdx.x % column_tiles * Tile::kColumns;
   const int64_t steps = (p.pixels + Tile::kDepth - 1) / Tile::kDepth;
-  const int begin = static_cast<int>(steps * blockIdx.y / gridDim.y), end = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
+  const int begin = static_cast<int>(steps * blockIdx.y / gridDim.y),
+            end = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
   g += group * p.out;
 
   T sum[Tile::kThreadRows][Tile::kThreadColumns] = {};
@@ -100,7 +107,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 #pragma unroll
     for (int j = 0; j < Tile::kThreadColumns / 4; ++j) {
       const int column = first_column + Tile::column(j);
-      store_results<T>(&sum[i][4 * j], p.depth - column, wide_out, nullptr, dw + static_cast<int64_t>(row) * p.depth + column);
+      store_results<T>(&sum[i][4 * j], p.depth - column, wide_out, nullptr,
+                       dw + static_cast<int64_t>(row) * p.depth + column);
     }
   }
 }
@@ -147,8 +155,9 @@ void run_weight_gradient(Conv2dKind, const Conv2dCall<T>& call) {
     using Size = decltype(tile);
     const int64_t tiles = ((out + Size::kRows - 1) / Size::kRows) * ((depth + Size::kColumns - 1) / Size::kColumns);
     const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(plan.slices), static_cast<unsigned>(s.groups));
-    launch("conv2d_weight_gradient", chunks ? weight_gradient<Size, true> : weight_gradient<Size, false>, grid, Size::kThreads, 0,
-           weight_gradient_of(s, Size::kDepth), call.left, call.right, depth % 4 == 0 && aligned16(result.data()), result.data());
+    launch("conv2d_weight_gradient", chunks ? weight_gradient<Size, true> : weight_gradient<Size, false>, grid,
+           Size::kThreads, 0, weight_gradient_of(s, Size::kDepth), call.left, call.right,
+           depth % 4 == 0 && aligned16(result.data()), result.data());
   });
   result.finish();
 }

@@ -21,11 +21,15 @@ struct Move {
   char* target;
   int64_t width;
 
-  explicit Move(const cpu::Iteration& it) : source(it.operands[0].data()), target(it.operands[1].data()), width(size_of(it.operands[1].dtype)) {
+  explicit Move(const cpu::Iteration& it)
+      : source(it.operands[0].data()), target(it.operands[1].data()), width(size_of(it.operands[1].dtype)) {
     int order[kMaxRank];
     for (int axis = 0; axis < it.rank; ++axis) order[axis] = axis;
-    std::stable_sort(order, order + it.rank, [&](int a, int b) { return std::abs(it.operands[1].strides[a]) > std::abs(it.operands[1].strides[b]); });
-    for (int axis = 0; axis < it.rank; ++axis) push_axis(it.extents[order[axis]], it.operands[0].strides[order[axis]], it.operands[1].strides[order[axis]]);
+    std::stable_sort(order, order + it.rank, [&](int a, int b) {
+      return std::abs(it.operands[1].strides[a]) > std::abs(it.operands[1].strides[b]);
+    });
+    for (int axis = 0; axis < it.rank; ++axis)
+      push_axis(it.extents[order[axis]], it.operands[0].strides[order[axis]], it.operands[1].strides[order[axis]]);
   }
 
   int64_t size() const {
@@ -48,7 +52,8 @@ struct Move {
 
  private:
   void push_axis(int64_t extent, int64_t from_stride, int64_t to_stride) {
-    if (rank > 0 && from[rank - 1] == from_stride * extent && to[rank - 1] == to_stride * extent) extent *= extents[--rank];
+    if (rank > 0 && from[rank - 1] == from_stride * extent && to[rank - 1] == to_stride * extent)
+      extent *= extents[--rank];
     extents[rank] = extent;
     from[rank] = from_stride;
     to[rank++] = to_stride;
@@ -59,7 +64,9 @@ struct Move {
     if (from[last] != 1 || to[last] != 1 || extents[last] % 2 != 0) return false;
     for (int axis = 0; axis < last; ++axis)
       if (from[axis] % 2 != 0 || to[axis] % 2 != 0) return false;
-    return (reinterpret_cast<uintptr_t>(source) | reinterpret_cast<uintptr_t>(target)) % static_cast<uintptr_t>(2 * width) == 0;
+    return (reinterpret_cast<uintptr_t>(source) | reinterpret_cast<uintptr_t>(target)) %
+               static_cast<uintptr_t>(2 * width) ==
+           0;
   }
 };
 
@@ -90,7 +97,8 @@ constexpr int kAtOnce = 4;
 
 template <class T>
 __global__ void __launch_bounds__(kBlock) copy_elements(Walk walk, uint32_t size, const T* from, T* to) {
-  for (uint32_t first = blockIdx.x * kBlock * kAtOnce + threadIdx.x; first < size; first += gridDim.x * kBlock * kAtOnce) {
+  for (uint32_t first = blockIdx.x * kBlock * kAtOnce + threadIdx.x; first < size;
+       first += gridDim.x * kBlock * kAtOnce) {
     T values[kAtOnce];
     int64_t target[kAtOnce];
     MOLLIFY_UNROLL
@@ -112,8 +120,10 @@ struct Limits {
   Fault* fault = nullptr;
 };
 
-__global__ void __launch_bounds__(kBlock) convert_elements(Walk walk, uint32_t size, const void* from, DType from_dtype, void* to, DType to_dtype, Limits limits) {
-  for (uint32_t first = blockIdx.x * kBlock * kAtOnce + threadIdx.x; first < size; first += gridDim.x * kBlock * kAtOnce) {
+__global__ void __launch_bounds__(kBlock) convert_elements(Walk walk, uint32_t size, const void* from, DType from_dtype,
+                                                           void* to, DType to_dtype, Limits limits) {
+  for (uint32_t first = blockIdx.x * kBlock * kAtOnce + threadIdx.x; first < size;
+       first += gridDim.x * kBlock * kAtOnce) {
     double values[kAtOnce];  // hold every number of every dtype
     int64_t target[kAtOnce];
     MOLLIFY_UNROLL
@@ -150,16 +160,19 @@ __global__ void __launch_bounds__(kTile* kTileRows) transpose_tiles(Tiles tiles,
   const uint32_t x = threadIdx.x % kTile, y = threadIdx.x / kTile;
   for (uint32_t number = blockIdx.x; number < tiles.count; number += gridDim.x) {
     const uint32_t row = tiles.along_tiles.quotient(number), outer = tiles.across_tiles.quotient(row);
-    const uint32_t along = (number - row * tiles.along_tiles.divisor) * kTile, across = (row - outer * tiles.across_tiles.divisor) * kTile;
+    const uint32_t along = (number - row * tiles.along_tiles.divisor) * kTile,
+                   across = (row - outer * tiles.across_tiles.divisor) * kTile;
     int64_t source, target;
     tiles.others.locate(outer, source, target);
     MOLLIFY_UNROLL
     for (uint32_t k = y; k < kTile; k += kTileRows)
-      if (along + x < tiles.along && across + k < tiles.across) tile[k][x] = from[source + along + x + (across + k) * tiles.from_across];
+      if (along + x < tiles.along && across + k < tiles.across)
+        tile[k][x] = from[source + along + x + (across + k) * tiles.from_across];
     __syncthreads();
     MOLLIFY_UNROLL
     for (uint32_t k = y; k < kTile; k += kTileRows)
-      if (across + x < tiles.across && along + k < tiles.along) to[target + across + x + (along + k) * tiles.to_along] = tile[x][k];
+      if (across + x < tiles.across && along + k < tiles.along)
+        to[target + across + x + (along + k) * tiles.to_along] = tile[x][k];
     __syncthreads();  // the next tile may be written
   }
 }
@@ -226,8 +239,8 @@ void transpose(const Move& move, int along) {
   for_width(move.width, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (!std::is_same_v<T, uint4>)  // wide numbers are contiguous on both sides
-      launch("copy", transpose_tiles<T>, dim3(grid_for(count, 1)), dim3(kTile * kTileRows), 0, tiles, reinterpret_cast<const T*>(move.source),
-             reinterpret_cast<T*>(move.target));
+      launch("copy", transpose_tiles<T>, dim3(grid_for(count, 1)), dim3(kTile * kTileRows), 0, tiles,
+             reinterpret_cast<const T*>(move.source), reinterpret_cast<T*>(move.target));
   });
 }
 
@@ -245,17 +258,21 @@ void copy_same(const cpu::Iteration& part) {
 
 void copy_converting(const cpu::Iteration& part, const Limits& limits) {
   const Move move(part);
-  launch("copy", convert_elements, grid_of(part.size), dim3(kBlock), 0, walk_over(move), static_cast<uint32_t>(part.size),
-         static_cast<const void*>(move.source), part.operands[0].dtype, static_cast<void*>(move.target), part.operands[1].dtype, limits);
+  launch("copy", convert_elements, grid_of(part.size), dim3(kBlock), 0, walk_over(move),
+         static_cast<uint32_t>(part.size), static_cast<const void*>(move.source), part.operands[0].dtype,
+         static_cast<void*>(move.target), part.operands[1].dtype, limits);
 }
 
 void copy_within(const Tensor& x, const Tensor& out, const Limits& limits) {
   const cpu::Iteration it(out.shape(), {x, out});
   if (it.size == 0) return;
-  if (x.dtype() != out.dtype()) return for_parts(it, [&](const cpu::Iteration& part, int64_t) { copy_converting(part, limits); });
-  if (!it.is_linear(0) || !it.is_linear(1)) return for_parts(it, [](const cpu::Iteration& part, int64_t) { copy_same(part); });
+  if (x.dtype() != out.dtype())
+    return for_parts(it, [&](const cpu::Iteration& part, int64_t) { copy_converting(part, limits); });
+  if (!it.is_linear(0) || !it.is_linear(1))
+    return for_parts(it, [](const cpu::Iteration& part, int64_t) { copy_same(part); });
   const auto bytes = static_cast<size_t>(it.size * size_of(x.dtype()));
-  check(cudaMemcpyAsync(it.operands[1].data(), it.operands[0].data(), bytes, cudaMemcpyDeviceToDevice, stream()), "copy");
+  check(cudaMemcpyAsync(it.operands[1].data(), it.operands[0].data(), bytes, cudaMemcpyDeviceToDevice, stream()),
+        "copy");
 }
 
 }  // namespace
@@ -265,7 +282,8 @@ void copy(const Tensor& x, const Tensor& out) { copy_within(x, out, Limits{}); }
 void cast(const Tensor& x, const Tensor& out) {
   Limits limits{};
   if (out.dtype() == DType::u8) limits = {0, 255, FaultKind::cast_u8, fault()};
-  else if (out.dtype() == DType::i32 && is_floating(x.dtype())) limits = {-2147483648.0, 2147483647.0, FaultKind::cast_i32, fault()};
+  else if (out.dtype() == DType::i32 && is_floating(x.dtype()))
+    limits = {-2147483648.0, 2147483647.0, FaultKind::cast_i32, fault()};
   copy_within(x, out, limits);
 }
 
@@ -276,9 +294,11 @@ void fill(double value, const Tensor& out) {
   for_dtype(out.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const T number = static_cast<T>(value);
-    if (std::memcmp(&number, &zero, sizeof(T)) == 0) return check(cudaMemsetAsync(data, 0, static_cast<size_t>(n) * sizeof(T), stream()), "fill");
+    if (std::memcmp(&number, &zero, sizeof(T)) == 0)
+      return check(cudaMemsetAsync(data, 0, static_cast<size_t>(n) * sizeof(T), stream()), "fill");
     T* const numbers = static_cast<T*>(data);
-    launch("fill", fill_elements<T>, dim3(grid_for((n + kPack<T> - 1) / kPack<T>, kBlock)), dim3(kBlock), 0, numbers, n, number, is_aligned<T, kPack<T>>(numbers));
+    launch("fill", fill_elements<T>, dim3(grid_for((n + kPack<T> - 1) / kPack<T>, kBlock)), dim3(kBlock), 0, numbers, n,
+           number, is_aligned<T, kPack<T>>(numbers));
   });
 }
 

@@ -56,13 +56,16 @@ void* open_library() {
     const char* reason = dlerror();
     tried += "\n  " + (reason ? std::string(reason) : file);
   }
-  throw DeviceError("cublasLt: the library was not found; needs cuBLAS, or its libcublasLt.so named by MOLLIFY_CUBLASLT; tried" + tried);
+  throw DeviceError(
+      "cublasLt: the library was not found; needs cuBLAS, or its libcublasLt.so named by MOLLIFY_CUBLASLT; tried" +
+      tried);
 }
 
 template <class Function>
 void find(void* library, const char* name, Function& function) {
   function = reinterpret_cast<Function>(dlsym(library, name));
-  require<DeviceError>(function != nullptr, "cublasLt: the library found has no {}; needs cuBLAS {} or newer", name, CUDART_VERSION / 1000);
+  require<DeviceError>(function != nullptr, "cublasLt: the library found has no {}; needs cuBLAS {} or newer", name,
+                       CUDART_VERSION / 1000);
 }
 
 CublasLt load() {

@@ -1,4 +1,5 @@
-// cuBLASLt, opened at its first use: a program that multiplies no large matrices on a GPU needs no such library, and none is linked.
+// cuBLASLt, opened at its first use: a program that multiplies no large matrices on a GPU needs no such library, and
+// none is linked.
 #pragma once
 
 #include <cublasLt.h>
@@ -25,11 +26,13 @@ struct CublasLt {
   void check(cublasStatus_t status, const char* operation) const;
 };
 
-// The file that $MOLLIFY_CUBLASLT names; without it what the process has loaded, or else the library of this build's CUDA version on
-// the loader's path or in CUDA's folders. Throws DeviceError with what was tried; a later call tries again.
+// The file that $MOLLIFY_CUBLASLT names; without it what the process has loaded, or else the library of this build's
+// CUDA version on the loader's path or in CUDA's folders. Throws DeviceError with what was tried; a later call tries
+// again.
 const CublasLt& cublas_lt();
 
-// Why there is no such library, null where there is one; throws where $MOLLIFY_CUBLASLT names a file that cannot be used.
+// Why there is no such library, null where there is one; throws where $MOLLIFY_CUBLASLT names a file that cannot be
+// used.
 const char* missing_cublas_lt();
 
 // The library's own handle, made at first use and kept.

@@ -52,7 +52,8 @@ __device__ double sum_block(double value) {
 template <class T>
 __global__ void __launch_bounds__(kThreads) sum_spans(Rows<T> r, int64_t span, int64_t spans, double* totals) {
   for (int64_t item = blockIdx.x; item < r.rows * spans; item += gridDim.x) {
-    const int64_t row = item / spans, first = item % spans * span, last = first + span < r.count ? first + span : r.count;
+    const int64_t row = item / spans, first = item % spans * span,
+                  last = first + span < r.count ? first + span : r.count;
     double total = 0;
     for (int64_t i = first + threadIdx.x; i < last; i += kThreads) total += static_cast<double>(r.x[r.place(row, i)]);
     total = sum_block(total);
@@ -60,21 +61,23 @@ __global__ void __launch_bounds__(kThreads) sum_spans(Rows<T> r, int64_t span, i
   }
 }
 
-// A block scans a span tile by tile, from the sum of its row's earlier spans on. Memory is read and written in its order and exchanged
-// through shared memory, so that each thread sums neighbours.
+// A block scans a span tile by tile, from the sum of its row's earlier spans on. Memory is read and written in its
+// order and exchanged through shared memory, so that each thread sums neighbours.
 template <class T>
 __global__ void __launch_bounds__(kThreads) scan_spans(Rows<T> r, int64_t span, int64_t spans, const double* totals) {
   __shared__ T stage[kTile + kThreads];  // one place in nine is left free, against bank conflicts
   __shared__ double warp_sums[kThreads / kWarp];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
   for (int64_t item = blockIdx.x; item < r.rows * spans; item += gridDim.x) {
-    const int64_t row = item / spans, first = item % spans * span, last = first + span < r.count ? first + span : r.count;
+    const int64_t row = item / spans, first = item % spans * span,
+                  last = first + span < r.count ? first + span : r.count;
     double earlier = 0;
     for (int64_t i = thread; i < item % spans; i += kThreads) earlier += totals[item - item % spans + i];
     double carry = sum_block(earlier);
     for (int64_t base = first; base < last; base += kTile) {
       const int count = static_cast<int>(last - base < kTile ? last - base : kTile);
-      for (int i = thread; i < kTile; i += kThreads) stage[i + i / kEach] = i < count ? r.x[r.place(row, base + i)] : T{0};
+      for (int i = thread; i < kTile; i += kThreads)
+        stage[i + i / kEach] = i < count ? r.x[r.place(row, base + i)] : T{0};
       __syncthreads();
       T* own = stage + thread * (kEach + 1);
       double sums[kEach], sum = 0;
@@ -111,7 +114,8 @@ void cumsum(const T* x, int64_t rows, int64_t count, bool reverse, T* out) {
   }
   const int64_t span = span_of_rows(rows, count, 4 * kTile), spans = (count + span - 1) / span;
   const Scratch<double> totals(spans == 1 ? 0 : rows * spans);
-  if (spans > 1) launch("cumsum", sum_spans<T>, block_for_each(rows * spans), dim3(kThreads), 0, r, span, spans, totals.data());
+  if (spans > 1)
+    launch("cumsum", sum_spans<T>, block_for_each(rows * spans), dim3(kThreads), 0, r, span, spans, totals.data());
   launch("cumsum", scan_spans<T>, block_for_each(rows * spans), dim3(kThreads), 0, r, span, spans, totals.data());
 }
 

@@ -27,7 +27,8 @@ __device__ inline T* dynamic_shared() {
 // Combines a value of every lane; all lanes get the same bits. `combine` must be commutative.
 template <class T, class Combine>
 __device__ inline T combine_warp(T value, Combine combine) {
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) value = combine(value, __shfl_xor_sync(kAllLanes, value, offset));
+  for (int offset = kWarp / 2; offset > 0; offset /= 2)
+    value = combine(value, __shfl_xor_sync(kAllLanes, value, offset));
   return value;
 }
 

@@ -13,20 +13,22 @@ bool available();
 std::string unavailable_reason();
 std::string description();  // "NVIDIA H200, 132 multiprocessors, 139.8 GiB"; throws DeviceError without a device
 
-// How large matrix products are computed: "cuBLASLt; tf32 is served as tf32, bf16 as tf32", or why by this library's own kernel. What
-// is missing alone: empty where cuBLASLt is there.
+// How large matrix products are computed: "cuBLASLt; tf32 is served as tf32, bf16 as tf32", or why by this library's
+// own kernel. What is missing alone: empty where cuBLASLt is there.
 std::string products();
 std::string missing_products();
 
-// Device memory, uninitialised and 256-byte aligned, from a cache of freed blocks. One stream orders all work, so that a freed
-// block serves again at once. Throws MemoryError with what was asked, what is live and what is cached; DeviceError without a device.
+// Device memory, uninitialised and 256-byte aligned, from a cache of freed blocks. One stream orders all work, so that
+// a freed block serves again at once. Throws MemoryError with what was asked, what is live and what is cached;
+// DeviceError without a device.
 void* allocate(int64_t bytes);
 void free(void* data, int64_t bytes);
 MemoryStatistics memory_statistics();
 void reset_peak_memory();
 void release_cached_memory();
 
-// Copies in stream order. To the device: the host's memory may be changed on return. To the host: waits, and throws what kernels found.
+// Copies in stream order. To the device: the host's memory may be changed on return. To the host: waits, and throws
+// what kernels found.
 void copy_to_device(void* to, const void* from, int64_t bytes);
 void copy_to_host(void* to, const void* from, int64_t bytes);
 

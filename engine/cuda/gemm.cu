@@ -20,8 +20,8 @@ constexpr int kThreads = 256, kDepth = 16;
 // One tile of kRows × kColumns per block and turn; products beyond the grid's z extent are taken in turns.
 template <class T, int kRows, int kColumns>
 __global__ void __launch_bounds__(kThreads)
-    tiled_product(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride,
-                  const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
+    tiled_product(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b,
+                  int64_t b_batch_stride, const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
   constexpr int kThreadRows = kRows / 16, kThreadColumns = kColumns / 16;
   __shared__ T left[kDepth][kRows + 1];
   __shared__ T right[kDepth][kColumns + 1];
@@ -42,7 +42,8 @@ __global__ void __launch_bounds__(kThreads)
       for (int i = threadIdx.x; i < kColumns * kDepth; i += kThreads) {
         const int column = b_along_k ? i / kDepth : i % kColumns, depth = b_along_k ? i % kDepth : i / kColumns;
         const bool inside = first_column + column < n && k0 + depth < k;
-        right[depth][column] = inside ? b_data[(k0 + depth) * b.row_stride + (first_column + column) * b.column_stride] : T(0);
+        right[depth][column] =
+            inside ? b_data[(k0 + depth) * b.row_stride + (first_column + column) * b.column_stride] : T(0);
       }
       __syncthreads();
 #pragma unroll
@@ -66,7 +67,8 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int j = 0; j < kThreadColumns; ++j) {
         const int64_t column = first_column + tx + 16 * j;
-        if (row < m && column < n) c[product * c_batch_stride + row * c_stride + column] = bias ? sum[i][j] + bias[column] : sum[i][j];
+        if (row < m && column < n)
+          c[product * c_batch_stride + row * c_stride + column] = bias ? sum[i][j] + bias[column] : sum[i][j];
       }
     }
   }
@@ -145,19 +147,22 @@ struct Product {
 
 template <class Value>
 void set_operation(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const Value& value) {
-  cublas_lt().check(cublas_lt().operation_set(operation, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+  cublas_lt().check(cublas_lt().operation_set(operation, attribute, &value, sizeof value),
+                    "cublasLtMatmulDescSetAttribute");
 }
 
-cublasLtMatrixLayout_t make_layout(cudaDataType_t type, int64_t rows, int64_t columns, const Operand& operand, int64_t count,
-                                   int64_t batch_stride) {
+cublasLtMatrixLayout_t make_layout(cudaDataType_t type, int64_t rows, int64_t columns, const Operand& operand,
+                                   int64_t count, int64_t batch_stride) {
   const CublasLt& lt = cublas_lt();
   cublasLtMatrixLayout_t layout;
   if (operand.transposed) std::swap(rows, columns);
-  lt.check(lt.layout_create(&layout, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), operand.leading_dimension),
+  lt.check(lt.layout_create(&layout, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns),
+                            operand.leading_dimension),
            "cublasLtMatrixLayoutCreate");
   if (count > 1) {
     const int32_t batch = static_cast<int32_t>(count);
-    lt.check(lt.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch), "cublasLtMatrixLayoutSetAttribute");
+    lt.check(lt.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch),
+             "cublasLtMatrixLayoutSetAttribute");
     lt.check(lt.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &batch_stride, sizeof batch_stride),
              "cublasLtMatrixLayoutSetAttribute");
   }
@@ -173,14 +178,15 @@ void choose_algorithm(Plan& plan) {
     lt.check(lt.preference_set(preference, attribute, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute");
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kMaxWorkspaceBytes);
-  // Of all operands, whatever their addresses allow: else a view, or a captured step's memory, would choose another algorithm and other bits.
+  // Of all operands, whatever their addresses allow: else a view, or a captured step's memory, would choose another
+  // algorithm and other bits.
   for (const auto operand : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                              CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
     set(operand, uint32_t{16});
   cublasLtMatmulHeuristicResult_t result{};
   int found = 0;
-  const cublasStatus_t status =
-      lt.heuristic(cublas_lt_handle(), plan.operation, plan.left, plan.right, plan.out, plan.out, preference, 1, &result, &found);
+  const cublasStatus_t status = lt.heuristic(cublas_lt_handle(), plan.operation, plan.left, plan.right, plan.out,
+                                             plan.out, preference, 1, &result, &found);
   lt.preference_destroy(preference);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return;
   lt.check(status, "cublasLtMatmulAlgoGetHeuristic");
@@ -214,10 +220,12 @@ void destroy(const Plan& plan) {
   for (const cublasLtMatrixLayout_t layout : {plan.left, plan.right, plan.out}) lt.layout_destroy(layout);
 }
 
-// In the precision asked for, or else in the next better one: not every GPU and version of cuBLASLt rounds f32 operands to bf16 on the way.
+// In the precision asked for, or else in the next better one: not every GPU and version of cuBLASLt rounds f32 operands
+// to bf16 on the way.
 template <class T>
 Plan make_plan(const Product& p, const T* bias) {
-  for (Precision precision = sizeof(T) == 8 ? Precision::fp32 : p.precision;; precision = precision == Precision::bf16 ? Precision::tf32 : Precision::fp32) {
+  for (Precision precision = sizeof(T) == 8 ? Precision::fp32 : p.precision;;
+       precision = precision == Precision::bf16 ? Precision::tf32 : Precision::fp32) {
     const Plan plan = plan_in(precision, p, bias);
     if (plan.usable || precision == Precision::fp32) return plan;
     destroy(plan);
@@ -239,8 +247,8 @@ bool multiply(const Product& p, const T* a, const T* b, const T* bias, T* c) {
   if (p.bias) set_operation(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
   const Scratch<unsigned char> workspace(static_cast<int64_t>(plan.workspace_bytes));
   const T one = 1, zero = 0;
-  lt.check(lt.matmul(cublas_lt_handle(), plan.operation, &one, b, plan.left, a, plan.right, &zero, c, plan.out, c, plan.out,
-                     &plan.algorithm, workspace.data(), plan.workspace_bytes, stream()),
+  lt.check(lt.matmul(cublas_lt_handle(), plan.operation, &one, b, plan.left, a, plan.right, &zero, c, plan.out, c,
+                     plan.out, &plan.algorithm, workspace.data(), plan.workspace_bytes, stream()),
            "cublasLtMatmul");
   return true;
 }
@@ -273,8 +281,8 @@ class AlignedResult {
     if (aligned16(c_)) return;
     const auto bytes = [](int64_t numbers) { return static_cast<size_t>(numbers) * sizeof(T); };
     for (int64_t i = 0; i < count_; ++i)
-      check(cudaMemcpy2DAsync(c_ + i * batch_stride_, bytes(stride_), apart_.data() + i * batch_stride_, bytes(stride_), bytes(n_), static_cast<size_t>(m_),
-                              cudaMemcpyDeviceToDevice, stream()),
+      check(cudaMemcpy2DAsync(c_ + i * batch_stride_, bytes(stride_), apart_.data() + i * batch_stride_, bytes(stride_),
+                              bytes(n_), static_cast<size_t>(m_), cudaMemcpyDeviceToDevice, stream()),
             "gemm");
   }
 
@@ -286,11 +294,24 @@ class AlignedResult {
 
 // By cuBLASLt, whose bias has no epilogue for f64 and for several products; false where it has no algorithm.
 template <class T>
-bool product_by_library(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride,
-                        const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
+bool product_by_library(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride,
+                        Matrix<T> b, int64_t b_batch_stride, const T* bias, T* c, int64_t c_stride,
+                        int64_t c_batch_stride) {
   const bool fused = bias && sizeof(T) == 4 && count == 1;
-  Product p{count, m, n, k, operand(a, m, k), operand(b, k, n), a_batch_stride, b_batch_stride, std::max(c_stride, n), c_batch_stride, precision(), fused};
-  const Aligned<T> left(a.data, extent(a, m, k, count, a_batch_stride)), right(b.data, extent(b, k, n, count, b_batch_stride)), shift(bias, bias ? n : 0);
+  Product p{count,
+            m,
+            n,
+            k,
+            operand(a, m, k),
+            operand(b, k, n),
+            a_batch_stride,
+            b_batch_stride,
+            std::max(c_stride, n),
+            c_batch_stride,
+            precision(),
+            fused};
+  const Aligned<T> left(a.data, extent(a, m, k, count, a_batch_stride)),
+      right(b.data, extent(b, k, n, count, b_batch_stride)), shift(bias, bias ? n : 0);
   const AlignedResult<T> result(count, m, n, c, p.c_stride, c_batch_stride);
   bool done = multiply(p, left.data(), right.data(), shift.data(), result.data());
   if (!done && fused) {
@@ -304,8 +325,8 @@ bool product_by_library(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T
 }
 
 template <class T>
-void product(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride,
-             const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
+void product(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b,
+             int64_t b_batch_stride, const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
   if (count == 0 || m == 0 || n == 0) return;
   if (small(m, n, k) || missing_cublas_lt() ||
       !product_by_library(count, m, n, k, a, a_batch_stride, b, b_batch_stride, bias, c, c_stride, c_batch_stride))
@@ -323,13 +344,14 @@ const char* served(Precision asked) {
 }  // namespace
 
 template <class T>
-void gemm_tiled(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride,
-                const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
+void gemm_tiled(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b,
+                int64_t b_batch_stride, const T* bias, T* c, int64_t c_stride, int64_t c_batch_stride) {
   if (count == 0 || m == 0 || n == 0) return;
   const auto run = [&](auto kernel, int64_t rows, int64_t columns) {
     const int64_t tiles = ((m + rows - 1) / rows) * ((n + columns - 1) / columns);
     const dim3 grid(static_cast<unsigned>(tiles), 1, static_cast<unsigned>(std::min<int64_t>(count, 65535)));
-    launch("gemm", kernel, grid, kThreads, 0, count, m, n, k, a, a_batch_stride, b, b_batch_stride, bias, c, c_stride, c_batch_stride);
+    launch("gemm", kernel, grid, kThreads, 0, count, m, n, k, a, a_batch_stride, b, b_batch_stride, bias, c, c_stride,
+           c_batch_stride);
   };
   if (n <= 16) return run(tiled_product<T, 128, 16>, 128, 16);
   run(tiled_product<T, 64, 64>, 64, 64);
@@ -341,8 +363,8 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T* bi
 }
 
 template <class T>
-void gemm_batched(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b, int64_t b_batch_stride,
-                  T* c, int64_t c_batch_stride) {
+void gemm_batched(int64_t count, int64_t m, int64_t n, int64_t k, Matrix<T> a, int64_t a_batch_stride, Matrix<T> b,
+                  int64_t b_batch_stride, T* c, int64_t c_batch_stride) {
   product<T>(count, m, n, k, a, a_batch_stride, b, b_batch_stride, nullptr, c, n, c_batch_stride);
 }
 
@@ -353,9 +375,10 @@ std::string products() {
 
 std::string missing_products() { return missing_cublas_lt() ? missing_cublas_lt() : ""; }
 
-#define MOLLIFY_INSTANTIATE(T)                                                                                                          \
-  template void gemm_tiled(int64_t, int64_t, int64_t, int64_t, Matrix<T>, int64_t, Matrix<T>, int64_t, const T*, T*, int64_t, int64_t); \
-  template void gemm(int64_t, int64_t, int64_t, Matrix<T>, Matrix<T>, const T*, T*, int64_t);                                           \
+#define MOLLIFY_INSTANTIATE(T)                                                                                       \
+  template void gemm_tiled(int64_t, int64_t, int64_t, int64_t, Matrix<T>, int64_t, Matrix<T>, int64_t, const T*, T*, \
+                           int64_t, int64_t);                                                                        \
+  template void gemm(int64_t, int64_t, int64_t, Matrix<T>, Matrix<T>, const T*, T*, int64_t);                        \
   template void gemm_batched(int64_t, int64_t, int64_t, int64_t, Matrix<T>, int64_t, Matrix<T>, int64_t, T*, int64_t);
 MOLLIFY_INSTANTIATE(float)
 MOLLIFY_INSTANTIATE(double)

@@ -1,4 +1,5 @@
-// Scratch of the kernels in a CUDA graph: it stays the graph's own, as every launch uses the addresses of the recording.
+// Scratch of the kernels in a CUDA graph: it stays the graph's own, as every launch uses the addresses of the
+// recording.
 #pragma once
 
 #include <cstdint>

@@ -43,28 +43,33 @@ __device__ inline bool check_index(int32_t index, int64_t count, Fault* fault, F
 }
 
 template <class T>
-__global__ void gather_elements(const T* x, IndexList indices, int64_t size, int64_t count, int64_t selected, int64_t inner, T* out, Fault* fault) {
+__global__ void gather_elements(const T* x, IndexList indices, int64_t size, int64_t count, int64_t selected,
+                                int64_t inner, T* out, Fault* fault) {
   for (int64_t i = global_thread(); i < size; i += global_threads()) {
     const Place place(i, selected, inner);
     const int32_t index = indices.at(place.outer, place.along, place.inner);
-    out[i] = check_index(index, count, fault, FaultKind::gather) ? x[(place.outer * count + index) * inner + place.inner] : T{};
+    out[i] = check_index(index, count, fault, FaultKind::gather)
+                 ? x[(place.outer * count + index) * inner + place.inner]
+                 : T{};
   }
 }
 
-// The j that point to a place of the output: the first one, then next[first], …, −1. Instead of the first one of a chain that is too
-// long to sort: kLongChain.
+// The j that point to a place of the output: the first one, then next[first], …, −1. Instead of the first one of a
+// chain that is too long to sort: kLongChain.
 struct Chains {
   int32_t* first;  // [outer, count, columns]
   int32_t* next;   // [outer, selected, columns]
 };
 
 // Links in whatever order threads come.
-__global__ void link_indices(IndexList indices, int64_t size, int64_t count, int64_t selected, int64_t columns, Chains chains, Fault* fault) {
+__global__ void link_indices(IndexList indices, int64_t size, int64_t count, int64_t selected, int64_t columns,
+                             Chains chains, Fault* fault) {
   for (int64_t i = global_thread(); i < size; i += global_threads()) {
     const Place place(i, selected, columns);
     const int32_t index = indices.at(place.outer, place.along, place.inner);
     if (!check_index(index, count, fault, FaultKind::scatter_add)) continue;
-    chains.next[i] = atomicExch(chains.first + (place.outer * count + index) * columns + place.inner, static_cast<int32_t>(place.along));
+    chains.next[i] = atomicExch(chains.first + (place.outer * count + index) * columns + place.inner,
+                                static_cast<int32_t>(place.along));
   }
 }
 
@@ -113,8 +118,10 @@ struct Links {
   }
 };
 
-// A thread for each chain. Those of more than `most` links wait for the memory longer than it takes to look at the whole list.
-__global__ void sort_chains(int64_t size, int64_t count, int64_t selected, int64_t columns, int64_t most, Chains chains) {
+// A thread for each chain. Those of more than `most` links wait for the memory longer than it takes to look at the
+// whole list.
+__global__ void sort_chains(int64_t size, int64_t count, int64_t selected, int64_t columns, int64_t most,
+                            Chains chains) {
   for (int64_t i = global_thread(); i < size; i += global_threads()) {
     const Place place(i, count, columns);
     const Links links = {chains.next + place.outer * selected * columns + place.inner, columns};
@@ -125,11 +132,11 @@ __global__ void sort_chains(int64_t size, int64_t count, int64_t selected, int64
   }
 }
 
-// A thread for each number of the output adds the values of its chain. Where that is long, or there are no chains because a list of
-// indices is short, it looks at the whole list.
+// A thread for each number of the output adds the values of its chain. Where that is long, or there are no chains
+// because a list of indices is short, it looks at the whole list.
 template <class T>
-__global__ void add_selected(const T* x, IndexList indices, int64_t size, int64_t count, int64_t selected, int64_t inner, int64_t columns, Chains chains,
-                             T* out, Fault* fault) {
+__global__ void add_selected(const T* x, IndexList indices, int64_t size, int64_t count, int64_t selected,
+                             int64_t inner, int64_t columns, Chains chains, T* out, Fault* fault) {
   for (int64_t i = global_thread(); i < size; i += global_threads()) {
     const Place place(i, count, inner);
     const T* values = x + place.outer * selected * inner + place.inner;
@@ -162,7 +169,8 @@ __global__ void mark_labels(const int32_t* labels, int64_t size, int64_t classes
 template <class T>
 void launch_gather(const T* x, const IndexList& list, const IndexShape& s, int64_t inner, T* out) {
   const int64_t size = s.outer * s.selected * inner;
-  launch("gather", gather_elements<T>, dim3(grid_for(size, kBlock)), dim3(kBlock), 0, x, list, size, s.count, s.selected, inner, out, fault());
+  launch("gather", gather_elements<T>, dim3(grid_for(size, kBlock)), dim3(kBlock), 0, x, list, size, s.count,
+         s.selected, inner, out, fault());
 }
 
 // Numbers that one index selects together move in units of up to 16 bytes.
@@ -178,8 +186,15 @@ bool gather_units(const T* x, const IndexList& list, const IndexShape& s, T* out
 }  // namespace
 
 IndexShape index_shape(const Shape& values, const Tensor& indices, int axis) {
-  IndexShape s{.outer = 1, .count = values[axis], .selected = indices.shape()[axis], .inner = 1, .outer_rank = 0, .outer_extents = {}, .outer_strides = {},
-               .axis_stride = indices.strides()[axis], .inner_stride = 0};
+  IndexShape s{.outer = 1,
+               .count = values[axis],
+               .selected = indices.shape()[axis],
+               .inner = 1,
+               .outer_rank = 0,
+               .outer_extents = {},
+               .outer_strides = {},
+               .axis_stride = indices.strides()[axis],
+               .inner_stride = 0};
   for (int i = values.rank() - 1; i > axis; --i) {
     if (s.inner == 1 && values[i] > 1) s.inner_stride = indices.strides()[i];
     s.inner *= values[i];
@@ -220,18 +235,22 @@ void scatter_add(const T* x, const int32_t* indices, const IndexShape& s, T* out
   const Chains chains = {links ? first.data() : nullptr, next.data()};
   if (links) {
     const int64_t most = 64 + s.selected / 256;
-    check(cudaMemsetAsync(chains.first, 0xff, static_cast<size_t>(places) * sizeof(int32_t), stream()), "scatter_add");  // −1
-    launch("scatter_add", link_indices, dim3(grid_for(count, kBlock)), dim3(kBlock), 0, list, count, s.count, s.selected, columns, chains, fault());
-    launch("scatter_add", sort_chains, dim3(grid_for(places, kBlock)), dim3(kBlock), 0, places, s.count, s.selected, columns, most, chains);
+    check(cudaMemsetAsync(chains.first, 0xff, static_cast<size_t>(places) * sizeof(int32_t), stream()),
+          "scatter_add");  // −1
+    launch("scatter_add", link_indices, dim3(grid_for(count, kBlock)), dim3(kBlock), 0, list, count, s.count,
+           s.selected, columns, chains, fault());
+    launch("scatter_add", sort_chains, dim3(grid_for(places, kBlock)), dim3(kBlock), 0, places, s.count, s.selected,
+           columns, most, chains);
   }
-  launch("scatter_add", add_selected<T>, dim3(grid_for(size, kBlock)), dim3(kBlock), 0, x, list, size, s.count, s.selected, s.inner, columns, chains, out,
-         fault());
+  launch("scatter_add", add_selected<T>, dim3(grid_for(size, kBlock)), dim3(kBlock), 0, x, list, size, s.count,
+         s.selected, s.inner, columns, chains, out, fault());
 }
 
 template <class T>
 void one_hot(const int32_t* labels, int64_t n, int64_t classes, T* out) {
   if (n * classes == 0) return;
-  launch("one_hot", mark_labels<T>, dim3(grid_for(n * classes, kBlock)), dim3(kBlock), 0, labels, n * classes, classes, out, fault());
+  launch("one_hot", mark_labels<T>, dim3(grid_for(n * classes, kBlock)), dim3(kBlock), 0, labels, n * classes, classes,
+         out, fault());
 }
 
 template void gather(const float*, const int32_t*, const IndexShape&, float*);

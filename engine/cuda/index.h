@@ -5,8 +5,8 @@
 
 namespace mollify::cuda {
 
-// Values are [outer, count, inner]; indices and what they select [outer, selected, inner]. The indices' strides are in elements, 0 where
-// they repeat; `outer` is the product of outer_rank axes.
+// Values are [outer, count, inner]; indices and what they select [outer, selected, inner]. The indices' strides are in
+// elements, 0 where they repeat; `outer` is the product of outer_rank axes.
 struct IndexShape {
   int64_t outer, count, selected, inner;
   int outer_rank;

@@ -10,7 +10,8 @@ __device__ T shift_for(T largest) {
   return largest - largest == 0 ? largest : T{0};
 }
 
-// One pass over memory: a run's numbers are shifted by the maximum so far, and the total of earlier ones is scaled to it.
+// One pass over memory: a run's numbers are shifted by the maximum so far, and the total of earlier ones is scaled to
+// it.
 template <class T>
 struct LogSumExp {
   using Number = T;

@@ -1,6 +1,6 @@
-// The arithmetic policy of the GPU: scalars of float or double, with exactly the interface of cpu/simd_math-inl.h, so that the formulas
-// of engine/ops and smoothing compile unchanged as device code. Files that include it are compiled with --fmad=false: a·b + c stays two
-// roundings where it is not written as fma.
+// The arithmetic policy of the GPU: scalars of float or double, with exactly the interface of cpu/simd_math-inl.h, so
+// that the formulas of engine/ops and smoothing compile unchanged as device code. Files that include it are compiled
+// with --fmad=false: a·b + c stays two roundings where it is not written as fma.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,8 +14,8 @@
 
 namespace mollify::cuda {
 
-// Constants of e^x for one type: ln 2 in two parts, the first short enough that n times it is exact for |n| below 2^9 (float), 2^11
-// (double); a magic number that leaves the nearest integer in a sum's last bits.
+// Constants of e^x for one type: ln 2 in two parts, the first short enough that n times it is exact for |n| below 2^9
+// (float), 2^11 (double); a magic number that leaves the nearest integer in a sum's last bits.
 template <class T>
 struct ExpFormat;
 template <>
@@ -30,7 +30,8 @@ template <>
 struct ExpFormat<double> {
   using Bits = uint64_t;
   static constexpr int kMantissaBits = 52, kBias = 1023;
-  static constexpr double kMagic = 0x1.8p52, kLn2High = 0x1.62e42fefa38p-1, kLn2Low = 0x1.ef35793c7673p-45, kBound = 1416.0;
+  static constexpr double kMagic = 0x1.8p52, kLn2High = 0x1.62e42fefa38p-1, kLn2Low = 0x1.ef35793c7673p-45,
+                          kBound = 1416.0;
   static MOLLIFY_FN Bits bits(double x) { return static_cast<Bits>(__double_as_longlong(x)); }
   static MOLLIFY_FN double number(Bits bits) { return __longlong_as_double(static_cast<long long>(bits)); }
 };
@@ -86,10 +87,11 @@ struct CudaMath {
   // C's pow, but NaN in either argument gives NaN.
   MOLLIFY_FN V pow(V x, V y) const { return x != x || y != y ? x + y : std::pow(x, y); }
 
-  // (a + a_low)·e^(x + x_low), rounded once more than a itself is; a subnormal or infinite e^x is no harm where the product is normal,
-  // for |log a| < 60 (float) or 600 (double). x_low is below the last digit of x, a_low of a.
-  // The last sum rounds to 1/2 ulp; what it adds to a is below 0.42 a, and two roundings and the fit of e^r − 1 (reduced) leave it
-  // wrong by less than 1/2 ulp of a. Powers of two are exact, but for the last one where the result is subnormal.
+  // (a + a_low)·e^(x + x_low), rounded once more than a itself is; a subnormal or infinite e^x is no harm where the
+  // product is normal, for |log a| < 60 (float) or 600 (double). x_low is below the last digit of x, a_low of a.
+  // The last sum rounds to 1/2 ulp; what it adds to a is below 0.42 a, and two roundings and the fit of e^r − 1
+  // (reduced) leave it wrong by less than 1/2 ulp of a. Powers of two are exact, but for the last one where the result
+  // is subnormal.
   MOLLIFY_FN V exp_times(V a, V a_low, V x, V x_low) const {
     V magic_sum;
     const V m = reduced(max(min(x, Format::kBound), -Format::kBound), x_low, magic_sum);
@@ -111,7 +113,8 @@ struct CudaMath {
   using Format = ExpFormat<T>;
   using Bits = typename Format::Bits;
 
-  // The integer that a sum with the magic number holds, and 2^n of it, modulo 2^32 or 2^64. For a sum that is NaN these are whatever
+  // The integer that a sum with the magic number holds, and 2^n of it, modulo 2^32 or 2^64. For a sum that is NaN these
+  // are whatever
   // bits: the other factor is then NaN.
   static MOLLIFY_FN Bits exponent(V magic_sum) { return Format::bits(magic_sum) - Format::bits(Format::kMagic); }
   static MOLLIFY_FN V power_of_two(Bits n) { return Format::number((n + Format::kBias) << Format::kMantissaBits); }
@@ -120,9 +123,9 @@ struct CudaMath {
   template <class... Rest>
   MOLLIFY_FN V horner(V x, double c, Rest... rest) const { return fma(horner(x, rest...), x, set(c)); }
 
-  // x + x_low = n ln 2 + r with n the nearest integer; returns e^r − 1 = r + r² q(r), the CPU's Remez fit: an error of 8.6e-10 (float),
-  // 1.9e-17 (double) relative to r. |r| < 0.3467 is right to half a unit of its last place, since n times the high part of ln 2 is
-  // exact, as is what it leaves of x.
+  // x + x_low = n ln 2 + r with n the nearest integer; returns e^r − 1 = r + r² q(r), the CPU's Remez fit: an error of
+  // 8.6e-10 (float), 1.9e-17 (double) relative to r. |r| < 0.3467 is right to half a unit of its last place, since n
+  // times the high part of ln 2 is exact, as is what it leaves of x.
   MOLLIFY_FN V reduced(V x, V x_low, V& magic_sum) const {
     magic_sum = fma(x, set(1.4426950408889634), Format::kMagic);
     const V n = magic_sum - Format::kMagic;
@@ -131,8 +134,9 @@ struct CudaMath {
     if constexpr (sizeof(T) == 4) {
       q = horner(r, 0.5, 0.166666672, 0.0416664816, 0.00833328161, 0.00139333517, 0.000199097427);
     } else {
-      q = horner(r, 0.50000000000000056, 0.16666666666666666, 0.041666666666570949, 0.0083333333333313192, 0.0013888888933250671,
-                 0.0001984126985678861, 2.4801503385063134e-05, 2.7557278149262352e-06, 2.7626755635346568e-07, 2.5095801292519134e-08);
+      q = horner(r, 0.50000000000000056, 0.16666666666666666, 0.041666666666570949, 0.0083333333333313192,
+                 0.0013888888933250671, 0.0001984126985678861, 2.4801503385063134e-05, 2.7557278149262352e-06,
+                 2.7626755635346568e-07, 2.5095801292519134e-08);
     }
     return fma(r * r, q, r);
   }

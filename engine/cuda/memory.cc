@@ -1,5 +1,5 @@
-// The caching allocator of device memory. All work goes through one stream, so that a block that was freed by the host may serve the
-// next operation at once: the stream runs it after whatever still uses the block.
+// The caching allocator of device memory. All work goes through one stream, so that a block that was freed by the host
+// may serve the next operation at once: the stream runs it after whatever still uses the block.
 #include <mollify/engine/cuda/graph_memory.h>
 
 #include <mollify/engine/cuda/device.h>
@@ -90,14 +90,15 @@ class Pool {
       (void)cudaGetLastError();
       size_t free = 0, total = 0;
       (void)cudaMemGetInfo(&free, &total);
-      throw MemoryError(format("memory: {} bytes asked for on cuda, {} live; the device has {} of {} left", bytes, live_, free, total));
+      throw MemoryError(format("memory: {} bytes asked for on cuda, {} live; the device has {} of {} left", bytes,
+                               live_, free, total));
     }
     check(status, "memory");
     return block;
   }
 
-  // cudaFree waits for the device by itself, which a stream that is captured refuses: then blocks stay. One that cannot be freed is lost
-  // and never given out again.
+  // cudaFree waits for the device by itself, which a stream that is captured refuses: then blocks stay. One that cannot
+  // be freed is lost and never given out again.
   void empty_cache() {
     if (captures_ > 0) return;
     for (auto& [size, blocks] : free_)
@@ -114,7 +115,8 @@ class Pool {
   std::map<int64_t, std::vector<void*>> free_;  // by size
   int64_t live_ = 0, peak_ = 0, cached_ = 0;
   int captures_ = 0;  // under way, on any thread
-  // MOLLIFY_CUDA_CACHE=0 frees every block at once: slow, but checkers of memory then see each use of a block that is free.
+  // MOLLIFY_CUDA_CACHE=0 frees every block at once: slow, but checkers of memory then see each use of a block that is
+  // free.
   const bool keeps_ = [] {
     const char* given = std::getenv("MOLLIFY_CUDA_CACHE");
     return !given || std::string_view(given) != "0";

@@ -28,15 +28,17 @@ __device__ inline unsigned to_bf16_pair(float low, float high) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
 #else
-  return __bfloat16_as_ushort(__float2bfloat16_rn(low)) | static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
+  return __bfloat16_as_ushort(__float2bfloat16_rn(low)) |
+         static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
 #endif
 }
 
-// d += a · b by a whole warp, fragments as the PTX ISA lays them out for mma.m16n8k8 (tf32) and m16n8k16 (bf16). With group = lane / 4 and
-// member = lane % 4, d[i] stands at row group + 8·(i / 2), column 2·member + i % 2.
+// d += a · b by a whole warp, fragments as the PTX ISA lays them out for mma.m16n8k8 (tf32) and m16n8k16 (bf16). With
+// group = lane / 4 and member = lane % 4, d[i] stands at row group + 8·(i / 2), column 2·member + i % 2.
 __device__ inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
 #ifdef __CUDACC__
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
@@ -46,7 +48,8 @@ __device__ inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const uns
 
 __device__ inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
 #ifdef __CUDACC__
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
@@ -54,8 +57,8 @@ __device__ inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const uns
 #endif
 }
 
-// Four floats from shared memory, as ldmatrix deals them out: lane l names the 16 bytes where row l % 8 of matrix l / 8 begins (8 rows of
-// four floats each), and gets of each matrix the float at row l / 4, column l % 4.
+// Four floats from shared memory, as ldmatrix deals them out: lane l names the 16 bytes where row l % 8 of matrix l / 8
+// begins (8 rows of four floats each), and gets of each matrix the float at row l / 4, column l % 4.
 __device__ inline void load_matrices(const float* row, float (&values)[4]) {
 #ifdef __CUDACC__
   const unsigned from = static_cast<unsigned>(__cvta_generic_to_shared(row));
@@ -75,8 +78,8 @@ __device__ inline void load_matrices(const float* row, float (&values)[4]) {
 #endif
 }
 
-// Starts to copy 16 bytes, or zeros where `exists` is false, past the registers. Both addresses must be aligned; `from` is not read if
-// nothing exists there, but must be a valid address.
+// Starts to copy 16 bytes, or zeros where `exists` is false, past the registers. Both addresses must be aligned; `from`
+// is not read if nothing exists there, but must be a valid address.
 __device__ inline void copy_async(float* shared, const float* from, bool exists) {
 #ifdef __CUDACC__
   const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));

@@ -17,7 +17,8 @@ __global__ void write(Numbers numbers, int count, uint64_t* to) {
   for (int i = threadIdx.x; i < count; i += blockDim.x) to[i] = numbers.bits[i];
 }
 
-// The numbers that eager operations have met, by value and dtype. A schedule brings ever new ones: beyond a limit all are forgotten.
+// The numbers that eager operations have met, by value and dtype. A schedule brings ever new ones: beyond a limit all
+// are forgotten.
 class Known {
  public:
   Tensor find(uint64_t bits, DType dtype) {
@@ -26,7 +27,8 @@ class Known {
     if (tensors_.size() >= kLimit) tensors_.clear();
     Tensor& tensor = tensors_[{bits, dtype}];
     if (!tensor.defined()) {
-      const Tensor made = Tensor::empty(Layout::packed({}, dtype, Device::cuda));  // device blocks are never below 8 bytes
+      const Tensor made =
+          Tensor::empty(Layout::packed({}, dtype, Device::cuda));  // device blocks are never below 8 bytes
       write_numbers(&bits, 1, made.buffer().data());
       tensor = made;
     }

@@ -8,9 +8,12 @@ namespace {
 
 constexpr int64_t kMostSums = 1024;
 
-bool is_multiple(const void* data, int64_t bytes) { return reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(bytes) == 0; }
+bool is_multiple(const void* data, int64_t bytes) {
+  return reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(bytes) == 0;
+}
 
-// Describes operand j as numbers that repeat all along the walk: each of them `repeat` times, and these `period` numbers over and over.
+// Describes operand j as numbers that repeat all along the walk: each of them `repeat` times, and these `period`
+// numbers over and over.
 // False where it is not so.
 bool find_pattern(const cpu::Iteration& it, int j, int64_t& repeat, int64_t& period) {
   const int64_t* strides = it.operands[static_cast<size_t>(j)].strides;
@@ -26,7 +29,12 @@ bool find_pattern(const cpu::Iteration& it, int j, int64_t& repeat, int64_t& per
 class Launcher {
  public:
   Launcher(const KernelArguments& a, DType dtype, const PointwiseKernels& kernels, bool sums_last)
-      : a_(a), dtype_(dtype), kernels_(kernels), sums_last_(sums_last), stored_(a.out.size() - sums_last), lanes_(16 / size_of(dtype)) {}
+      : a_(a),
+        dtype_(dtype),
+        kernels_(kernels),
+        sums_last_(sums_last),
+        stored_(a.out.size() - sums_last),
+        lanes_(16 / size_of(dtype)) {}
 
   // Blocks of a launch that sums: a function of the size alone, not of the device.
   int64_t sums_of(const cpu::Iteration& part) const {
@@ -55,7 +63,8 @@ class Launcher {
 
  private:
   dim3 grid(const cpu::Iteration& part) const {
-    return dim3(sums_last_ ? static_cast<unsigned>(sums_of(part)) : grid_for((part.size + lanes_ - 1) / lanes_, kPointwiseBlock));
+    return dim3(sums_last_ ? static_cast<unsigned>(sums_of(part))
+                           : grid_for((part.size + lanes_ - 1) / lanes_, kPointwiseBlock));
   }
 
   void* target(size_t k, int64_t before) const { return a_.out[k].first_byte() + before * size_of(a_.out[k].dtype()); }
@@ -72,9 +81,13 @@ class Launcher {
     for (int j = 0; j < part.count; ++j) {
       const cpu::Operand& operand = part.operands[static_cast<size_t>(j)];
       int64_t repeat, period;
-      if ((operand.dtype != dtype_ && operand.dtype != DType::u8) || !find_pattern(part, j, repeat, period)) return false;
-      const Source::How how = period == 1 ? Source::single : repeat == 1 && period == part.size ? Source::linear : Source::repeated;
-      const bool whole = operand.dtype == dtype_ && repeat == 1 && (how == Source::linear || period % lanes_ == 0) && is_multiple(operand.data(), 16);
+      if ((operand.dtype != dtype_ && operand.dtype != DType::u8) || !find_pattern(part, j, repeat, period))
+        return false;
+      const Source::How how = period == 1                          ? Source::single
+                              : repeat == 1 && period == part.size ? Source::linear
+                                                                   : Source::repeated;
+      const bool whole = operand.dtype == dtype_ && repeat == 1 && (how == Source::linear || period % lanes_ == 0) &&
+                         is_multiple(operand.data(), 16);
       to.in[j] = {operand.data(), how, operand.dtype == DType::u8, whole, Divider(repeat), Divider(period)};
     }
     return true;
@@ -93,7 +106,8 @@ void run(const KernelArguments& a, const PointwiseKernels& kernels, bool sums_la
   const bool stores = a.out.size() > static_cast<size_t>(sums_last);
   const cpu::Iteration it(stores ? a.out[0].shape() : a.in[0].shape(), a.in);
   const Launcher launcher(a, dtype_of<T>, kernels, sums_last);
-  if (!sums_last) return for_parts(it, [&](const cpu::Iteration& part, int64_t before) { launcher.run(part, before, nullptr); });
+  if (!sums_last)
+    return for_parts(it, [&](const cpu::Iteration& part, int64_t before) { launcher.run(part, before, nullptr); });
   int64_t count = 0;
   for_parts(it, [&](const cpu::Iteration& part, int64_t) { count += launcher.sums_of(part); });
   const Scratch<double> sums(count);

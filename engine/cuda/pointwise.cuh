@@ -14,7 +14,8 @@ namespace mollify::cuda {
 inline constexpr int kPointwiseBlock = 256;
 inline constexpr int kMostOutputs = 4;
 
-// An operand of the vector kernel, of the formula's type or u8. Element i of the walk is number (i / repeat) mod period.
+// An operand of the vector kernel, of the formula's type or u8. Element i of the walk is number (i / repeat) mod
+// period.
 struct Source {
   enum How : uint8_t { single, linear, repeated };  // linear: number i
 
@@ -80,7 +81,8 @@ __device__ inline void store_sum(double sum, double* sums) {
 template <class T>
 MOLLIFY_FN T load_element(const Source& source, uint32_t i) {
   if (source.how == Source::repeated) i = source.period.remainder(source.repeat.quotient(i));
-  return source.bytes ? static_cast<T>(static_cast<const uint8_t*>(source.data)[i]) : static_cast<const T*>(source.data)[i];
+  return source.bytes ? static_cast<T>(static_cast<const uint8_t*>(source.data)[i])
+                      : static_cast<const T*>(source.data)[i];
 }
 
 // Elements i … of the walk; past its end, the last one.
@@ -171,10 +173,12 @@ template <class Formula, class T, int in_count, int out_count, bool sums_last>
 __global__ void __launch_bounds__(kPointwiseBlock) strided_kernel(StridedArguments a) {
   constexpr int lanes = kPack<T>, stored = out_count - sums_last;
   double sum = 0;
-  for (uint32_t first = blockIdx.x * blockDim.x * lanes + threadIdx.x; first < a.size; first += gridDim.x * blockDim.x * lanes) {
+  for (uint32_t first = blockIdx.x * blockDim.x * lanes + threadIdx.x; first < a.size;
+       first += gridDim.x * blockDim.x * lanes) {
     T in[lanes][in_count];
     MOLLIFY_UNROLL
-    for (int lane = 0; lane < lanes; ++lane) load_strided<T, in_count>(a, min(first + lane * blockDim.x, a.size - 1), in[lane]);
+    for (int lane = 0; lane < lanes; ++lane)
+      load_strided<T, in_count>(a, min(first + lane * blockDim.x, a.size - 1), in[lane]);
     MOLLIFY_UNROLL
     for (int lane = 0; lane < lanes; ++lane) {
       const uint32_t i = first + lane * blockDim.x;
@@ -195,12 +199,14 @@ inline constexpr PointwiseKernels kPointwiseKernels = {vector_kernel<Formula, T,
 
 template <class Formula, int in_count, int out_count>
 void Pointwise<Formula, in_count, out_count>::kernel(const KernelArguments& a) {
-  run_pointwise(a, kPointwiseKernels<Formula, float, in_count, out_count, false>, kPointwiseKernels<Formula, double, in_count, out_count, false>, false);
+  run_pointwise(a, kPointwiseKernels<Formula, float, in_count, out_count, false>,
+                kPointwiseKernels<Formula, double, in_count, out_count, false>, false);
 }
 
 template <class Formula, int in_count, int out_count>
 void PointwiseSum<Formula, in_count, out_count>::kernel(const KernelArguments& a) {
-  run_pointwise(a, kPointwiseKernels<Formula, float, in_count, out_count, true>, kPointwiseKernels<Formula, double, in_count, out_count, true>, true);
+  run_pointwise(a, kPointwiseKernels<Formula, float, in_count, out_count, true>,
+                kPointwiseKernels<Formula, double, in_count, out_count, true>, true);
 }
 
 }  // namespace mollify::cuda

@@ -1,8 +1,9 @@
 // The CUDA kernels of elementwise formulas as host code sees them: names only, so that no file of ops/ needs nvcc.
 //
-// A formula (`struct Add : Pointwise<Add, 2>`, in an .inl file) is included in namespace mollify::cuda twice. By a .cc file, after this
-// header, where Add::kernel names a function that is defined elsewhere; and by a .cu file, after pointwise.cuh, where the function has
-// its definition. That nothing there calls it does no harm: `Emitted` has each base class instantiate it, and `used` has it emitted.
+// A formula (`struct Add : Pointwise<Add, 2>`, in an .inl file) is included in namespace mollify::cuda twice. By a .cc
+// file, after this header, where Add::kernel names a function that is defined elsewhere; and by a .cu file, after
+// pointwise.cuh, where the function has its definition. That nothing there calls it does no harm: `Emitted` has each
+// base class instantiate it, and `used` has it emitted.
 #pragma once
 
 #include <mollify/engine/op.h>
@@ -19,8 +20,8 @@ struct Pointwise {
   using Emitted = Name<&kernel>;
 };
 
-// The same, but the formula's last output is summed into the last tensor of a.out, a single number; the shape decides the order. Where
-// nothing else is stored, input 0 has the shape to which the others broadcast.
+// The same, but the formula's last output is summed into the last tensor of a.out, a single number; the shape decides
+// the order. Where nothing else is stored, input 0 has the shape to which the others broadcast.
 template <class Formula, int in_count, int out_count = 1>
 struct PointwiseSum {
   __attribute__((used)) static void kernel(const KernelArguments& a);

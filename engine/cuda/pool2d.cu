@@ -24,11 +24,14 @@ __device__ Place place_of(int64_t i, int64_t height, int64_t width, int64_t pack
 // What output (h, w) sees.
 __device__ Window window_of(const Pool2dShape& s, int64_t h, int64_t w) {
   const int64_t top = h * s.stride_height - s.pad_top, left = w * s.stride_width - s.pad_left;
-  return {max(int64_t{0}, top), min(s.height, top + s.kernel_height), max(int64_t{0}, left), min(s.width, left + s.kernel_width)};
+  return {max(int64_t{0}, top), min(s.height, top + s.kernel_height), max(int64_t{0}, left),
+          min(s.width, left + s.kernel_width)};
 }
 
 // First output whose window holds padded place `at`, and one past the last.
-__device__ int64_t first_window(int64_t at, int64_t kernel, int64_t stride) { return at < kernel ? 0 : (at - kernel) / stride + 1; }
+__device__ int64_t first_window(int64_t at, int64_t kernel, int64_t stride) {
+  return at < kernel ? 0 : (at - kernel) / stride + 1;
+}
 __device__ int64_t last_window(int64_t at, int64_t stride, int64_t outputs) { return min(outputs, at / stride + 1); }
 
 // The outputs that see input (h, w).
@@ -40,10 +43,11 @@ __device__ Window windows_over(const Pool2dShape& s, int64_t h, int64_t w) {
 
 constexpr int64_t kRun = 1024;  // pixels that are added one after another; cpu/pool2d.cc cuts alike
 
-// share·Σ over a window of an image of `width` pixels a row; in the CPU's order: runs of whole rows, or of a part of one, whose sums
-// are added up in f64.
+// share·Σ over a window of an image of `width` pixels a row; in the CPU's order: runs of whole rows, or of a part of
+// one, whose sums are added up in f64.
 template <int n, class T>
-__device__ Pack<T, n> sum_window(const Window& window, const T* image, int64_t width, int64_t channels, T share, bool aligned) {
+__device__ Pack<T, n> sum_window(const Window& window, const T* image, int64_t width, int64_t channels, T share,
+                                 bool aligned) {
   const int64_t columns = max(int64_t{1}, window.w1 - window.w0), run_rows = max(int64_t{1}, kRun / columns);
   double totals[n] = {};
   for (int64_t h0 = window.h0; h0 < window.h1; h0 += run_rows)
@@ -82,7 +86,8 @@ __global__ void average_gradient(Pool2dShape s, const T* g, T* dx, T share, bool
   for (int64_t i = global_thread(); i < count; i += global_threads()) {
     const Place to = place_of(i, s.height, s.width, packs, n);
     const T* image = g + to.image * s.out_height * s.out_width * s.channels + to.channel;
-    store(sum_window<n>(windows_over(s, to.h, to.w), image, s.out_width, s.channels, share, aligned), dx + i * n, aligned);
+    store(sum_window<n>(windows_over(s, to.h, to.w), image, s.out_width, s.channels, share, aligned), dx + i * n,
+          aligned);
   }
 }
 
@@ -146,7 +151,8 @@ void average_pool2d_gradient(const Pool2dShape& s, const T* g, T* dx) {
   with_pack<T>(s, [&](auto n) {
     const bool aligned = is_aligned<T, n>(g) && is_aligned<T, n>(dx);
     const dim3 grid(grid_for(count / n, kThreads));
-    launch("average_pool2d_gradient", average_gradient<T, n>, grid, dim3(kThreads), 0, s, g, dx, area_share<T>(s), aligned);
+    launch("average_pool2d_gradient", average_gradient<T, n>, grid, dim3(kThreads), 0, s, g, dx, area_share<T>(s),
+           aligned);
   });
 }
 
@@ -157,7 +163,8 @@ void max_pool2d(const Pool2dShape& s, const T* x, T* y, int32_t* indices) {
   with_pack<T>(s, [&](auto n) {
     const bool aligned = is_aligned<T, n>(x) && is_aligned<T, n>(y);
     const dim3 grid(grid_for(count / n, kThreads));
-    launch("max_pool2d", maximum<T, n>, grid, dim3(kThreads), 0, s, x, y, indices, aligned, is_aligned<int32_t, n>(indices));
+    launch("max_pool2d", maximum<T, n>, grid, dim3(kThreads), 0, s, x, y, indices, aligned,
+           is_aligned<int32_t, n>(indices));
   });
 }
 

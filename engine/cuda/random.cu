@@ -58,8 +58,8 @@ __global__ void draw_numbers(RandomKey key, const int32_t* step, int64_t count, 
 
 // `blocks` Philox blocks a row.
 template <bool is_normal, class T>
-__global__ void draw_row_numbers(RandomKey key, const int32_t* streams, const int32_t* step, int64_t rows, int64_t blocks, int64_t count, T* out, bool aligned,
-                                 Fault* fault) {
+__global__ void draw_row_numbers(RandomKey key, const int32_t* streams, const int32_t* step, int64_t rows,
+                                 int64_t blocks, int64_t count, T* out, bool aligned, Fault* fault) {
   for (int64_t i = global_thread(); i < rows * blocks; i += global_threads()) {
     const int64_t row = quotient(i, blocks), block = i - row * blocks;
     const int32_t stream = streams[row];
@@ -71,7 +71,8 @@ __global__ void draw_row_numbers(RandomKey key, const int32_t* streams, const in
 }
 
 template <class T>
-__global__ void drop_out(const T* x, int64_t n, RandomKey key, const int32_t* step, const T* rate, T* out, bool aligned) {
+__global__ void drop_out(const T* x, int64_t n, RandomKey key, const int32_t* step, const T* rate, T* out,
+                         bool aligned) {
   const T least = *rate, scale = 1 / (1 - least);
   for (int64_t block = global_thread(); block * kPack<T> < n; block += global_threads()) {
     const int64_t first = block * kPack<T>, rest = n - first;
@@ -96,23 +97,27 @@ template <class T>
 void draw(Distribution distribution, RandomKey key, const int32_t* step, int64_t count, T* out) {
   if (count == 0) return;
   const auto kernel = distribution == Distribution::normal ? draw_numbers<true, T> : draw_numbers<false, T>;
-  launch("random", kernel, dim3(grid_for(blocks_of<T>(count), kBlock)), dim3(kBlock), 0, key, step, count, out, is_aligned<T, kPack<T>>(out));
+  launch("random", kernel, dim3(grid_for(blocks_of<T>(count), kBlock)), dim3(kBlock), 0, key, step, count, out,
+         is_aligned<T, kPack<T>>(out));
 }
 
 template <class T>
-void draw_rows(Distribution distribution, RandomKey key, const int32_t* streams, const int32_t* step, int64_t rows, int64_t count, T* out) {
+void draw_rows(Distribution distribution, RandomKey key, const int32_t* streams, const int32_t* step, int64_t rows,
+               int64_t count, T* out) {
   if (rows * count == 0) return;
   const auto kernel = distribution == Distribution::normal ? draw_row_numbers<true, T> : draw_row_numbers<false, T>;
   const int64_t blocks = blocks_of<T>(count);
   const bool aligned = is_aligned<T, kPack<T>>(out) && count % kPack<T> == 0;
-  launch("random", kernel, dim3(grid_for(rows * blocks, kBlock)), dim3(kBlock), 0, key, streams, step, rows, blocks, count, out, aligned, fault());
+  launch("random", kernel, dim3(grid_for(rows * blocks, kBlock)), dim3(kBlock), 0, key, streams, step, rows, blocks,
+         count, out, aligned, fault());
 }
 
 template <class T>
 void dropout(const T* x, int64_t n, RandomKey key, const int32_t* step, const T* rate, T* out) {
   if (n == 0) return;
   const bool aligned = is_aligned<T, kPack<T>>(x) && is_aligned<T, kPack<T>>(out);
-  launch("dropout", drop_out<T>, dim3(grid_for(blocks_of<T>(n), kBlock)), dim3(kBlock), 0, x, n, key, step, rate, out, aligned);
+  launch("dropout", drop_out<T>, dim3(grid_for(blocks_of<T>(n), kBlock)), dim3(kBlock), 0, x, n, key, step, rate, out,
+         aligned);
 }
 
 #define MOLLIFY_INSTANTIATE(T)                                                                                        \

@@ -91,7 +91,8 @@ template <class T>
 void finish_sum(const double* partials, int64_t count, T* out) {
   using Fold = Reduce<Reduction::sum, double, T>;
   const Fold fold{partials, out, true};
-  launch("finish_sum", fold_long_rows<Fold>, dim3(1), dim3(kRowThreads), 0, fold, 1, count, std::max<int64_t>(1, count), 1, nullptr);
+  launch("finish_sum", fold_long_rows<Fold>, dim3(1), dim3(kRowThreads), 0, fold, 1, count, std::max<int64_t>(1, count),
+         1, nullptr);
 }
 
 #define MOLLIFY_INSTANTIATE(T)                                                  \

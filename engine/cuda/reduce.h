@@ -1,4 +1,5 @@
-// Reductions of packed device memory, in an order that the shape alone decides. Declared as on the CPU, with device pointers.
+// Reductions of packed device memory, in an order that the shape alone decides. Declared as on the CPU, with device
+// pointers.
 #pragma once
 
 #include <mollify/engine/cpu/reduce.h>

@@ -22,11 +22,12 @@ inline constexpr int kRowThreads = 256;
 
 inline constexpr int kRowLoads = 4;  // packs that a thread has in flight
 
-// Adds to `state` the packs at at, at + stride, … of a span of `count` numbers, the span's first being number `first` of its row.
+// Adds to `state` the packs at at, at + stride, … of a span of `count` numbers, the span's first being number `first`
+// of its row.
 // whole: all of them lie in the span, at addresses that are multiples of 16.
 template <bool whole, class Fold>
-__device__ inline void fold_run(const Fold& fold, typename Fold::State& state, const typename Fold::Number* span, int64_t first, int64_t count,
-                                int64_t at, int64_t stride, bool aligned) {
+__device__ inline void fold_run(const Fold& fold, typename Fold::State& state, const typename Fold::Number* span,
+                                int64_t first, int64_t count, int64_t at, int64_t stride, bool aligned) {
   using Number = typename Fold::Number;
   constexpr int n = kPack<Number>;
   Number values[kRowLoads * n];
@@ -45,11 +46,11 @@ __device__ inline void fold_run(const Fold& fold, typename Fold::State& state, c
   fold.add(state, values, first + at, stride);
 }
 
-// Adds to `state` every parts-th pack of a span, from pack `part` on. The address decides how numbers are loaded, but neither which nor in
-// what order.
+// Adds to `state` every parts-th pack of a span, from pack `part` on. The address decides how numbers are loaded, but
+// neither which nor in what order.
 template <class Fold>
-__device__ inline void fold_span(const Fold& fold, typename Fold::State& state, const typename Fold::Number* span, int64_t first, int64_t count,
-                                 int part, int parts) {
+__device__ inline void fold_span(const Fold& fold, typename Fold::State& state, const typename Fold::Number* span,
+                                 int64_t first, int64_t count, int part, int parts) {
   constexpr int n = kPack<typename Fold::Number>;
   const bool aligned = is_aligned<typename Fold::Number, n>(span);
   const int64_t stride = int64_t{parts} * n, run = kRowLoads * stride;
@@ -103,7 +104,8 @@ fold_long_rows(Fold fold, int64_t rows, int64_t count, int64_t span, int64_t spa
 }
 
 template <class Fold>
-__global__ void __launch_bounds__(kRowThreads) join_spans(Fold fold, const typename Fold::State* partial, int64_t rows, int64_t spans) {
+__global__ void __launch_bounds__(kRowThreads)
+    join_spans(Fold fold, const typename Fold::State* partial, int64_t rows, int64_t spans) {
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
     typename Fold::State state = fold.neutral();
     for (int64_t i = threadIdx.x; i < spans; i += kRowThreads) state = fold.join(state, partial[row * spans + i]);
@@ -112,7 +114,8 @@ __global__ void __launch_bounds__(kRowThreads) join_spans(Fold fold, const typen
   }
 }
 
-// Rows that are too few to fill a device are cut into spans: about a thousand in all, of a multiple of `least` numbers each.
+// Rows that are too few to fill a device are cut into spans: about a thousand in all, of a multiple of `least` numbers
+// each.
 inline int64_t span_of_rows(int64_t rows, int64_t count, int64_t least) {
   if (rows >= 1024) return count;
   return (std::max(least, rows * count / 1024) + least - 1) / least * least;
@@ -123,15 +126,18 @@ void fold_rows(const char* operation, const Fold& fold, int64_t rows, int64_t co
   if (rows == 0) return;
   if (count <= 1024) {
     const int64_t packs = (count + kPack<typename Fold::Number> - 1) / kPack<typename Fold::Number>;
-    const int lanes = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::clamp<int64_t>((packs + 1) / 2, 1, kWarp))));
-    launch(operation, fold_short_rows<Fold>, dim3(grid_for(rows * lanes, kRowThreads)), dim3(kRowThreads), 0, fold, rows, count, lanes);
+    const int lanes =
+        static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::clamp<int64_t>((packs + 1) / 2, 1, kWarp))));
+    launch(operation, fold_short_rows<Fold>, dim3(grid_for(rows * lanes, kRowThreads)), dim3(kRowThreads), 0, fold,
+           rows, count, lanes);
     return;
   }
   const int64_t span = span_of_rows(rows, count, 4096), spans = (count + span - 1) / span;
   const Scratch<typename Fold::State> partial(spans == 1 ? 0 : rows * spans);
   const dim3 grid = block_for_each(rows * spans);
   launch(operation, fold_long_rows<Fold>, grid, dim3(kRowThreads), 0, fold, rows, count, span, spans, partial.data());
-  if (spans > 1) launch(operation, join_spans<Fold>, block_for_each(rows), dim3(kRowThreads), 0, fold, partial.data(), rows, spans);
+  if (spans > 1)
+    launch(operation, join_spans<Fold>, block_for_each(rows), dim3(kRowThreads), 0, fold, partial.data(), rows, spans);
 }
 
 }  // namespace mollify::cuda

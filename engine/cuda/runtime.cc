@@ -59,7 +59,8 @@ std::string text_of(const Fault& found) {
 void check(cudaError_t status, const char* operation) {
   if (status == cudaSuccess) return;
   (void)cudaGetLastError();
-  const std::string text = format("{}: CUDA reports {} ({})", operation, cudaGetErrorName(status), cudaGetErrorString(status));
+  const std::string text =
+      format("{}: CUDA reports {} ({})", operation, cudaGetErrorName(status), cudaGetErrorString(status));
   if (status == cudaErrorMemoryAllocation) throw MemoryError(text);
   throw DeviceError(text);
 }
@@ -72,7 +73,8 @@ bool available() {
 std::string unavailable_reason() {
   int count;
   const cudaError_t status = count_devices(count);
-  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0)) return "no device is visible; needs an NVIDIA GPU";
+  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
+    return "no device is visible; needs an NVIDIA GPU";
   return format("no device can be used: {} ({})", cudaGetErrorName(status), cudaGetErrorString(status));
 }
 
@@ -80,7 +82,8 @@ std::string description() {
   const cudaDeviceProp& p = properties();
   char memory[32];
   std::snprintf(memory, sizeof memory, "%.1f GiB", static_cast<double>(p.totalGlobalMem) / (1 << 30));
-  return format("{}, {} multiprocessors, {}", static_cast<const char*>(p.name), p.multiProcessorCount, static_cast<const char*>(memory));
+  return format("{}, {} multiprocessors, {}", static_cast<const char*>(p.name), p.multiProcessorCount,
+                static_cast<const char*>(memory));
 }
 
 cudaStream_t stream() { return recording_stream ? recording_stream : context().stream; }

@@ -10,7 +10,8 @@ namespace {
 
 constexpr int64_t kSharedBytes = 32768;
 template <class T>
-constexpr int64_t kTile = kSharedBytes / static_cast<int64_t>(sizeof(SortItem<T>));  // items that a block sorts in shared memory
+constexpr int64_t kTile = kSharedBytes /
+                          static_cast<int64_t>(sizeof(SortItem<T>));  // items that a block sorts in shared memory
 
 // A block sorts each tile of `size` items (a power of 2) of a row: Batcher's bitonic network in shared memory.
 template <class T, class To>
@@ -21,7 +22,8 @@ __global__ void sort_tiles(const T* x, To to, int64_t rows, int64_t count, int s
   for (int64_t item = blockIdx.x; item < rows * tiles; item += gridDim.x) {
     const int64_t row = item / tiles, first = item % tiles * size;
     for (int i = thread; i < size; i += threads)
-      items[i] = first + i < count ? SortItem<T>::of(x[row * count + first + i], first + i, descending) : SortItem<T>::last();
+      items[i] =
+          first + i < count ? SortItem<T>::of(x[row * count + first + i], first + i, descending) : SortItem<T>::last();
     for (int sorted = 2; sorted <= size; sorted *= 2)
       for (int offset = sorted / 2; offset > 0; offset /= 2) {
         __syncthreads();
@@ -57,8 +59,8 @@ __device__ int64_t split(const SortItem<T>* a, int64_t a_count, const SortItem<T
 
 // Each thread merges its kEach items of those of shared a and b and passes them to `to`, from `place` on.
 template <class T, class To>
-__device__ void merge_shared(const SortItem<T>* a, int a_count, const SortItem<T>* b, int b_count, const To& to, int64_t row,
-                             int64_t place) {
+__device__ void merge_shared(const SortItem<T>* a, int a_count, const SortItem<T>* b, int b_count, const To& to,
+                             int64_t row, int64_t place) {
   const int first = static_cast<int>(threadIdx.x) * kEach, last = min(first + kEach, a_count + b_count);
   if (first >= last) return;
   int i = static_cast<int>(split(a, a_count, b, b_count, first)), j = first - i;
@@ -68,8 +70,8 @@ __device__ void merge_shared(const SortItem<T>* a, int a_count, const SortItem<T
   }
 }
 
-// Merges neighbouring sorted runs of [rows, count] items, a block for kMerged items of a merged pair; of every run only the first `kept`
-// are read and written.
+// Merges neighbouring sorted runs of [rows, count] items, a block for kMerged items of a merged pair; of every run only
+// the first `kept` are read and written.
 template <class T, class To>
 __global__ void __launch_bounds__(kThreads)
 merge_runs(const SortItem<T>* from, To to, int64_t rows, int64_t count, int64_t run, int64_t kept) {
@@ -78,7 +80,8 @@ merge_runs(const SortItem<T>* from, To to, int64_t rows, int64_t count, int64_t 
   const int64_t pairs = (count + 2 * run - 1) / (2 * run), tiles = (min(2 * run, kept) + kMerged - 1) / kMerged;
   for (int64_t item = blockIdx.x; item < rows * pairs * tiles; item += gridDim.x) {
     const int64_t start = item / tiles % pairs * 2 * run, row = item / tiles / pairs;
-    const int64_t a_count = min(kept, min(run, count - start)), b_count = min(kept, max(int64_t{0}, min(run, count - start - run)));
+    const int64_t a_count = min(kept, min(run, count - start)),
+                  b_count = min(kept, max(int64_t{0}, min(run, count - start - run)));
     const int64_t first = item % tiles * kMerged, last = min(first + kMerged, min(kept, a_count + b_count));
     if (first >= last) continue;  // all threads alike
     const SortItem<T>*a = from + row * count + start, *b = a + run;
@@ -86,7 +89,8 @@ merge_runs(const SortItem<T>* from, To to, int64_t rows, int64_t count, int64_t 
     __syncthreads();
     const int64_t a_first = bounds[0], b_first = first - a_first;
     const int here_a = static_cast<int>(bounds[1] - a_first), here = static_cast<int>(last - first);
-    for (int i = static_cast<int>(threadIdx.x); i < here; i += kThreads) items[i] = i < here_a ? a[a_first + i] : b[b_first + i - here_a];
+    for (int i = static_cast<int>(threadIdx.x); i < here; i += kThreads)
+      items[i] = i < here_a ? a[a_first + i] : b[b_first + i - here_a];
     __syncthreads();
     merge_shared(items, here_a, items + here_a, here - here_a, to, row, start + first);
     __syncthreads();  // shared memory is free for the next pair
@@ -96,14 +100,16 @@ merge_runs(const SortItem<T>* from, To to, int64_t rows, int64_t count, int64_t 
 template <class T, class To>
 void launch_tiles(const T* x, const To& to, int64_t rows, int64_t count, int64_t size, bool descending) {
   const int64_t threads = std::clamp<int64_t>(size / 2, kWarp, 512);
-  launch("sort", sort_tiles<T, To>, block_for_each(rows * ((count + size - 1) / size)), dim3(static_cast<unsigned>(threads)),
-         static_cast<size_t>(size) * sizeof(SortItem<T>), x, to, rows, count, static_cast<int>(size), descending);
+  launch("sort", sort_tiles<T, To>, block_for_each(rows * ((count + size - 1) / size)),
+         dim3(static_cast<unsigned>(threads)), static_cast<size_t>(size) * sizeof(SortItem<T>), x, to, rows, count,
+         static_cast<int>(size), descending);
 }
 
 template <class T, class To>
 void launch_merge(const SortItem<T>* from, const To& to, int64_t rows, int64_t count, int64_t run, int64_t kept) {
   const int64_t pairs = (count + 2 * run - 1) / (2 * run), tiles = (std::min(2 * run, kept) + kMerged - 1) / kMerged;
-  launch("sort", merge_runs<T, To>, block_for_each(rows * pairs * tiles), dim3(kThreads), 0, from, to, rows, count, run, kept);
+  launch("sort", merge_runs<T, To>, block_for_each(rows * pairs * tiles), dim3(kThreads), 0, from, to, rows, count, run,
+         kept);
 }
 
 template <class T>

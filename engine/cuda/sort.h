@@ -1,4 +1,5 @@
-// Order and running sums along rows of packed device memory, [rows, count]. NaN counts as larger than all numbers, and as equal to NaN.
+// Order and running sums along rows of packed device memory, [rows, count]. NaN counts as larger than all numbers, and
+// as equal to NaN.
 #pragma once
 
 #include <cstdint>

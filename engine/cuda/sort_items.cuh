@@ -1,5 +1,5 @@
-// What the sorts move: a number's place in the order, as unsigned bits, with its index; so that no two items of a row are equal
-// and every sort is stable.
+// What the sorts move: a number's place in the order, as unsigned bits, with its index; so that no two items of a row
+// are equal and every sort is stable.
 #pragma once
 
 #include <mollify/engine/cuda/pack.cuh>
@@ -45,9 +45,13 @@ struct SortItem<double> {
     return {descending ? ~ordered_bits(x) : ordered_bits(x), static_cast<unsigned int>(index)};
   }
   __device__ static SortItem last() { return {~0ull, ~0u}; }
-  __device__ bool before(const SortItem& other) const { return order < other.order || (order == other.order && place < other.place); }
+  __device__ bool before(const SortItem& other) const {
+    return order < other.order || (order == other.order && place < other.place);
+  }
   __device__ uint32_t index() const { return place; }
-  __device__ SortItem of_lane(int lane) const { return {__shfl_sync(kAllLanes, order, lane), __shfl_sync(kAllLanes, place, lane)}; }
+  __device__ SortItem of_lane(int lane) const {
+    return {__shfl_sync(kAllLanes, order, lane), __shfl_sync(kAllLanes, place, lane)};
+  }
 };
 
 // Where sorted items go: back to memory, [rows, stride], …
@@ -55,7 +59,9 @@ template <class T>
 struct ToItems {
   SortItem<T>* items;
   int64_t stride;
-  __device__ void operator()(int64_t row, int64_t place, const SortItem<T>& item) const { items[row * stride + place] = item; }
+  __device__ void operator()(int64_t row, int64_t place, const SortItem<T>& item) const {
+    items[row * stride + place] = item;
+  }
 };
 
 // … or, the first `kept` of each row, to values and indices.

@@ -1,4 +1,5 @@
-// What walks over strided operands share: indices below 2^31, and their division by extents that are known when the walk starts.
+// What walks over strided operands share: indices below 2^31, and their division by extents that are known when the
+// walk starts.
 #pragma once
 
 #include <mollify/engine/cpu/pass.h>
@@ -56,7 +57,8 @@ void for_parts(const cpu::Iteration& it, const F& f, int64_t before = 0, int64_t
     if (part.extents[0] == 1) {
       --part.rank;
       std::copy(part.extents + 1, part.extents + it.rank, part.extents);
-      for (cpu::Operand& operand : part.operands) std::copy(operand.strides + 1, operand.strides + it.rank, operand.strides);
+      for (cpu::Operand& operand : part.operands)
+        std::copy(operand.strides + 1, operand.strides + it.rank, operand.strides);
     }
     for_parts(part, f, before + begin * inner, most);
   }

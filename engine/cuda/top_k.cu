@@ -13,7 +13,9 @@ struct FromNumbers {
   const T* x;
   int64_t count;
   bool descending;
-  __device__ SortItem<T> operator()(int64_t row, int64_t i) const { return SortItem<T>::of(x[row * count + i], i, descending); }
+  __device__ SortItem<T> operator()(int64_t row, int64_t i) const {
+    return SortItem<T>::of(x[row * count + i], i, descending);
+  }
 };
 
 // … and items that an earlier selection has left.
@@ -60,12 +62,14 @@ __global__ void __launch_bounds__(kThreads)
 select_spans(From from, To to, int64_t rows, int64_t count, int64_t span, int64_t spans, int needed) {
   const int lane = static_cast<int>(threadIdx.x % kWarp);
   for (int64_t item = global_thread() / kWarp; item < rows * spans; item += global_threads() / kWarp) {
-    const int64_t row = item / spans, part = item - row * spans, first = part * span, last = first + span < count ? first + span : count;
+    const int64_t row = item / spans, part = item - row * spans, first = part * span,
+                  last = first + span < count ? first + span : count;
     SortItem<T> kept = SortItem<T>::last(), threshold = kept;
     for (int64_t base = first + lane; base - lane < last; base += kInFlight * kWarp) {
       SortItem<T> more[kInFlight];
       MOLLIFY_UNROLL
-      for (int i = 0; i < kInFlight; ++i) more[i] = base + i * kWarp < last ? from(row, base + i * kWarp) : SortItem<T>::last();
+      for (int i = 0; i < kInFlight; ++i)
+        more[i] = base + i * kWarp < last ? from(row, base + i * kWarp) : SortItem<T>::last();
       MOLLIFY_UNROLL
       for (int i = 0; i < kInFlight; ++i) {
         if (!__any_sync(kAllLanes, more[i].before(threshold))) continue;

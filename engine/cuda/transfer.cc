@@ -1,4 +1,5 @@
-// Copies between host and device, through page-locked memory: only from there can the device copy while the host goes on.
+// Copies between host and device, through page-locked memory: only from there can the device copy while the host goes
+// on.
 #include <mollify/engine/cuda/device.h>
 #include <mollify/engine/cuda/runtime.h>
 
@@ -30,7 +31,8 @@ class Staging {
       const auto part = static_cast<size_t>(std::min(kSlotBytes, bytes - done));
       Slot& slot = next();
       std::memcpy(slot.memory, static_cast<const char*>(from) + done, part);
-      check(cudaMemcpyAsync(static_cast<char*>(to) + done, slot.memory, part, cudaMemcpyHostToDevice, stream()), "copy");
+      check(cudaMemcpyAsync(static_cast<char*>(to) + done, slot.memory, part, cudaMemcpyHostToDevice, stream()),
+            "copy");
       check(cudaEventRecord(slot.done, stream()), "copy");
     }
   }
@@ -40,7 +42,8 @@ class Staging {
     for (int64_t done = 0; done < bytes; done += kSlotBytes) {
       const auto part = static_cast<size_t>(std::min(kSlotBytes, bytes - done));
       Slot& slot = next();
-      check(cudaMemcpyAsync(slot.memory, static_cast<const char*>(from) + done, part, cudaMemcpyDeviceToHost, stream()), "copy");
+      check(cudaMemcpyAsync(slot.memory, static_cast<const char*>(from) + done, part, cudaMemcpyDeviceToHost, stream()),
+            "copy");
       check(cudaStreamSynchronize(stream()), "copy");
       std::memcpy(static_cast<char*>(to) + done, slot.memory, part);
     }
@@ -83,7 +86,8 @@ void copy_to_host(void* to, const void* from, int64_t bytes) {
 
 namespace {
 
-// Page-locked room for a HostCopy and the fault record behind it. Slots are kept and used again; never destroyed, as above.
+// Page-locked room for a HostCopy and the fault record behind it. Slots are kept and used again; never destroyed, as
+// above.
 struct HostSlot {
   char* memory = nullptr;
   cudaEvent_t done = nullptr;
@@ -148,7 +152,8 @@ const void* HostCopy::wait() const {
 }
 
 void copy_within(void* to, const void* from, int64_t bytes) {
-  if (bytes > 0) check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice, stream()), "copy");
+  if (bytes > 0)
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice, stream()), "copy");
 }
 
 }  // namespace mollify::cuda

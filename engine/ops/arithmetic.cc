@@ -35,82 +35,125 @@ Layouts compare_shape(const Op& op, Inputs in, const Attributes&) {
 }
 
 Layouts where_shape(const Op& op, Inputs in, const Attributes&) {
-  require<TypeError>(in[0].dtype() == DType::u8, "{}: the condition is {}; needs u8, as comparisons return", op.name, in[0].dtype());
+  require<TypeError>(in[0].dtype() == DType::u8, "{}: the condition is {}; needs u8, as comparisons return", op.name,
+                     in[0].dtype());
   require_same_dtype(op.name, in[1], in[2]);
   const Shape choices = broadcast(op.name, in[1].shape(), in[2].shape());
   return Layout::packed(broadcast(op.name, in[0].shape(), choices), in[1].dtype(), in[0].device());
 }
 
 // What an extreme of two passes on to the one of them: all where it wins, half at equality.
-Tensor share(const Tensor& g, const Tensor& wins, const Tensor& equals) { return where(wins, g, where(equals, g * 0.5, like(g, 0))); }
+Tensor share(const Tensor& g, const Tensor& wins, const Tensor& equals) {
+  return where(wins, g, where(equals, g * 0.5, like(g, 0)));
+}
 
-const Op add_op{.name = "add", .linearity = Linearity::sum, .shape = broadcast_shape, MOLLIFY_POINTWISE(Add), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op add_op{.name = "add",
+                .linearity = Linearity::sum,
+                .shape = broadcast_shape,
+                MOLLIFY_POINTWISE(Add),
+                .vjp = [](const VjpArguments& a) -> Tensors {
                   return {a.g, a.g};
                 }};
-const Op subtract_op{.name = "subtract", .linearity = Linearity::sum, .shape = broadcast_shape, MOLLIFY_POINTWISE(Subtract), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op subtract_op{.name = "subtract",
+                     .linearity = Linearity::sum,
+                     .shape = broadcast_shape,
+                     MOLLIFY_POINTWISE(Subtract),
+                     .vjp = [](const VjpArguments& a) -> Tensors {
                        return {a.g, a.needs(1) ? -a.g : Tensor()};
                      }};
-const Op multiply_op{.name = "multiply", .linearity = Linearity::product, .shape = broadcast_shape, MOLLIFY_POINTWISE(Multiply), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op multiply_op{.name = "multiply",
+                     .linearity = Linearity::product,
+                     .shape = broadcast_shape,
+                     MOLLIFY_POINTWISE(Multiply),
+                     .vjp = [](const VjpArguments& a) -> Tensors {
                        return {a.needs(0) ? a.g * a.in[1] : Tensor(), a.needs(1) ? a.g * a.in[0] : Tensor()};
                      }};
-const Op divide_op{.name = "divide", .linearity = Linearity::product, .shape = broadcast_shape, MOLLIFY_POINTWISE(Divide), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op divide_op{.name = "divide",
+                   .linearity = Linearity::product,
+                   .shape = broadcast_shape,
+                   MOLLIFY_POINTWISE(Divide),
+                   .vjp = [](const VjpArguments& a) -> Tensors {
                      return {a.needs(0) ? a.g / a.in[1] : Tensor(), a.needs(1) ? -(a.g * a.out() / a.in[1]) : Tensor()};
                    }};
-const Op negative_op{.name = "negative", .linearity = Linearity::sum, .shape = broadcast_shape, MOLLIFY_POINTWISE(Negative), .vjp = [](const VjpArguments& a) -> Tensors {
-                       return -a.g;
-                     }};
-const Op square_op{.name = "square", .shape = broadcast_shape, MOLLIFY_POINTWISE(Square), .vjp = [](const VjpArguments& a) -> Tensors {
-                     return a.g * (a.in[0] * 2.0);
-                   }};
-const Op sum_of_squares_op{.name = "sum_of_squares", .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
+const Op negative_op{.name = "negative",
+                     .linearity = Linearity::sum,
+                     .shape = broadcast_shape,
+                     MOLLIFY_POINTWISE(Negative),
+                     .vjp = [](const VjpArguments& a) -> Tensors { return -a.g; }};
+const Op square_op{
+    .name = "square", .shape = broadcast_shape, MOLLIFY_POINTWISE(Square), .vjp = [](const VjpArguments& a) -> Tensors {
+      return a.g * (a.in[0] * 2.0);
+    }};
+const Op sum_of_squares_op{.name = "sum_of_squares",
+                           .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
                              require_floating(op.name, in[0]);
                              return Layout::packed({}, in[0].dtype(), in[0].device());
-                           }, MOLLIFY_POINTWISE_SUM(SumOfSquares), .vjp = [](const VjpArguments& a) -> Tensors {
-                             return a.in[0] * (a.g * 2.0);
-                           }};
-const Op sqrt_op{.name = "sqrt", .shape = broadcast_shape, MOLLIFY_POINTWISE(Sqrt), .vjp = [](const VjpArguments& a) -> Tensors {
-                   return a.g / (a.out() * 2.0);
-                 }};
-const Op abs_op{.name = "abs", .shape = broadcast_shape, MOLLIFY_POINTWISE(Abs), .vjp = [](const VjpArguments& a) -> Tensors {
-                  return a.g * sign(a.in[0]);
-                }};
-const Op sign_op{.name = "sign", .shape = broadcast_shape, MOLLIFY_POINTWISE(Sign), .vjp = [](const VjpArguments&) -> Tensors {
-                   return {};
-                 }};
+                           },
+                           MOLLIFY_POINTWISE_SUM(SumOfSquares),
+                           .vjp = [](const VjpArguments& a) -> Tensors { return a.in[0] * (a.g * 2.0); }};
+const Op sqrt_op{
+    .name = "sqrt", .shape = broadcast_shape, MOLLIFY_POINTWISE(Sqrt), .vjp = [](const VjpArguments& a) -> Tensors {
+      return a.g / (a.out() * 2.0);
+    }};
+const Op abs_op{
+    .name = "abs", .shape = broadcast_shape, MOLLIFY_POINTWISE(Abs), .vjp = [](const VjpArguments& a) -> Tensors {
+      return a.g * sign(a.in[0]);
+    }};
+const Op sign_op{
+    .name = "sign", .shape = broadcast_shape, MOLLIFY_POINTWISE(Sign), .vjp = [](const VjpArguments&) -> Tensors {
+      return {};
+    }};
 
 const Op less_op{.name = "less", .shape = compare_shape, MOLLIFY_POINTWISE(Less)};
 const Op less_equal_op{.name = "less_equal", .shape = compare_shape, MOLLIFY_POINTWISE(LessEqual)};
 const Op equal_op{.name = "equal", .shape = compare_shape, MOLLIFY_POINTWISE(Equal)};
 const Op not_equal_op{.name = "not_equal", .shape = compare_shape, MOLLIFY_POINTWISE(NotEqual)};
 
-const Op where_op{.name = "where", .linearity = Linearity::sum, .shape = where_shape, MOLLIFY_POINTWISE(Where), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op where_op{.name = "where",
+                  .linearity = Linearity::sum,
+                  .shape = where_shape,
+                  MOLLIFY_POINTWISE(Where),
+                  .vjp = [](const VjpArguments& a) -> Tensors {
                     const Tensor zero = like(a.g, 0);
-                    return {Tensor(), a.needs(1) ? where(a.in[0], a.g, zero) : Tensor(), a.needs(2) ? where(a.in[0], zero, a.g) : Tensor()};
+                    return {Tensor(), a.needs(1) ? where(a.in[0], a.g, zero) : Tensor(),
+                            a.needs(2) ? where(a.in[0], zero, a.g) : Tensor()};
                   }};
-const Op minimum_op{.name = "minimum", .shape = broadcast_shape, MOLLIFY_POINTWISE(Minimum), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op minimum_op{.name = "minimum",
+                    .shape = broadcast_shape,
+                    MOLLIFY_POINTWISE(Minimum),
+                    .vjp = [](const VjpArguments& a) -> Tensors {
                       const Tensor equals = equal(a.in[0], a.in[1]);
                       return {a.needs(0) ? share(a.g, less(a.in[0], a.in[1]), equals) : Tensor(),
                               a.needs(1) ? share(a.g, less(a.in[1], a.in[0]), equals) : Tensor()};
                     }};
-const Op maximum_op{.name = "maximum", .shape = broadcast_shape, MOLLIFY_POINTWISE(Maximum), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op maximum_op{.name = "maximum",
+                    .shape = broadcast_shape,
+                    MOLLIFY_POINTWISE(Maximum),
+                    .vjp = [](const VjpArguments& a) -> Tensors {
                       const Tensor equals = equal(a.in[0], a.in[1]);
                       return {a.needs(0) ? share(a.g, less(a.in[1], a.in[0]), equals) : Tensor(),
                               a.needs(1) ? share(a.g, less(a.in[0], a.in[1]), equals) : Tensor()};
                     }};
-const Op clip_op{.name = "clip", .shape = broadcast_shape, MOLLIFY_POINTWISE(Clip), .vjp = [](const VjpArguments& a) -> Tensors {
-                   const Tensor &x = a.in[0], &low = a.in[1], &high = a.in[2], zero = like(a.g, 0);
-                   return {a.needs(0) ? where(less(x, low), zero, where(greater(x, high), zero, a.g)) : Tensor(),
-                           a.needs(1) ? where(less(maximum(x, low), high), where(less(x, low), a.g, zero), zero) : Tensor(),
-                           a.needs(2) ? where(greater(maximum(x, low), high), a.g, zero) : Tensor()};
-                 }};
+const Op clip_op{
+    .name = "clip", .shape = broadcast_shape, MOLLIFY_POINTWISE(Clip), .vjp = [](const VjpArguments& a) -> Tensors {
+      const Tensor &x = a.in[0], &low = a.in[1], &high = a.in[2], zero = like(a.g, 0);
+      return {a.needs(0) ? where(less(x, low), zero, where(greater(x, high), zero, a.g)) : Tensor(),
+              a.needs(1) ? where(less(maximum(x, low), high), where(less(x, low), a.g, zero), zero) : Tensor(),
+              a.needs(2) ? where(greater(maximum(x, low), high), a.g, zero) : Tensor()};
+    }};
 
-const Op relu_op{.name = "relu", .shape = broadcast_shape, MOLLIFY_POINTWISE(Relu), .vjp = [](const VjpArguments& a) -> Tensors {
-                   return gate(a.g, a.in[0]);
-                 }};
-const Op gate_op{.name = "gate", .shape = broadcast_shape, MOLLIFY_POINTWISE(Gate), .vjp = [](const VjpArguments& a) -> Tensors {
-                   return {gate(a.g, a.in[1]), Tensor()};
-                 }};
-const Op leaky_relu_op{.name = "leaky_relu", .shape = broadcast_shape, MOLLIFY_POINTWISE(LeakyRelu), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op relu_op{
+    .name = "relu", .shape = broadcast_shape, MOLLIFY_POINTWISE(Relu), .vjp = [](const VjpArguments& a) -> Tensors {
+      return gate(a.g, a.in[0]);
+    }};
+const Op gate_op{
+    .name = "gate", .shape = broadcast_shape, MOLLIFY_POINTWISE(Gate), .vjp = [](const VjpArguments& a) -> Tensors {
+      return {gate(a.g, a.in[1]), Tensor()};
+    }};
+const Op leaky_relu_op{.name = "leaky_relu",
+                       .shape = broadcast_shape,
+                       MOLLIFY_POINTWISE(LeakyRelu),
+                       .vjp = [](const VjpArguments& a) -> Tensors {
                          const Tensor positive = greater(a.in[0], like(a.g, 0));
                          return {a.needs(0) ? where(positive, a.g, a.g * a.in[1]) : Tensor(),
                                  a.needs(1) ? where(positive, like(a.g, 0), a.g * a.in[0]) : Tensor()};

@@ -18,14 +18,17 @@ Layouts batch_norm_shape(const Op& op, Inputs in, const Attributes&) {
   const Shape channels{x.shape().back()};
   for (size_t i = 1; i < 3; ++i) {
     require_same_dtype(op.name, x, in[i]);
-    require(in[i].shape() == channels, "{}: input is {}, {} is {}; needs one number per channel", op.name, x.shape(), i == 1 ? "scale" : "shift", in[i].shape());
+    require(in[i].shape() == channels, "{}: input is {}, {} is {}; needs one number per channel", op.name, x.shape(),
+            i == 1 ? "scale" : "shift", in[i].shape());
   }
   const Layout statistics = Layout::packed(channels, x.dtype(), x.device());
   return {Layout::packed(x.shape(), x.dtype(), x.device()), statistics, statistics};
 }
 
 // Memory of one kernel's run, on its device.
-Tensor scratch(int64_t count, const Tensor& like) { return Tensor::empty(Layout::packed({count}, like.dtype(), like.device())); }
+Tensor scratch(int64_t count, const Tensor& like) {
+  return Tensor::empty(Layout::packed({count}, like.dtype(), like.device()));
+}
 
 void batch_norm_kernel(const KernelArguments& a) {
   const Tensor& x = a.in[0];
@@ -36,8 +39,10 @@ void batch_norm_kernel(const KernelArguments& a) {
     const T* from = x.address<T>();
     T *mean = a.out[1].address<T>(), *variance = a.out[2].address<T>(), *factor = factors.address<T>();
     MOLLIFY_ON(x.device(), channel_moments<T>(from, rows, channels, mean, variance));
-    MOLLIFY_ON(x.device(), batch_norm_factor<T>(channels, a.in[1].address<T>(), variance, a.attributes.as<Epsilon>().value, factor));
-    MOLLIFY_ON(x.device(), normalize_channels<T>(from, rows, channels, mean, factor, a.in[2].address<T>(), a.out[0].address<T>()));
+    MOLLIFY_ON(x.device(), batch_norm_factor<T>(channels, a.in[1].address<T>(), variance,
+                                                a.attributes.as<Epsilon>().value, factor));
+    MOLLIFY_ON(x.device(),
+               normalize_channels<T>(from, rows, channels, mean, factor, a.in[2].address<T>(), a.out[0].address<T>()));
   });
 }
 
@@ -70,25 +75,38 @@ void batch_norm_gradient_kernel(const KernelArguments& a) {
     const T *mean = a.in[3].address<T>(), *variance = a.in[4].address<T>();
     T *d_scale = a.out[1].address<T>(), *d_shift = a.out[2].address<T>();
     T *factor = factors.address<T>(), *offset = factor + channels, *slope = offset + channels;
-    MOLLIFY_ON(x.device(), channel_gradient_sums<T>(g.address<T>(), x.address<T>(), rows, channels, mean, d_shift, d_scale));
-    MOLLIFY_ON(x.device(), batch_norm_gradient_factors<T>(channels, rows, a.in[2].address<T>(), variance, a.attributes.as<Epsilon>().value, d_scale, d_shift,
-                                                          factor, offset, slope));
-    MOLLIFY_ON(x.device(), normalize_channels_gradient<T>(g.address<T>(), x.address<T>(), rows, channels, mean, factor, offset, slope, a.out[0].address<T>()));
+    MOLLIFY_ON(x.device(),
+               channel_gradient_sums<T>(g.address<T>(), x.address<T>(), rows, channels, mean, d_shift, d_scale));
+    MOLLIFY_ON(x.device(), batch_norm_gradient_factors<T>(channels, rows, a.in[2].address<T>(), variance,
+                                                          a.attributes.as<Epsilon>().value, d_scale, d_shift, factor,
+                                                          offset, slope));
+    MOLLIFY_ON(x.device(), normalize_channels_gradient<T>(g.address<T>(), x.address<T>(), rows, channels, mean, factor,
+                                                          offset, slope, a.out[0].address<T>()));
   });
 }
 
-const Op batch_norm_gradient_op{.name = "batch_norm_gradient", .shape = [](const Op&, Inputs in, const Attributes&) -> Layouts {
-                                  const Layout channels = Layout::packed({in[1].shape().back()}, in[1].dtype(), in[1].device());
-                                  return {Layout::packed(in[1].shape(), in[1].dtype(), in[1].device()), channels, channels};
-                                }, .cpu = batch_norm_gradient_kernel, .cuda = MOLLIFY_CUDA_KERNEL(batch_norm_gradient_kernel), .operands = packed_operands};
+const Op batch_norm_gradient_op{
+    .name = "batch_norm_gradient",
+    .shape = [](const Op&, Inputs in, const Attributes&) -> Layouts {
+      const Layout channels = Layout::packed({in[1].shape().back()}, in[1].dtype(), in[1].device());
+      return {Layout::packed(in[1].shape(), in[1].dtype(), in[1].device()), channels, channels};
+    },
+    .cpu = batch_norm_gradient_kernel,
+    .cuda = MOLLIFY_CUDA_KERNEL(batch_norm_gradient_kernel),
+    .operands = packed_operands};
 
 Tensors batch_norm_vjp_fast(const VjpArguments& a) {
   if (a.gradients[1].defined() || a.gradients[2].defined()) return batch_norm_vjp(a);
   return apply_all(batch_norm_gradient_op, {a.g, a.in[0], a.in[1], a.saved(1), a.saved(2)}, a.attributes);
 }
 
-const Op batch_norm_op{.name = "batch_norm", .shape = batch_norm_shape, .cpu = batch_norm_kernel,
-                       .cuda = MOLLIFY_CUDA_KERNEL(batch_norm_kernel), .operands = packed_operands, .vjp = batch_norm_vjp, .vjp_fast = batch_norm_vjp_fast,
+const Op batch_norm_op{.name = "batch_norm",
+                       .shape = batch_norm_shape,
+                       .cpu = batch_norm_kernel,
+                       .cuda = MOLLIFY_CUDA_KERNEL(batch_norm_kernel),
+                       .operands = packed_operands,
+                       .vjp = batch_norm_vjp,
+                       .vjp_fast = batch_norm_vjp_fast,
                        .saved_outputs = 0b110};
 
 }  // namespace

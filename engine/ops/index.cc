@@ -21,7 +21,8 @@ void check_indices(const char* name, const Shape& values, const Tensor& indices,
   require_indices(name, indices);
   Shape expected = values;
   if (indices.rank() == values.rank()) expected[axis] = indices.shape()[axis];
-  require(indices.shape() == expected, "{}: values are {}, indices {}; they must be equal but for axis {}", name, values, indices.shape(), axis);
+  require(indices.shape() == expected, "{}: values are {}, indices {}; they must be equal but for axis {}", name,
+          values, indices.shape(), axis);
 }
 
 bool repeats_behind(const Tensor& indices, int axis) {
@@ -31,12 +32,15 @@ bool repeats_behind(const Tensor& indices, int axis) {
 // Indices that repeat along all inner axes, as those of take do, are read as they are; all else is packed.
 template <class Attribute>
 Tensors indexed_operands(Inputs in, const Attributes& attributes) {
-  return {packed_operand(in[0]), repeats_behind(in[1], attributes.as<Attribute>().axis) ? in[1] : packed_operand(in[1])};
+  return {packed_operand(in[0]),
+          repeats_behind(in[1], attributes.as<Attribute>().axis) ? in[1] : packed_operand(in[1])};
 }
 
-// Calls f(position in `whole`, position in `part`, run) for runs along the inner axes, both packed; part's axis is indexed into whole's.
+// Calls f(position in `whole`, position in `part`, run) for runs along the inner axes, both packed; part's axis is
+// indexed into whole's.
 template <class F>
-void for_indexed(const char* name, const Shape& whole, const Tensor& indices, int axis, int64_t begin_outer, int64_t end_outer, const F& f) {
+void for_indexed(const char* name, const Shape& whole, const Tensor& indices, int axis, int64_t begin_outer,
+                 int64_t end_outer, const F& f) {
   const Shape& part = indices.shape();
   const int64_t count = whole[axis], selected = part[axis];
   const int64_t inner = extent_product(whole, axis + 1, whole.rank());
@@ -53,7 +57,8 @@ void for_indexed(const char* name, const Shape& whole, const Tensor& indices, in
       const int64_t run = repeats ? inner : 1;
       for (int64_t i = 0; i < inner; i += run) {
         const int32_t at = repeats ? *index : index[i];
-        require<ValueError>(at >= 0 && at < count, "{}: index {} along axis {} of {}; needs 0 to {}", name, at, axis, whole, count - 1);
+        require<ValueError>(at >= 0 && at < count, "{}: index {} along axis {} of {}; needs 0 to {}", name, at, axis,
+                            whole, count - 1);
         f((outer * count + at) * inner + i, (outer * selected + j) * inner + i, run);
       }
     }
@@ -79,7 +84,8 @@ void gather_values(const KernelArguments& a) {
   const T* from = x.data<T>();
   T* to = a.out[0].data<T>();
   for_outer(a.out[0].shape(), axis, [&](int64_t begin, int64_t end) {
-    for_indexed("gather", x.shape(), a.in[1], axis, begin, end, [&](int64_t whole, int64_t part, int64_t run) { std::copy_n(from + whole, run, to + part); });
+    for_indexed("gather", x.shape(), a.in[1], axis, begin, end,
+                [&](int64_t whole, int64_t part, int64_t run) { std::copy_n(from + whole, run, to + part); });
   });
 }
 
@@ -92,13 +98,19 @@ void gather_on_cuda(const KernelArguments& a) {
   const Tensor &x = a.in[0], &indices = a.in[1];
   for_dtype(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    cuda::gather<T>(x.address<T>(), indices.address<int32_t>(), cuda::index_shape(x.shape(), indices, a.attributes.as<Along>().axis), a.out[0].address<T>());
+    cuda::gather<T>(x.address<T>(), indices.address<int32_t>(),
+                    cuda::index_shape(x.shape(), indices, a.attributes.as<Along>().axis), a.out[0].address<T>());
   });
 }
 #endif
 
-const Op gather_op{.name = "gather", .linearity = Linearity::sum, .shape = gather_shape, .cpu = gather_kernel, .cuda = MOLLIFY_CUDA_KERNEL(gather_on_cuda),
-                   .operands = indexed_operands<Along>, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op gather_op{.name = "gather",
+                   .linearity = Linearity::sum,
+                   .shape = gather_shape,
+                   .cpu = gather_kernel,
+                   .cuda = MOLLIFY_CUDA_KERNEL(gather_on_cuda),
+                   .operands = indexed_operands<Along>,
+                   .vjp = [](const VjpArguments& a) -> Tensors {
                      return {scatter_add(a.in[0].shape(), a.in[1], a.g, a.as<Along>().axis), Tensor()};
                    }};
 
@@ -107,7 +119,8 @@ struct Scatter { Shape shape; int axis; };
 Layouts scatter_add_shape(const Op& op, Inputs in, const Attributes& attributes) {
   const Scatter& s = attributes.as<Scatter>();
   require_floating(op.name, in[0]);
-  require(in[0].shape() == in[1].shape(), "{}: values are {}, indices {}; they must be equal", op.name, in[0].shape(), in[1].shape());
+  require(in[0].shape() == in[1].shape(), "{}: values are {}, indices {}; they must be equal", op.name, in[0].shape(),
+          in[1].shape());
   check_indices(op.name, s.shape, in[1], s.axis);
   return Layout::packed(s.shape, in[0].dtype(), in[0].device());
 }
@@ -134,7 +147,8 @@ void scatter_add_kernel(const KernelArguments& a) {
       for (int64_t outer = begin; outer < end; ++outer) {
         std::fill_n(sums.data(), slice, 0.0);
         add_into(sums.data(), outer * slice, outer, outer + 1);
-        std::transform(sums.data(), sums.data() + slice, to + outer * slice, [](double sum) { return static_cast<T>(sum); });
+        std::transform(sums.data(), sums.data() + slice, to + outer * slice,
+                       [](double sum) { return static_cast<T>(sum); });
       }
     });
   });
@@ -151,8 +165,13 @@ void scatter_add_on_cuda(const KernelArguments& a) {
 }
 #endif
 
-const Op scatter_add_op{.name = "scatter_add", .linearity = Linearity::sum, .shape = scatter_add_shape, .cpu = scatter_add_kernel,
-                        .cuda = MOLLIFY_CUDA_KERNEL(scatter_add_on_cuda), .operands = indexed_operands<Scatter>, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op scatter_add_op{.name = "scatter_add",
+                        .linearity = Linearity::sum,
+                        .shape = scatter_add_shape,
+                        .cpu = scatter_add_kernel,
+                        .cuda = MOLLIFY_CUDA_KERNEL(scatter_add_on_cuda),
+                        .operands = indexed_operands<Scatter>,
+                        .vjp = [](const VjpArguments& a) -> Tensors {
                           return {gather(a.g, a.in[1], a.as<Scatter>().axis), Tensor()};
                         }};
 
@@ -166,7 +185,8 @@ void one_hot_kernel(const KernelArguments& a) {
     T* out = a.out[0].data<T>();
     std::fill_n(out, a.out[0].size(), T{0});
     for (int64_t i = 0; i < a.in[0].size(); ++i) {
-      require<ValueError>(label[i] >= 0 && label[i] < classes, "one_hot: label {}; needs 0 to {}", label[i], classes - 1);
+      require<ValueError>(label[i] >= 0 && label[i] < classes, "one_hot: label {}; needs 0 to {}", label[i],
+                          classes - 1);
       out[i * classes + label[i]] = T{1};
     }
   });
@@ -176,17 +196,22 @@ void one_hot_kernel(const KernelArguments& a) {
 void one_hot_on_cuda(const KernelArguments& a) {
   for_floating(a.out[0].dtype(), [&](auto zero) {
     using T = decltype(zero);
-    cuda::one_hot<T>(a.in[0].address<int32_t>(), a.in[0].size(), a.attributes.as<Classes>().count, a.out[0].address<T>());
+    cuda::one_hot<T>(a.in[0].address<int32_t>(), a.in[0].size(), a.attributes.as<Classes>().count,
+                     a.out[0].address<T>());
   });
 }
 #endif
 
-const Op one_hot_op{.name = "one_hot", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
+const Op one_hot_op{.name = "one_hot",
+                    .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
                       require_indices(op.name, in[0]);
                       Shape shape = in[0].shape();
                       shape.push_back(attributes.as<Classes>().count);
                       return Layout::packed(shape, attributes.as<Classes>().dtype, in[0].device());
-                    }, .cpu = one_hot_kernel, .cuda = MOLLIFY_CUDA_KERNEL(one_hot_on_cuda), .operands = packed_operands};
+                    },
+                    .cpu = one_hot_kernel,
+                    .cuda = MOLLIFY_CUDA_KERNEL(one_hot_on_cuda),
+                    .operands = packed_operands};
 
 // ---- cast
 
@@ -195,10 +220,12 @@ struct Cast { DType to; };
 // Throws where a number has no counterpart: NaN, and what lies outside the range after rounding toward zero.
 template <class To>
 void check_range(const Tensor& x) {
-  const double low = static_cast<double>(std::numeric_limits<To>::min()), high = static_cast<double>(std::numeric_limits<To>::max());
+  const double low = static_cast<double>(std::numeric_limits<To>::min()),
+               high = static_cast<double>(std::numeric_limits<To>::max());
   const auto check = [&](double value) {
     const double whole = std::trunc(value);
-    require<ValueError>(whole >= low && whole <= high, "cast: {} to {}; needs {} to {}", value, dtype_of<To>, low, high);
+    require<ValueError>(whole >= low && whole <= high, "cast: {} to {}; needs {} to {}", value, dtype_of<To>, low,
+                        high);
   };
   for_dtype(x.dtype(), [&](auto zero) {
     const auto* value = x.data<decltype(zero)>();
@@ -226,15 +253,23 @@ void cast_kernel(const KernelArguments& a) {
 void cast_on_cuda(const KernelArguments& a) { cuda::cast(a.in[0], a.out[0]); }
 #endif
 
-const Op cast_op{.name = "cast", .linearity = Linearity::sum, .shape = [](const Op&, Inputs in, const Attributes& attributes) -> Layouts {
+const Op cast_op{.name = "cast",
+                 .linearity = Linearity::sum,
+                 .shape = [](const Op&, Inputs in, const Attributes& attributes) -> Layouts {
                    return Layout::packed(in[0].shape(), attributes.as<Cast>().to, in[0].device());
-                 }, .cpu = cast_kernel, .cuda = MOLLIFY_CUDA_KERNEL(cast_on_cuda), .operands = cast_operands, .vjp = [](const VjpArguments& a) -> Tensors {
+                 },
+                 .cpu = cast_kernel,
+                 .cuda = MOLLIFY_CUDA_KERNEL(cast_on_cuda),
+                 .operands = cast_operands,
+                 .vjp = [](const VjpArguments& a) -> Tensors {
                    return is_floating(a.in[0].dtype()) ? cast(a.g, a.in[0].dtype()) : Tensor();
                  }};
 
 }  // namespace
 
-Tensor gather(const Tensor& x, const Tensor& indices, int axis) { return apply(gather_op, {x, indices}, Along{resolve_axis("gather", axis, x.rank())}); }
+Tensor gather(const Tensor& x, const Tensor& indices, int axis) {
+  return apply(gather_op, {x, indices}, Along{resolve_axis("gather", axis, x.rank())});
+}
 
 Tensor scatter_add(const Shape& shape, const Tensor& indices, const Tensor& x, int axis) {
   return apply(scatter_add_op, {x, indices}, Scatter{shape, resolve_axis("scatter_add", axis, shape.rank())});

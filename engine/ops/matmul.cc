@@ -15,7 +15,8 @@ Layouts matmul_shape(const Op& op, Inputs in, const Attributes&) {
   require_floating(op.name, in[0]);
   require_same_dtype(op.name, in[0], in[1]);
   require(a.rank() >= 2 && b.rank() >= 2, "{}: left is {}, right is {}; both need at least 2 axes", op.name, a, b);
-  require(a.back() == b[b.rank() - 2], "{}: left is {}, right is {}; left columns must equal right rows", op.name, a, b);
+  require(a.back() == b[b.rank() - 2], "{}: left is {}, right is {}; left columns must equal right rows", op.name, a,
+          b);
   Shape out = broadcast(op.name, batch_of(a), batch_of(b));
   out.push_back(a[a.rank() - 2]);
   out.push_back(b.back());
@@ -26,7 +27,8 @@ Layouts matmul_shape(const Op& op, Inputs in, const Attributes&) {
 Tensor readable(const Tensor& x) {
   const int n = x.rank();
   const int64_t row = x.strides()[n - 2], column = x.strides()[n - 1];
-  const bool fits = (column == 1 && (row >= x.shape()[n - 1] || x.shape()[n - 2] == 1)) || (row == 1 && (column >= x.shape()[n - 2] || x.shape()[n - 1] == 1));
+  const bool fits = (column == 1 && (row >= x.shape()[n - 1] || x.shape()[n - 2] == 1)) ||
+                    (row == 1 && (column >= x.shape()[n - 2] || x.shape()[n - 1] == 1));
   return fits ? x : packed(x.detach());
 }
 
@@ -59,9 +61,10 @@ void matmul_kernel(const KernelArguments& arguments) {
     };
     if (count == 1) return product(0);
     // Many products: each on one thread.
-    cpu::parallel_for(count, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, m * n * k)), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) product(i);
-    });
+    cpu::parallel_for(count, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, m * n * k)),
+                      [&](int64_t begin, int64_t end) {
+                        for (int64_t i = begin; i < end; ++i) product(i);
+                      });
   });
 }
 
@@ -98,13 +101,22 @@ void matmul_on_cuda(const KernelArguments& arguments) {
     const cpu::Matrix<T> left{a.address<T>(), a.strides()[a.rank() - 2], a.strides()[a.rank() - 1]};
     const cpu::Matrix<T> right{b.address<T>(), b.strides()[b.rank() - 2], b.strides()[b.rank() - 1]};
     if (batch.size() == 1) cuda::gemm<T>(m, n, k, left, right, nullptr, out.address<T>(), n);
-    else cuda::gemm_batched<T>(batch.size(), m, n, k, left, common_stride(a, batch), right, common_stride(b, batch), out.address<T>(), m * n);
+    else
+      cuda::gemm_batched<T>(batch.size(), m, n, k, left, common_stride(a, batch), right, common_stride(b, batch),
+                            out.address<T>(), m * n);
   });
 }
 #endif
 
-const Op matmul_op{.name = "matmul", .linearity = Linearity::product, .shape = matmul_shape, .cpu = matmul_kernel, .cuda = MOLLIFY_CUDA_KERNEL(matmul_on_cuda), .operands = matmul_operands, .vjp = [](const VjpArguments& a) -> Tensors {
-                     return {a.needs(0) ? matmul(a.g, transpose(a.in[1])) : Tensor(), a.needs(1) ? matmul(transpose(a.in[0]), a.g) : Tensor()};
+const Op matmul_op{.name = "matmul",
+                   .linearity = Linearity::product,
+                   .shape = matmul_shape,
+                   .cpu = matmul_kernel,
+                   .cuda = MOLLIFY_CUDA_KERNEL(matmul_on_cuda),
+                   .operands = matmul_operands,
+                   .vjp = [](const VjpArguments& a) -> Tensors {
+                     return {a.needs(0) ? matmul(a.g, transpose(a.in[1])) : Tensor(),
+                             a.needs(1) ? matmul(transpose(a.in[0]), a.g) : Tensor()};
                    }};
 
 // ---- dense: rows of x times a weight matrix [out, in], with the bias added by the product's kernel
@@ -114,10 +126,12 @@ Layouts dense_shape(const Op& op, Inputs in, const Attributes&) {
   require_floating(op.name, x);
   require_same_dtype(op.name, x, w);
   require(x.rank() >= 1 && w.rank() == 2 && x.shape().back() == w.shape()[1],
-          "{}: input is {}, weight is {}; needs a weight [out, in] with as many columns as the input's last axis", op.name, x.shape(), w.shape());
+          "{}: input is {}, weight is {}; needs a weight [out, in] with as many columns as the input's last axis",
+          op.name, x.shape(), w.shape());
   if (in.size() > 2) {
     require_same_dtype(op.name, x, in[2]);
-    require(in[2].shape() == Shape{w.shape()[0]}, "{}: weight is {}, bias is {}; needs one number per output", op.name, w.shape(), in[2].shape());
+    require(in[2].shape() == Shape{w.shape()[0]}, "{}: weight is {}, bias is {}; needs one number per output", op.name,
+            w.shape(), in[2].shape());
   }
   Shape out = x.shape();
   out[out.rank() - 1] = w.shape()[0];
@@ -141,9 +155,17 @@ void dense_kernel(const KernelArguments& a) {
   });
 }
 
-Tensor as_rows(const Tensor& x) { return x.rank() == 2 ? x : reshape(x, {extent_product(x.shape(), 0, x.rank() - 1), x.shape().back()}); }
+Tensor as_rows(const Tensor& x) {
+  return x.rank() == 2 ? x : reshape(x, {extent_product(x.shape(), 0, x.rank() - 1), x.shape().back()});
+}
 
-const Op dense_op{.name = "dense", .linearity = Linearity::product, .shape = dense_shape, .cpu = dense_kernel, .cuda = MOLLIFY_CUDA_KERNEL(dense_kernel), .operands = dense_operands, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op dense_op{.name = "dense",
+                  .linearity = Linearity::product,
+                  .shape = dense_shape,
+                  .cpu = dense_kernel,
+                  .cuda = MOLLIFY_CUDA_KERNEL(dense_kernel),
+                  .operands = dense_operands,
+                  .vjp = [](const VjpArguments& a) -> Tensors {
                     const Tensor g = as_rows(a.g);
                     Tensor to_x;
                     if (a.needs(0)) {
@@ -151,7 +173,8 @@ const Op dense_op{.name = "dense", .linearity = Linearity::product, .shape = den
                       shape[shape.rank() - 1] = a.in[0].shape().back();
                       to_x = reshape(matmul(g, a.in[1]), shape);
                     }
-                    return {to_x, a.needs(1) ? matmul(transpose(g), as_rows(a.in[0])) : Tensor(), a.in.size() > 2 && a.needs(2) ? sum(g, {0}) : Tensor()};
+                    return {to_x, a.needs(1) ? matmul(transpose(g), as_rows(a.in[0])) : Tensor(),
+                            a.in.size() > 2 && a.needs(2) ? sum(g, {0}) : Tensor()};
                   }};
 
 }  // namespace

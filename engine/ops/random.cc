@@ -21,11 +21,12 @@ Layouts draw_shape(const Op& op, Inputs in, const Attributes& attributes) {
   require(step.size() == 1, "{}: step is {}; needs a single number", op.name, step.shape());
   if (in.size() > 1) {
     require_indices(op.name, in[0]);
-    require(draw.shape.rank() >= 1 && in[0].shape() == Shape{draw.shape[0]}, "{}: shape {} with streams {}; needs one stream per row", op.name, draw.shape,
-            in[0].shape());
+    require(draw.shape.rank() >= 1 && in[0].shape() == Shape{draw.shape[0]},
+            "{}: shape {} with streams {}; needs one stream per row", op.name, draw.shape, in[0].shape());
   }
   const int64_t rows = in.size() > 1 ? std::max<int64_t>(1, draw.shape[0]) : 1;
-  require<ValueError>(draw.shape.size() / rows <= int64_t{1} << 33, "{}: shape {}; at most 2^33 numbers come from one stream and step", op.name, draw.shape);
+  require<ValueError>(draw.shape.size() / rows <= int64_t{1} << 33,
+                      "{}: shape {}; at most 2^33 numbers come from one stream and step", op.name, draw.shape);
   return Layout::packed(draw.shape, draw.dtype, draw.device);
 }
 
@@ -44,7 +45,8 @@ void draw_kernel(const KernelArguments& a) {
     cpu::parallel_for(rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, count)), [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         require<ValueError>(stream[r] >= 0, "random: stream {} for row {}; needs at least 0", stream[r], r);
-        cpu::draw(distribution, {how.key.seed, how.key.stream + static_cast<uint64_t>(stream[r])}, step, 0, count, values + r * count);
+        cpu::draw(distribution, {how.key.seed, how.key.stream + static_cast<uint64_t>(stream[r])}, step, 0, count,
+                  values + r * count);
       }
     });
   });
@@ -60,7 +62,8 @@ void draw_on_cuda(const KernelArguments& a) {
     using T = decltype(zero);
     if (a.in.size() == 1) return cuda::draw<T>(distribution, key, step, out.size(), out.address<T>());
     const int64_t rows = a.in[0].size();
-    cuda::draw_rows<T>(distribution, key, a.in[0].template address<int32_t>(), step, rows, rows ? out.size() / rows : 0, out.address<T>());
+    cuda::draw_rows<T>(distribution, key, a.in[0].template address<int32_t>(), step, rows, rows ? out.size() / rows : 0,
+                       out.address<T>());
   });
 }
 
@@ -68,12 +71,14 @@ void dropout_on_cuda(const KernelArguments& a) {
   const Tensor& x = a.in[0];
   for_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    cuda::dropout<T>(x.address<T>(), x.size(), a.attributes.as<RandomKey>(), a.in[1].address<int32_t>(), a.in[2].address<T>(), a.out[0].address<T>());
+    cuda::dropout<T>(x.address<T>(), x.size(), a.attributes.as<RandomKey>(), a.in[1].address<int32_t>(),
+                     a.in[2].address<T>(), a.out[0].address<T>());
   });
 }
 #endif
 
-// in: x, step, rate. x where a uniform number is at least the rate, divided by 1 − rate. The mask is drawn again by the rule: cheaper than to keep it.
+// in: x, step, rate. x where a uniform number is at least the rate, divided by 1 − rate. The mask is drawn again by the
+// rule: cheaper than to keep it.
 void dropout_kernel(const KernelArguments& a) {
   const RandomKey key = a.attributes.as<RandomKey>();
   const Tensor& x = a.in[0];
@@ -95,19 +100,34 @@ void dropout_kernel(const KernelArguments& a) {
 }
 
 extern const Op dropout_op;
-const Op dropout_op{.name = "dropout", .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
+const Op dropout_op{.name = "dropout",
+                    .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
                       require_floating(op.name, in[0]);
                       require_indices(op.name, in[1]);
                       require(in[1].size() == 1, "{}: step is {}; needs a single number", op.name, in[1].shape());
-                      require<ValueError>(in[0].size() <= int64_t{1} << 33, "{}: input is {}; at most 2^33 numbers come from one step", op.name, in[0].shape());
+                      require<ValueError>(in[0].size() <= int64_t{1} << 33,
+                                          "{}: input is {}; at most 2^33 numbers come from one step", op.name,
+                                          in[0].shape());
                       return Layout::packed(in[0].shape(), in[0].dtype(), in[0].device());
-                    }, .cpu = dropout_kernel, .cuda = MOLLIFY_CUDA_KERNEL(dropout_on_cuda), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
+                    },
+                    .cpu = dropout_kernel,
+                    .cuda = MOLLIFY_CUDA_KERNEL(dropout_on_cuda),
+                    .operands = packed_operands,
+                    .vjp = [](const VjpArguments& a) -> Tensors {
                       return {apply(dropout_op, {a.g, a.in[1], a.in[2]}, a.attributes), Tensor(), Tensor()};
                     }};
-const Op uniform_op{.name = "uniform", .shape = draw_shape, .cpu = draw_kernel<cpu::Distribution::uniform>,
-                    .cuda = MOLLIFY_CUDA_KERNEL(draw_on_cuda<cpu::Distribution::uniform>), .operands = packed_operands, .chooses_device = true};
-const Op normal_op{.name = "normal", .shape = draw_shape, .cpu = draw_kernel<cpu::Distribution::normal>,
-                   .cuda = MOLLIFY_CUDA_KERNEL(draw_on_cuda<cpu::Distribution::normal>), .operands = packed_operands, .chooses_device = true};
+const Op uniform_op{.name = "uniform",
+                    .shape = draw_shape,
+                    .cpu = draw_kernel<cpu::Distribution::uniform>,
+                    .cuda = MOLLIFY_CUDA_KERNEL(draw_on_cuda<cpu::Distribution::uniform>),
+                    .operands = packed_operands,
+                    .chooses_device = true};
+const Op normal_op{.name = "normal",
+                   .shape = draw_shape,
+                   .cpu = draw_kernel<cpu::Distribution::normal>,
+                   .cuda = MOLLIFY_CUDA_KERNEL(draw_on_cuda<cpu::Distribution::normal>),
+                   .operands = packed_operands,
+                   .chooses_device = true};
 
 }  // namespace
 

@@ -30,11 +30,13 @@ Layouts reduce_shape(const Op& op, Inputs in, const Attributes& attributes) {
 
 Layouts extreme_shape(const Op& op, Inputs in, const Attributes& attributes) {
   const Layouts layouts = reduce_shape(op, in, attributes);
-  require(in[0].size() > 0 || layouts[0].shape.size() == 0, "{}: shape {}; an extreme of no numbers is not defined", op.name, in[0].shape());
+  require(in[0].size() > 0 || layouts[0].shape.size() == 0, "{}: shape {}; an extreme of no numbers is not defined",
+          op.name, in[0].shape());
   return layouts;
 }
 
-// x as [outer, count, inner], where `count` runs over the reduced axes: they are brought next to each other where they are apart.
+// x as [outer, count, inner], where `count` runs over the reduced axes: they are brought next to each other where they
+// are apart.
 Tensors reduce_operands(Inputs in, const Attributes& attributes) {
   const Tensor& given = in[0];
   const uint32_t axes = attributes.as<Reduced>().axes;
@@ -54,7 +56,8 @@ Tensors reduce_operands(Inputs in, const Attributes& attributes) {
     last = shape.rank();
     first = last - std::popcount(axes);
   }
-  return packed(reshape(x, {extent_product(x.shape(), 0, first), extent_product(x.shape(), first, last), extent_product(x.shape(), last, x.rank())}));
+  return packed(reshape(x, {extent_product(x.shape(), 0, first), extent_product(x.shape(), first, last),
+                            extent_product(x.shape(), last, x.rank())}));
 }
 
 template <cpu::Reduction kind>
@@ -66,10 +69,16 @@ void reduce_kernel(const KernelArguments& a) {
   });
 }
 
-const Op sum_op{.name = "sum", .linearity = Linearity::sum, .shape = reduce_shape, .cpu = reduce_kernel<cpu::Reduction::sum>,
-                 .cuda = MOLLIFY_CUDA_KERNEL(reduce_kernel<cpu::Reduction::sum>), .operands = reduce_operands, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op sum_op{.name = "sum",
+                .linearity = Linearity::sum,
+                .shape = reduce_shape,
+                .cpu = reduce_kernel<cpu::Reduction::sum>,
+                .cuda = MOLLIFY_CUDA_KERNEL(reduce_kernel<cpu::Reduction::sum>),
+                .operands = reduce_operands,
+                .vjp = [](const VjpArguments& a) -> Tensors {
                   Shape shape = a.in[0].shape();
-                  if (shape.rank() > 0 && !(a.as<Reduced>().axes & 1)) shape[0] = a.g.dim(0);  // leading extent from the gradient
+                  if (shape.rank() > 0 && !(a.as<Reduced>().axes & 1))
+                    shape[0] = a.g.dim(0);  // leading extent from the gradient
                   return expand(a.g, shape);
                 }};
 
@@ -80,10 +89,18 @@ Tensors extreme_vjp(const VjpArguments& a) {
   return where(wins, a.g / count, Tensor::scalar(0, a.g.dtype()));
 }
 
-const Op max_op{.name = "max", .shape = extreme_shape, .cpu = reduce_kernel<cpu::Reduction::max>,
-                 .cuda = MOLLIFY_CUDA_KERNEL(reduce_kernel<cpu::Reduction::max>), .operands = reduce_operands, .vjp = extreme_vjp};
-const Op min_op{.name = "min", .shape = extreme_shape, .cpu = reduce_kernel<cpu::Reduction::min>,
-                 .cuda = MOLLIFY_CUDA_KERNEL(reduce_kernel<cpu::Reduction::min>), .operands = reduce_operands, .vjp = extreme_vjp};
+const Op max_op{.name = "max",
+                .shape = extreme_shape,
+                .cpu = reduce_kernel<cpu::Reduction::max>,
+                .cuda = MOLLIFY_CUDA_KERNEL(reduce_kernel<cpu::Reduction::max>),
+                .operands = reduce_operands,
+                .vjp = extreme_vjp};
+const Op min_op{.name = "min",
+                .shape = extreme_shape,
+                .cpu = reduce_kernel<cpu::Reduction::min>,
+                .cuda = MOLLIFY_CUDA_KERNEL(reduce_kernel<cpu::Reduction::min>),
+                .operands = reduce_operands,
+                .vjp = extreme_vjp};
 
 Tensor reduce(const Op& op, const Tensor& x, std::span<const int> axes, bool keep) {
   uint32_t mask = axes.empty() ? (1u << x.rank()) - 1 : 0;
@@ -109,8 +126,9 @@ int64_t rows_of(const Tensor& x) { return x.shape().back() ? x.size() / x.shape(
 
 // Indices are i32.
 void require_indexable(const char* operation, const Shape& shape) {
-  require(shape.back() <= std::numeric_limits<int32_t>::max(), "{}: shape {}; needs at most {} numbers along the axis, as indices are i32", operation,
-          shape, std::numeric_limits<int32_t>::max());
+  require(shape.back() <= std::numeric_limits<int32_t>::max(),
+          "{}: shape {}; needs at most {} numbers along the axis, as indices are i32", operation, shape,
+          std::numeric_limits<int32_t>::max());
 }
 
 Layouts argmax_shape(const Op& op, Inputs in, const Attributes&) {
@@ -128,7 +146,11 @@ void argmax_kernel(const KernelArguments& a) {
   });
 }
 
-const Op argmax_op{.name = "argmax", .shape = argmax_shape, .cpu = argmax_kernel, .cuda = MOLLIFY_CUDA_KERNEL(argmax_kernel), .operands = packed_operands};
+const Op argmax_op{.name = "argmax",
+                   .shape = argmax_shape,
+                   .cpu = argmax_kernel,
+                   .cuda = MOLLIFY_CUDA_KERNEL(argmax_kernel),
+                   .operands = packed_operands};
 
 struct Cumulative { bool reverse; };
 
@@ -146,10 +168,14 @@ void cumsum_kernel(const KernelArguments& a) {
   });
 }
 
-const Op cumsum_op{.name = "cumsum", .linearity = Linearity::sum, .shape = same_shape, .cpu = cumsum_kernel,
-                    .cuda = MOLLIFY_CUDA_KERNEL(cumsum_kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
-                     return cumsum(a.g, -1, !a.as<Cumulative>().reverse);
-                   }};
+const Op cumsum_op{
+    .name = "cumsum",
+    .linearity = Linearity::sum,
+    .shape = same_shape,
+    .cpu = cumsum_kernel,
+    .cuda = MOLLIFY_CUDA_KERNEL(cumsum_kernel),
+    .operands = packed_operands,
+    .vjp = [](const VjpArguments& a) -> Tensors { return cumsum(a.g, -1, !a.as<Cumulative>().reverse); }};
 
 // The first `count` of the sorted row; NaN is taken as the largest.
 struct Sorted { int64_t count; bool descending; };
@@ -159,7 +185,8 @@ Layouts sort_shape(const Op& op, Inputs in, const Attributes& attributes) {
   require_indexable(op.name, in[0].shape());
   Shape shape = in[0].shape();
   const int64_t count = attributes.as<Sorted>().count;
-  require(count >= 0 && count <= shape.back(), "{}: {} asked for of shape {}; needs 0 to {}", op.name, count, shape, shape.back());
+  require(count >= 0 && count <= shape.back(), "{}: {} asked for of shape {}; needs 0 to {}", op.name, count, shape,
+          shape.back());
   shape[shape.rank() - 1] = count;
   return {Layout::packed(shape, in[0].dtype(), in[0].device()), Layout::packed(shape, DType::i32, in[0].device())};
 }
@@ -170,13 +197,17 @@ void sort_kernel(const KernelArguments& a) {
   for_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     T* values = a.out[0].address<T>();
-    MOLLIFY_ON(x.device(), sort<T>(x.address<T>(), rows_of(x), x.shape().back(), how.count, how.descending, values, a.out[1].address<int32_t>()));
+    MOLLIFY_ON(x.device(), sort<T>(x.address<T>(), rows_of(x), x.shape().back(), how.count, how.descending, values,
+                                   a.out[1].address<int32_t>()));
   });
 }
 
-const Op sort_op{.name = "sort", .shape = sort_shape, .cpu = sort_kernel, .cuda = MOLLIFY_CUDA_KERNEL(sort_kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
-                   return scatter_add(a.in[0].shape(), a.saved(1), a.g);
-                 }};
+const Op sort_op{.name = "sort",
+                 .shape = sort_shape,
+                 .cpu = sort_kernel,
+                 .cuda = MOLLIFY_CUDA_KERNEL(sort_kernel),
+                 .operands = packed_operands,
+                 .vjp = [](const VjpArguments& a) -> Tensors { return scatter_add(a.in[0].shape(), a.saved(1), a.g); }};
 
 // Calls f on a view with `axis` last and puts the result's axis back.
 template <class F>
@@ -225,7 +256,8 @@ Tensor mean(const Tensor& x, Axes axes, bool keep) {
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
-  require(broadcast("sum_to", x.shape(), shape) == x.shape(), "sum_to: from {} to {}; the second must broadcast to the first", x.shape(), shape);
+  require(broadcast("sum_to", x.shape(), shape) == x.shape(),
+          "sum_to: from {} to {}; the second must broadcast to the first", x.shape(), shape);
   const int lead = x.rank() - shape.rank();
   uint32_t mask = 0;
   for (int i = 0; i < x.rank(); ++i)

@@ -4,7 +4,8 @@
 #include <mollify/engine/op.h>
 #include <mollify/engine/ops.h>
 
-// Kernels that prepare the call of a function of which each device has its own: cpu::f(…) or cuda::f(…), where this build has CUDA.
+// Kernels that prepare the call of a function of which each device has its own: cpu::f(…) or cuda::f(…), where this
+// build has CUDA.
 #ifdef MOLLIFY_CUDA
 #define MOLLIFY_ON(device, ...) ((device) == ::mollify::Device::cuda ? cuda::__VA_ARGS__ : cpu::__VA_ARGS__)
 #define MOLLIFY_CUDA_KERNEL(kernel) kernel
@@ -15,7 +16,8 @@
 
 namespace mollify {
 
-// Packed, of the shape to which all inputs broadcast, and of their common dtype. Throws TypeError for integers or mixed dtypes.
+// Packed, of the shape to which all inputs broadcast, and of their common dtype. Throws TypeError for integers or mixed
+// dtypes.
 Layouts broadcast_shape(const Op& op, Inputs in, const Attributes&);
 
 // Throws TypeError unless the tensor is f32 or f64 (i32).

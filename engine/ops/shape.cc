@@ -17,7 +17,8 @@ namespace {
 
 Layouts reshape_shape(const Op& op, Inputs in, const Attributes& attributes) {
   const Shape& shape = attributes.as<Shape>();
-  require(shape.size() == in[0].size(), "{}: from {} to {}; both must have as many elements", op.name, in[0].shape(), shape);
+  require(shape.size() == in[0].size(), "{}: from {} to {}; both must have as many elements", op.name, in[0].shape(),
+          shape);
   Layout layout = Layout::packed(shape, in[0].dtype(), in[0].device());
   layout.offset = in[0].layout().offset;
   return layout;
@@ -30,9 +31,13 @@ Shape with_leading_extent_of(const Tensor& g, const Shape& out, const Shape& in)
   return shape;
 }
 
-const Op reshape_op{.name = "reshape", .linearity = Linearity::sum, .shape = reshape_shape, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op reshape_op{.name = "reshape",
+                    .linearity = Linearity::sum,
+                    .shape = reshape_shape,
+                    .vjp = [](const VjpArguments& a) -> Tensors {
                       return reshape(a.g, with_leading_extent_of(a.g, a.as<Shape>(), a.in[0].shape()));
-                    }, .view = true};
+                    },
+                    .view = true};
 
 // ---- permute
 
@@ -41,7 +46,8 @@ struct Order { int rank; int axis[kMaxRank]; };
 Layouts permute_shape(const Op& op, Inputs in, const Attributes& attributes) {
   const Order& order = attributes.as<Order>();
   const Layout& from = in[0].layout();
-  require(order.rank == from.shape.rank(), "{}: {} axes given for shape {}; needs all of them once", op.name, order.rank, from.shape);
+  require(order.rank == from.shape.rank(), "{}: {} axes given for shape {}; needs all of them once", op.name,
+          order.rank, from.shape);
   Layout layout = from;
   bool seen[kMaxRank] = {};
   for (int i = 0; i < order.rank; ++i) {
@@ -54,19 +60,24 @@ Layouts permute_shape(const Op& op, Inputs in, const Attributes& attributes) {
   return layout;
 }
 
-const Op permute_op{.name = "permute", .linearity = Linearity::sum, .shape = permute_shape, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op permute_op{.name = "permute",
+                    .linearity = Linearity::sum,
+                    .shape = permute_shape,
+                    .vjp = [](const VjpArguments& a) -> Tensors {
                       const Order& order = a.as<Order>();
                       int inverse[kMaxRank];
                       for (int i = 0; i < order.rank; ++i) inverse[order.axis[i]] = i;
                       return permute(a.g, std::span<const int>(inverse, static_cast<size_t>(order.rank)));
-                    }, .view = true};
+                    },
+                    .view = true};
 
 // ---- expand
 
 Layouts expand_shape(const Op& op, Inputs in, const Attributes& attributes) {
   const Shape& shape = attributes.as<Shape>();
   const Layout& from = in[0].layout();
-  require(broadcast(op.name, from.shape, shape) == shape, "{}: from {} to {}; only extents of 1 grow", op.name, from.shape, shape);
+  require(broadcast(op.name, from.shape, shape) == shape, "{}: from {} to {}; only extents of 1 grow", op.name,
+          from.shape, shape);
   Layout layout = from;
   layout.shape = layout.strides = Layout::packed(shape, from.dtype).shape;  // throws where there are too many elements
   const int lead = shape.rank() - from.shape.rank();
@@ -75,7 +86,11 @@ Layouts expand_shape(const Op& op, Inputs in, const Attributes& attributes) {
   return layout;
 }
 
-const Op expand_op{.name = "expand", .linearity = Linearity::sum, .shape = expand_shape, .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }, .view = true};
+const Op expand_op{.name = "expand",
+                   .linearity = Linearity::sum,
+                   .shape = expand_shape,
+                   .vjp = [](const VjpArguments& a) -> Tensors { return a.g; },
+                   .view = true};
 
 // ---- slice: start + i·step for i < count, all within the axis
 
@@ -88,14 +103,20 @@ Layout sliced(Layout layout, const Slice& s) {
   return layout;
 }
 
-Layouts slice_shape(const Op&, Inputs in, const Attributes& attributes) { return sliced(in[0].layout(), attributes.as<Slice>()); }
+Layouts slice_shape(const Op&, Inputs in, const Attributes& attributes) {
+  return sliced(in[0].layout(), attributes.as<Slice>());
+}
 
 Tensor unslice(const Tensor& g, const Slice& s, int64_t extent);
 
-const Op slice_op{.name = "slice", .linearity = Linearity::sum, .shape = slice_shape, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op slice_op{.name = "slice",
+                  .linearity = Linearity::sum,
+                  .shape = slice_shape,
+                  .vjp = [](const VjpArguments& a) -> Tensors {
                     const Slice& s = a.as<Slice>();
                     return unslice(a.g, s, a.in[0].shape()[s.axis]);
-                  }, .view = true};
+                  },
+                  .view = true};
 
 Slice resolve_slice(const Tensor& x, int axis, int64_t start, int64_t stop, int64_t step) {
   require(step != 0, "slice: step 0 along axis {} of {}; needs another", axis, x.shape());
@@ -129,9 +150,12 @@ void pad_kernel(const KernelArguments& a) {
   MOLLIFY_ON(out.device(), copy(a.in[0], Tensor::on(&out.buffer(), sliced(out.layout(), p.slice))));
 }
 
-const Op pad_op{.name = "pad", .linearity = Linearity::sum, .shape = pad_shape, .cpu = pad_kernel, .cuda = MOLLIFY_CUDA_KERNEL(pad_kernel), .vjp = [](const VjpArguments& a) -> Tensors {
-                  return apply(slice_op, {a.g}, a.as<Place>().slice);
-                }};
+const Op pad_op{.name = "pad",
+                .linearity = Linearity::sum,
+                .shape = pad_shape,
+                .cpu = pad_kernel,
+                .cuda = MOLLIFY_CUDA_KERNEL(pad_kernel),
+                .vjp = [](const VjpArguments& a) -> Tensors { return apply(slice_op, {a.g}, a.as<Place>().slice); }};
 
 }  // namespace
 
@@ -157,11 +181,15 @@ Layouts split_shape(const Op& op, Inputs in, const Attributes& attributes) {
     layouts.push_back(sliced(in[0].layout(), {axis, start, list[i], 1}));
     start += list[i];
   }
-  require(start == in[0].shape()[axis], "{}: parts of {} in all along axis {} of {}; must be equal", op.name, start, axis, in[0].shape());
+  require(start == in[0].shape()[axis], "{}: parts of {} in all along axis {} of {}; must be equal", op.name, start,
+          axis, in[0].shape());
   return layouts;
 }
 
-const Op split_op{.name = "split", .linearity = Linearity::sum, .shape = split_shape, .vjp = [](const VjpArguments& a) -> Tensors {
+const Op split_op{.name = "split",
+                  .linearity = Linearity::sum,
+                  .shape = split_shape,
+                  .vjp = [](const VjpArguments& a) -> Tensors {
                     const std::vector<int64_t>& list = a.attributes.list();
                     const int axis = static_cast<int>(list[0]);
                     Tensors parts(a.gradients.size());
@@ -171,7 +199,8 @@ const Op split_op{.name = "split", .linearity = Linearity::sum, .shape = split_s
                       parts[i] = a.gradients[i].defined() ? a.gradients[i] : repeated(0, shape, a.in[0]);
                     }
                     return concat(parts, axis);
-                  }, .view = true};
+                  },
+                  .view = true};
 
 struct Join { int axis; };
 
@@ -181,10 +210,12 @@ Layouts concat_shape(const Op& op, Inputs in, const Attributes& attributes) {
   for (size_t i = 1; i < in.size(); ++i) {
     require_same_dtype(op.name, in[0], in[i]);
     Shape other = in[i].shape();
-    require(other.rank() == shape.rank(), "{}: shapes {} and {} along axis {}; all others must be equal", op.name, in[0].shape(), other, axis);
+    require(other.rank() == shape.rank(), "{}: shapes {} and {} along axis {}; all others must be equal", op.name,
+            in[0].shape(), other, axis);
     shape[axis] += other[axis];
     other[axis] = shape[axis];
-    require(other == shape, "{}: shapes {} and {} along axis {}; all others must be equal", op.name, in[0].shape(), in[i].shape(), axis);
+    require(other == shape, "{}: shapes {} and {} along axis {}; all others must be equal", op.name, in[0].shape(),
+            in[i].shape(), axis);
   }
   return Layout::packed(shape, in[0].dtype(), in[0].device());
 }
@@ -201,25 +232,38 @@ void concat_kernel(const KernelArguments& a) {
   const Tensor& out = a.out[0];
   int64_t start = 0;
   for (const Tensor& part : a.in) {
-    MOLLIFY_ON(out.device(), copy(part, Tensor::on(&out.buffer(), sliced(out.layout(), {axis, start, part.shape()[axis], 1}))));
+    MOLLIFY_ON(out.device(),
+               copy(part, Tensor::on(&out.buffer(), sliced(out.layout(), {axis, start, part.shape()[axis], 1}))));
     start += part.shape()[axis];
   }
 }
 
-const Op concat_op{.name = "concat", .linearity = Linearity::sum, .shape = concat_shape, .cpu = concat_kernel, .cuda = MOLLIFY_CUDA_KERNEL(concat_kernel), .vjp = [](const VjpArguments& a) -> Tensors {
+const Op concat_op{.name = "concat",
+                   .linearity = Linearity::sum,
+                   .shape = concat_shape,
+                   .cpu = concat_kernel,
+                   .cuda = MOLLIFY_CUDA_KERNEL(concat_kernel),
+                   .vjp = [](const VjpArguments& a) -> Tensors {
                      const int axis = a.as<Join>().axis;
                      std::vector<int64_t> extents;
                      for (const Tensor& part : a.in) extents.push_back(part.shape()[axis]);
                      return split(a.g, extents, axis);
-                   }, .place = concat_place};
+                   },
+                   .place = concat_place};
 
 // ---- packed: a row-major copy
 
-Layouts packed_shape(const Op&, Inputs in, const Attributes&) { return Layout::packed(in[0].shape(), in[0].dtype(), in[0].device()); }
+Layouts packed_shape(const Op&, Inputs in, const Attributes&) {
+  return Layout::packed(in[0].shape(), in[0].dtype(), in[0].device());
+}
 
 void packed_kernel(const KernelArguments& a) { MOLLIFY_ON(a.out[0].device(), copy(a.in[0], a.out[0])); }
 
-const Op packed_op{.name = "packed", .linearity = Linearity::sum, .shape = packed_shape, .cpu = packed_kernel, .cuda = MOLLIFY_CUDA_KERNEL(packed_kernel),
+const Op packed_op{.name = "packed",
+                   .linearity = Linearity::sum,
+                   .shape = packed_shape,
+                   .cpu = packed_kernel,
+                   .cuda = MOLLIFY_CUDA_KERNEL(packed_kernel),
                    .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }};
 
 // ---- full
@@ -231,9 +275,15 @@ Layouts full_shape(const Op&, Inputs, const Attributes& attributes) {
   return Layout::packed(f.shape, f.dtype, f.device);
 }
 
-void full_kernel(const KernelArguments& a) { MOLLIFY_ON(a.out[0].device(), fill(a.attributes.as<Full>().value, a.out[0])); }
+void full_kernel(const KernelArguments& a) {
+  MOLLIFY_ON(a.out[0].device(), fill(a.attributes.as<Full>().value, a.out[0]));
+}
 
-const Op full_op{.name = "full", .shape = full_shape, .cpu = full_kernel, .cuda = MOLLIFY_CUDA_KERNEL(full_kernel), .chooses_device = true};
+const Op full_op{.name = "full",
+                 .shape = full_shape,
+                 .cpu = full_kernel,
+                 .cuda = MOLLIFY_CUDA_KERNEL(full_kernel),
+                 .chooses_device = true};
 
 // ---- to: the way between devices
 
@@ -249,11 +299,16 @@ void to_kernel(const KernelArguments& a) {
   else cuda::copy_to_host(to, from, bytes);
 }
 
-const Op to_op{.name = "to", .linearity = Linearity::sum, .shape = [](const Op&, Inputs in, const Attributes& attributes) -> Layouts {
+const Op to_op{.name = "to",
+               .linearity = Linearity::sum,
+               .shape = [](const Op&, Inputs in, const Attributes& attributes) -> Layouts {
                  return Layout::packed(in[0].shape(), in[0].dtype(), attributes.as<Destination>().device);
-               }, .cpu = to_kernel, .cuda = to_kernel, .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
-                 return to(a.g, a.in[0].device());
-               }, .chooses_device = true};
+               },
+               .cpu = to_kernel,
+               .cuda = to_kernel,
+               .operands = packed_operands,
+               .vjp = [](const VjpArguments& a) -> Tensors { return to(a.g, a.in[0].device()); },
+               .chooses_device = true};
 
 }  // namespace
 
@@ -270,7 +325,8 @@ Tensor to(const Tensor& x, Device device) {
   if (x.device() == device) return x;
   Recorder* recorder = Recorder::current();
   require<GraphError>(!recorder || recorder->in_kernel() || recorder->is_constant(x),
-                      "capture: a tensor {} goes from {} to {}; needs all that a step uses on its device beforehand", x.shape(), x.device(), device);
+                      "capture: a tensor {} goes from {} to {}; needs all that a step uses on its device beforehand",
+                      x.shape(), x.device(), device);
   const Recorder::InKernel once(recorder);  // a constant goes there only once
   return apply(to_op, {x}, Destination{device});
 }
@@ -298,7 +354,8 @@ Tensor flatten(const Tensor& x, int first_axis) {
 }
 
 Tensor permute(const Tensor& x, std::span<const int> axes) {
-  require(axes.size() <= kMaxRank, "permute: {} axes given for shape {}; needs all of them once", axes.size(), x.shape());
+  require(axes.size() <= kMaxRank, "permute: {} axes given for shape {}; needs all of them once", axes.size(),
+          x.shape());
   Order order{static_cast<int>(axes.size()), {}};
   for (size_t i = 0; i < axes.size(); ++i) order.axis[i] = resolve_axis("permute", axes[i], x.rank());
   return apply(permute_op, {x}, order);
@@ -307,7 +364,8 @@ Tensor permute(const Tensor& x, Axes order) { return permute(x, std::span<const 
 
 Tensor transpose(const Tensor& x, int axis_a, int axis_b) {
   Order order{x.rank(), {0, 1, 2, 3, 4, 5}};
-  std::swap(order.axis[resolve_axis("transpose", axis_a, x.rank())], order.axis[resolve_axis("transpose", axis_b, x.rank())]);
+  std::swap(order.axis[resolve_axis("transpose", axis_a, x.rank())],
+            order.axis[resolve_axis("transpose", axis_b, x.rank())]);
   return apply(permute_op, {x}, order);
 }
 
@@ -324,13 +382,15 @@ Tensor flip(const Tensor& x, int axis) {
 }
 
 Tensor pad(const Tensor& x, int axis, int64_t before, int64_t after, double value) {
-  require(before >= 0 && after >= 0, "pad: {} before and {} after axis {} of {}; needs at least 0", before, after, axis, x.shape());
+  require(before >= 0 && after >= 0, "pad: {} before and {} after axis {} of {}; needs at least 0", before, after, axis,
+          x.shape());
   require_fits("pad", value, x.dtype());
   const int resolved = resolve_axis("pad", axis, x.rank());
   const int64_t extent = x.shape()[resolved];
   int64_t whole = 0;
   const bool overflows = __builtin_add_overflow(before, extent, &whole) || __builtin_add_overflow(whole, after, &whole);
-  require(!overflows, "pad: {} before and {} after axis {} of {}; has more elements than can be addressed", before, after, axis, x.shape());
+  require(!overflows, "pad: {} before and {} after axis {} of {}; has more elements than can be addressed", before,
+          after, axis, x.shape());
   return apply(pad_op, {x}, Place{{resolved, before, extent, 1}, whole, value});
 }
 
@@ -369,7 +429,8 @@ Tensor stack(std::span<const Tensor> parts, int axis) {
   const int at = resolve_axis("stack", axis, parts[0].rank() + 1);
   Tensors raised(parts.size());
   for (size_t i = 0; i < parts.size(); ++i) {
-    require(parts[i].shape() == parts[0].shape(), "stack: shapes {} and {} given; all must be equal", parts[0].shape(), parts[i].shape());
+    require(parts[i].shape() == parts[0].shape(), "stack: shapes {} and {} given; all must be equal", parts[0].shape(),
+            parts[i].shape());
     Shape shape = parts[i].shape();
     shape.insert(at, 1);
     raised[i] = reshape(parts[i], shape);

@@ -10,7 +10,9 @@
 namespace mollify {
 namespace {
 
-Tensor where_else_zero(const Tensor& condition, const Tensor& x) { return where(condition, x, Tensor::scalar(0, x.dtype())); }
+Tensor where_else_zero(const Tensor& condition, const Tensor& x) {
+  return where(condition, x, Tensor::scalar(0, x.dtype()));
+}
 
 // Zero where x is −∞: what is subtracted from numbers that are all −∞.
 Tensor without_minus_infinity(const Tensor& x) {
@@ -25,18 +27,23 @@ void kernel(const KernelArguments& a) {
   });
 }
 
-// The derivative takes the result from x: right to an ulp where it is small, as it is for rows that were shifted by their maximum.
-const Op logsumexp_op{.name = "logsumexp", .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
-                        require_floating(op.name, in[0]);
-                        Shape shape = in[0].shape();
-                        shape[shape.rank() - 1] = 1;
-                        return Layout::packed(shape, in[0].dtype(), in[0].device());
-                      }, .cpu = kernel, .cuda = MOLLIFY_CUDA_KERNEL(kernel), .operands = packed_operands, .vjp = [](const VjpArguments& a) -> Tensors {
-                        return a.g * exp(a.in[0] - without_minus_infinity(a.out()));
-                      }};
+// The derivative takes the result from x: right to an ulp where it is small, as it is for rows that were shifted by
+// their maximum.
+const Op logsumexp_op{
+    .name = "logsumexp",
+    .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
+      require_floating(op.name, in[0]);
+      Shape shape = in[0].shape();
+      shape[shape.rank() - 1] = 1;
+      return Layout::packed(shape, in[0].dtype(), in[0].device());
+    },
+    .cpu = kernel,
+    .cuda = MOLLIFY_CUDA_KERNEL(kernel),
+    .operands = packed_operands,
+    .vjp = [](const VjpArguments& a) -> Tensors { return a.g * exp(a.in[0] - without_minus_infinity(a.out())); }};
 
-// Rows less their largest number, where that is finite. No derivative of what is computed of them depends on it, so that it is a
-// constant to grad; to the readers of a trace it is a part of the function.
+// Rows less their largest number, where that is finite. No derivative of what is computed of them depends on it, so
+// that it is a constant to grad; to the readers of a trace it is a part of the function.
 struct Shifted { Tensor rows, shift; };
 
 Shifted shifted(const Tensor& x) {
@@ -56,7 +63,8 @@ Tensor logsumexp(const Tensor& x, int axis, bool keep) {
   for (int i = 0; i < x.rank(); ++i)
     if (i != at) order[n++] = i;
   order[n++] = at;
-  const Shifted last = shifted(at == x.rank() - 1 ? x : permute(x, std::span<const int>(order, static_cast<size_t>(n))));
+  const Shifted last =
+      shifted(at == x.rank() - 1 ? x : permute(x, std::span<const int>(order, static_cast<size_t>(n))));
   Shape shape = x.shape();
   if (keep) shape[at] = 1;
   else shape.erase(at);
@@ -77,10 +85,12 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels) {
   Shape rows = logits.shape();
   require(rows.rank() > 0, "cross_entropy: logits are {}; needs classes along the last axis", rows);
   rows.erase(rows.rank() - 1);
-  require(labels.shape() == rows, "cross_entropy: logits are {}, labels {}; needs one label per row", logits.shape(), labels.shape());
+  require(labels.shape() == rows, "cross_entropy: logits are {}, labels {}; needs one label per row", logits.shape(),
+          labels.shape());
   rows.push_back(1);
   const Tensor scores = shifted(logits).rows;
-  return reshape(without_minus_infinity(apply(logsumexp_op, {scores})) - gather(scores, reshape(labels, rows)), labels.shape());
+  return reshape(without_minus_infinity(apply(logsumexp_op, {scores})) - gather(scores, reshape(labels, rows)),
+                 labels.shape());
 }
 
 }  // namespace mollify

@@ -1,6 +1,7 @@
-// Error functions, normal distribution and smooth activations: values only, each formula written once over an arithmetic
-// policy M (cpu/simd_math-inl.h is the CPU's). Included inside the namespace of each target; the includer defines
-// MOLLIFY_FN. The accuracy noted at each struct is the greatest error measured, in units of the last place, float / double.
+// Error functions, normal distribution and smooth activations: values only, each formula written once over an
+// arithmetic policy M (cpu/simd_math-inl.h is the CPU's). Included inside the namespace of each target; the includer
+// defines MOLLIFY_FN. The accuracy noted at each struct is the greatest error measured, in units of the last place,
+// float / double.
 //
 // The whole right tail comes from one fit. With u = k/(x + k) and t = 1 - 2u in [-1, 1],
 //   e^{x^2} erfc(x) = u Q(t) for k = K,   and   2 e^{x^2/2} Phi(-x) = u Q(t) for k = sqrt(2) K, x >= 0.
@@ -31,7 +32,8 @@ MOLLIFY_FN HighLow<V> two_word_product(M m, V a, V b) {
   return {p, m.product_error(a, b, p)};
 }
 
-// c0 + x rest in two words, for |x rest| <= |c0|: the last Horner step, whose rounding would be most of a polynomial's error.
+// c0 + x rest in two words, for |x rest| <= |c0|: the last Horner step, whose rounding would be most of a polynomial's
+// error.
 template <class M, class V>
 MOLLIFY_FN HighLow<V> two_word_step(M m, V x, double c0, V rest) {
   const HighLow<V> product = two_word_product(m, x, rest);
@@ -63,17 +65,19 @@ MOLLIFY_FN V bounded_magnitude(M m, V x) {
 template <class M, class V>
 MOLLIFY_FN HighLow<V> tail_quotient(M m, V t) {
   if constexpr (kSinglePrecision<M>) {
-    return two_word_step(m, t, 0.643168628, poly(m, t, -0.338567108, 0.0504161455, 0.0318453014, -0.00541302748,
-                         -0.00630969321, -0.000543411472, 0.00119106378, 0.000601069944, -5.28184937e-05, -0.000194490785,
-                         -5.9713293e-05, 2.74610629e-05, 1.53088968e-05));
+    return two_word_step(m, t, 0.643168628,
+                         poly(m, t, -0.338567108, 0.0504161455, 0.0318453014, -0.00541302748, -0.00630969321,
+                              -0.000543411472, 0.00119106378, 0.000601069944, -5.28184937e-05, -0.000194490785,
+                              -5.9713293e-05, 2.74610629e-05, 1.53088968e-05));
   } else {
-    return two_word_step(m, t, 0.35800230236273861, poly(m, t, -0.29446481772327365, 0.19674278570137402,
-                         -0.1034890873002097, 0.039842587095707205, -0.0089424115415069338, -0.00040413887425812782,
-                         0.0010113540004499937, -0.00018276991165621059, -9.225928328856322e-05, 3.5853911351763495e-05,
-                         1.0132733191345934e-05, -5.8238211955508644e-06, -1.5831399745707671e-06, 9.2251451281306976e-07,
-                         3.3316512385159216e-07, -1.3714540828653378e-07, -7.8206250020597763e-08, 1.6590185185155256e-08,
-                         1.7241212461771043e-08, -1.1628600597087616e-09, -2.9706037460645025e-09, -2.5438732533840827e-12,
-                         2.8307703212249202e-10));
+    return two_word_step(
+        m, t, 0.35800230236273861,
+        poly(m, t, -0.29446481772327365, 0.19674278570137402, -0.1034890873002097, 0.039842587095707205,
+             -0.0089424115415069338, -0.00040413887425812782, 0.0010113540004499937, -0.00018276991165621059,
+             -9.225928328856322e-05, 3.5853911351763495e-05, 1.0132733191345934e-05, -5.8238211955508644e-06,
+             -1.5831399745707671e-06, 9.2251451281306976e-07, 3.3316512385159216e-07, -1.3714540828653378e-07,
+             -7.8206250020597763e-08, 1.6590185185155256e-08, 1.7241212461771043e-08, -1.1628600597087616e-09,
+             -2.9706037460645025e-09, -2.5438732533840827e-12, 2.8307703212249202e-10));
   }
 }
 
@@ -132,7 +136,8 @@ struct Erf : Pointwise<Erf, 1> {
     const V z = magnitude * magnitude;
     V p;
     if constexpr (kSinglePrecision<M>) {
-      p = poly(m, z, 0.128379166, -0.37612626, 0.112835936, -0.0268541072, 0.0051888139, -0.000801404996, 7.86563687e-05);
+      p = poly(m, z, 0.128379166, -0.37612626, 0.112835936, -0.0268541072, 0.0051888139, -0.000801404996,
+               7.86563687e-05);
     } else {
       p = poly(m, z, 0.12837916709551256, -0.37612638903183521, 0.11283791670944184, -0.026866170643111392,
                0.0052239776061179851, -0.00085483259292957233, 0.00012055293576452452, -1.4924712295175016e-05,
@@ -178,9 +183,10 @@ struct Erfcx : Pointwise<Erfcx, 1> {
   }
 };
 
-// J_n = (-1)^n d^n/dx^n erfcx(x) = 2^n n! e^{x^2} i^n erfc(x), with the repeated integrals of erfc (Abramowitz & Stegun 7.2). By
-// J_{n+1} = 2n J_{n-1} - 2x J_n from J_0 upwards, which cancels more the larger x is, up to x = 1; beyond by the same recurrence
-// downwards, in quotients: J_n / J_{n-1} = 2n/(2x + J_{n+1}/J_n), from their limit for large n. 30 ulp for n up to 3.
+// J_n = (-1)^n d^n/dx^n erfcx(x) = 2^n n! e^{x^2} i^n erfc(x), with the repeated integrals of erfc (Abramowitz & Stegun
+// 7.2). By J_{n+1} = 2n J_{n-1} - 2x J_n from J_0 upwards, which cancels more the larger x is, up to x = 1; beyond by
+// the same recurrence downwards, in quotients: J_n / J_{n-1} = 2n/(2x + J_{n+1}/J_n), from their limit for large n. 30
+// ulp for n up to 3.
 struct ErfcxDerivative : Pointwise<ErfcxDerivative, 2> {
   template <class M, class V>
   static MOLLIFY_FN V upward(M m, V x, V n, V first) {
@@ -233,16 +239,17 @@ struct NormalPdf : Pointwise<NormalPdf, 1> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V x) {
     constexpr double kFactor = 0.3989422804014327;
-    constexpr double kFactorLow =
-        kSinglePrecision<M> ? kFactor - static_cast<double>(static_cast<typename M::Scalar>(kFactor)) : -0x1.cbc0d30ebfd15p-56;
+    constexpr double kFactorLow = kSinglePrecision<M>
+                                      ? kFactor - static_cast<double>(static_cast<typename M::Scalar>(kFactor))
+                                      : -0x1.cbc0d30ebfd15p-56;
     const HighLow<V> exponent = minus_half_square(m, bounded_magnitude(m, x));
     return m.exp_times(m.set(kFactor), m.set(kFactorLow), exponent.high, exponent.low);
   }
 };
 
-// Phi^{-1}(p) on (0, 1), infinite at 0 and 1, NaN outside. With d = 2p - 1 and w = -log(4p(1 - p)) it is d C(w) for small w,
-// which keeps full relative accuracy at p = 1/2; the rest starts from d s T((s - a)/(s + a)), s = sqrt(w), and takes a
-// Halley step on log Phi.
+// Phi^{-1}(p) on (0, 1), infinite at 0 and 1, NaN outside. With d = 2p - 1 and w = -log(4p(1 - p)) it is d C(w) for
+// small w, which keeps full relative accuracy at p = 1/2; the rest starts from d s T((s - a)/(s + a)), s = sqrt(w), and
+// takes a Halley step on log Phi.
 // 1.8 / 2.8 ulp.
 struct NormalQuantile : Pointwise<NormalQuantile, 1> {
   // Remez fits; relative error 1.7e-8 on w < 3.5 (float), 6.5e-17 on w < 6 (double).
@@ -250,15 +257,18 @@ struct NormalQuantile : Pointwise<NormalQuantile, 1> {
   static MOLLIFY_FN HighLow<V> centre(M m, V w) {
     const V v = w - m.set(kSinglePrecision<M> ? 1.75 : 3.0);
     if constexpr (kSinglePrecision<M>) {
-      return two_word_step(m, v, 1.85923469, poly(m, v, 0.35414961, -0.000876097998, -0.00268976111, 0.000285187387, 2.18058285e-05,
-                  -7.40406131e-06, 1.09758474e-07, 1.15870279e-07));
+      return two_word_step(m, v, 1.85923469,
+                           poly(m, v, 0.35414961, -0.000876097998, -0.00268976111, 0.000285187387, 2.18058285e-05,
+                                -7.40406131e-06, 1.09758474e-07, 1.15870279e-07));
     } else {
-      return two_word_step(m, v, 2.2960351246249897, poly(m, v, 0.34171699465347438, -0.0081149486522793437, -0.0011825396095237878,
-                  0.00027585837048911863, -1.7983737332944514e-05, -2.4720482874439085e-06, 6.3637545423434338e-07,
-                  -3.3500904394606213e-08, -7.731730694937282e-09, 1.5708977352720518e-09, -4.4455229687668795e-11,
-                  -2.4503973647988249e-11, 3.8206631460340714e-12, 8.2810188004936502e-15, -7.5573868017200624e-14,
-                  9.0279873628260089e-15, 4.7761282713975678e-16, -2.3512141447325722e-16, 1.1142716988765528e-17,
-                  3.1321963056973363e-18, -2.3807355507538326e-19, -1.9403089875123726e-20));
+      return two_word_step(
+          m, v, 2.2960351246249897,
+          poly(m, v, 0.34171699465347438, -0.0081149486522793437, -0.0011825396095237878, 0.00027585837048911863,
+               -1.7983737332944514e-05, -2.4720482874439085e-06, 6.3637545423434338e-07, -3.3500904394606213e-08,
+               -7.731730694937282e-09, 1.5708977352720518e-09, -4.4455229687668795e-11, -2.4503973647988249e-11,
+               3.8206631460340714e-12, 8.2810188004936502e-15, -7.5573868017200624e-14, 9.0279873628260089e-15,
+               4.7761282713975678e-16, -2.3512141447325722e-16, 1.1142716988765528e-17, 3.1321963056973363e-18,
+               -2.3807355507538326e-19, -1.9403089875123726e-20));
     }
   }
 
@@ -348,7 +358,8 @@ struct LogSigmoid : Pointwise<LogSigmoid, 1> {
   }
 };
 
-// x/(1 + e^{-x}); -0 at minus infinity. At the left e^x is carried times 2^64, since it is subnormal before the result is.
+// x/(1 + e^{-x}); -0 at minus infinity. At the left e^x is carried times 2^64, since it is subnormal before the result
+// is.
 // 2.6 / 2.3 ulp.
 struct Silu : Pointwise<Silu, 1> {
   template <class M, class V>
@@ -370,7 +381,8 @@ struct Elu : Pointwise<Elu, 1> {
   }
 };
 
-// x Phi(x); -0 at minus infinity. At the left x multiplies before the exponential, which is subnormal before the result is.
+// x Phi(x); -0 at minus infinity. At the left x multiplies before the exponential, which is subnormal before the result
+// is.
 // 2.6 / 3.1 ulp.
 struct Gelu : Pointwise<Gelu, 1> {
   template <class M, class V>

@@ -35,10 +35,12 @@ Layouts update_shape(const Op& op, Inputs in, const Attributes&) {
   Layouts layouts;
   for (size_t i = 0; i < in.size(); ++i) {
     require_same_dtype(op.name, in[0], in[i]);
-    require(in[i].shape() == in[0].shape() || (i >= targets && in[i].size() == 1), "{}: weights are {}, input {} is {}; needs the same shape, or one number",
-            op.name, in[0].shape(), i, in[i].shape());
+    require(in[i].shape() == in[0].shape() || (i >= targets && in[i].size() == 1),
+            "{}: weights are {}, input {} is {}; needs the same shape, or one number", op.name, in[0].shape(), i,
+            in[i].shape());
     if (i >= targets) continue;
-    require(in[i].is_packed(), "{}: input {} of shape {} has strides {}; what is overwritten must be packed", op.name, i, in[i].shape(), in[i].strides());
+    require(in[i].is_packed(), "{}: input {} of shape {} has strides {}; what is overwritten must be packed", op.name,
+            i, in[i].shape(), in[i].strides());
     layouts.push_back(in[i].layout());
   }
   return layouts;
@@ -48,10 +50,12 @@ void assign_kernel(const KernelArguments& a) { MOLLIFY_ON(a.out[0].device(), cop
 
 const Op assign_op{.name = "assign", .shape = [](const Op& op, Inputs in, const Attributes&) -> Layouts {
                      require_same_dtype(op.name, in[0], in[1]);
-                     require(broadcast(op.name, in[0].shape(), in[1].shape()) == in[0].shape(), "{}: {} into {}; the value must broadcast to the target", op.name,
-                             in[1].shape(), in[0].shape());
+                     require(broadcast(op.name, in[0].shape(), in[1].shape()) == in[0].shape(),
+                             "{}: {} into {}; the value must broadcast to the target", op.name, in[1].shape(),
+                             in[0].shape());
                      for (int axis = 0; axis < in[0].rank(); ++axis)
-                       require(in[0].strides()[axis] != 0 || in[0].shape()[axis] <= 1, "{}: the target {} repeats its elements along axis {}; needs one place for each",
+                       require(in[0].strides()[axis] != 0 || in[0].shape()[axis] <= 1,
+                               "{}: the target {} repeats its elements along axis {}; needs one place for each",
                                op.name, in[0].shape(), axis);
                      return in[0].layout();
                    }, .cpu = assign_kernel, .cuda = MOLLIFY_CUDA_KERNEL(assign_kernel), .assigns = 1};
@@ -70,19 +74,22 @@ void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& veloc
     apply_all(sgd_plain_op, {weights, gradient, how.learning_rate, how.weight_decay});
   } else {
     const Tensor nesterov = Tensor::scalar(how.nesterov, weights.dtype());
-    apply_all(sgd_momentum_op, Tensors{weights, velocity, gradient, how.learning_rate, how.momentum, how.weight_decay, nesterov});
+    apply_all(sgd_momentum_op,
+              Tensors{weights, velocity, gradient, how.learning_rate, how.momentum, how.weight_decay, nesterov});
   }
 }
 
-void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& first, const Tensor& second, const AdamStep& how) {
+void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& first, const Tensor& second,
+               const AdamStep& how) {
   // 1 − βᵗ in f64: near β = 1 it would lose digits in f32.
   const auto over_correction = [&](const Tensor& numerator, const Tensor& beta) {
     const Tensor correction = -expm1(cast(how.step, DType::f64) * log(cast(beta, DType::f64)));
     return cast(cast(numerator, DType::f64) / correction, weights.dtype());
   };
-  const Tensor rate = over_correction(how.learning_rate, how.beta1), inverse = over_correction(ones({}, weights.dtype()), how.beta2);
-  apply_all(adam_op, Tensors{weights, first, second, gradient, how.learning_rate, how.beta1, how.beta2, how.epsilon, how.weight_decay,
-                             how.decoupled_decay, rate, inverse,
+  const Tensor rate = over_correction(how.learning_rate, how.beta1),
+               inverse = over_correction(ones({}, weights.dtype()), how.beta2);
+  apply_all(adam_op, Tensors{weights, first, second, gradient, how.learning_rate, how.beta1, how.beta2, how.epsilon,
+                             how.weight_decay, how.decoupled_decay, rate, inverse,
                              how.epsilon_inside.defined() ? how.epsilon_inside : Tensor::scalar(0, weights.dtype())});
 }
 

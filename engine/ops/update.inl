@@ -19,9 +19,9 @@ struct SgdPlain : Pointwise<SgdPlain, 4, 1> {
   }
 };
 
-// Adam (Kingma & Ba, algorithm 1) with bias correction, ε outside the root and ε' inside; coupled decay joins the gradient, decoupled
-// decay (Loshchilov & Hutter) shrinks the weights. in: w, m, v, g, rate, β₁, β₂, ε, decay, decoupled decay, rate/(1 − β₁ᵗ),
-// 1/(1 − β₂ᵗ), ε'; out: w, m, v
+// Adam (Kingma & Ba, algorithm 1) with bias correction, ε outside the root and ε' inside; coupled decay joins the
+// gradient, decoupled decay (Loshchilov & Hutter) shrinks the weights. in: w, m, v, g, rate, β₁, β₂, ε, decay,
+// decoupled decay, rate/(1 − β₁ᵗ), 1/(1 − β₂ᵗ), ε'; out: w, m, v
 struct Adam : Pointwise<Adam, 13, 3> {
   template <class M, class V> static MOLLIFY_FN void f(M m, const V* in, V* out) {
     const V rate = in[4], beta1 = in[5], beta2 = in[6], one = m.one();

@@ -8,14 +8,20 @@ std::vector<std::shared_ptr<Experiment>> all_experiments() { return {gsmooth_hea
 
 std::vector<Option> Experiment::shared_options() {
   std::vector<Option> all = {
-      {{"scale", "Run", "tiny: seconds, to see it run; quick: minutes; paper: all of it", nullptr}, &scale, one_of({"tiny", "quick", "paper"})},
+      {{"scale", "Run", "tiny: seconds, to see it run; quick: minutes; paper: all of it", nullptr},
+       &scale,
+       one_of({"tiny", "quick", "paper"})},
       {{"data", "Run", "dataset", "digits at tiny, else mnist"}, &data, one_of({"mnist", "digits", "cifar10"})},
       {{"data-dir", "Run", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", true}, &data_dir, Rule{}},
-      {{"jobs", "Run", "cells at once, each on one thread; results do not depend on it", "$MOLLIFY_NUM_THREADS, else all processors; 1 on cuda", true}, &jobs,
+      {{"jobs", "Run", "cells at once, each on one thread; results do not depend on it",
+        "$MOLLIFY_NUM_THREADS, else all processors; 1 on cuda", true},
+       &jobs,
        thread_rule()},
       {{"out", "Run", "folder of the results", "runs/<experiment>-<data>-<scale>", true}, &out, Rule{}},
   };
-  each_device_option(device_request, "Run", [&](const Description& d, std::string& field, const Rule& rule) { all.push_back({d, &field, rule}); });
+  each_device_option(device_request, "Run", [&](const Description& d, std::string& field, const Rule& rule) {
+    all.push_back({d, &field, rule});
+  });
   return all;
 }
 

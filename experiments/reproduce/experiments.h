@@ -8,7 +8,9 @@ namespace mollify::experiments {
 class Experiment;
 
 std::shared_ptr<Experiment> gsmooth_heat_map();  // Starnes & Webster 2023: accuracy under noise, by optimizer and σ
-std::shared_ptr<Experiment> gsmooth_svrg();      // the same: deviation of the update's norm with and without variance reduction
-std::shared_ptr<Experiment> paradox();           // Jovanović et al. 2022: networks trained through looser and tighter relaxations
+std::shared_ptr<Experiment>
+gsmooth_svrg();  // the same: deviation of the update's norm with and without variance reduction
+std::shared_ptr<Experiment>
+paradox();  // Jovanović et al. 2022: networks trained through looser and tighter relaxations
 
 }  // namespace mollify::experiments

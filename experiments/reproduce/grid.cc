@@ -64,7 +64,8 @@ void Grid::read() {
 }
 
 void Grid::record(const std::string& key, const Results& results, double seconds) {
-  const ordered_json line = {{"key", key}, {"seconds", seconds}, {"numbers", results.numbers}, {"series", results.series}};
+  const ordered_json line = {
+      {"key", key}, {"seconds", seconds}, {"numbers", results.numbers}, {"series", results.series}};
   append_line(file_, line.dump());
   finished_[key] = results;
   seconds_ += seconds;
@@ -131,7 +132,8 @@ std::vector<Results> Grid::run(const std::string& title, const std::vector<Cell>
 
   std::vector<Results> results;
   for (const Cell& cell : cells) results.push_back(finished_.count(cell.key) ? finished_[cell.key] : Results{});
-  const auto finished = total - std::count_if(cells.begin(), cells.end(), [&](const Cell& cell) { return !finished_.count(cell.key); });
+  const auto finished =
+      total - std::count_if(cells.begin(), cells.end(), [&](const Cell& cell) { return !finished_.count(cell.key); });
   require<Interrupted>(!interrupted(), "interrupted after {} of {} cells ({})", finished, total, title);
   return results;
 }

@@ -31,8 +31,9 @@ class Grid {
   // Reads what is there. Throws FormatError for a file that is something else.
   Grid(const std::filesystem::path& folder, int jobs);
 
-  // Results of the cells, in their order: those on file, and the others, which `jobs` threads run. What a cell throws is recorded and
-  // does not stop the others; it is tried again in the next run. Throws Interrupted after an interrupt, with the unfinished cells not recorded.
+  // Results of the cells, in their order: those on file, and the others, which `jobs` threads run. What a cell throws
+  // is recorded and does not stop the others; it is tried again in the next run. Throws Interrupted after an interrupt,
+  // with the unfinished cells not recorded.
   std::vector<Results> run(const std::string& title, const std::vector<Cell>& cells);
 
   // "key: what it threw" of the cells that failed.

@@ -1,7 +1,8 @@
-// Test accuracy of GSmoothSGD and GSmoothAdam (Starnes & Webster, arXiv 2311.00531, figures 1 to 4) for training data with noise on the
-// inputs and random labels, by σ. Tuned settings give every method the learning rate that a search on one grid finds for it, and stop
-// training by images held out from it. Published ones are those of the authors' code: the mean over the outputs as the loss, one learning
-// rate, Xavier weights, penalties by σ, Adam's ε 1e-7, training stopped by the test images, and the last epoch's weights tested.
+// Test accuracy of GSmoothSGD and GSmoothAdam (Starnes & Webster, arXiv 2311.00531, figures 1 to 4) for training data
+// with noise on the inputs and random labels, by σ. Tuned settings give every method the learning rate that a search on
+// one grid finds for it, and stop training by images held out from it. Published ones are those of the authors' code:
+// the mean over the outputs as the loss, one learning rate, Xavier weights, penalties by σ, Adam's ε 1e-7, training
+// stopped by the test images, and the last epoch's weights tested.
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
@@ -37,8 +38,8 @@ struct Training {
   bool tuning;
 
   std::string key() const {
-    return format("{} {} sigma={} rate={} inputs={} labels={} seed={}", tuning ? "rate" : "cell", method.optimizer, method.sigma, rate, noise.inputs,
-                  noise.labels, seed);
+    return format("{} {} sigma={} rate={} inputs={} labels={} seed={}", tuning ? "rate" : "cell", method.optimizer,
+                  method.sigma, rate, noise.inputs, noise.labels, seed);
   }
 };
 
@@ -48,14 +49,19 @@ struct Finished {
 };
 
 using Penalties = std::map<std::string, double>;
-Penalties penalties(double first_dense) { return {{"activation1", 1e-7}, {"dense1", first_dense}, {"activation2", 1e-5}, {"dense2", 1e-5}}; }
+Penalties penalties(double first_dense) {
+  return {{"activation1", 1e-7}, {"dense1", first_dense}, {"activation2", 1e-5}, {"dense2", 1e-5}};
+}
 constexpr const char* kAccuracy = "test_accuracy";
-const char* const kColumns[] = {kAccuracy, "plain_test_accuracy", "validation_loss", "validation_accuracy", "best_epoch", "epochs", "diverged"};
+const char* const kColumns[] = {
+    kAccuracy, "plain_test_accuracy", "validation_loss", "validation_accuracy", "best_epoch", "epochs", "diverged"};
 
 class GSmoothHeatMap final : public Experiment {
  public:
   const char* name() const override { return "gsmooth-heatmap"; }
-  const char* summary() const override { return "GSmoothSGD and GSmoothAdam under input and label noise, by sigma (Starnes & Webster 2023)"; }
+  const char* summary() const override {
+    return "GSmoothSGD and GSmoothAdam under input and label noise, by sigma (Starnes & Webster 2023)";
+  }
   std::vector<std::string> files() const override { return {"results.csv", "table.txt", "heatmap.svg", "noise.svg"}; }
   std::vector<Option> options() override;
   void resolve() override;
@@ -69,8 +75,12 @@ class GSmoothHeatMap final : public Experiment {
   std::vector<Training> searches() const;
   std::vector<Training> cells(const std::vector<Finished>& searched) const;
   double rate_of(const Method& method, const std::vector<Finished>& searched) const;
-  const std::vector<double>& rates(const std::string& optimizer) const { return optimizer == "sgd" ? sgd_rates_ : adam_rates_; }
-  const std::optional<double>& fixed_rate(const std::string& optimizer) const { return optimizer == "sgd" ? lr_sgd_ : lr_adam_; }
+  const std::vector<double>& rates(const std::string& optimizer) const {
+    return optimizer == "sgd" ? sgd_rates_ : adam_rates_;
+  }
+  const std::optional<double>& fixed_rate(const std::string& optimizer) const {
+    return optimizer == "sgd" ? lr_sgd_ : lr_adam_;
+  }
   std::vector<Method> methods() const;
   bool quoted(const Method& method, const Noise& noise) const;
 
@@ -79,13 +89,16 @@ class GSmoothHeatMap final : public Experiment {
   std::string noise_picture() const;
   HeatMap heat_map(const std::vector<Finished>& finished) const;
   std::string quoted_text(const std::vector<Finished>& finished) const;
-  Summary summary(const std::vector<Finished>& finished, const Method& method, const Noise& noise, const char* number = kAccuracy) const;
+  Summary summary(const std::vector<Finished>& finished, const Method& method, const Noise& noise,
+                  const char* number = kAccuracy) const;
 
-  int64_t limit_ = 0, validation_ = 0, test_limit_ = 0, epochs_ = 0, tuning_epochs_ = 0, patience_ = 2, batch_ = 16, seeds_ = 0, grid_seeds_ = 1;
+  int64_t limit_ = 0, validation_ = 0, test_limit_ = 0, epochs_ = 0, tuning_epochs_ = 0, patience_ = 2, batch_ = 16,
+          seeds_ = 0, grid_seeds_ = 1;
   std::optional<double> lr_sgd_, lr_adam_;
   std::string settings_ = "tuned";
 
-  std::vector<double> inputs_ = {0, 0.25, 0.5, 0.75, 1}, labels_ = {0, 0.1, 0.2, 0.3, 0.4}, sigmas_ = {0, 0.01, 0.1, 0.5, 1};
+  std::vector<double> inputs_ = {0, 0.25, 0.5, 0.75, 1}, labels_ = {0, 0.1, 0.2, 0.3, 0.4},
+                      sigmas_ = {0, 0.01, 0.1, 0.5, 1};
   std::vector<double> sgd_rates_ = {0.3, 0.1, 0.03, 0.01, 0.003}, adam_rates_ = {3e-3, 1e-3, 3e-4, 1e-4};
   datasets::Dataset train_;  // training images, then those for validation
   Images test_;
@@ -95,19 +108,35 @@ class GSmoothHeatMap final : public Experiment {
 std::vector<Option> GSmoothHeatMap::options() {
   std::vector<Option> all = shared_options();
   const std::vector<Option> own = {
-      {{"seeds", "Run", "seeds of the quoted cells: the corners of the noise, for SGD", "3, 1 at tiny"}, &seeds_, at_least(1)},
+      {{"seeds", "Run", "seeds of the quoted cells: the corners of the noise, for SGD", "3, 1 at tiny"},
+       &seeds_,
+       at_least(1)},
       {{"grid-seeds", "Run", "seeds of the other cells", nullptr}, &grid_seeds_, at_least(1)},
-      {{"limit", "Training", "training images", "tiny 300, quick 6000, paper nine tenths of all"}, &limit_, at_least(1)},
-      {{"validation", "Training", "images held out from training, with the same noise", "tiny 100, quick 1000, paper the last tenth"}, &validation_,
+      {{"limit", "Training", "training images", "tiny 300, quick 6000, paper nine tenths of all"},
+       &limit_,
+       at_least(1)},
+      {{"validation", "Training", "images held out from training, with the same noise",
+        "tiny 100, quick 1000, paper the last tenth"},
+       &validation_,
        at_least(1)},
       {{"test-limit", "Training", "test images", "tiny 200, quick 5000, paper all"}, &test_limit_, at_least(1)},
       {{"epochs", "Training", "epochs at most", "tiny 2, quick 8, paper 20"}, &epochs_, at_least(1)},
-      {{"patience", "Training", "stop after N epochs without a lower validation loss", nullptr}, &patience_, at_least(1)},
+      {{"patience", "Training", "stop after N epochs without a lower validation loss", nullptr},
+       &patience_,
+       at_least(1)},
       {{"batch", "Training", "images in a batch", nullptr}, &batch_, at_least(1)},
-      {{"settings", "Training", "tuned, or published: those of the authors' code", nullptr}, &settings_, one_of({"tuned", "published"})},
-      {{"lr-sgd", "Training", "learning rate of SGD for every sigma", "searched, by sigma; published 0.1"}, &lr_sgd_, above(0)},
-      {{"lr-adam", "Training", "learning rate of Adam for every sigma", "searched, by sigma; published 0.01"}, &lr_adam_, above(0)},
-      {{"tuning-epochs", "Training", "epochs of the learning rates' search", "tiny 1, quick 2, paper 3"}, &tuning_epochs_, at_least(1)},
+      {{"settings", "Training", "tuned, or published: those of the authors' code", nullptr},
+       &settings_,
+       one_of({"tuned", "published"})},
+      {{"lr-sgd", "Training", "learning rate of SGD for every sigma", "searched, by sigma; published 0.1"},
+       &lr_sgd_,
+       above(0)},
+      {{"lr-adam", "Training", "learning rate of Adam for every sigma", "searched, by sigma; published 0.01"},
+       &lr_adam_,
+       above(0)},
+      {{"tuning-epochs", "Training", "epochs of the learning rates' search", "tiny 1, quick 2, paper 3"},
+       &tuning_epochs_,
+       at_least(1)},
   };
   all.insert(all.end(), own.begin(), own.end());
   return all;
@@ -121,7 +150,8 @@ void GSmoothHeatMap::resolve() {
   if (published()) {
     if (!lr_sgd_) lr_sgd_ = 0.1;
     if (!lr_adam_) lr_adam_ = 0.01;
-    if (validation_ > 0) throw UsageError(format("mollify reproduce {}: --validation given; published settings hold nothing out", name()));
+    if (validation_ > 0)
+      throw UsageError(format("mollify reproduce {}: --validation given; published settings hold nothing out", name()));
   }
   const int64_t all = data == "cifar10" ? 50000 : 60000;
   choose(limit_, 300, 6000, published() ? all : all / 10 * 9);
@@ -140,7 +170,8 @@ void GSmoothHeatMap::load() {
     sgd_rates_ = {0.03, 0.01};
     adam_rates_ = {1e-3};
   }
-  datasets::Splits images = load_images(data, data_dir, limit_ + validation_, test_limit_, format("mollify reproduce {}: --limit", name()));
+  datasets::Splits images =
+      load_images(data, data_dir, limit_ + validation_, test_limit_, format("mollify reproduce {}: --limit", name()));
   train_ = std::move(images.train);
   test_ = prepare(images.test, plain_preparation(data), device);
   network_ = network_for("cnn", train_);
@@ -154,8 +185,11 @@ std::vector<Method> GSmoothHeatMap::methods() const {
 }
 
 bool GSmoothHeatMap::quoted(const Method& method, const Noise& noise) const {
-  const auto extreme = [](double value, const std::vector<double>& all) { return value == all.front() || value == all.back(); };
-  return method.optimizer == "sgd" && method.sigma != 0.5 && extreme(noise.inputs, inputs_) && extreme(noise.labels, labels_);
+  const auto extreme = [](double value, const std::vector<double>& all) {
+    return value == all.front() || value == all.back();
+  };
+  return method.optimizer == "sgd" && method.sigma != 0.5 && extreme(noise.inputs, inputs_) &&
+         extreme(noise.labels, labels_);
 }
 
 Results GSmoothHeatMap::train(const Training& how) const {
@@ -167,16 +201,23 @@ Results GSmoothHeatMap::train(const Training& how) const {
 
   const smoothing::Sigma sigma = smoothing::Sigma::paper(how.method.sigma);
   const Penalties weights_of = penalties(published() && how.method.sigma == 0.01 ? 1e-5 : 1e-7);
-  const smoothing::SmoothedNetwork smoothed = smooth(*network_, sigma, {.by_layer = weights_of, .form = smoothing::Form::split});
+  const smoothing::SmoothedNetwork smoothed =
+      smooth(*network_, sigma, {.by_layer = weights_of, .form = smoothing::Form::split});
   const bool plain = how.method.sigma == 0;
   const Model plain_model = [&](const Tensor& weights, const Tensor& images) { return (*network_)(weights, images); };
-  const Model model = plain ? plain_model : [&](const Tensor& weights, const Tensor& images) { return smoothed(weights, images).output; };
+  const Model model = plain ? plain_model : [&](const Tensor& weights, const Tensor& images) {
+    return smoothed(weights, images).output;
+  };
   const optim::Schedule rate = optim::constant(how.rate);
-  smoothing::GSmooth optimizer(how.method.optimizer == "sgd" ? optim::sgd(rate) : optim::adam(rate, {.epsilon = published() ? 1e-7 : 1e-8}), sigma);
+  smoothing::GSmooth optimizer(
+      how.method.optimizer == "sgd" ? optim::sgd(rate) : optim::adam(rate, {.epsilon = published() ? 1e-7 : 1e-8}),
+      sigma);
 
-  const nn::Initialization initialization = published() ? nn::Initialization::xavier_uniform : nn::Initialization::fan_in_uniform;
+  const nn::Initialization initialization =
+      published() ? nn::Initialization::xavier_uniform : nn::Initialization::fan_in_uniform;
   const Tensor weights = to(network_->initial_weights(initialization, seed), device);
-  const double share = published() ? 1.0 / static_cast<double>(network_->output().size()) : 1;  // the mean over the outputs, or their sum
+  const double share = published() ? 1.0 / static_cast<double>(network_->output().size())
+                                   : 1;  // the mean over the outputs, or their sum
   Tensor best = copy_of(weights);
   double best_loss = INFINITY, best_accuracy = NAN;
   int64_t best_epoch = 0, epoch = 0;
@@ -202,18 +243,25 @@ Results GSmoothHeatMap::train(const Training& how) const {
     best_epoch = epoch;
     assign(best, weights);
   }
-  Results results{.numbers = {{"validation_loss", best_epoch > 0 ? best_loss : NAN}, {"validation_accuracy", best_accuracy},
-                              {"best_epoch", static_cast<double>(best_epoch)}, {"epochs", static_cast<double>(epoch)}, {"diverged", !finite}}};
+  Results results{.numbers = {{"validation_loss", best_epoch > 0 ? best_loss : NAN},
+                              {"validation_accuracy", best_accuracy},
+                              {"best_epoch", static_cast<double>(best_epoch)},
+                              {"epochs", static_cast<double>(epoch)},
+                              {"diverged", !finite}}};
   if (how.tuning) return results;
-  const Tensor& trained = best_epoch > 0 && !published() ? best : weights;  // diverged at once: what is left, which guesses
+  const Tensor& trained =
+      best_epoch > 0 && !published() ? best : weights;  // diverged at once: what is left, which guesses
   results.numbers[kAccuracy] = score_of(model, trained, test_).accuracy;
-  results.numbers["plain_test_accuracy"] = plain ? results.numbers[kAccuracy] : score_of(plain_model, trained, test_).accuracy;
+  results.numbers["plain_test_accuracy"] =
+      plain ? results.numbers[kAccuracy] : score_of(plain_model, trained, test_).accuracy;
   return results;
 }
 
-std::vector<Finished> GSmoothHeatMap::finish(Grid& grid, const std::string& title, const std::vector<Training>& trainings) const {
+std::vector<Finished> GSmoothHeatMap::finish(Grid& grid, const std::string& title,
+                                             const std::vector<Training>& trainings) const {
   std::vector<Cell> cells;
-  for (const Training& training : trainings) cells.push_back({training.key(), [this, training] { return train(training); }});
+  for (const Training& training : trainings)
+    cells.push_back({training.key(), [this, training] { return train(training); }});
   const std::vector<Results> results = grid.run(title, cells);
   std::vector<Finished> finished;
   for (size_t i = 0; i < trainings.size(); ++i) finished.push_back({trainings[i], results[i]});
@@ -256,29 +304,40 @@ std::vector<Training> GSmoothHeatMap::cells(const std::vector<Finished>& searche
   return all;
 }
 
-Summary GSmoothHeatMap::summary(const std::vector<Finished>& finished, const Method& method, const Noise& noise, const char* number) const {
+Summary GSmoothHeatMap::summary(const std::vector<Finished>& finished, const Method& method, const Noise& noise,
+                                const char* number) const {
   std::vector<double> numbers;
   for (const auto& [t, results] : finished)
-    if (t.method.optimizer == method.optimizer && t.method.sigma == method.sigma && t.noise.inputs == noise.inputs && t.noise.labels == noise.labels)
+    if (t.method.optimizer == method.optimizer && t.method.sigma == method.sigma && t.noise.inputs == noise.inputs &&
+        t.noise.labels == noise.labels)
       numbers.push_back(100 * results.at(number));
   return summary_of(numbers);
 }
 
 std::string GSmoothHeatMap::settings_text() const {
-  const std::string images = published() ? format("{} training and {} clean test images, which also stop the training", limit_, test_.count())
-                                         : format("{} training, {} validation, {} clean test images", limit_, validation_, test_.count());
-  return format("Starnes & Webster, arXiv 2311.00531: GSmoothSGD and GSmoothAdam under noise.\n"
-                "Scale {}, {}, {} settings: {}.\n",
-                scale, data, settings_, images) +
-         format("Table 3 network ({} weights, {} uniform, the same initial ones throughout for a seed), linear output, squared error on one-hot\n"
-                "labels, {} over the outputs; batch {}, at most {} epochs, patience {} on the validation loss{}.\n",
-                network_->weight_count(), published() ? "Xavier" : "fan-in", published() ? "the mean" : "the sum", batch_, epochs_, patience_,
-                published() ? "; weights of the last epoch" : " (same noise as training); weights of the best epoch") +
-         format("SGD without momentum, Adam (0.9, 0.999, {}), neither with weight decay. sigma as in the paper: noise of standard deviation sigma/sqrt(2).\n",
-                published() ? "1e-7" : "1e-8") +
-         format("Smoothed network in the split form, penalty weights 1e-7, 1e-7{} (first ReLU, first dense), 1e-5, 1e-5 (second ReLU, output); sigma 0 is the\n"
-                "plain network. Tested is the network that was trained: the smoothed one where sigma > 0.\n",
-                published() ? ", at sigma 0.01 1e-5" : "") +
+  const std::string images =
+      published() ? format("{} training and {} clean test images, which also stop the training", limit_, test_.count())
+                  : format("{} training, {} validation, {} clean test images", limit_, validation_, test_.count());
+  return format(
+             "Starnes & Webster, arXiv 2311.00531: GSmoothSGD and GSmoothAdam under noise.\n"
+             "Scale {}, {}, {} settings: {}.\n",
+             scale, data, settings_, images) +
+         format(
+             "Table 3 network ({} weights, {} uniform, the same initial ones throughout for a seed), linear output, "
+             "squared error on one-hot\n"
+             "labels, {} over the outputs; batch {}, at most {} epochs, patience {} on the validation loss{}.\n",
+             network_->weight_count(), published() ? "Xavier" : "fan-in", published() ? "the mean" : "the sum", batch_,
+             epochs_, patience_,
+             published() ? "; weights of the last epoch" : " (same noise as training); weights of the best epoch") +
+         format(
+             "SGD without momentum, Adam (0.9, 0.999, {}), neither with weight decay. sigma as in the paper: noise of "
+             "standard deviation sigma/sqrt(2).\n",
+             published() ? "1e-7" : "1e-8") +
+         format(
+             "Smoothed network in the split form, penalty weights 1e-7, 1e-7{} (first ReLU, first dense), 1e-5, 1e-5 "
+             "(second ReLU, output); sigma 0 is the\n"
+             "plain network. Tested is the network that was trained: the smoothed one where sigma > 0.\n",
+             published() ? ", at sigma 0.01 1e-5" : "") +
          format("Seeds: {} for the quoted cells, {} for the others.\n", std::max(seeds_, grid_seeds_), grid_seeds_);
 }
 
@@ -289,7 +348,9 @@ std::string GSmoothHeatMap::rates_text(const std::vector<Finished>& searched) co
       out += format("\nLearning rate of {}: {}, as given.\n", optimizer, *fixed);
       continue;
     }
-    out += format("\nLearning rates of {}: validation loss after {} epochs on clean data, seed 0; the lowest is taken.\n", optimizer, tuning_epochs_);
+    out +=
+        format("\nLearning rates of {}: validation loss after {} epochs on clean data, seed 0; the lowest is taken.\n",
+               optimizer, tuning_epochs_);
     std::vector<std::string> heading = {"sigma"};
     for (double rate : rates(optimizer)) heading.push_back(format("{}", rate));
     heading.push_back("taken");
@@ -362,15 +423,19 @@ std::string GSmoothHeatMap::quoted_text(const std::vector<Finished>& finished) c
       if (sigma == 0.01 || sigma == 0.1)
         claims.add({name, format("sigma {} at least as good as 0", sigma), difference_text(of(sigma), of(0), "%.2f"),
                     to_string(at_least(of(sigma), of(0)))});
-      if (sigma == 1) claims.add({name, "sigma 1 worse than 0", difference_text(of(1), of(0), "%.2f"), to_string(below(of(1), of(0)))});
+      if (sigma == 1)
+        claims.add(
+            {name, "sigma 1 worse than 0", difference_text(of(1), of(0), "%.2f"), to_string(below(of(1), of(0)))});
     }
     accuracies.add(row);
     plain.add(plain_row);
   }
   return "\nQuoted cells, SGD: test accuracy %, mean ± deviation over the seeds.\n" + accuracies.text() +
          "\nThe same weights in the plain network.\n" + plain.text() +
-         "\nClaims of the paper. One holds or does not where the difference, seed by seed, has its sign or is beyond two standard errors against it; else it is\n"
-         "undecided (\"worse\" must be beyond two standard errors to hold).\n" + claims.text();
+         "\nClaims of the paper. One holds or does not where the difference, seed by seed, has its sign or is beyond "
+         "two standard errors against it; else it is\n"
+         "undecided (\"worse\" must be beyond two standard errors to hold).\n" +
+         claims.text();
 }
 
 std::string GSmoothHeatMap::run(Grid& grid, const std::filesystem::path& folder) {
@@ -383,8 +448,8 @@ std::string GSmoothHeatMap::run(Grid& grid, const std::filesystem::path& folder)
   int64_t diverged = 0;
   for (const auto* part : {&searched, &finished})
     for (const auto& [t, results] : *part) {
-      csv += format("{},{},{},{},{},{},{}", t.tuning ? "rate" : "cell", t.method.optimizer, t.method.sigma, t.rate, t.noise.inputs, t.noise.labels,
-                    t.seed);
+      csv += format("{},{},{},{},{},{},{}", t.tuning ? "rate" : "cell", t.method.optimizer, t.method.sigma, t.rate,
+                    t.noise.inputs, t.noise.labels, t.seed);
       for (const char* column : kColumns) csv += "," + csv_number(results.at(column));
       csv += "\n";
       diverged += !t.tuning && results.at("diverged") != 0;
@@ -394,7 +459,8 @@ std::string GSmoothHeatMap::run(Grid& grid, const std::filesystem::path& folder)
   write_text(folder / "heatmap.svg", heat_map_svg(map));
   write_text(folder / "noise.svg", noise_picture());
   std::string table = settings_text() + rates_text(searched) + "\n" + heat_map_text(map);
-  if (diverged > 0) table += format("{} cells diverged; their accuracy is that of the weights before, or of guessing.\n", diverged);
+  if (diverged > 0)
+    table += format("{} cells diverged; their accuracy is that of the weights before, or of guessing.\n", diverged);
   table += quoted_text(finished);
   write_text(folder / "table.txt", table);
   return table;

@@ -1,6 +1,7 @@
-// How much the update's length varies along SGD, GSmoothSGD, SVRG and GSmoothSVRG with one image a step, under input and label noise
-// (Starnes & Webster, arXiv 2311.00531, figures 4 to 6). Loss, learning rate, weights and penalties are those of their code, which
-// measures the spread over 100 images at fixed weights; the spread along the steps stands beside it.
+// How much the update's length varies along SGD, GSmoothSGD, SVRG and GSmoothSVRG with one image a step, under input
+// and label noise (Starnes & Webster, arXiv 2311.00531, figures 4 to 6). Loss, learning rate, weights and penalties are
+// those of their code, which measures the spread over 100 images at fixed weights; the spread along the steps stands
+// beside it.
 #include <mollify/engine/grad.h>
 #include <mollify/experiments/curves.h>
 #include <mollify/experiments/interrupt.h>
@@ -25,23 +26,27 @@ struct Method {
   const char* name;
   bool smoothed, variance_reduced;
 };
-constexpr Method kMethods[] = {{"SGD", false, false}, {"GSmoothSGD", true, false}, {"SVRG", false, true}, {"GSmoothSVRG", true, true}};
+constexpr Method kMethods[] = {
+    {"SGD", false, false}, {"GSmoothSGD", true, false}, {"SVRG", false, true}, {"GSmoothSVRG", true, true}};
 constexpr int kSgd = 0, kSvrg = 2, kGSmoothSvrg = 3;
 
 struct Noise { double inputs, labels; };  // standard deviation, share
 
 // Of SGD and of SVRG.
-const std::map<std::string, double> kPenalties[] = {{{"activation1", 1e-7}, {"dense1", 1e-7}, {"activation2", 1e-5}, {"dense2", 1e-5}},
-                                                    {{"activation1", 1e-13}, {"dense1", 1e-13}, {"activation2", 1e-11}, {"dense2", 1e-11}}};
+const std::map<std::string, double> kPenalties[] = {
+    {{"activation1", 1e-7}, {"dense1", 1e-7}, {"activation2", 1e-5}, {"dense2", 1e-5}},
+    {{"activation1", 1e-13}, {"dense1", 1e-13}, {"activation2", 1e-11}, {"dense2", 1e-11}}};
 constexpr int64_t kFullBatch = 100;  // images whose record a full gradient holds at a time
 constexpr int64_t kProbes = 100;     // images over which the spread at fixed weights is taken
-constexpr int64_t kDraws = int64_t{1} << 31;  // "epochs" from which the probes and the anchors' images are drawn: no real ones
+constexpr int64_t kDraws =
+    int64_t{1} << 31;  // "epochs" from which the probes and the anchors' images are drawn: no real ones
 
 // Found at the start and after each block of steps.
 constexpr const char *kStep = "step", *kTrainLoss = "train_loss", *kTestAccuracy = "test_accuracy";
-// Of ‖w_{t+1} − w_t‖: over all steps, and over each block. Within blocks: the root mean square of the blocks' deviations, in which the
-// mean's fall from block to block does not count.
-constexpr const char *kMean = "update_mean", *kDeviation = "update_deviation", *kWithin = "update_deviation_within_blocks";
+// Of ‖w_{t+1} − w_t‖: over all steps, and over each block. Within blocks: the root mean square of the blocks'
+// deviations, in which the mean's fall from block to block does not count.
+constexpr const char *kMean = "update_mean", *kDeviation = "update_deviation",
+                     *kWithin = "update_deviation_within_blocks";
 // Of what ‖Δw‖ would be for each of the probes, at the weights after each block; over all steps the root mean square.
 constexpr const char* kFixed = "update_deviation_at_fixed_weights";
 constexpr const char* kTrainedAccuracy = "trained_test_accuracy";
@@ -49,8 +54,12 @@ constexpr const char* kTrainedAccuracy = "trained_test_accuracy";
 class GSmoothSvrgExperiment final : public Experiment {
  public:
   const char* name() const override { return "gsmooth-svrg"; }
-  const char* summary() const override { return "variation of the update along SGD, GSmoothSGD, SVRG, GSmoothSVRG (Starnes & Webster 2023)"; }
-  std::vector<std::string> files() const override { return {"results.csv", "blocks.csv", "table.txt", "curves.svg", "accuracy.svg", "deviation.svg"}; }
+  const char* summary() const override {
+    return "variation of the update along SGD, GSmoothSGD, SVRG, GSmoothSVRG (Starnes & Webster 2023)";
+  }
+  std::vector<std::string> files() const override {
+    return {"results.csv", "blocks.csv", "table.txt", "curves.svg", "accuracy.svg", "deviation.svg"};
+  }
   std::vector<Option> options() override;
   void resolve() override;
   void load() override;
@@ -84,16 +93,24 @@ class GSmoothSvrgExperiment final : public Experiment {
 std::vector<Option> GSmoothSvrgExperiment::options() {
   std::vector<Option> all = shared_options();
   const std::vector<Option> own = {
-      {{"seeds", "Run", "seeds of weights and order without noise; with noise there is one", "3, 1 at tiny"}, &seeds_, at_least(1)},
-      {{"noises", "Run", "clean: none; all: input deviations 0 to 1 and label shares 0 to 40 %, 25 in all", "all, clean at tiny"}, &noises_,
+      {{"seeds", "Run", "seeds of weights and order without noise; with noise there is one", "3, 1 at tiny"},
+       &seeds_,
+       at_least(1)},
+      {{"noises", "Run", "clean: none; all: input deviations 0 to 1 and label shares 0 to 40 %, 25 in all",
+        "all, clean at tiny"},
+       &noises_,
        one_of({"clean", "all"})},
       {{"limit", "Training", "training images", "tiny 200, quick 5000, paper all"}, &limit_, at_least(1)},
-      {{"anchor", "Training", "images of a full gradient of SVRG, drawn for each; all where there are no more", "4000"}, &anchor_, at_least(1)},
+      {{"anchor", "Training", "images of a full gradient of SVRG, drawn for each; all where there are no more", "4000"},
+       &anchor_,
+       at_least(1)},
       {{"test-limit", "Training", "test images", "tiny 200, quick 2000, paper all"}, &test_limit_, at_least(1)},
       {{"steps", "Training", "steps, of one image each", "5000, tiny 120"}, &steps_, at_least(1)},
       {{"inner", "Training", "steps between two full gradients of SVRG", "1000, tiny 40"}, &inner_, at_least(1)},
       {{"block", "Training", "steps between measurements", "500, tiny 40"}, &block_, at_least(2)},
-      {{"sigma", "Training", "sigma of the paper: noise of standard deviation sigma/sqrt(2)", nullptr}, &sigma_, above(0)},
+      {{"sigma", "Training", "sigma of the paper: noise of standard deviation sigma/sqrt(2)", nullptr},
+       &sigma_,
+       above(0)},
       {{"lr", "Training", "learning rate", nullptr}, &rate_, above(0)},
   };
   all.insert(all.end(), own.begin(), own.end());
@@ -116,7 +133,8 @@ void GSmoothSvrgExperiment::resolve() {
 }
 
 void GSmoothSvrgExperiment::load() {
-  datasets::Splits images = load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
+  datasets::Splits images =
+      load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
   train_ = std::move(images.train);
   test_ = prepare(images.test, plain_preparation(data), device);
   network_ = network_for("cnn", train_);
@@ -134,17 +152,26 @@ std::vector<Noise> GSmoothSvrgExperiment::noises() const {
 class Path {
  public:
   Path(const nn::Network& network, const Method& method, double sigma, double rate, Images train)
-      : network_(network), method_(method), train_(std::move(train)), sigma_(smoothing::Sigma::paper(method.smoothed ? sigma : 0)), rate_(rate),
-        smoothed_(smooth(network, sigma_, {.by_layer = kPenalties[method.variance_reduced], .form = smoothing::Form::split})),
-        sgd_(optim::sgd(optim::constant(rate)), sigma_), svrg_(optim::constant(rate), sigma_) {}
+      : network_(network),
+        method_(method),
+        train_(std::move(train)),
+        sigma_(smoothing::Sigma::paper(method.smoothed ? sigma : 0)),
+        rate_(rate),
+        smoothed_(
+            smooth(network, sigma_, {.by_layer = kPenalties[method.variance_reduced], .form = smoothing::Form::split})),
+        sgd_(optim::sgd(optim::constant(rate)), sigma_),
+        svrg_(optim::constant(rate), sigma_) {}
 
   Tensor plain(const Tensor& w, const Tensor& images) const { return network_(w, images); }
-  Tensor trained(const Tensor& w, const Tensor& images) const { return method_.smoothed ? smoothed_(w, images).output : plain(w, images); }
+  Tensor trained(const Tensor& w, const Tensor& images) const {
+    return method_.smoothed ? smoothed_(w, images).output : plain(w, images);
+  }
 
   void start_round(const Tensor& weights, const std::vector<int32_t>& images) {
     const Images anchor = chosen(train_, images);
     svrg_.start_round(weights, [&](const Tensor& w, const smoothing::Sigma& s) {
-      return mean_over_batches(w, anchor, kFullBatch, [&](const Tensor& v, const Images& batch) { return loss(v, s, batch); });
+      return mean_over_batches(w, anchor, kFullBatch,
+                               [&](const Tensor& v, const Images& batch) { return loss(v, s, batch); });
     });
   }
   double step(const Tensor& weights, int32_t image) {
@@ -168,7 +195,9 @@ class Path {
     return nn::mean_squared_error(result.output, batch.labels) * share + result.penalty + result.constant;
   }
   smoothing::SmoothedLoss loss_of(int32_t image) const {
-    return [this, one = chosen(train_, std::span(&image, 1))](const Tensor& w, const smoothing::Sigma& s) { return loss(w, s, one); };
+    return [this, one = chosen(train_, std::span(&image, 1))](const Tensor& w, const smoothing::Sigma& s) {
+      return loss(w, s, one);
+    };
   }
 
   const nn::Network& network_;
@@ -194,7 +223,8 @@ Results GSmoothSvrgExperiment::train(const Method& method, const Noise& noise, u
   Path path(*network_, method, sigma_, rate_, images);
   const Model plain = [&](const Tensor& w, const Tensor& x) { return path.plain(w, x); };
   const Model trained = [&](const Tensor& w, const Tensor& x) { return path.trained(w, x); };
-  const Tensor weights = to(network_->initial_weights(nn::Initialization::xavier_uniform, seed), device), before = copy_of(weights);
+  const Tensor weights = to(network_->initial_weights(nn::Initialization::xavier_uniform, seed), device),
+               before = copy_of(weights);
   Results results;
   const auto measure = [&](int64_t step) {
     results.series[kStep].push_back(static_cast<double>(step));
@@ -225,16 +255,20 @@ Results GSmoothSvrgExperiment::train(const Method& method, const Noise& noise, u
     lengths.insert(lengths.end(), block_lengths.begin(), block_lengths.end());
     block_lengths.clear();
     std::vector<double> at_fixed_weights;
-    for (size_t i = 0; i < std::min<size_t>(kProbes, probes.size()); ++i) at_fixed_weights.push_back(path.length_at(weights, probes[i]));
+    for (size_t i = 0; i < std::min<size_t>(kProbes, probes.size()); ++i)
+      at_fixed_weights.push_back(path.length_at(weights, probes[i]));
     results.series[kFixed].push_back(summary_of(at_fixed_weights).deviation);
     measure(step + 1);
   }
   const Summary all = summary_of(lengths);
-  results.numbers = {{kMean, finite ? all.mean : NAN}, {kDeviation, finite ? all.deviation : NAN},
+  results.numbers = {{kMean, finite ? all.mean : NAN},
+                     {kDeviation, finite ? all.deviation : NAN},
                      {kWithin, finite ? root_mean_square(results.series[kDeviation]) : NAN},
                      {kFixed, finite ? root_mean_square(results.series[kFixed]) : NAN},
-                     {kTrainLoss, finite ? results.series[kTrainLoss].back() : NAN}, {kTestAccuracy, score_of(plain, weights, test_).accuracy},
-                     {kTrainedAccuracy, score_of(trained, weights, test_).accuracy}, {"diverged", !finite}};
+                     {kTrainLoss, finite ? results.series[kTrainLoss].back() : NAN},
+                     {kTestAccuracy, score_of(plain, weights, test_).accuracy},
+                     {kTrainedAccuracy, score_of(trained, weights, test_).accuracy},
+                     {"diverged", !finite}};
   return results;
 }
 
@@ -244,7 +278,8 @@ Summary GSmoothSvrgExperiment::over_seeds(const std::vector<Results>& seeds, con
   return summary_of(numbers);
 }
 
-Summary GSmoothSvrgExperiment::of_block(const std::vector<Results>& seeds, const char* series, size_t index, double scale) {
+Summary GSmoothSvrgExperiment::of_block(const std::vector<Results>& seeds, const char* series, size_t index,
+                                        double scale) {
   std::vector<double> numbers;
   for (const Results& results : seeds) {
     const std::vector<double>& values = results.series_at(series);
@@ -254,41 +289,57 @@ Summary GSmoothSvrgExperiment::of_block(const std::vector<Results>& seeds, const
 }
 
 std::string GSmoothSvrgExperiment::settings_text() const {
-  return format("Starnes & Webster, arXiv 2311.00531: the update's length along SGD and SVRG, plain and smoothed.\n"
-                "Scale {}, {}: {} training and {} test images.\n",
-                scale, data, train_.size(), test_.count()) +
-         format("Table 3 network ({} weights, Xavier uniform), linear output, squared error on one-hot labels, the mean over the outputs; one image\n"
-                "a step, {} steps, learning rate {}. SVRG: a full gradient of {} images every {} steps, at the last iterate.\n",
-                network_->weight_count(), steps_, rate_, std::min(anchor_, train_.size()), inner_) +
-         format("Smoothed: sigma {} as in the paper (standard deviation sigma/sqrt(2)), split form, penalty weights 1e-7, 1e-7 (first ReLU, first\n"
-                "dense), 1e-5, 1e-5 (second ReLU, output), for SVRG 1e-13, 1e-13, 1e-11, 1e-11; the same sigma at SVRG's anchor.\n",
-                sigma_) +
-         format("Seeds: {}, 1 with noise. Losses and accuracies are the plain network's, but for \"as trained\": the smoothed network's where there is\n"
-                "one. At fixed weights: over {} images, at the weights after each {} steps.\n",
-                seeds_, kProbes, block_);
+  return format(
+             "Starnes & Webster, arXiv 2311.00531: the update's length along SGD and SVRG, plain and smoothed.\n"
+             "Scale {}, {}: {} training and {} test images.\n",
+             scale, data, train_.size(), test_.count()) +
+         format(
+             "Table 3 network ({} weights, Xavier uniform), linear output, squared error on one-hot labels, the mean "
+             "over the outputs; one image\n"
+             "a step, {} steps, learning rate {}. SVRG: a full gradient of {} images every {} steps, at the last "
+             "iterate.\n",
+             network_->weight_count(), steps_, rate_, std::min(anchor_, train_.size()), inner_) +
+         format(
+             "Smoothed: sigma {} as in the paper (standard deviation sigma/sqrt(2)), split form, penalty weights 1e-7, "
+             "1e-7 (first ReLU, first\n"
+             "dense), 1e-5, 1e-5 (second ReLU, output), for SVRG 1e-13, 1e-13, 1e-11, 1e-11; the same sigma at SVRG's "
+             "anchor.\n",
+             sigma_) +
+         format(
+             "Seeds: {}, 1 with noise. Losses and accuracies are the plain network's, but for \"as trained\": the "
+             "smoothed network's where there is\n"
+             "one. At fixed weights: over {} images, at the weights after each {} steps.\n",
+             seeds_, kProbes, block_);
 }
 
 std::string GSmoothSvrgExperiment::tables(const Finished& finished) const {
-  TextTable results({"", "test accuracy %", "as trained %", "training loss", "mean of ‖Δw‖", "deviation of ‖Δw‖", "within blocks", "at fixed weights", "diverged"});
+  TextTable results({"", "test accuracy %", "as trained %", "training loss", "mean of ‖Δw‖", "deviation of ‖Δw‖",
+                     "within blocks", "at fixed weights", "diverged"});
   std::vector<std::string> heading = {"steps"};
   for (size_t m = 0; m < finished.size(); ++m) {
     const std::vector<Results>& seeds = finished[m];
     const Summary diverged = over_seeds(seeds, "diverged");
     results.add({kMethods[m].name, with_deviation(over_seeds(seeds, kTestAccuracy, 100), "%.2f"),
                  with_deviation(over_seeds(seeds, kTrainedAccuracy, 100), "%.2f"),
-                 with_deviation(over_seeds(seeds, kTrainLoss), "%.4f"), with_deviation(over_seeds(seeds, kMean), "%.5f"),
-                 with_deviation(over_seeds(seeds, kDeviation), "%.5f"), with_deviation(over_seeds(seeds, kWithin), "%.5f"),
-                 with_deviation(over_seeds(seeds, kFixed), "%.5f"), number_text(diverged.mean * static_cast<double>(diverged.count), "%.0f")});
+                 with_deviation(over_seeds(seeds, kTrainLoss), "%.4f"),
+                 with_deviation(over_seeds(seeds, kMean), "%.5f"),
+                 with_deviation(over_seeds(seeds, kDeviation), "%.5f"),
+                 with_deviation(over_seeds(seeds, kWithin), "%.5f"), with_deviation(over_seeds(seeds, kFixed), "%.5f"),
+                 number_text(diverged.mean * static_cast<double>(diverged.count), "%.0f")});
     heading.push_back(kMethods[m].name);
   }
   TextTable by_block(heading);
   for (size_t b = 0; b < blocks(); ++b) {
-    std::vector<std::string> row = {format("{} to {}", static_cast<int64_t>(b) * block_ + 1, std::min(steps_, static_cast<int64_t>(b + 1) * block_))};
-    for (const std::vector<Results>& seeds : finished) row.push_back(with_deviation(of_block(seeds, kDeviation, b), "%.5f"));
+    std::vector<std::string> row = {format("{} to {}", static_cast<int64_t>(b) * block_ + 1,
+                                           std::min(steps_, static_cast<int64_t>(b + 1) * block_))};
+    for (const std::vector<Results>& seeds : finished)
+      row.push_back(with_deviation(of_block(seeds, kDeviation, b), "%.5f"));
     by_block.add(row);
   }
-  return "\nWithout noise, after all steps, mean ± deviation over the seeds. Δw = w_{t+1} − w_t, over all steps; within blocks: root mean square\n"
-         "of the blocks' deviations, in which the fall of the mean from block to block does not count; at fixed weights: root mean square of\n"
+  return "\nWithout noise, after all steps, mean ± deviation over the seeds. Δw = w_{t+1} − w_t, over all steps; "
+         "within blocks: root mean square\n"
+         "of the blocks' deviations, in which the fall of the mean from block to block does not count; at fixed "
+         "weights: root mean square of\n"
          "the deviations over images there.\n" +
          results.text() + "\nDeviation of ‖Δw‖ by block.\n" + by_block.text();
 }
@@ -297,28 +348,38 @@ std::string GSmoothSvrgExperiment::claims_text(const Finished& finished) const {
   TextTable table({"claim", "over", "difference and its standard error", ""});
   const auto add = [&](int a, int b) {
     const auto compare = [&](const std::string& over, const Summary& of_a, const Summary& of_b) {
-      table.add({format("{} below {}", kMethods[a].name, kMethods[b].name), over, difference_text(of_a, of_b, "%.5f"), to_string(below(of_a, of_b))});
+      table.add({format("{} below {}", kMethods[a].name, kMethods[b].name), over, difference_text(of_a, of_b, "%.5f"),
+                 to_string(below(of_a, of_b))});
     };
     compare("all steps", over_seeds(finished[a], kDeviation), over_seeds(finished[b], kDeviation));
     compare("all steps, within blocks", over_seeds(finished[a], kWithin), over_seeds(finished[b], kWithin));
     compare("images, at fixed weights", over_seeds(finished[a], kFixed), over_seeds(finished[b], kFixed));
     for (size_t block = 0; blocks() > 1 && block < blocks(); block += blocks() - 1)
-      compare(block == 0 ? "the first block" : "the last block", of_block(finished[a], kDeviation, block), of_block(finished[b], kDeviation, block));
+      compare(block == 0 ? "the first block" : "the last block", of_block(finished[a], kDeviation, block),
+              of_block(finished[b], kDeviation, block));
   };
   add(kGSmoothSvrg, kSvrg);
   add(kSvrg, kSgd);
-  return "\nClaims of the paper on the deviation of ‖Δw‖, without noise; to hold, a difference must be beyond two standard errors.\n" + table.text();
+  return "\nClaims of the paper on the deviation of ‖Δw‖, without noise; to hold, a difference must be beyond two "
+         "standard errors.\n" +
+         table.text();
 }
 
 std::string GSmoothSvrgExperiment::picture(const Finished& finished) const {
-  std::vector<CurvePanel> panels = {{"Training loss", "step", "", {}, 0, 0}, {"Test accuracy", "step", " %", {}, 0, 0, 100},
+  std::vector<CurvePanel> panels = {{"Training loss", "step", "", {}, 0, 0},
+                                    {"Test accuracy", "step", " %", {}, 0, 0, 100},
                                     {"Deviation of the update's length", "step", "", {}, 0, 0}};
-  const struct { const char* series; double scale; size_t first_step; } shown[] = {{kTrainLoss, 1, 0}, {kTestAccuracy, 100, 0}, {kDeviation, 1, 1}};
+  const struct {
+    const char* series;
+    double scale;
+    size_t first_step;
+  } shown[] = {{kTrainLoss, 1, 0}, {kTestAccuracy, 100, 0}, {kDeviation, 1, 1}};
   for (size_t p = 0; p < panels.size(); ++p) {
     for (size_t m = 0; m < finished.size(); ++m) {
       Curve curve{kMethods[m].name, m, {}, {}};
       for (size_t i = 0; i + shown[p].first_step <= blocks(); ++i) {
-        curve.x.push_back(static_cast<double>(std::min(steps_, static_cast<int64_t>(i + shown[p].first_step) * block_)));
+        curve.x.push_back(
+            static_cast<double>(std::min(steps_, static_cast<int64_t>(i + shown[p].first_step) * block_)));
         const Summary summary = of_block(finished[m], shown[p].series, i, shown[p].scale);
         curve.y.push_back(summary.mean);
         curve.deviation.push_back(summary.deviation);
@@ -330,11 +391,14 @@ std::string GSmoothSvrgExperiment::picture(const Finished& finished) const {
     panels[p].low = p == 1 || panels[p].logarithmic ? low : 0;
     panels[p].high = high;
   }
-  return curves_svg(format("{}: one image a step, learning rate {}, σ = {}, mean of {} {}", data, rate_, sigma_, seeds_, seeds_ == 1 ? "seed" : "seeds"), panels);
+  return curves_svg(format("{}: one image a step, learning rate {}, σ = {}, mean of {} {}", data, rate_, sigma_, seeds_,
+                           seeds_ == 1 ? "seed" : "seeds"),
+                    panels);
 }
 
 // Panels by method, of a number's mean over the seeds.
-HeatMap GSmoothSvrgExperiment::over_noises(const std::vector<Finished>& finished, const char* number, double scale) const {
+HeatMap GSmoothSvrgExperiment::over_noises(const std::vector<Finished>& finished, const char* number,
+                                           double scale) const {
   HeatMap map;
   map.rows_title = "standard deviation of input noise";
   map.columns_title = "share of random labels";
@@ -342,7 +406,8 @@ HeatMap GSmoothSvrgExperiment::over_noises(const std::vector<Finished>& finished
   for (double inputs : inputs_) map.row_names.push_back(format("{}", inputs));
   for (double labels : labels_) map.column_names.push_back(format("{} %", std::lround(100 * labels)));
   for (size_t m = 0; m < std::size(kMethods); ++m) {
-    HeatMap::Panel panel{kMethods[m].name, std::vector<std::vector<double>>(inputs_.size(), std::vector<double>(labels_.size(), NAN))};
+    HeatMap::Panel panel{kMethods[m].name,
+                         std::vector<std::vector<double>>(inputs_.size(), std::vector<double>(labels_.size(), NAN))};
     for (size_t i = 0; i < finished.size(); ++i)
       panel.values[i / labels_.size()][i % labels_.size()] = over_seeds(finished[i][m], number, scale).mean;
     map.panels.push_back(panel);
@@ -350,10 +415,13 @@ HeatMap GSmoothSvrgExperiment::over_noises(const std::vector<Finished>& finished
   return map;
 }
 
-void GSmoothSvrgExperiment::write_csv(const std::vector<Finished>& finished, const std::filesystem::path& folder) const {
+void GSmoothSvrgExperiment::write_csv(const std::vector<Finished>& finished,
+                                      const std::filesystem::path& folder) const {
   std::string results = "method,input_noise,label_noise,seed";
-  std::string by_block = results + ",step,train_loss,test_accuracy,update_mean,update_deviation,update_deviation_at_fixed_weights\n";
-  const char* const columns[] = {kTestAccuracy, kTrainedAccuracy, kTrainLoss, kMean, kDeviation, kWithin, kFixed, "diverged"};
+  std::string by_block =
+      results + ",step,train_loss,test_accuracy,update_mean,update_deviation,update_deviation_at_fixed_weights\n";
+  const char* const columns[] = {kTestAccuracy, kTrainedAccuracy, kTrainLoss, kMean,
+                                 kDeviation,    kWithin,          kFixed,     "diverged"};
   for (const char* column : columns) results += format(",{}", column);
   results += "\n";
   const std::vector<Noise> all = noises();
@@ -367,9 +435,12 @@ void GSmoothSvrgExperiment::write_csv(const std::vector<Finished>& finished, con
         results += "\n";
         const std::vector<double>& steps = r.series_at(kStep);
         for (size_t i = 0; i < steps.size(); ++i) {
-          const auto in_block = [&](const char* series) { return i == 0 ? std::string() : csv_number(r.series_at(series)[i - 1]); };
+          const auto in_block = [&](const char* series) {
+            return i == 0 ? std::string() : csv_number(r.series_at(series)[i - 1]);
+          };
           by_block += format("{},{},{},{},{},{},{}\n", cell, steps[i], csv_number(r.series_at(kTrainLoss)[i]),
-                             csv_number(r.series_at(kTestAccuracy)[i]), in_block(kMean), in_block(kDeviation), in_block(kFixed));
+                             csv_number(r.series_at(kTestAccuracy)[i]), in_block(kMean), in_block(kDeviation),
+                             in_block(kFixed));
         }
       }
   write_text(folder / "results.csv", results);
@@ -388,7 +459,8 @@ std::string GSmoothSvrgExperiment::run(Grid& grid, const std::filesystem::path& 
   std::vector<Finished> finished(all.size());
   auto next = results.begin();
   for (size_t n = 0; n < all.size(); ++n)
-    for (size_t m = 0; m < std::size(kMethods); ++m, next += seeds_of(all[n])) finished[n].emplace_back(next, next + seeds_of(all[n]));
+    for (size_t m = 0; m < std::size(kMethods); ++m, next += seeds_of(all[n]))
+      finished[n].emplace_back(next, next + seeds_of(all[n]));
 
   write_csv(finished, folder);
   write_text(folder / "curves.svg", picture(finished[0]));

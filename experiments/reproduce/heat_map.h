@@ -18,7 +18,8 @@ struct HeatMap {
   const char* number_format = "%.1f";
 };
 
-// An SVG document with the numbers printed in the cells. One colour scale for all panels, from the 5 % quantile of the numbers to the
+// An SVG document with the numbers printed in the cells. One colour scale for all panels, from the 5 % quantile of the
+// numbers to the
 // largest: a few outliers at the bottom do not bleach the rest.
 std::string heat_map_svg(const HeatMap& map);
 

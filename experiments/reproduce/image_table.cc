@@ -23,7 +23,8 @@ std::string drawn(const Tensor& image, double x, double y) {
   for (int64_t row = 0; row < height; ++row)
     for (int64_t column = 0; column < width; ++column) {
       const float* at = values.data() + (row * width + column) * channels;
-      const std::string color = text("#%02x%02x%02x", shade_of(at[0]), shade_of(at[channels == 3 ? 1 : 0]), shade_of(at[channels == 3 ? 2 : 0]));
+      const std::string color = text("#%02x%02x%02x", shade_of(at[0]), shade_of(at[channels == 3 ? 1 : 0]),
+                                     shade_of(at[channels == 3 ? 2 : 0]));
       pixels[color] += text("M%d %dh1v1h-1z", static_cast<int>(column), static_cast<int>(row));
     }
   std::string out = text("<g transform=\"translate(%g %g) scale(%g)\" shape-rendering=\"crispEdges\">\n", x, y, kPixel);
@@ -35,11 +36,15 @@ std::string drawn(const Tensor& image, double x, double y) {
 
 std::string image_table_svg(const ImageTable& table) {
   const Tensor& first = table.rows.at(0).at(0);
-  const double high = kPixel * static_cast<double>(first.dim(1)) + kGap, wide = kPixel * static_cast<double>(first.dim(2)) + kGap;
-  const double width = std::max(2 * kLeft + wide * static_cast<double>(table.column_names.size()), 48 + 10.5 * static_cast<double>(table.heading.size()));
-  std::string out = svg::start(width, kTop + high * static_cast<double>(table.rows.size()) + kBelow, kLeft, table.heading);
+  const double high = kPixel * static_cast<double>(first.dim(1)) + kGap,
+               wide = kPixel * static_cast<double>(first.dim(2)) + kGap;
+  const double width = std::max(2 * kLeft + wide * static_cast<double>(table.column_names.size()),
+                                48 + 10.5 * static_cast<double>(table.heading.size()));
+  std::string out =
+      svg::start(width, kTop + high * static_cast<double>(table.rows.size()) + kBelow, kLeft, table.heading);
   for (size_t c = 0; c < table.column_names.size(); ++c)
-    out += text("<text x=\"%g\" y=\"%g\">", kLeft + wide * static_cast<double>(c), kTop - 10) + svg::escaped(table.column_names[c]) + "</text>\n";
+    out += text("<text x=\"%g\" y=\"%g\">", kLeft + wide * static_cast<double>(c), kTop - 10) +
+           svg::escaped(table.column_names[c]) + "</text>\n";
   for (size_t r = 0; r < table.rows.size(); ++r)
     for (size_t c = 0; c < table.rows[r].size(); ++c)
       out += drawn(table.rows[r][c], kLeft + wide * static_cast<double>(c), kTop + high * static_cast<double>(r));

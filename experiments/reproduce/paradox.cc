@@ -1,6 +1,6 @@
-// The paradox of certified training (Jovanović et al. 2022, "On the Paradox of Certified Training"; arXiv 2102.06700): among relaxations,
-// training through the tighter ones gives the worse networks. Every method has the same data, initial weights, optimiser and
-// schedules, and every network the same verifiers.
+// The paradox of certified training (Jovanović et al. 2022, "On the Paradox of Certified Training"; arXiv 2102.06700):
+// among relaxations, training through the tighter ones gives the worse networks. Every method has the same data,
+// initial weights, optimiser and schedules, and every network the same verifiers.
 #include <mollify/experiments/curves.h>
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/evaluate.h>
@@ -25,10 +25,11 @@ using nn::bounds::Graph;
 using nn::bounds::Method;
 
 // From the loosest relaxation to the tightest.
-constexpr struct { const char *objective, *title; Method method; } kMethods[] = {{"ibp", "IBP", Method::ibp},
-                                                                               {"hbox", "HBox", Method::hbox},
-                                                                               {"crown-ibp", "CROWN-IBP", Method::crown_ibp},
-                                                                               {"deeppoly", "DeepPoly", Method::crown}};
+constexpr struct { const char *objective, *title; Method method;
+} kMethods[] = {{"ibp", "IBP", Method::ibp},
+                {"hbox", "HBox", Method::hbox},
+                {"crown-ibp", "CROWN-IBP", Method::crown_ibp},
+                {"deeppoly", "DeepPoly", Method::crown}};
 constexpr const char* kNatural = "natural";  // the network on which tightness is measured
 constexpr const char* kStages[] = {"ibp", "crown-ibp", "crown", "alpha-crown", "best"};
 constexpr int64_t kVerifiedAtOnce = 20;
@@ -59,7 +60,9 @@ std::vector<bool> proven(const Tensor& margins) {
 class Paradox final : public Experiment {
  public:
   const char* name() const override { return "paradox"; }
-  const char* summary() const override { return "Training through tighter relaxations: worse networks? (Jovanovic et al. 2022)"; }
+  const char* summary() const override {
+    return "Training through tighter relaxations: worse networks? (Jovanovic et al. 2022)";
+  }
   std::vector<std::string> files() const override { return {"results.csv", "table.txt", "curves.svg"}; }
   std::vector<Option> options() override;
   void resolve() override;
@@ -73,13 +76,14 @@ class Paradox final : public Experiment {
   double mean_certified_radius(const Graph& graph, Method method) const;
   std::vector<std::string> models() const;
   std::string picture(const std::vector<Finished>& finished) const;
-  Summary summary_of_cells(const std::vector<Finished>& finished, const std::string& model, const std::string& objective,
-                           const std::string& number) const;
+  Summary summary_of_cells(const std::vector<Finished>& finished, const std::string& model,
+                           const std::string& objective, const std::string& number) const;
   std::string settings_text() const;
   std::string model_text(const std::vector<Finished>& finished, const std::string& model) const;
 
   std::string model_;
-  int64_t seeds_ = 0, limit_ = 0, test_limit_ = 0, epochs_ = 0, ramp_epochs_ = 0, batch_ = 0, rows_ = 0, tightness_images_ = 0;
+  int64_t seeds_ = 0, limit_ = 0, test_limit_ = 0, epochs_ = 0, ramp_epochs_ = 0, batch_ = 0, rows_ = 0,
+          tightness_images_ = 0;
   double epsilon_ = 0.1, rate_ = 2e-3;
   std::vector<double> radii_;  // of the tightness, equally spaced from one step on
   datasets::Dataset train_data_;
@@ -92,14 +96,24 @@ std::vector<Option> Paradox::options() {
   const std::vector<Option> own = {
       {{"seeds", "Run", "networks of each kind", "3, 1 at tiny"}, &seeds_, at_least(1)},
       {{"model", "Training", "network", "cnn3_tiny, at paper cnn3 and cnn5"}, &model_, one_of(nn::model_names())},
-      {{"eps", "Training", "radius for training and verification, of pixels from 0 to 1", nullptr}, &epsilon_, above(0)},
-      {{"limit", "Training", "training images", "tiny 300, quick 5000, paper 60000 (CIFAR-10: 50000)"}, &limit_, at_least(1)},
+      {{"eps", "Training", "radius for training and verification, of pixels from 0 to 1", nullptr},
+       &epsilon_,
+       above(0)},
+      {{"limit", "Training", "training images", "tiny 300, quick 5000, paper 60000 (CIFAR-10: 50000)"},
+       &limit_,
+       at_least(1)},
       {{"test-limit", "Training", "test images", "tiny 60, quick 1000, paper 10000"}, &test_limit_, at_least(1)},
       {{"epochs", "Training", "epochs", "tiny 2, quick 24, paper 70"}, &epochs_, at_least(1)},
-      {{"eps-epochs", "Training", "epochs in which the radius grows from 0", "half of them"}, &ramp_epochs_, at_least(1)},
+      {{"eps-epochs", "Training", "epochs in which the radius grows from 0", "half of them"},
+       &ramp_epochs_,
+       at_least(1)},
       {{"batch", "Training", "images in a batch", "tiny 50, quick 100, paper 256"}, &batch_, at_least(1)},
-      {{"lr", "Training", "Adam's learning rate; a fifth and a 25th of it from 5/7 and 6/7 of the epochs on", nullptr}, &rate_, above(0)},
-      {{"rows", "Training", "images of a batch that DeepPoly holds at once, for less memory", "all, paper 2"}, &rows_, at_least(1)},
+      {{"lr", "Training", "Adam's learning rate; a fifth and a 25th of it from 5/7 and 6/7 of the epochs on", nullptr},
+       &rate_,
+       above(0)},
+      {{"rows", "Training", "images of a batch that DeepPoly holds at once, for less memory", "all, paper 2"},
+       &rows_,
+       at_least(1)},
   };
   all.insert(all.end(), own.begin(), own.end());
   return all;
@@ -117,14 +131,17 @@ void Paradox::resolve() {
   choose(batch_, 50, 100, 256);
   choose(rows_, batch_, batch_, 2);
   if (ramp_epochs_ == 0) ramp_epochs_ = std::max<int64_t>(1, epochs_ / 2);
-  require<UsageError>(ramp_epochs_ <= epochs_, "mollify reproduce {}: --eps-epochs: {} given; needs at most --epochs, {}", name(),
-                      ramp_epochs_, epochs_);
+  require<UsageError>(ramp_epochs_ <= epochs_,
+                      "mollify reproduce {}: --eps-epochs: {} given; needs at most --epochs, {}", name(), ramp_epochs_,
+                      epochs_);
 }
 
 void Paradox::load() {
   tightness_images_ = std::min<int64_t>(test_limit_, is("tiny") ? 20 : 200);
-  for (int64_t i = 1; i <= (is("tiny") ? 2 : 20); ++i) radii_.push_back(0.08 * static_cast<double>(i) / (is("tiny") ? 2 : 20));
-  datasets::Splits images = load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
+  for (int64_t i = 1; i <= (is("tiny") ? 2 : 20); ++i)
+    radii_.push_back(0.08 * static_cast<double>(i) / (is("tiny") ? 2 : 20));
+  datasets::Splits images =
+      load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
   preparation_ = plain_preparation(data);
   train_ = prepare(images.train, preparation_, device);
   test_ = prepare(images.test, preparation_, device);
@@ -150,7 +167,8 @@ Tensor Paradox::trained_weights(const Training& how, const nn::Network& network)
   experiments::resolve(options);
   std::optional<Objective> objective;
   if (!natural) objective.emplace(options, network, preparation_, batches, nn::mean_cross_entropy, device);
-  const auto optimizer = optim::adam(optim::milestones(rate_, 0.2, {5 * epochs_ * batches / 7, 6 * epochs_ * batches / 7}), {.clip_norm = 10});
+  const auto optimizer = optim::adam(
+      optim::milestones(rate_, 0.2, {5 * epochs_ * batches / 7, 6 * epochs_ * batches / 7}), {.clip_norm = 10});
   const int64_t rows = how.objective == "deeppoly" ? rows_ : batch_;
   const uint64_t seed = static_cast<uint64_t>(how.seed);
   const Tensor weights = to(network.initial_weights(nn::Initialization::ibp, seed), device);
@@ -161,17 +179,21 @@ Tensor Paradox::trained_weights(const Training& how, const nn::Network& network)
       const Images batch = chosen(train_, std::span(order).subspan(first, std::min(batch_, limit_ - first)));
       if (objective) objective->advance(optimizer->steps());
       const auto of_images = [&](const Tensor& w, const Images& part) {
-        return objective ? (*objective)(w, {}, {part.images, part.labels}).loss : nn::mean_cross_entropy(network(w, part.images), part.labels);
+        return objective ? (*objective)(w, {}, {part.images, part.labels}).loss
+                         : nn::mean_cross_entropy(network(w, part.images), part.labels);
       };
       const bool in_parts = rows < batch.count();
-      const auto loss = [&](const Tensor& w) { return in_parts ? mean_over_batches(w, batch, rows, of_images) : of_images(w, batch); };
+      const auto loss = [&](const Tensor& w) {
+        return in_parts ? mean_over_batches(w, batch, rows, of_images) : of_images(w, batch);
+      };
       if (!std::isfinite(optimizer->step(weights, loss).item())) return {};
     }
   }
   return weights;
 }
 
-// The mean over images of the largest radius, of those in radii_, up to which all are certified: the area under the curve of certified shares.
+// The mean over images of the largest radius, of those in radii_, up to which all are certified: the area under the
+// curve of certified shares.
 double Paradox::mean_certified_radius(const Graph& graph, Method method) const {
   const PixelRange pixels(preparation_, device);
   double area = 0;
@@ -202,8 +224,9 @@ void Paradox::verify(const nn::Network& network, const Tensor& weights, Results&
     const Tensor rows = nn::bounds::margin_rows(part.labels, train_data_.classes);
     const auto bounds = [&](Method method) { return Bounds(graph, {ball}, {.method = method, .roundoff = roundoff}); };
     const Bounds crown = bounds(Method::crown);
-    const std::vector<bool> stages[] = {proven(bounds(Method::ibp).lower(rows)), proven(bounds(Method::crown_ibp).lower(rows)),
-                                        proven(crown.lower(rows)), proven(nn::bounds::alpha_crown(crown, rows, {.stop_when_positive = true}).lower)};
+    const std::vector<bool> stages[] = {
+        proven(bounds(Method::ibp).lower(rows)), proven(bounds(Method::crown_ibp).lower(rows)),
+        proven(crown.lower(rows)), proven(nn::bounds::alpha_crown(crown, rows, {.stop_when_positive = true}).lower)};
     for (size_t i = 0; i < stages[0].size(); ++i) {
       bool any = false;
       for (size_t s = 0; s < std::size(stages); ++s) {
@@ -214,7 +237,8 @@ void Paradox::verify(const nn::Network& network, const Tensor& weights, Results&
     }
   }
   const double images = static_cast<double>(test_.count());
-  for (const char* stage : kStages) results.numbers[certified_name(stage)] = static_cast<double>(counts[stage]) / images;
+  for (const char* stage : kStages)
+    results.numbers[certified_name(stage)] = static_cast<double>(counts[stage]) / images;
 }
 
 Results Paradox::train(const Training& how) const {
@@ -223,18 +247,20 @@ Results Paradox::train(const Training& how) const {
   Results results{.numbers = {{"diverged", weights.defined() ? 0 : 1}}};
   if (!weights.defined()) return results;
   const NoGrad quiet;
-  results.numbers["natural"] = score_of([&](const Tensor& w, const Tensor& images) { return network(w, images); }, weights, test_).accuracy;
+  results.numbers["natural"] =
+      score_of([&](const Tensor& w, const Tensor& images) { return network(w, images); }, weights, test_).accuracy;
   if (how.objective != kNatural) {
     verify(network, weights, results);
     return results;
   }
   const Graph graph(network, weights);
-  for (const auto& method : kMethods) results.numbers[tightness_name(method.objective)] = 100 * mean_certified_radius(graph, method.method);
+  for (const auto& method : kMethods)
+    results.numbers[tightness_name(method.objective)] = 100 * mean_certified_radius(graph, method.method);
   return results;
 }
 
-Summary Paradox::summary_of_cells(const std::vector<Finished>& finished, const std::string& model, const std::string& objective,
-                                  const std::string& number) const {
+Summary Paradox::summary_of_cells(const std::vector<Finished>& finished, const std::string& model,
+                                  const std::string& objective, const std::string& number) const {
   std::vector<double> numbers;
   for (const auto& [t, results] : finished)
     if (t.model == model && t.objective == objective) numbers.push_back(results.at(number));
@@ -242,51 +268,68 @@ Summary Paradox::summary_of_cells(const std::vector<Finished>& finished, const s
 }
 
 std::string Paradox::settings_text() const {
-  return format("The paradox of certified training (Jovanovic et al., arXiv 2102.06700).\n"
-                "Scale {}, {}: {} training and {} test images, radius {}, {} seeds.\n", scale, data, train_.count(), test_.count(), epsilon_, seeds_) +
-         format("{} epochs, the radius grows over the first {}; Adam {}, a fifth from 5/7 and again from 6/7 of the epochs on;\n"
-                "batch {}, gradients clipped at 10, ", epochs_, ramp_epochs_, rate_, batch_) +
-         "IBP initialisation; no natural loss, regulariser or weight norm. Every method has the same weights and batches at the start.\n"
-         "Accuracies in %, mean ± deviation over the seeds; certified by each verifier, and by the best of them for each image.\n";
+  return format(
+             "The paradox of certified training (Jovanovic et al., arXiv 2102.06700).\n"
+             "Scale {}, {}: {} training and {} test images, radius {}, {} seeds.\n",
+             scale, data, train_.count(), test_.count(), epsilon_, seeds_) +
+         format(
+             "{} epochs, the radius grows over the first {}; Adam {}, a fifth from 5/7 and again from 6/7 of the "
+             "epochs on;\n"
+             "batch {}, gradients clipped at 10, ",
+             epochs_, ramp_epochs_, rate_, batch_) +
+         "IBP initialisation; no natural loss, regulariser or weight norm. Every method has the same weights and "
+         "batches at the start.\n"
+         "Accuracies in %, mean ± deviation over the seeds; certified by each verifier, and by the best of them for "
+         "each image.\n";
 }
 
 std::string Paradox::model_text(const std::vector<Finished>& finished, const std::string& model) const {
   const auto of = [&](const char* objective, const std::string& number) {
     return scaled(summary_of_cells(finished, model, objective, number), 100);
   };
-  const auto tightness = [&](const char* objective) { return summary_of_cells(finished, model, kNatural, tightness_name(objective)); };
+  const auto tightness = [&](const char* objective) {
+    return summary_of_cells(finished, model, kNatural, tightness_name(objective));
+  };
   std::vector<std::string> heading = {"trained with", "tightness", "natural"};
   for (const char* stage : kStages) heading.push_back(stage);
   TextTable table(heading), claims({"claim", "difference and its standard error", ""});
   for (const auto& method : kMethods) {
     std::vector<std::string> row = {method.title, with_deviation(tightness(method.objective), "%.2f"),
                                     with_deviation(of(method.objective, "natural"), "%.2f")};
-    for (const char* stage : kStages) row.push_back(with_deviation(of(method.objective, certified_name(stage)), "%.2f"));
+    for (const char* stage : kStages)
+      row.push_back(with_deviation(of(method.objective, certified_name(stage)), "%.2f"));
     table.add(row);
   }
   const auto claim = [&](const std::string& text, const Summary& less, const Summary& more) {
     claims.add({text, difference_text(less, more, "%.2f"), to_string(below(less, more))});
   };
   const auto pair = [&](const auto& loose, const auto& tight) {
-    claim(format("{} is looser than {}", loose.title, tight.title), tightness(loose.objective), tightness(tight.objective));
+    claim(format("{} is looser than {}", loose.title, tight.title), tightness(loose.objective),
+          tightness(tight.objective));
     claim(format("{} certifies less than {}", tight.title, loose.title), of(tight.objective, certified_name("best")),
           of(loose.objective, certified_name("best")));
   };
   for (size_t i = 1; i < std::size(kMethods); ++i) pair(kMethods[i - 1], kMethods[i]);
   pair(kMethods[0], kMethods[std::size(kMethods) - 1]);
-  return format("\n{} ({} weights). Tightness: mean radius, times 100, up to which the relaxation certifies a naturally trained network\n"
-                "({} images, radii up to {} in steps of {}).\n",
-                model, network_for(model, train_data_).weight_count(), tightness_images_, radii_.back(), radii_.front()) +
-         table.text() + "\nClaims: the tighter the relaxation, the worse the network. One holds beyond two standard errors.\n" + claims.text();
+  return format(
+             "\n{} ({} weights). Tightness: mean radius, times 100, up to which the relaxation certifies a naturally "
+             "trained network\n"
+             "({} images, radii up to {} in steps of {}).\n",
+             model, network_for(model, train_data_).weight_count(), tightness_images_, radii_.back(), radii_.front()) +
+         table.text() +
+         "\nClaims: the tighter the relaxation, the worse the network. One holds beyond two standard errors.\n" +
+         claims.text();
 }
 
-// By relaxation, from the loosest on: what its networks reach, and how tight it is; bands are deviations over the seeds.
+// By relaxation, from the loosest on: what its networks reach, and how tight it is; bands are deviations over the
+// seeds.
 std::string Paradox::picture(const std::vector<Finished>& finished) const {
   std::vector<CurvePanel> panels;
   std::vector<std::string> names;
   for (const auto& method : kMethods) names.push_back(method.title);
   for (const std::string& model : models()) {
-    Curve natural{"natural accuracy", 0, {}, {}}, best{"certified by the best verifier", 2, {}, {}}, tightness{"tightness", 3, {}, {}};
+    Curve natural{"natural accuracy", 0, {}, {}}, best{"certified by the best verifier", 2, {}, {}},
+        tightness{"tightness", 3, {}, {}};
     const auto add = [](Curve& curve, const Summary& summary, double scale) {
       curve.x.push_back(static_cast<double>(curve.x.size()));
       curve.y.push_back(scale * summary.mean);
@@ -299,23 +342,28 @@ std::string Paradox::picture(const std::vector<Finished>& finished) const {
     }
     const auto panel = [&](const std::string& title, const char* unit, std::vector<Curve> curves) {
       const auto [low, high] = range_of(curves);
-      panels.push_back({title, "trained through", unit, std::move(curves), std::min(0.0, low), high, INFINITY, false, names});
+      panels.push_back(
+          {title, "trained through", unit, std::move(curves), std::min(0.0, low), high, INFINITY, false, names});
     };
     panel(model + ": accuracy", " %", {natural, best});
     panel(model + ": tightness of the relaxation", "", {tightness});
   }
-  return curves_svg(format("The paradox of certified training on {}: radius {}, {} {}", data, epsilon_, seeds_, seeds_ == 1 ? "seed" : "seeds"), panels);
+  return curves_svg(format("The paradox of certified training on {}: radius {}, {} {}", data, epsilon_, seeds_,
+                           seeds_ == 1 ? "seed" : "seeds"),
+                    panels);
 }
 
 std::string Paradox::run(Grid& grid, const std::filesystem::path& folder) {
   std::vector<Training> trainings;
   for (const std::string& model : models())
     for (int64_t seed = 0; seed < seeds_; ++seed) {
-      for (size_t i = std::size(kMethods); i-- > 0;) trainings.push_back({model, kMethods[i].objective, seed});  // the longest first
+      for (size_t i = std::size(kMethods); i-- > 0;)
+        trainings.push_back({model, kMethods[i].objective, seed});  // the longest first
       trainings.push_back({model, kNatural, seed});
     }
   std::vector<Cell> cells;
-  for (const Training& training : trainings) cells.push_back({training.key(), [this, training] { return train(training); }});
+  for (const Training& training : trainings)
+    cells.push_back({training.key(), [this, training] { return train(training); }});
   const std::vector<Results> results = grid.run("networks", cells);
 
   std::vector<std::string> columns = {"natural", "diverged"};

@@ -16,11 +16,14 @@ size_t width_of(const std::string& text) {  // UTF-8 characters
 // Of the seeds that both have.
 Summary difference_of(const Summary& a, const Summary& b) {
   std::vector<double> differences;
-  for (size_t i = 0; i < std::min(a.numbers.size(), b.numbers.size()); ++i) differences.push_back(a.numbers[i] - b.numbers[i]);
+  for (size_t i = 0; i < std::min(a.numbers.size(), b.numbers.size()); ++i)
+    differences.push_back(a.numbers[i] - b.numbers[i]);
   return summary_of(differences);
 }
 
-double standard_error(const Summary& difference) { return difference.deviation / std::sqrt(static_cast<double>(difference.count)); }
+double standard_error(const Summary& difference) {
+  return difference.deviation / std::sqrt(static_cast<double>(difference.count));
+}
 
 }  // namespace
 

@@ -29,12 +29,15 @@ std::string place(const Experiment& experiment) { return format("mollify reprodu
 void restore(const ReproduceCommand& command, const std::vector<Option>& options) {
   Experiment& experiment = *command.experiment;
   const std::string folder = experiment.out, file = (fs::path(folder) / "settings.json").string();
-  require<UsageError>(fs::exists(file), "{}: --resume: {} does not exist; needs a run that was started", place(experiment), file);
+  require<UsageError>(fs::exists(file), "{}: --resume: {} does not exist; needs a run that was started",
+                      place(experiment), file);
   const ordered_json stored = ordered_json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
-  require<FormatError>(stored.is_object() && stored.contains("experiment"), "{}: names no experiment; needs settings that mollify reproduce wrote", file);
-  require<UsageError>(stored["experiment"] == experiment.name(), "{}: --resume: the run in {} is of {}", place(experiment), folder,
-                      stored["experiment"].dump());
-  options_from_json(each_of(options), file, merged_options(each_of(options), stored, command.given, place(experiment), folder));
+  require<FormatError>(stored.is_object() && stored.contains("experiment"),
+                       "{}: names no experiment; needs settings that mollify reproduce wrote", file);
+  require<UsageError>(stored["experiment"] == experiment.name(), "{}: --resume: the run in {} is of {}",
+                      place(experiment), folder, stored["experiment"].dump());
+  options_from_json(each_of(options), file,
+                    merged_options(each_of(options), stored, command.given, place(experiment), folder));
   experiment.out = folder;
 }
 
@@ -50,7 +53,8 @@ void clear_folder(const Experiment& experiment) {
 int reproduce_command(const ReproduceCommand& command) {
   Experiment& experiment = *command.experiment;
   const std::string at = place(experiment);
-  require<UsageError>(!(command.resume && command.overwrite), "{}: --resume and --overwrite given; needs one of them at most", at);
+  require<UsageError>(!(command.resume && command.overwrite),
+                      "{}: --resume and --overwrite given; needs one of them at most", at);
   const std::vector<Option> options = experiment.options();
   if (command.resume) {
     if (experiment.out.empty()) experiment.resolve();
@@ -62,7 +66,8 @@ int reproduce_command(const ReproduceCommand& command) {
   }
   experiment.device = use_device("reproduce " + std::string(experiment.name()), experiment.device_request);
   const bool one_at_a_time = experiment.device == Device::cuda;
-  require<UsageError>(!one_at_a_time || experiment.jobs <= 1, "{}: --jobs: {} given with --device cuda; needs 1", at, experiment.jobs);
+  require<UsageError>(!one_at_a_time || experiment.jobs <= 1, "{}: --jobs: {} given with --device cuda; needs 1", at,
+                      experiment.jobs);
   catch_interrupts();
   experiment.load();  // before the folder is made: what is missing shows first
   make_folder(at + ": --out", experiment.out);
@@ -72,18 +77,23 @@ int reproduce_command(const ReproduceCommand& command) {
   settings.update(options_to_json(each_of(options)));
   write_text(fs::path(experiment.out) / "settings.json", settings.dump(2) + "\n");
 
-  Grid grid(experiment.out, one_at_a_time ? 1 : experiment.jobs > 0 ? static_cast<int>(experiment.jobs) : num_threads());
+  Grid grid(experiment.out, one_at_a_time         ? 1
+                            : experiment.jobs > 0 ? static_cast<int>(experiment.jobs)
+                                                  : num_threads());
   const auto start = Clock::now();
   try {
     std::printf("%s", experiment.run(grid, experiment.out).c_str());
   } catch (const Interrupted& stop) {
-    std::fprintf(stderr, "%s: %s; to go on: %s --resume --out %s\n", at.c_str(), stop.what(), at.c_str(), experiment.out.c_str());
+    std::fprintf(stderr, "%s: %s; to go on: %s --resume --out %s\n", at.c_str(), stop.what(), at.c_str(),
+                 experiment.out.c_str());
     return 130;
   }
-  std::printf("\n%.0f s now; all cells together %.0f s of one processor; in %s\n", seconds_since(start), grid.seconds(), experiment.out.c_str());
+  std::printf("\n%.0f s now; all cells together %.0f s of one processor; in %s\n", seconds_since(start), grid.seconds(),
+              experiment.out.c_str());
   if (grid.failures().empty()) return 0;
   std::fflush(stdout);
-  std::fprintf(stderr, "%s: %zu cells failed, the first is %s\n", at.c_str(), grid.failures().size(), grid.failures()[0].c_str());
+  std::fprintf(stderr, "%s: %zu cells failed, the first is %s\n", at.c_str(), grid.failures().size(),
+               grid.failures()[0].c_str());
   return 1;
 }
 

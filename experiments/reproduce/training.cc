@@ -48,7 +48,8 @@ Tensor copy_of(const Tensor& values) {
   return copy;
 }
 
-// The value is that of the batches; the gradient g is attached by a term (w − w')·g that is zero, w' being w without its history.
+// The value is that of the batches; the gradient g is attached by a term (w − w')·g that is zero, w' being w without
+// its history.
 Tensor mean_over_batches(const Tensor& weights, const Images& images, int64_t rows,
                          const std::function<Tensor(const Tensor& weights, const Images& batch)>& loss) {
   const Tensor point = weights.detach();
@@ -57,7 +58,8 @@ Tensor mean_over_batches(const Tensor& weights, const Images& images, int64_t ro
     stop_if_interrupted();
     const Images batch = range(images, first, std::min(rows, images.count() - first));
     const double share = static_cast<double>(batch.count()) / static_cast<double>(images.count());
-    const auto [batch_value, batch_gradient] = value_and_grad([&](const Tensor& w) { return loss(w, batch) * share; })(point);
+    const auto [batch_value, batch_gradient] =
+        value_and_grad([&](const Tensor& w) { return loss(w, batch) * share; })(point);
     value = value + batch_value;
     gradient = gradient + batch_gradient;
   }

@@ -47,7 +47,8 @@ Tensor initial(const Bounds& bounds, const Choice& choice) {
     const Box& box = bounds.box(input);
     const Box around{with_row_axis(box.lower.detach()), with_row_axis(box.upper.detach())};
     const Graph::Node& n = bounds.graph().nodes()[static_cast<size_t>(node)];
-    const Tensor alpha = n.rule->alpha(bounds.graph().step(node, bounds.region().rows()), around, bounds.options().lower_line);
+    const Tensor alpha =
+        n.rule->alpha(bounds.graph().step(node, bounds.region().rows()), around, bounds.options().lower_line);
     all.push_back(flatten(packed(expand(to(alpha, box.lower.device()), choice.shapes[i]))));
   }
   return concat(all);
@@ -58,7 +59,8 @@ Tensor lower_with(const Bounds& bounds, const Tensor& rows, const std::map<int, 
   const auto substitute = [&](int node) {
     const Box& box = bounds.box(graph.nodes()[static_cast<size_t>(node)].inputs[0]);
     const auto own = alpha.find(node);
-    return substitute_for(graph, node, box, bounds.options().lower_line, own == alpha.end() ? Tensor() : own->second, bounds.options().roundoff);
+    return substitute_for(graph, node, box, bounds.options().lower_line, own == alpha.end() ? Tensor() : own->second,
+                          bounds.options().roundoff);
   };
   return walk_to_input(graph, {graph.output(), rows}, bounds.region(), substitute, bounds.magnitudes());
 }
@@ -70,7 +72,8 @@ Tensor kept(const Choice& choice, const Tensor& improved, const Tensor& better, 
   for (size_t i = 0; i < choice.nodes.size(); ++i) {
     Shape shape = improved.shape();
     while (shape.rank() < choice.shapes[i].rank()) shape.push_back(1);
-    all.push_back(flatten(where(reshape(improved, shape), new_parts.at(choice.nodes[i]), old_parts.at(choice.nodes[i]))));
+    all.push_back(
+        flatten(where(reshape(improved, shape), new_parts.at(choice.nodes[i]), old_parts.at(choice.nodes[i]))));
   }
   return concat(all);
 }

@@ -1,5 +1,5 @@
-// α-CROWN (Xu et al. 2021): the lower lines' free parameters, one for each number and row, are moved to raise the rows' bounds. Every choice
-// is sound, so it may stop at any time.
+// α-CROWN (Xu et al. 2021): the lower lines' free parameters, one for each number and row, are moved to raise the rows'
+// bounds. Every choice is sound, so it may stop at any time.
 #pragma once
 
 #include <mollify/nn/bounds/bounds.h>

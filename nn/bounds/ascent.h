@@ -7,8 +7,8 @@ namespace mollify::nn::bounds {
 
 class Ascent {
  public:
-  // From `start` on, which stays as it is; numbers are kept in [0, highest]. Zeros are added for memory that a captured step may overwrite,
-  // which constants are not on.
+  // From `start` on, which stays as it is; numbers are kept in [0, highest]. Zeros are added for memory that a captured
+  // step may overwrite, which constants are not on.
   Ascent(const Tensor& start, const Tensor& highest)
       : at_(zeros_like(start) + start), first_(zeros_like(at_)), second_(zeros_like(at_)), highest_(highest) {}
 
@@ -17,8 +17,13 @@ class Ascent {
   void step(const Tensor& gradient, double rate) {
     const auto number = [&](double value) { return Tensor::scalar(value, at_.dtype()); };
     adam_step(at_, gradient, first_, second_,
-              {.learning_rate = number(rate), .beta1 = number(0.9), .beta2 = number(0.999), .epsilon = number(1e-8), .weight_decay = number(0),
-               .decoupled_decay = number(0), .step = number(static_cast<double>(++steps_))});
+              {.learning_rate = number(rate),
+               .beta1 = number(0.9),
+               .beta2 = number(0.999),
+               .epsilon = number(1e-8),
+               .weight_decay = number(0),
+               .decoupled_decay = number(0),
+               .step = number(static_cast<double>(++steps_))});
     assign(at_, clip(at_, number(0), highest_));
   }
 

@@ -16,9 +16,12 @@ namespace {
 
 using Kind = Graph::Kind;
 
-constexpr struct { const char* name; Method method; } kMethods[] = {{"ibp", Method::ibp},   {"hbox", Method::hbox}, {"deepz", Method::deepz},
-                                                                   {"crown-ibp", Method::crown_ibp}, {"crown", Method::crown},
-                                                                   {"alpha-crown", Method::alpha_crown}};
+constexpr struct {
+  const char* name;
+  Method method;
+} kMethods[] = {{"ibp", Method::ibp},     {"hbox", Method::hbox},
+                {"deepz", Method::deepz}, {"crown-ibp", Method::crown_ibp},
+                {"crown", Method::crown}, {"alpha-crown", Method::alpha_crown}};
 
 // Operations that are one line on either side of 0.
 bool bends_at_zero(const Relaxation* rule) {
@@ -33,22 +36,28 @@ bool all_of(const Tensor& mask) { return mask.size() == 0 || min(cast(mask, DTyp
 Region checked(Region region, const Graph& graph) {
   const Box& box = region.box;
   Shape expected = graph.nodes()[0].shape;
-  require(box.lower.rank() == expected.rank() + 1, "bounds: the box's lower end is {}; needs {} with any number of rows", box.lower.shape(), expected);
+  require(box.lower.rank() == expected.rank() + 1,
+          "bounds: the box's lower end is {}; needs {} with any number of rows", box.lower.shape(), expected);
   expected.insert(0, box.lower.shape()[0]);
-  require(box.lower.shape() == expected && box.upper.shape() == expected, "bounds: the box's ends are {} and {}; needs {}", box.lower.shape(),
-          box.upper.shape(), expected);
-  require<TypeError>(box.lower.dtype() == graph.dtype() && box.upper.dtype() == graph.dtype(), "bounds: the box is {}, the network {}; needs one dtype",
-                     box.lower.dtype(), graph.dtype());
-  require<DeviceError>(box.lower.device() == graph.device() && box.upper.device() == graph.device(), "bounds: the box is on {}, the network on {}; needs one device",
-                       box.lower.device(), graph.device());
+  require(box.lower.shape() == expected && box.upper.shape() == expected,
+          "bounds: the box's ends are {} and {}; needs {}", box.lower.shape(), box.upper.shape(), expected);
+  require<TypeError>(box.lower.dtype() == graph.dtype() && box.upper.dtype() == graph.dtype(),
+                     "bounds: the box is {}, the network {}; needs one dtype", box.lower.dtype(), graph.dtype());
+  require<DeviceError>(box.lower.device() == graph.device() && box.upper.device() == graph.device(),
+                       "bounds: the box is on {}, the network on {}; needs one device", box.lower.device(),
+                       graph.device());
   if (values_can_be_asked())
-    require<ValueError>(all_of(less_equal(box.lower.detach(), box.upper.detach())) && all_of(less(abs(box.upper - box.lower).detach(),
-                      Tensor::scalar(INFINITY, graph.dtype()))), "bounds: the box has a lower end above its upper end, or one that is not finite");
+    require<ValueError>(all_of(less_equal(box.lower.detach(), box.upper.detach())) &&
+                            all_of(less(abs(box.upper - box.lower).detach(), Tensor::scalar(INFINITY, graph.dtype()))),
+                        "bounds: the box has a lower end above its upper end, or one that is not finite");
   if (region.center.defined()) {
-    require(region.center.shape() == expected && (region.radius.rank() == 0 || region.radius.shape() == Shape{expected[0]}),
-            "bounds: the ball's center is {}, its radius {}; needs {} and one number, or one a row", region.center.shape(), region.radius.shape(), expected);
+    require(
+        region.center.shape() == expected && (region.radius.rank() == 0 || region.radius.shape() == Shape{expected[0]}),
+        "bounds: the ball's center is {}, its radius {}; needs {} and one number, or one a row", region.center.shape(),
+        region.radius.shape(), expected);
     if (values_can_be_asked())
-      require<ValueError>(all_of(greater_equal(region.radius.detach(), Tensor::scalar(0, graph.dtype()))), "bounds: the ball has a radius below 0 or NaN");
+      require<ValueError>(all_of(greater_equal(region.radius.detach(), Tensor::scalar(0, graph.dtype()))),
+                          "bounds: the ball has a radius below 0 or NaN");
   }
   return region;
 }
@@ -56,7 +65,8 @@ Region checked(Region region, const Graph& graph) {
 // The margins of rounding are those of IEEE's multiply-adds.
 void check_precision(const Graph& graph, double roundoff) {
   const bool exact = graph.device() == Device::cpu || graph.dtype() == DType::f64 || precision() == Precision::fp32;
-  require<ValueError>(roundoff == 0 || exact, "bounds: roundoff {} charged with precision {}; needs fp32, or no charge", roundoff, to_string(precision()));
+  require<ValueError>(roundoff == 0 || exact, "bounds: roundoff {} charged with precision {}; needs fp32, or no charge",
+                      roundoff, to_string(precision()));
 }
 
 // The box and a ball's center, which may lie outside of it and is multiplied by rows too.
@@ -74,9 +84,11 @@ Substitute hybrid(Substitute s, const Relaxation* rule, const Box& in, const Int
   const Shape shape = s.lines.upper_slope.shape();
   const Tensor line = rule ? reshape(one_line(rule, in), shape) : zeros(shape, DType::u8, out.center.device());
   const Tensor middle = reshape(out.center, shape), zero = zeros_like(middle);
-  const auto chosen = [&](const Tensor& kept, const Tensor& otherwise) { return where(line, kept.defined() ? kept : zero, otherwise); };
-  s.lines = {chosen(s.lines.lower_slope, zero), chosen(s.lines.lower_intercept, middle), chosen(s.lines.upper_slope, zero),
-             chosen(s.lines.upper_intercept, middle)};
+  const auto chosen = [&](const Tensor& kept, const Tensor& otherwise) {
+    return where(line, kept.defined() ? kept : zero, otherwise);
+  };
+  s.lines = {chosen(s.lines.lower_slope, zero), chosen(s.lines.lower_intercept, middle),
+             chosen(s.lines.upper_slope, zero), chosen(s.lines.upper_intercept, middle)};
   return s;
 }
 
@@ -116,14 +128,17 @@ Box ball(const Tensor& x, const Tensor& epsilon, double low, double high, bool o
 }
 
 Tensor margin_rows(const Tensor& labels, int64_t classes, DType dtype) {
-  require(labels.rank() == 1 && classes >= 2, "margin_rows: labels are {}, {} classes; needs one label a row and at least 2 classes", labels.shape(), classes);
+  require(labels.rank() == 1 && classes >= 2,
+          "margin_rows: labels are {}, {} classes; needs one label a row and at least 2 classes", labels.shape(),
+          classes);
   // The j-th other class is j below the label, and j + 1 from it on.
   const Tensor j = arange(classes - 1, DType::f64, labels.device()), own = reshape(labels, {labels.size(), 1});
   const Tensor other = cast(j + cast(greater_equal(j, cast(own, DType::f64)), DType::f64), DType::i32);
   return reshape(one_hot(labels, classes, dtype), {labels.size(), 1, classes}) - one_hot(other, classes, dtype);
 }
 
-Bounds::Bounds(const Graph& graph, Region region, Options options) : graph_(graph), region_(checked(std::move(region), graph)), options_(options) {
+Bounds::Bounds(const Graph& graph, Region region, Options options)
+    : graph_(graph), region_(checked(std::move(region), graph)), options_(options) {
   check_precision(graph, options_.roundoff);
   const size_t count = graph.nodes().size();
   boxes_.resize(count);
@@ -146,7 +161,9 @@ void Bounds::find_box(int node) {
   } else {
     const Box& in = boxes_[static_cast<size_t>(std::max(0, n.inputs.empty() ? 0 : n.inputs[0]))];
     const Step* step = node > 0 ? &graph_.step(node, region_.rows()) : nullptr;
-    box = node == 0 ? region_.box : n.rule ? n.rule->interval(*step, in, options_.roundoff) : through_max_pool(*step, in);
+    box = node == 0 ? region_.box
+          : n.rule  ? n.rule->interval(*step, in, options_.roundoff)
+                    : through_max_pool(*step, in);
     interval = interval_of(box, options_.roundoff);
   }
   magnitudes_.add(graph_, node, node == 0 && region_.center.defined() ? joined(box, region_.center) : box);
@@ -164,7 +181,8 @@ bool Bounds::walks_for(int node) const {
   return walks_boxes(options_.method);
 }
 
-// u8 [N, size]: where the node's interval has a kink inside; empty where a rule of its is not straight on both sides of one.
+// u8 [N, size]: where the node's interval has a kink inside; empty where a rule of its is not straight on both sides of
+// one.
 Tensor Bounds::crossing(int node) const {
   for (const Graph::Node& n : graph_.nodes())
     if (n.kind != Kind::linear && !n.inputs.empty() && n.inputs[0] == node && !bends_at_zero(n.rule)) return {};
@@ -177,8 +195,10 @@ Tensor Bounds::crossing(int node) const {
 Box Bounds::box_by_rows(int node) const {
   const Box& interval = boxes_[static_cast<size_t>(node)];
   const Tensor crosses = options_.skip_stable ? crossing(node) : Tensor();
-  if (crosses.defined() && options_.read_stable.value_or(!interval.lower.needs_grad())) return box_of_crossing(node, crosses);
-  const Box walked = graph_.nodes()[static_cast<size_t>(node)].shape.rank() == 3 ? box_of_all_pairs(node) : box_of_all_rows(node);
+  if (crosses.defined() && options_.read_stable.value_or(!interval.lower.needs_grad()))
+    return box_of_crossing(node, crosses);
+  const Box walked =
+      graph_.nodes()[static_cast<size_t>(node)].shape.rank() == 3 ? box_of_all_pairs(node) : box_of_all_rows(node);
   if (!crosses.defined()) return walked;
   const Tensor chosen = reshape(crosses, interval.lower.shape());
   return {where(chosen, walked.lower, interval.lower), where(chosen, walked.upper, interval.upper)};
@@ -187,7 +207,8 @@ Box Bounds::box_by_rows(int node) const {
 // The same rows for all samples.
 Box Bounds::box_of_all_rows(int node) const {
   const Shape& shape = graph_.nodes()[static_cast<size_t>(node)].shape;
-  const int64_t size = shape.size(), samples = region_.rows(), chunk = std::clamp<int64_t>(row_limit(graph_, node, row_budget()) / samples, 1, size);
+  const int64_t size = shape.size(), samples = region_.rows(),
+                chunk = std::clamp<int64_t>(row_limit(graph_, node, row_budget()) / samples, 1, size);
   const Tensor numbers = numbers_below(size, graph_.device());
   std::vector<Tensor> lower, upper;
   for (int64_t first = 0; first < size; first += chunk) {
@@ -203,7 +224,8 @@ Box Bounds::box_of_all_rows(int node) const {
 
 // Lower and negated upper ends [count, 2] of some numbers, flat over all samples, rising.
 Tensor Bounds::ends_of(int node, std::span<const int32_t> numbers) const {
-  const auto count = static_cast<int64_t>(numbers.size()), chunk = std::clamp<int64_t>(row_limit(graph_, node, row_budget()), 1, count);
+  const auto count = static_cast<int64_t>(numbers.size()),
+             chunk = std::clamp<int64_t>(row_limit(graph_, node, row_budget()), 1, count);
   std::vector<Tensor> found;
   for (int64_t first = 0; first < count; first += chunk) {
     const int64_t some = std::min(chunk, count - first);
@@ -254,35 +276,43 @@ Substitute Bounds::substitute(int node) const {
   return substitutes_.emplace(node, std::move(s)).first->second;
 }
 
-// β of hybrid boxes: through |W| where the node is linear; through a rule's one line, or anew where there is more than one.
+// β of hybrid boxes: through |W| where the node is linear; through a rule's one line, or anew where there is more than
+// one.
 void Bounds::find_spread(int node) {
   const Graph::Node& n = graph_.nodes()[static_cast<size_t>(node)];
   Tensor& spread = spreads_[static_cast<size_t>(node)];
-  const auto of_input = [&](size_t i) { return n.inputs[i] < 0 ? Tensor() : spreads_[static_cast<size_t>(n.inputs[i])]; };
+  const auto of_input = [&](size_t i) {
+    return n.inputs[i] < 0 ? Tensor() : spreads_[static_cast<size_t>(n.inputs[i])];
+  };
   if (n.kind == Kind::linear) {
     const Step& step = graph_.step(node, region_.rows());
     Tensors in(n.inputs.size());
     bool any = false;
     for (size_t i = 0; i < in.size(); ++i) {
       any = any || of_input(i).defined();
-      in[i] = n.inputs[i] < 0 ? step.in()[i] : of_input(i).defined() ? of_input(i) : zeros(step.in()[i].shape(), graph_.dtype(), graph_.device());
+      in[i] = n.inputs[i] < 0         ? step.in()[i]
+              : of_input(i).defined() ? of_input(i)
+                                      : zeros(step.in()[i].shape(), graph_.dtype(), graph_.device());
     }
     if (!any) return;
     spread = linear_spread(step, in, Spread::radius)[0];
     if (options_.roundoff == 0) return;
     const double roundings = graph_.roundings(node) + 4;
-    spread = spread * (1 + 2 * rounding_share(roundings, options_.roundoff)) + roundings * smallest_normal(graph_.dtype());
+    spread =
+        spread * (1 + 2 * rounding_share(roundings, options_.roundoff)) + roundings * smallest_normal(graph_.dtype());
   } else if (node > 0) {
     spread = intervals_[static_cast<size_t>(node)].radius;
     if (!bends_at_zero(n.rule)) return;
-    const Tensor kept = of_input(0).defined() ? abs(reshape(substitute(node).lines.upper_slope, spread.shape())) * of_input(0) * (1 + 4 * options_.roundoff)
+    const Tensor kept = of_input(0).defined() ? abs(reshape(substitute(node).lines.upper_slope, spread.shape())) *
+                                                    of_input(0) * (1 + 4 * options_.roundoff)
                                               : zeros_like(spread);
     spread = where(one_line(n.rule, boxes_[static_cast<size_t>(n.inputs[0])]), kept, spread);
   }
 }
 
 Tensor Bounds::lower_at(const Start& start, RowsSeen* seen) const {
-  const Tensor walked = walk_to_input(graph_, start, region_, [&](int ruled) { return substitute(ruled); }, magnitudes_, seen);
+  const Tensor walked = walk_to_input(
+      graph_, start, region_, [&](int ruled) { return substitute(ruled); }, magnitudes_, seen);
   if (options_.method != Method::hbox) return walked;
   std::vector<Box> spreads(boxes_.size());
   for (size_t i = 0; i < spreads.size(); ++i) {
@@ -294,7 +324,8 @@ Tensor Bounds::lower_at(const Start& start, RowsSeen* seen) const {
 
 Tensor Bounds::lower(const Tensor& rows, RowsSeen* seen) const {
   const Shape& output = graph_.nodes().back().shape;
-  require(rows.rank() == output.rank() + 2 && (rows.shape()[0] == 1 || rows.shape()[0] == region_.rows()) && rows.size() == rows.shape()[0] * rows.shape()[1] * output.size(),
+  require(rows.rank() == output.rank() + 2 && (rows.shape()[0] == 1 || rows.shape()[0] == region_.rows()) &&
+              rows.size() == rows.shape()[0] * rows.shape()[1] * output.size(),
           "bounds: rows are {}; needs [1 or {}, any, …] with {} last", rows.shape(), region_.rows(), output);
   check_precision(graph_, options_.roundoff);
   switch (options_.method) {

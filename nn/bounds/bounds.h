@@ -1,4 +1,5 @@
-// Bounds of a network's outputs over sets of inputs: interval arithmetic, hybrid boxes, zonotopes, CROWN and its relatives.
+// Bounds of a network's outputs over sets of inputs: interval arithmetic, hybrid boxes, zonotopes, CROWN and its
+// relatives.
 //
 //   const Graph graph(network, weights);
 //   const Bounds bounds(graph, {.box = ball(x, 0.1, 0, 1)}, {.method = Method::crown});
@@ -16,9 +17,9 @@
 namespace mollify::nn::bounds {
 
 enum class Method {
-  ibp,          // interval arithmetic; the rows asked for are folded into the last layer (elision)
-  hbox,         // hybrid zonotope: a crossing relu becomes a box, an active one keeps its dependence on the input
-  deepz,        // zonotopes with parallel lines (Singh et al. 2018), which equal CROWN with the same slope below and above
+  ibp,    // interval arithmetic; the rows asked for are folded into the last layer (elision)
+  hbox,   // hybrid zonotope: a crossing relu becomes a box, an active one keeps its dependence on the input
+  deepz,  // zonotopes with parallel lines (Singh et al. 2018), which equal CROWN with the same slope below and above
   crown_ibp,    // boxes by ibp, rows by one walk back (Zhang et al. 2020)
   crown,        // every box by walks back: CROWN, DeepPoly
   alpha_crown,  // the boxes of crown, lower lines improved by gradients (Xu et al. 2021)
@@ -39,20 +40,22 @@ struct Options {
   Method method = Method::crown;
   LowerLine lower_line = LowerLine::adaptive;  // of crown_ibp and crown
   bool intersect = false;                      // every box with interval arithmetic's
-  bool skip_stable = true;                     // neurons that interval arithmetic shows on one side of the kink keep its box
-  // Whether the host reads which they are, so that they have no rows: less work, but not for a captured step. By default unless gradients
-  // flow through the boxes.
+  bool skip_stable = true;  // neurons that interval arithmetic shows on one side of the kink keep its box
+  // Whether the host reads which they are, so that they have no rows: less work, but not for a captured step. By
+  // default unless gradients flow through the boxes.
   std::optional<bool> read_stable = {};
-  double roundoff = 0;                         // 0, or unit_roundoff(dtype): then what is returned holds in real arithmetic
-  int64_t row_budget = 0;                      // numbers in the rows that are walked at once to find a box; 0: 2²¹, on a GPU 2²⁶
+  double roundoff = 0;     // 0, or unit_roundoff(dtype): then what is returned holds in real arithmetic
+  int64_t row_budget = 0;  // numbers in the rows that are walked at once to find a box; 0: 2²¹, on a GPU 2²⁶
   AlphaOptions alpha = {};
 };
 
 double unit_roundoff(DType dtype);  // 2⁻²⁴, 2⁻⁵³
 
-// The l∞ ball of radius ε around each row of x, within [low, high]. `outward` rounds the ends outward by one unit in the last place.
+// The l∞ ball of radius ε around each row of x, within [low, high]. `outward` rounds the ends outward by one unit in
+// the last place.
 Box ball(const Tensor& x, double epsilon, double low, double high, bool outward = false);
-Box ball(const Tensor& x, const Tensor& epsilon, double low, double high, bool outward = false);  // 0-d, such as a schedule's; not checked
+Box ball(const Tensor& x, const Tensor& epsilon, double low, double high,
+         bool outward = false);  // 0-d, such as a schedule's; not checked
 
 // Rows e_y − e_t for the labels' margins over every other class t in order: [N, classes − 1, classes].
 Tensor margin_rows(const Tensor& labels, int64_t classes, DType dtype = DType::f32);
@@ -62,17 +65,21 @@ Tensor identity_rows(const Shape& shape, DType dtype, Device device = Device::cp
 
 class Bounds {
  public:
-  // Finds the boxes of all nodes with rules. Throws ShapeError, DeviceError or ValueError where the region does not fit the graph, is not
-  // finite or has lower > upper, and ValueError where rounding is charged but f32 products on the GPU are not of precision fp32: the charges
-  // hold for sums in any order, but not for rounded factors. The graph must outlive this.
+  // Finds the boxes of all nodes with rules. Throws ShapeError, DeviceError or ValueError where the region does not fit
+  // the graph, is not finite or has lower > upper, and ValueError where rounding is charged but f32 products on the GPU
+  // are not of precision fp32: the charges hold for sums in any order, but not for rounded factors. The graph must
+  // outlive this.
   Bounds(const Graph& graph, Region region, Options options = {});
 
-  // A lower bound, for each row and sample, of Σ row·output: [N, K] for rows [1 | N, K, output…]. NaN or −∞ where nothing is known.
+  // A lower bound, for each row and sample, of Σ row·output: [N, K] for rows [1 | N, K, output…]. NaN or −∞ where
+  // nothing is known.
   Tensor lower(const Tensor& rows, RowsSeen* seen = nullptr) const;  // seen: of methods that walk to the input
   // Bounds of every output [N, output…].
   Box output() const;
 
-  const Box& box(int node) const { return boxes_[static_cast<size_t>(node)]; }  // of inputs of rules, and of their outputs
+  const Box& box(int node) const {
+    return boxes_[static_cast<size_t>(node)];
+  }  // of inputs of rules, and of their outputs
   const Graph& graph() const { return graph_; }
   const Region& region() const { return region_; }
   const Options& options() const { return options_; }
@@ -103,6 +110,7 @@ class Bounds {
 };
 
 // Lines of a node with a rule around its input's box, [N, 1, d…], with lower lines as asked for or by α [N, 1 | K, d…].
-Substitute substitute_for(const Graph& graph, int node, const Box& input, LowerLine lower_line, const Tensor& alpha, double roundoff);
+Substitute substitute_for(const Graph& graph, int node, const Box& input, LowerLine lower_line, const Tensor& alpha,
+                          double roundoff);
 
 }  // namespace mollify::nn::bounds

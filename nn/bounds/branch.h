@@ -10,7 +10,8 @@
 
 namespace mollify::nn::bounds {
 
-// Rows a·y ≤ b of some unsafe sets of a case, as tensors. A set is out of reach where one of its rows has a lower bound above its b.
+// Rows a·y ≤ b of some unsafe sets of a case, as tensors. A set is out of reach where one of its rows has a lower bound
+// above its b.
 struct Targets {
   Tensor rows;                    // [1, K, output…]
   std::vector<double> limits;     // b, [K]
@@ -19,7 +20,8 @@ struct Targets {
 };
 Targets targets_of(const Graph& graph, std::span<const formats::Halfspaces* const> sets);
 
-// The largest of lower − b over each set's rows, least over the sets: > 0 where all sets are out of reach. NaN counts as −∞.
+// The largest of lower − b over each set's rows, least over the sets: > 0 where all sets are out of reach. NaN counts
+// as −∞.
 double slack(const Targets& targets, const double* lower);
 
 // The case under way, its time and tally, and the replay of what may be witnesses.
@@ -35,13 +37,15 @@ class Search {
   bool out_of_time() const { return seconds() >= options.seconds || (options.stop && options.stop()); }
   void report(const std::string& stage, int64_t open, double worst) const;
 
-  // Runs points [M, input…] through the network, after moving them into the case's box; true when one is a witness that convinces
+  // Runs points [M, input…] through the network, after moving them into the case's box; true when one is a witness that
+  // convinces
   // everybody: then `outcome` has it.
   bool witness_among(const formats::Case& box, const Targets& targets, const Tensor& points, const std::string& stage);
 
  private:
   bool convinces(const Targets& targets, const std::vector<double>& x);
-  bool holds_with_rounding(const Targets& targets, const std::vector<double>& x, const std::vector<double>& output) const;
+  bool holds_with_rounding(const Targets& targets, const std::vector<double>& x,
+                           const std::vector<double>& output) const;
   Tensor values(const Targets& targets, const Tensor& flat) const;  // of the rows at points [M, inputs]: [M, K]
 
   const formats::Property& property_;

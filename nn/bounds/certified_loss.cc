@@ -20,27 +20,33 @@ Tensor shortfall(const Tensor& ratio) { return relu(kTolerance - ratio) / kToler
 // The ratio of two positive numbers or its inverse, whichever is below 1.
 Tensor below_one(const Tensor& a, const Tensor& b) { return minimum(a, b) / maximum(a, b); }
 
-Tensor tightness(const Tensor& region_radius, const Tensor& radius) { return shortfall(mean(region_radius) / mean(radius)); }
+Tensor tightness(const Tensor& region_radius, const Tensor& radius) {
+  return shortfall(mean(region_radius) / mean(radius));
+}
 
 // 0 where there are no active or no inactive units, or no variance among one kind.
 Tensor balance(const Box& box, const Tensor& center) {
   const auto number = [&](double value) { return Tensor::scalar(value, center.dtype()); };
   const Tensor zero = number(0), one = number(1), infinity = number(std::numeric_limits<double>::infinity());
-  const Tensor active = cast(greater(box.lower.detach(), zero), center.dtype()), inactive = cast(less(box.upper.detach(), zero), center.dtype());
+  const Tensor active = cast(greater(box.lower.detach(), zero), center.dtype()),
+               inactive = cast(less(box.upper.detach(), zero), center.dtype());
   const Tensor deviation = square(center - mean(center));
   const Tensor of_active = mean(center * active), of_inactive = -mean(center * inactive);
   const Tensor spread_of_active = sum(deviation * active), spread_of_inactive = sum(deviation * inactive);
   const Tensor least = minimum(minimum(of_active, of_inactive), minimum(spread_of_active, spread_of_inactive)).detach();
   const Tensor most = maximum(maximum(of_active, of_inactive), maximum(spread_of_active, spread_of_inactive)).detach();
   const Tensor usable = less(where(greater(least, zero), most, infinity), infinity);
-  const auto ratio = [&](const Tensor& a, const Tensor& b) { return where(usable, below_one(where(usable, a, one), where(usable, b, one)), one); };
+  const auto ratio = [&](const Tensor& a, const Tensor& b) {
+    return where(usable, below_one(where(usable, a, one), where(usable, b, one)), one);
+  };
   return shortfall(ratio(of_active, of_inactive)) + shortfall(ratio(spread_of_active, spread_of_inactive));
 }
 
 }  // namespace
 
 Tensor worst_case_cross_entropy(const Tensor& margins) {
-  require(margins.rank() == 2, "worst_case_cross_entropy: margins are {}; needs [samples, classes − 1]", margins.shape());
+  require(margins.rank() == 2, "worst_case_cross_entropy: margins are {}; needs [samples, classes − 1]",
+          margins.shape());
   const int64_t samples = margins.dim(0);
   return mean_cross_entropy(concat(std::array{zeros({samples, 1}, margins.dtype(), margins.device()), -margins}, 1),
                             zeros({samples}, DType::i32, margins.device()));
@@ -48,12 +54,13 @@ Tensor worst_case_cross_entropy(const Tensor& margins) {
 
 Tensor lower_by_boxes(const Bounds& bounds, const Tensor& rows) {
   std::vector<Box> boxes;
-  for (size_t node = 0; node < bounds.graph().nodes().size(); ++node) boxes.push_back(bounds.box(static_cast<int>(node)));
+  for (size_t node = 0; node < bounds.graph().nodes().size(); ++node)
+    boxes.push_back(bounds.box(static_cast<int>(node)));
   return walk_to_rules(bounds.graph(), {bounds.graph().output(), rows}, boxes, /*offsets=*/true, bounds.magnitudes());
 }
 
-// Everything is divided by e^m, m the largest −d (or 0), so that nothing overflows: with w = d' − d, the chord's slope is
-// −e^{−d}(1 − e^{−w})/w, and Σ e^{−x} ≤ Σ e^{−d} + slope·(x − d).
+// Everything is divided by e^m, m the largest −d (or 0), so that nothing overflows: with w = d' − d, the chord's slope
+// is −e^{−d}(1 − e^{−w})/w, and Σ e^{−x} ≤ Σ e^{−d} + slope·(x − d).
 Tensor fused_cross_entropy(const Bounds& bounds, const Tensor& margin_rows) {
   const int64_t count = margin_rows.shape()[1];
   const Tensor ends = lower_by_boxes(bounds, concat(std::array{margin_rows, -margin_rows}, 1));

@@ -13,17 +13,23 @@ namespace {
 constexpr double kUnknown = std::numeric_limits<double>::infinity();
 constexpr double kOfAFunction = 8;  // of exact numbers: 4 units in the last place
 
-bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) { return std::find(names.begin(), names.end(), name) != names.end(); }
+bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 // Operations whose results are inputs, or no further from each other than inputs are.
 bool keeps_errors(std::string_view name) {
-  return is_one_of(name, {"reshape", "permute", "slice", "split", "packed", "to", "variable", "expand", "concat", "pad", "gather", "negative", "abs", "relu",
-                          "clip", "max", "min", "maximum", "minimum", "max_pool2d", "full", "number", "one_hot"});
+  return is_one_of(name, {"reshape", "permute", "slice",   "split",      "packed", "to",     "variable", "expand",
+                          "concat",  "pad",     "gather",  "negative",   "abs",    "relu",   "clip",     "max",
+                          "min",     "maximum", "minimum", "max_pool2d", "full",   "number", "one_hot"});
 }
 
-std::vector<double> numbers(const Tensor& x, const Shape& shape) { return cast(expand(x.detach(), shape), DType::f64).to_vector<double>(); }
+std::vector<double> numbers(const Tensor& x, const Shape& shape) {
+  return cast(expand(x.detach(), shape), DType::f64).to_vector<double>();
+}
 
-// What is left of a ∘ b beside the computed result c, in f64, where the last of these steps is exact (Knuth's TwoSum; a fused product).
+// What is left of a ∘ b beside the computed result c, in f64, where the last of these steps is exact (Knuth's TwoSum; a
+// fused product).
 double remainder_of_sum(double a, double b, double c) {
   const double s = a + b, v = s - a;
   return s == c ? (a - (s - v)) + (b - v) : kUnknown;
@@ -40,8 +46,11 @@ double remainder(std::string_view name, double a, double b, double c) {
 double of_arithmetic(std::string_view name, const Constant& step, double most) {
   const Tensor& out = step.out[0];
   const bool sum = name == "add" || name == "subtract";
-  const std::vector<double> a = numbers(step.in[0], out.shape()), b = numbers(step.in[step.in.size() > 1 ? 1 : 0], out.shape()), c = numbers(out, out.shape());
-  const double least = out.dtype() == DType::f32 ? std::numeric_limits<float>::min() : 0x1p-960;  // of products, for remainders to be normal
+  const std::vector<double> a = numbers(step.in[0], out.shape()),
+                            b = numbers(step.in[step.in.size() > 1 ? 1 : 0], out.shape()),
+                            c = numbers(out, out.shape());
+  const double least = out.dtype() == DType::f32 ? std::numeric_limits<float>::min()
+                                                 : 0x1p-960;  // of products, for remainders to be normal
   double roundings = 0;
   for (size_t i = 0; i < c.size(); ++i) {
     if (!sum && c[i] == 0 && (a[i] == 0 || b[i] == 0)) continue;
@@ -65,7 +74,8 @@ double of_products(const Constant& step, double most) {
   const Tensors sums = apply_all(*step.op, magnitudes, step.attributes);
   double growth = 1;
   for (size_t i = 0; i < step.out.size(); ++i) {
-    const std::vector<double> of = numbers(sums[i], sums[i].shape()), result = numbers(step.out[i], step.out[i].shape());
+    const std::vector<double> of = numbers(sums[i], sums[i].shape()),
+                              result = numbers(step.out[i], step.out[i].shape());
     for (size_t k = 0; k < of.size(); ++k)
       if (of[k] != 0) growth = std::max(growth, std::isfinite(of[k]) ? of[k] / std::abs(result[k]) : kUnknown);
   }
@@ -77,7 +87,8 @@ double of_function(std::string_view name, const Constant& step, double most) {
   if (is_one_of(name, {"tanh", "erf", "elu"})) return most + kOfAFunction;  // |x·f'/f| ≤ 1
   if (!is_one_of(name, {"exp", "sigmoid", "softplus"})) return kUnknown;    // ≤ max(1, |x|)
   double largest = 1;
-  for (const double x : numbers(step.in[0], step.in[0].shape())) largest = std::max(largest, std::isnan(x) ? kUnknown : std::abs(x));
+  for (const double x : numbers(step.in[0], step.in[0].shape()))
+    largest = std::max(largest, std::isnan(x) ? kUnknown : std::abs(x));
   return largest * most + kOfAFunction;
 }
 
@@ -86,8 +97,10 @@ double of_step(const Constant& step, double most) {
   if (!is_floating(step.out[0].dtype())) return most == 0 ? 0 : kUnknown;
   if (keeps_errors(name)) return most;
   if (most == kUnknown) return kUnknown;
-  if (name == "cast") return most == 0 ? 0 : most + 0x1p30;  // a rounding to f32 of a number that is off may go the other way
-  if (is_one_of(name, {"add", "subtract", "multiply", "divide", "square", "sqrt"})) return of_arithmetic(name, step, most);
+  if (name == "cast")
+    return most == 0 ? 0 : most + 0x1p30;  // a rounding to f32 of a number that is off may go the other way
+  if (is_one_of(name, {"add", "subtract", "multiply", "divide", "square", "sqrt"}))
+    return of_arithmetic(name, step, most);
   if (is_one_of(name, {"sum", "matmul", "dense", "conv2d", "average_pool2d"})) return of_products(step, most);
   return of_function(name, step, most);
 }
@@ -97,7 +110,8 @@ double of_step(const Constant& step, double most) {
 ConstantRoundings::Place ConstantRoundings::place_of(const Tensor& x) {
   const Layout& layout = x.layout();
   std::vector<int64_t> where{layout.offset};
-  for (int axis = 0; axis < layout.shape.rank(); ++axis) where.insert(where.end(), {layout.shape[axis], layout.strides[axis]});
+  for (int axis = 0; axis < layout.shape.rank(); ++axis)
+    where.insert(where.end(), {layout.shape[axis], layout.strides[axis]});
   return {&x.buffer(), where};
 }
 

@@ -9,9 +9,10 @@
 
 namespace mollify::nn::bounds {
 
-// Relative errors in units of the unit roundoff, so that they count as so many roundings more on the way of every term with such a factor.
-// 0: exact, as what is given is, and as sums, products, quotients and roots are that leave no remainder. ∞: nothing is known, after
-// cancellation of rounded numbers or functions of them that are steep.
+// Relative errors in units of the unit roundoff, so that they count as so many roundings more on the way of every term
+// with such a factor.
+// 0: exact, as what is given is, and as sums, products, quotients and roots are that leave no remainder. ∞: nothing is
+// known, after cancellation of rounded numbers or functions of them that are steep.
 class ConstantRoundings {
  public:
   // In the order in which they were computed. Reads their values.

@@ -28,7 +28,8 @@ double terms_of(const Step& step, const Shape& in, const Shape& out) {
   }
   if (kind_of(step) == StepKind::weighted) {
     const Shape weights = step.in()[1].shape();  // dense [O, I], matmul [I, O], convolution [O, KH, KW, C]
-    return static_cast<double>(weights.size()) / static_cast<double>(std::max<int64_t>(1, std::min(weights[0], weights.back())));
+    return static_cast<double>(weights.size()) /
+           static_cast<double>(std::max<int64_t>(1, std::min(weights[0], weights.back())));
   }
   if ((is(step, "multiply") || is(step, "divide") || is(step, "add") || is(step, "subtract")) && in == out) return 2;
   return static_cast<double>(in.size() + out.size());
@@ -47,8 +48,8 @@ Graph::Graph(Function f, const Shape& input, DType dtype, Device device)
 }
 
 Graph::Graph(const Network& network, const Tensor& weights, const Tensor& state)
-    : Graph([&network, weights, state](const Tensor& x) { return network(weights, state, x, Mode::evaluate).output; }, network.input(),
-            weights.dtype(), weights.device()) {}
+    : Graph([&network, weights, state](const Tensor& x) { return network(weights, state, x, Mode::evaluate).output; },
+            network.input(), weights.dtype(), weights.device()) {}
 
 const Trace& Graph::traced(int64_t rows) const {
   const auto known = traces_.find(rows);
@@ -96,15 +97,19 @@ void Graph::read_linear(const Step& step, Node& node) {
   node.separate = abstract == 1 && from->separate && same;
   node.exact_box = abstract == 1 && (same ? from->exact_box : from->separate);
   // Only operations with a constant among their inputs have an offset; a product's first two vanish at 0.
-  const bool constant = step.op().linearity == Linearity::product ? step.in().size() > 2 : abstract < static_cast<int>(step.in().size());
+  const bool constant =
+      step.op().linearity == Linearity::product ? step.in().size() > 2 : abstract < static_cast<int>(step.in().size());
   offsets_.push_back(constant || is(step, "pad") ? replay(step, zeros)[0] : Tensor());
 }
 
 void Graph::read() {
   const Trace& one = traced(1);
-  require<ValueError>(is_abstract(one.output) && !one.steps.empty(), "bounds: the function's output does not depend on its input; needs a network");
-  require(one.output.rank() >= 1 && one.output.shape()[0] == 1 && traced(2).output.rank() == one.output.rank() && traced(2).output.shape()[0] == 2,
-          "bounds: one row gives {}, two rows {}; needs a function of rows", one.output.shape(), traced(2).output.shape());
+  require<ValueError>(is_abstract(one.output) && !one.steps.empty(),
+                      "bounds: the function's output does not depend on its input; needs a network");
+  require(one.output.rank() >= 1 && one.output.shape()[0] == 1 && traced(2).output.rank() == one.output.rank() &&
+              traced(2).output.shape()[0] == 2,
+          "bounds: one row gives {}, two rows {}; needs a function of rows", one.output.shape(),
+          traced(2).output.shape());
   std::map<std::pair<const mollify::Node*, int>, int> numbers{{{one.input.node(), one.input.output_number()}, 0}};
   nodes_.emplace_back().shape = input_;
   offsets_.emplace_back();
@@ -113,7 +118,8 @@ void Graph::read() {
     node.shape = without_rows(step.outputs[0].shape());
     for (const Tensor& x : step.in()) {
       const auto known = is_abstract(x) ? numbers.find({x.node(), x.output_number()}) : numbers.end();
-      require<ValueError>(!is_abstract(x) || known != numbers.end(), "bounds: {} reads another than the first output of an operation; needs one with a rule",
+      require<ValueError>(!is_abstract(x) || known != numbers.end(),
+                          "bounds: {} reads another than the first output of an operation; needs one with a rule",
                           place(step));
       node.inputs.push_back(is_abstract(x) ? known->second : -1);
     }
@@ -123,7 +129,8 @@ void Graph::read() {
       read_linear(step, node);
     } else {
       node.rule = kind == StepKind::nonlinear ? find_relaxation(step.op().name) : nullptr;
-      require<ValueError>(node.rule || kind == StepKind::max_pool, "bounds: {} computes {}, which has no relaxation", place(step), step.op().name);
+      require<ValueError>(node.rule || kind == StepKind::max_pool, "bounds: {} computes {}, which has no relaxation",
+                          place(step), step.op().name);
       node.kind = node.rule ? Kind::relaxed : Kind::max_pool;
       Node& from = nodes_[static_cast<size_t>(node.inputs[0])];
       from.bounded = true;

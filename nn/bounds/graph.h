@@ -12,7 +12,8 @@ namespace mollify::nn::bounds {
 
 class Graph {
  public:
-  // f maps x [rows, input…] to [rows, …] for any number of rows, each row by itself. Throws ValueError naming an operation that has no rule.
+  // f maps x [rows, input…] to [rows, …] for any number of rows, each row by itself. Throws ValueError naming an
+  // operation that has no rule.
   using Function = std::function<Tensor(const Tensor&)>;
   Graph(Function f, const Shape& input, DType dtype, Device device = Device::cpu);
   // In evaluation mode; batch norm's statistics are in `state`. The network must outlive this.
@@ -37,8 +38,11 @@ class Graph {
   Device device() const { return device_; }
 
   const Step& step(int node, int64_t rows) const;  // of nodes but the input; traced once for each number of rows
-  const Tensor& offset(int node) const { return offsets_[static_cast<size_t>(node)]; }  // a linear node at zero inputs, [1, …]; empty: 0
-  // Most roundings on the way of a term of the node's sums: its terms and those that made its constants. Reads values of constants.
+  const Tensor& offset(int node) const {
+    return offsets_[static_cast<size_t>(node)];
+  }  // a linear node at zero inputs, [1, …]; empty: 0
+  // Most roundings on the way of a term of the node's sums: its terms and those that made its constants. Reads values
+  // of constants.
   double roundings(int node) const;
   Tensor operator()(const Tensor& x) const { return function_(x); }
 

@@ -41,7 +41,8 @@ Box stacked(const Graph& graph, const std::vector<Domain>& domains) {
 
 class InputSplit {
  public:
-  InputSplit(Search& search, const formats::Case& box, const Targets& targets) : search_(search), box_(box), targets_(targets) {
+  InputSplit(Search& search, const formats::Case& box, const Targets& targets)
+      : search_(search), box_(box), targets_(targets) {
     waiting_.push({box.lower, box.upper, -std::numeric_limits<double>::infinity()});
   }
 
@@ -70,7 +71,8 @@ class InputSplit {
   bool bound(const std::vector<Domain>& domains) {
     const auto count = static_cast<int64_t>(domains.size()), rows = targets_.count();
     const Box box = stacked(search_.graph, domains);
-    const Bounds bounds(search_.graph, {.box = box}, {.method = Method::crown, .intersect = true, .roundoff = unit_roundoff(DType::f64)});
+    const Bounds bounds(search_.graph, {.box = box},
+                        {.method = Method::crown, .intersect = true, .roundoff = unit_roundoff(DType::f64)});
     RowsSeen seen;
     const std::vector<double> lower = bounds.lower(targets_.rows, &seen).to_vector<double>();
     search_.outcome.domains += count;
@@ -102,12 +104,13 @@ class InputSplit {
   void add_corners(const Domain& domain, const double* slopes, std::vector<double>& corners) const {
     const size_t inputs = domain.lower.size();
     for (int64_t k = 0; k < targets_.count(); ++k)
-      for (size_t j = 0; j < inputs; ++j) corners.push_back(slopes[static_cast<size_t>(k) * inputs + j] >= 0 ? domain.lower[j] : domain.upper[j]);
+      for (size_t j = 0; j < inputs; ++j)
+        corners.push_back(slopes[static_cast<size_t>(k) * inputs + j] >= 0 ? domain.lower[j] : domain.upper[j]);
     for (size_t j = 0; j < inputs; ++j) corners.push_back(domain.lower[j] + (domain.upper[j] - domain.lower[j]) / 2);
   }
 
-  // Halves the input whose width moves the rows' bounds most, weighed by the share of the whole box that is left and with a little of all
-  // inputs' effect added: lines with slope 0 hide what an input does.
+  // Halves the input whose width moves the rows' bounds most, weighed by the share of the whole box that is left and
+  // with a little of all inputs' effect added: lines with slope 0 hide what an input does.
   void split(const Domain& domain, const double* slopes, double slack_here) {
     const size_t inputs = domain.lower.size();
     std::vector<double> effects(inputs, 0);
@@ -130,7 +133,8 @@ class InputSplit {
       return;
     }
     Domain below = domain, above = domain;
-    below.upper[widest] = above.lower[widest] = domain.lower[widest] + (domain.upper[widest] - domain.lower[widest]) / 2;
+    below.upper[widest] = above.lower[widest] =
+        domain.lower[widest] + (domain.upper[widest] - domain.lower[widest]) / 2;
     below.slack = above.slack = slack_here;
     waiting_.push(std::move(below));
     waiting_.push(std::move(above));
@@ -145,6 +149,8 @@ class InputSplit {
 
 }  // namespace
 
-Verdict split_inputs(Search& search, const formats::Case& box, const Targets& targets) { return InputSplit(search, box, targets).run(); }
+Verdict split_inputs(Search& search, const formats::Case& box, const Targets& targets) {
+  return InputSplit(search, box, targets).run();
+}
 
 }  // namespace mollify::nn::bounds

@@ -32,14 +32,16 @@ Interval interval_of(const Box& box, double roundoff) {
 
 Box box_of(const Interval& interval, double roundoff) {
   if (roundoff == 0) return {interval.center - interval.radius, interval.center + interval.radius};
-  const Tensor radius = interval.radius + (abs(interval.center) + interval.radius) * (4 * roundoff) + smallest_normal(interval.radius.dtype());
+  const Tensor radius = interval.radius + (abs(interval.center) + interval.radius) * (4 * roundoff) +
+                        smallest_normal(interval.radius.dtype());
   return {interval.center - radius, interval.center + radius};
 }
 
 // With δ = 2γ: fl(|W|(r + δ(|c| + r))) ≥ |W|r + γ|W||c|, to which the offset's share and the last additions' come.
 Interval through_linear(const Graph& graph, int node, const std::vector<Interval>& inputs, double roundoff) {
   const Step& step = graph.step(node, inputs[0].center.shape()[0]);
-  const double roundings = roundoff == 0 ? 0 : graph.roundings(node) + 4, share = 2 * rounding_share(roundings, roundoff);
+  const double roundings = roundoff == 0 ? 0 : graph.roundings(node) + 4,
+               share = 2 * rounding_share(roundings, roundoff);
   const Tensor center = replay(step, with_inputs(graph, node, step, [&](size_t i) { return inputs[i].center; }))[0];
   const auto radius_of = [&](size_t i) {
     const Interval& x = inputs[i];
@@ -57,7 +59,8 @@ Box through_max_pool(const Step& step, const Box& x) { return {replay(step, x.lo
 Tensor magnitude_through_linear(const Graph& graph, int node, const std::vector<Tensor>& inputs, double roundoff) {
   const Step& step = graph.step(node, inputs[0].shape()[0]);
   const double roundings = graph.roundings(node) + 4;
-  const Tensor spread = linear_spread(step, with_inputs(graph, node, step, [&](size_t i) { return inputs[i]; }), Spread::radius)[0];
+  const Tensor spread =
+      linear_spread(step, with_inputs(graph, node, step, [&](size_t i) { return inputs[i]; }), Spread::radius)[0];
   const Tensor sum = graph.offset(node).defined() ? spread + abs(graph.offset(node)) : spread;
   return sum * (1 + 2 * rounding_share(roundings, roundoff)) + roundings * smallest_normal(sum.dtype());
 }

@@ -1,10 +1,10 @@
 // Interval arithmetic (IBP, Gowal et al. 2018) and the margins that make it, and rows, hold in real arithmetic.
 //
-// Rounding. With unit roundoff u, a sum of n products in any order, fused or not, is within γ Σ|a·b| of the exact one, γ = nu/(1 − nu)
-// (Higham 2002, §3.1). Numbers that were computed are taken at their word, and what the rounding of a step may lose is charged where the
-// step is exact: rows A behind y = Wx + b become fl(AW), and (AW − fl(AW))x is at most γ Σ|A|·(|W||x|). Such charges are Σ|A|·v with a
-// vector v ≥ |W||x| + |b| that goes forward once, so they cost nothing: A·b is summed as Σ A·(b ∓ γv). Results below the normal range
-// are charged the smallest normal number each.
+// Rounding. With unit roundoff u, a sum of n products in any order, fused or not, is within γ Σ|a·b| of the exact one,
+// γ = nu/(1 − nu) (Higham 2002, §3.1). Numbers that were computed are taken at their word, and what the rounding of a
+// step may lose is charged where the step is exact: rows A behind y = Wx + b become fl(AW), and (AW − fl(AW))x is at
+// most γ Σ|A|·(|W||x|). Such charges are Σ|A|·v with a vector v ≥ |W||x| + |b| that goes forward once, so they cost
+// nothing: A·b is summed as Σ A·(b ∓ γv). Results below the normal range are charged the smallest normal number each.
 #pragma once
 
 #include <mollify/nn/bounds/graph.h>

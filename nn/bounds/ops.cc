@@ -21,20 +21,23 @@ Layouts rows_shape(const Op& op, Inputs in, const Attributes& attributes) {
   for (const Tensor* line : {&o.slope[0], &o.slope[1], &o.intercept[0], &o.intercept[1]}) {
     if (!line->defined()) continue;
     require_same_dtype(op.name, o.rows, *line);
-    const bool fits = windows ? line->rank() == 5 && line->shape().back() == o.rows.shape().back() : same_numbers(line->shape(), o.rows.shape());
+    const bool fits = windows ? line->rank() == 5 && line->shape().back() == o.rows.shape().back()
+                              : same_numbers(line->shape(), o.rows.shape());
     require(line->rank() == o.rows.rank() && line->rank() >= 3 && fits && line->shape()[0] == lines.shape()[0] &&
                 (line->shape()[1] == 1 || (o.pairs.all() && line->shape()[1] == o.rows.shape()[1])),
-            "{}: rows are {}, lines {}; needs [samples, rows, d…] and [samples, rows or 1, d…]", op.name, o.rows.shape(), line->shape());
+            "{}: rows are {}, lines {}; needs [samples, rows, d…] and [samples, rows or 1, d…]", op.name,
+            o.rows.shape(), line->shape());
   }
   Shape shape = o.rows.shape();
   if (o.pairs.all()) {
-    require(shape[0] == 1 || lines.shape()[0] == 1 || shape[0] == lines.shape()[0], "{}: rows are {}, lines {}; needs as many samples, or one", op.name,
-            shape, lines.shape());
+    require(shape[0] == 1 || lines.shape()[0] == 1 || shape[0] == lines.shape()[0],
+            "{}: rows are {}, lines {}; needs as many samples, or one", op.name, shape, lines.shape());
     if (shape[0] == 1) shape[0] = lines.shape()[0];
   } else {
     const int64_t count = o.pairs.sample.size();
     require(shape[0] == 1 && (o.pairs.source.defined() ? o.pairs.source.size() == count : shape[1] == count),
-            "{}: rows are {} for {} pairs; needs shared ones with a source for each pair, or one row a pair", op.name, shape, count);
+            "{}: rows are {} for {} pairs; needs shared ones with a source for each pair, or one row a pair", op.name,
+            shape, count);
     shape[1] = count;
   }
   const Layout constant = Layout::packed({shape[0], shape[1]}, o.rows.dtype(), o.rows.device());
@@ -53,33 +56,45 @@ void forward_kernel(const KernelArguments& a) {
   check(slopes ? "relax" : "choose_sum", o);
   for_floating(sums.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const View<T> rows(o.rows), slope[2] = {View<T>(o.slope[0]), View<T>(o.slope[1])}, intercept[2] = {View<T>(o.intercept[0]), View<T>(o.intercept[1])};
+    const View<T> rows(o.rows), slope[2] = {View<T>(o.slope[0]), View<T>(o.slope[1])},
+                                intercept[2] = {View<T>(o.intercept[0]), View<T>(o.intercept[1])};
     const Places places(o.pairs, sums.shape()[1], o.samples());
     const int64_t n = rows.numbers;
     T *out = slopes ? a.out[0].template data<T>() : nullptr, *sum = sums.template data<T>();
-    cpu::parallel_for(sums.size(), std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const auto [s, k] = places[i];
-        const auto line = [s = s, k = k](const View<T>& view, int64_t first) { return shifted(view.at(s, k), first); };
-        if (slopes && runs.windows()) std::fill_n(out + i * n, n, T(0));
-        T total = 0;
-        runs.each(i, [&, s = s, k = k](int64_t own, int64_t first, int64_t count) {
-          T part;
-          run(slopes, RowForward<T>{rows.at(s, k) + own, {line(slope[0], first), line(slope[1], first)}, {line(intercept[0], first), line(intercept[1], first)},
-                                    slopes ? out + i * n + own : nullptr, &part, count});
-          total += part;
-        });
-        sum[i] = total;
-      }
-    });
+    cpu::parallel_for(sums.size(), std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n)),
+                      [&](int64_t begin, int64_t end) {
+                        for (int64_t i = begin; i < end; ++i) {
+                          const auto [s, k] = places[i];
+                          const auto line = [s = s, k = k](const View<T>& view, int64_t first) {
+                            return shifted(view.at(s, k), first);
+                          };
+                          if (slopes && runs.windows()) std::fill_n(out + i * n, n, T(0));
+                          T total = 0;
+                          runs.each(i, [&, s = s, k = k](int64_t own, int64_t first, int64_t count) {
+                            T part;
+                            run(slopes, RowForward<T>{rows.at(s, k) + own,
+                                                      {line(slope[0], first), line(slope[1], first)},
+                                                      {line(intercept[0], first), line(intercept[1], first)},
+                                                      slopes ? out + i * n + own : nullptr,
+                                                      &part,
+                                                      count});
+                            total += part;
+                          });
+                          sum[i] = total;
+                        }
+                      });
   });
 }
 
 #ifdef MOLLIFY_CUDA
 template <class T>
 cuda::RowOperands<T> on_cuda(const Operands& o, const Given& given, const Tensor& sums) {
-  return {View<T>(o.rows), {View<T>(o.slope[0]), View<T>(o.slope[1])}, {View<T>(o.intercept[0]), View<T>(o.intercept[1])},
-          Places(o.pairs, sums.shape()[1], o.samples()), runs_of(o, given), sums.shape()[0] * sums.shape()[1]};
+  return {View<T>(o.rows),
+          {View<T>(o.slope[0]), View<T>(o.slope[1])},
+          {View<T>(o.intercept[0]), View<T>(o.intercept[1])},
+          Places(o.pairs, sums.shape()[1], o.samples()),
+          runs_of(o, given),
+          sums.shape()[0] * sums.shape()[1]};
 }
 
 // Pairs are not checked: their values would have to be waited for.
@@ -90,13 +105,14 @@ void forward_on_cuda(const KernelArguments& a) {
   const Operands o(a.in, given);
   for_floating(sums.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    cuda::relax_rows<T>(on_cuda<T>(o, given, sums), slopes ? a.out[0].template address<T>() : nullptr, sums.template address<T>());
+    cuda::relax_rows<T>(on_cuda<T>(o, given, sums), slopes ? a.out[0].template address<T>() : nullptr,
+                        sums.template address<T>());
   });
 }
 #endif
 
-// ---- gradients, one kernel for both. in: the op's inputs, then the gradients that arrived. out: those wanted of rows (one for each row of
-// the result) and of lines (for every sample)
+// ---- gradients, one kernel for both. in: the op's inputs, then the gradients that arrived. out: those wanted of rows
+// (one for each row of the result) and of lines (for every sample)
 
 struct Wanted {
   Given given;
@@ -119,14 +135,17 @@ Layouts gradient_shape(const Op&, Inputs in, const Attributes& attributes) {
   const int64_t samples = o.pairs.all() ? arrived.shape()[0] : o.samples();
   add(w.rows, o.rows, arrived.shape()[0], arrived.shape()[1]);
   for (int i = 0; i < 2; ++i) add(w.slope[i], o.slope[i], samples, w.slope[i] ? o.slope[i].shape()[1] : 0);
-  for (int i = 0; i < 2; ++i) add(w.intercept[i], o.intercept[i], samples, w.intercept[i] ? o.intercept[i].shape()[1] : 0);
+  for (int i = 0; i < 2; ++i)
+    add(w.intercept[i], o.intercept[i], samples, w.intercept[i] ? o.intercept[i].shape()[1] : 0);
   return layouts;
 }
 
 template <class T>
 struct GradientViews {
   GradientViews(const KernelArguments& a, const Wanted& w, const Operands& o)
-      : rows(o.rows), slope{View<T>(o.slope[0]), View<T>(o.slope[1])}, intercept{View<T>(o.intercept[0]), View<T>(o.intercept[1])} {
+      : rows(o.rows),
+        slope{View<T>(o.slope[0]), View<T>(o.slope[1])},
+        intercept{View<T>(o.intercept[0]), View<T>(o.intercept[1])} {
     const size_t count = a.in.size();
     if (w.from_rows) from_rows = View<T>(a.in[count - (w.from_sums ? 2u : 1u)]);
     if (w.from_sums) from_sums = a.in[count - 1];
@@ -142,9 +161,15 @@ struct GradientViews {
   RowBackward<T> row(int64_t i, Place place, int64_t s, int64_t k, int64_t own, int64_t first, int64_t n) const {
     const auto line = [&](const View<T>& view) { return shifted(view.at(s, k), first); };
     const int64_t at = i * rows.numbers + own;
-    return {shifted(rows.at(place.sample, place.row), own), {line(slope[0]), line(slope[1])}, {line(intercept[0]), line(intercept[1])},
-            shifted(from_rows.data, at), from_sums.defined() ? from_sums.template address<T>()[i] : T(0), shifted(to_rows.data, at),
-            {line(to_slope[0]), line(to_slope[1])}, {line(to_intercept[0]), line(to_intercept[1])}, n};
+    return {shifted(rows.at(place.sample, place.row), own),
+            {line(slope[0]), line(slope[1])},
+            {line(intercept[0]), line(intercept[1])},
+            shifted(from_rows.data, at),
+            from_sums.defined() ? from_sums.template address<T>()[i] : T(0),
+            shifted(to_rows.data, at),
+            {line(to_slope[0]), line(to_slope[1])},
+            {line(to_intercept[0]), line(to_intercept[1])},
+            n};
   }
 
   View<T> rows, slope[2], intercept[2], from_rows, to_rows, to_slope[2], to_intercept[2];
@@ -159,8 +184,10 @@ void gradient(const KernelArguments& a) {
   for (const Tensor& out : a.out) std::fill_n(out.data<T>(), out.size(), T(0));
   const Tensor& arrived = a.in[a.in.size() - 1];
   const Runs runs = runs_of(o, w.given);
-  const int64_t count = arrived.shape()[0] * arrived.shape()[1], n = views.rows.numbers, block = runs.windows() ? n : std::min<int64_t>(n, 1024);
-  const int64_t samples = o.pairs.all() ? arrived.shape()[0] : o.samples(), blocks = n == 0 ? 0 : (n + block - 1) / block;
+  const int64_t count = arrived.shape()[0] * arrived.shape()[1], n = views.rows.numbers,
+                block = runs.windows() ? n : std::min<int64_t>(n, 1024);
+  const int64_t samples = o.pairs.all() ? arrived.shape()[0] : o.samples(),
+                blocks = n == 0 ? 0 : (n + block - 1) / block;
   const Places places(o.pairs, arrived.shape()[1], o.samples());
   // All rows of a sample on one block: what the lines get is summed in the rows' order.
   const int64_t task_size = std::max<int64_t>(1, block * count / std::max<int64_t>(1, samples));
@@ -184,10 +211,12 @@ void gradient_on_cuda(const KernelArguments& a) {
   for_floating(arrived.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const GradientViews<T> views(a, w, o);
-    cuda::relax_rows_gradient<T>(on_cuda<T>(o, w.given, arrived),
-                                 {views.from_rows.data, w.from_sums ? arrived.address<T>() : nullptr, views.to_rows.data,
-                                  {views.to_slope[0], views.to_slope[1]}, {views.to_intercept[0], views.to_intercept[1]},
-                                  o.pairs.all() ? arrived.shape()[0] : o.samples()});
+    cuda::relax_rows_gradient<T>(on_cuda<T>(o, w.given, arrived), {views.from_rows.data,
+                                                                   w.from_sums ? arrived.address<T>() : nullptr,
+                                                                   views.to_rows.data,
+                                                                   {views.to_slope[0], views.to_slope[1]},
+                                                                   {views.to_intercept[0], views.to_intercept[1]},
+                                                                   o.pairs.all() ? arrived.shape()[0] : o.samples()});
   });
 }
 #endif
@@ -199,10 +228,14 @@ const Op gradient_op{.name = "relax_gradient", .shape = gradient_shape, .cpu = [
 // Rows [1, R, d…] summed into [1, K, d…] by the rows' indices, or into [N, 1, d…].
 Tensor collected(const Tensor& x, const Tensor& indices, const Shape& shape) {
   const int64_t count = x.shape()[1], numbers = numbers_of(x), extent = shape[0] * shape[1];
-  return reshape(scatter_add({extent, numbers}, expand(reshape(indices, {count, 1}), {count, numbers}), reshape(x, {count, numbers}), 0), shape);
+  return reshape(scatter_add({extent, numbers}, expand(reshape(indices, {count, 1}), {count, numbers}),
+                             reshape(x, {count, numbers}), 0),
+                 shape);
 }
 
-Tensor collected_rows(const Tensor& x, const Operands& o) { return o.pairs.source.defined() ? collected(x, o.pairs.source, o.rows.shape()) : x; }
+Tensor collected_rows(const Tensor& x, const Operands& o) {
+  return o.pairs.source.defined() ? collected(x, o.pairs.source, o.rows.shape()) : x;
+}
 
 // By public operations: pick = a ≥ 0 ? first : second.
 template <bool slopes>
@@ -210,11 +243,13 @@ Tensors rows_vjp(const VjpArguments& a) {
   const Given& given = a.as<Given>();
   const Operands o(a.in, given);
   const bool all = o.pairs.all();
-  const Tensor in_image = given.windows ? window_numbers(o.pairs, given.window, o.rows.shape(), o.intercept[1].shape()) : Tensor();
+  const Tensor in_image =
+      given.windows ? window_numbers(o.pairs, given.window, o.rows.shape(), o.intercept[1].shape()) : Tensor();
   const auto line = [&](const Tensor& x) {  // [1, R, d…] where there are pairs
     if (all || (x.shape()[0] == 1 && !given.windows)) return x;
     const int64_t count = o.pairs.sample.size(), numbers = numbers_of(x);
-    const Tensor own = x.shape()[0] == 1 ? expand(reshape(x, {1, numbers}), {count, numbers}) : reshape(take(x, o.pairs.sample, 0), {count, numbers});
+    const Tensor own = x.shape()[0] == 1 ? expand(reshape(x, {1, numbers}), {count, numbers})
+                                         : reshape(take(x, o.pairs.sample, 0), {count, numbers});
     Shape shape = given.windows ? o.rows.shape() : x.shape();
     shape[0] = 1;
     shape[1] = count;
@@ -234,7 +269,9 @@ Tensors rows_vjp(const VjpArguments& a) {
   if (a.needs(0)) {
     Tensor by_rows, by_sums;
     if (from_rows.defined()) by_rows = from_rows * where(nonnegative, line(o.slope[0]), line(o.slope[1]));
-    if (from_sums.defined()) by_sums = from_sums * where(nonnegative, given.nonnegative_intercept ? line(o.intercept[0]) : zero, line(o.intercept[1]));
+    if (from_sums.defined())
+      by_sums = from_sums *
+                where(nonnegative, given.nonnegative_intercept ? line(o.intercept[0]) : zero, line(o.intercept[1]));
     result[0] = collected_rows(!by_rows.defined() ? by_sums : !by_sums.defined() ? by_rows : by_rows + by_sums, o);
   }
   const auto to_line = [&](size_t place, const Tensor& from, int i, const Tensor& of) {
@@ -242,13 +279,15 @@ Tensors rows_vjp(const VjpArguments& a) {
     Tensor to_rows = from * part[i];
     if (given.windows) {
       const int64_t count = o.pairs.sample.size(), numbers = numbers_of(of);
-      const Tensor whole = scatter_add({count, numbers + 1}, in_image, reshape(to_rows, {count, numbers_of(to_rows)}), 1);
+      const Tensor whole =
+          scatter_add({count, numbers + 1}, in_image, reshape(to_rows, {count, numbers_of(to_rows)}), 1);
       Shape shape = of.shape();
       shape[0] = 1;
       shape[1] = count;
       to_rows = reshape(slice(whole, 1, 0, numbers), shape);
     }
-    result[place] = all || of.shape()[0] == 1 ? sum_to(to_rows, of.shape()) : collected(to_rows, o.pairs.sample, of.shape());
+    result[place] =
+        all || of.shape()[0] == 1 ? sum_to(to_rows, of.shape()) : collected(to_rows, o.pairs.sample, of.shape());
   };
   for (int i = 0; i < 2; ++i) {
     if (slopes) to_line(1 + static_cast<size_t>(i), from_rows, i, o.slope[i]);
@@ -283,33 +322,45 @@ Tensors rows_vjp_fast(const VjpArguments& a) {
   return result;
 }
 
-const Op relax_op{.name = "relax", .shape = rows_shape<true>, .cpu = forward_kernel<true>, .cuda = MOLLIFY_CUDA_KERNEL(forward_on_cuda<true>),
-                  .operands = packed_operands, .vjp = rows_vjp<true>, .vjp_fast = rows_vjp_fast<true>};
-const Op choose_sum_op{.name = "choose_sum", .shape = rows_shape<false>, .cpu = forward_kernel<false>, .cuda = MOLLIFY_CUDA_KERNEL(forward_on_cuda<false>),
-                        .operands = packed_operands, .vjp = rows_vjp<false>, .vjp_fast = rows_vjp_fast<false>};
+const Op relax_op{.name = "relax",
+                  .shape = rows_shape<true>,
+                  .cpu = forward_kernel<true>,
+                  .cuda = MOLLIFY_CUDA_KERNEL(forward_on_cuda<true>),
+                  .operands = packed_operands,
+                  .vjp = rows_vjp<true>,
+                  .vjp_fast = rows_vjp_fast<true>};
+const Op choose_sum_op{.name = "choose_sum",
+                       .shape = rows_shape<false>,
+                       .cpu = forward_kernel<false>,
+                       .cuda = MOLLIFY_CUDA_KERNEL(forward_on_cuda<false>),
+                       .operands = packed_operands,
+                       .vjp = rows_vjp<false>,
+                       .vjp_fast = rows_vjp_fast<false>};
 
-Tensors applied(const Op& op, const Tensor& rows, const Tensor* slopes, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs,
-                const Window* window) {
+Tensors applied(const Op& op, const Tensor& rows, const Tensor* slopes, const Tensor& nonnegative,
+                const Tensor& negative, const Pairs& pairs, const Window* window) {
   std::vector<Tensor> in{rows};
   if (slopes) in.insert(in.end(), slopes, slopes + 2);
   for (const Tensor* t : {&negative, &nonnegative, &pairs.sample, &pairs.source})
     if (t->defined()) in.push_back(*t);
   if (window) in.push_back(pairs.place);
   return apply_all(op, std::span<const Tensor>(in),
-                   Given{slopes != nullptr, nonnegative.defined(), pairs.sample.defined(), pairs.source.defined(), window != nullptr,
-                         window ? *window : Window{}, pairs.columns});
+                   Given{slopes != nullptr, nonnegative.defined(), pairs.sample.defined(), pairs.source.defined(),
+                         window != nullptr, window ? *window : Window{}, pairs.columns});
 }
 
 }  // namespace
 
-Relaxed relax(const Tensor& rows, const Tensor& nonnegative_slope, const Tensor& negative_slope, const Tensor& nonnegative_intercept,
-              const Tensor& negative_intercept, const Pairs& pairs, const Window* window) {
+Relaxed relax(const Tensor& rows, const Tensor& nonnegative_slope, const Tensor& negative_slope,
+              const Tensor& nonnegative_intercept, const Tensor& negative_intercept, const Pairs& pairs,
+              const Window* window) {
   const Tensor slopes[] = {nonnegative_slope, negative_slope};
   const Tensors out = applied(relax_op, rows, slopes, nonnegative_intercept, negative_intercept, pairs, window);
   return {out[0], out[1]};
 }
 
-Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs, const Window* window) {
+Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& negative, const Pairs& pairs,
+                  const Window* window) {
   return applied(choose_sum_op, rows, nullptr, nonnegative, negative, pairs, window)[0];
 }
 

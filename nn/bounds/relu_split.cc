@@ -1,7 +1,9 @@
 // Branch and bound over the signs of relus: β-CROWN (Wang et al. 2021).
 //
-// A split says z_j ≥ 0 or z_j ≤ 0 before a relu. On its side the relu is one line, and the constraint joins the rows with a multiplier β ≥ 0:
-// A_j ← A_j − β_j for z_j ≥ 0, A_j ← A_j + β_j for z_j ≤ 0, which keeps a lower bound of the rows over the inputs that meet all splits.
+// A split says z_j ≥ 0 or z_j ≤ 0 before a relu. On its side the relu is one line, and the constraint joins the rows
+// with a multiplier β ≥ 0:
+// A_j ← A_j − β_j for z_j ≥ 0, A_j ← A_j + β_j for z_j ≤ 0, which keeps a lower bound of the rows over the inputs that
+// meet all splits.
 // α and β are found together by gradients; any values of theirs are sound.
 #include <mollify/nn/bounds/branch.h>
 
@@ -21,7 +23,8 @@ namespace mollify::nn::bounds {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-// Gradient ascent by Adam: a domain that will be split again, and one without a relu left, whose multipliers have a long way to go.
+// Gradient ascent by Adam: a domain that will be split again, and one without a relu left, whose multipliers have a
+// long way to go.
 struct Pace { int64_t steps; double rate, decay; };
 constexpr Pace kUsual{16, 0.1, 0.97}, kLast{200, 1, 0.975};
 constexpr int64_t kRootSteps = 40;  // of α alone, for the whole box
@@ -29,8 +32,8 @@ constexpr int64_t kLooks = 20;      // neurons whose two halves are bounded befo
 constexpr size_t kLookBatch = 32;   // domains whose halves are bounded together
 constexpr int64_t kRowBudget = int64_t{1} << 20;
 
-// A relu that can be split, and where its numbers lie in a domain: in `fixed` its input's lower and upper ends and the signs of splits, in
-// `free` α and β of every row.
+// A relu that can be split, and where its numbers lie in a domain: in `fixed` its input's lower and upper ends and the
+// signs of splits, in `free` α and β of every row.
 struct Gate {
   int node, input;
   int64_t size, fixed, free;
@@ -106,7 +109,8 @@ void ReluSplit::find_gates() {
   }
   std::vector<double> highest;
   for (const Gate& gate : gates_)
-    for (const double end : {1.0, kInfinity}) highest.insert(highest.end(), static_cast<size_t>(targets_.count() * gate.size), end);
+    for (const double end : {1.0, kInfinity})
+      highest.insert(highest.end(), static_cast<size_t>(targets_.count() * gate.size), end);
   highest_ = on_device_of(graph_, highest, {free_size_});
 }
 
@@ -152,15 +156,19 @@ Substitute ReluSplit::substitute(int node, const Batch& batch, const Tensor& fre
     const Tensor sign = piece(batch.fixed, gate.fixed + 2 * gate.size, gate, 1);
     const Relaxation& rule = *graph_.nodes()[static_cast<size_t>(node)].rule;
     const Step& step = graph_.step(node, 1);
-    if (!free.defined()) return {.lines = rule.lines(step, box, rule.alpha(step, box, LowerLine::adaptive), root_.options().roundoff)};
+    if (!free.defined())
+      return {.lines = rule.lines(step, box, rule.alpha(step, box, LowerLine::adaptive), root_.options().roundoff)};
     return {.lines = rule.lines(step, box, piece(free, gate.free, gate, rows), root_.options().roundoff),
             .added = -sign * piece(free, gate.free + rows * gate.size, gate, rows)};
   }
-  return substitute_for(graph_, node, root_.box(graph_.nodes()[static_cast<size_t>(node)].inputs[0]), LowerLine::adaptive, {}, root_.options().roundoff);
+  return substitute_for(graph_, node, root_.box(graph_.nodes()[static_cast<size_t>(node)].inputs[0]),
+                        LowerLine::adaptive, {}, root_.options().roundoff);
 }
 
 Tensor ReluSplit::lower(const Batch& batch, const Tensor& free, RowsSeen* seen) const {
-  return walk_to_input(graph_, {graph_.output(), targets_.rows}, region_, [&](int node) { return substitute(node, batch, free); }, root_.magnitudes(), seen);
+  return walk_to_input(
+      graph_, {graph_.output(), targets_.rows}, region_, [&](int node) { return substitute(node, batch, free); },
+      root_.magnitudes(), seen);
 }
 
 // Adam on all rows' bounds; every domain keeps the best α and β it had.
@@ -232,13 +240,16 @@ void ReluSplit::refresh(Batch& batch, const std::vector<Domain>& domains) const 
 bool ReluSplit::empty(const Domain& domain) const {
   for (const Gate& gate : gates_)
     for (int64_t j = 0; j < gate.size; ++j)
-      if (domain.fixed[static_cast<size_t>(gate.fixed + j)] > domain.fixed[static_cast<size_t>(gate.fixed + gate.size + j)]) return true;
+      if (domain.fixed[static_cast<size_t>(gate.fixed + j)] >
+          domain.fixed[static_cast<size_t>(gate.fixed + gate.size + j)])
+        return true;
   return false;
 }
 
-// Numbers whose lines cost the row's bound most: the upper line's intercept under negative coefficients, and half the lower line's largest
-// distance from the relu under the others.
-std::vector<Choice> ReluSplit::candidates(const Domain& domain, const RowsSeen& seen, int64_t sample, int64_t row) const {
+// Numbers whose lines cost the row's bound most: the upper line's intercept under negative coefficients, and half the
+// lower line's largest distance from the relu under the others.
+std::vector<Choice> ReluSplit::candidates(const Domain& domain, const RowsSeen& seen, int64_t sample,
+                                          int64_t row) const {
   std::vector<std::pair<double, Choice>> scored;
   for (size_t g = 0; g < gates_.size(); ++g) {
     const Gate& gate = gates_[g];
@@ -248,14 +259,16 @@ std::vector<Choice> ReluSplit::candidates(const Domain& domain, const RowsSeen& 
     const Tensor values = packed(rows->second);
     const double* a = values.data<double>() + ((samples == 1 ? 0 : sample) * count + row) * gate.size;
     for (int64_t j = 0; j < gate.size; ++j) {
-      const double l = domain.fixed[static_cast<size_t>(gate.fixed + j)], u = domain.fixed[static_cast<size_t>(gate.fixed + gate.size + j)];
+      const double l = domain.fixed[static_cast<size_t>(gate.fixed + j)],
+                   u = domain.fixed[static_cast<size_t>(gate.fixed + gate.size + j)];
       if (!(l < 0 && u > 0)) continue;
       const double cost = a[j] < 0 ? a[j] * l * u / (u - l) : 0.5 * a[j] * std::min(-l, u);
       scored.push_back({cost, {g, j}});
     }
   }
   const auto first = scored.begin() + std::min<std::ptrdiff_t>(kLooks, static_cast<std::ptrdiff_t>(scored.size()));
-  std::partial_sort(scored.begin(), first, scored.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::partial_sort(scored.begin(), first, scored.end(),
+                    [](const auto& a, const auto& b) { return a.first > b.first; });
   std::vector<Choice> choices;
   for (auto it = scored.begin(); it != first; ++it) choices.push_back(it->second);
   return choices;
@@ -286,8 +299,11 @@ void ReluSplit::branch(std::span<const Domain> open, std::span<const std::vector
     double best = -kInfinity;
     const size_t begin = next;
     for (size_t c = 0; c < choices[i].size(); ++c, next += 2) {
-      const auto slack_of = [&](size_t k) { return slack(targets_, found.data() + static_cast<int64_t>(k) * targets_.count()); };
-      const double a = slack_of(next), b = slack_of(next + 1), both = std::min(a, b) + 0.1 * std::max(std::min(a, 0.0), std::min(b, 0.0));
+      const auto slack_of = [&](size_t k) {
+        return slack(targets_, found.data() + static_cast<int64_t>(k) * targets_.count());
+      };
+      const double a = slack_of(next), b = slack_of(next + 1),
+                   both = std::min(a, b) + 0.1 * std::max(std::min(a, 0.0), std::min(b, 0.0));
       if (!(both > best)) continue;
       best = both;
       chosen = c;
@@ -312,14 +328,18 @@ bool ReluSplit::bound(std::vector<Domain>& domains, const Pace& how) {
   for (int64_t b = 0; b < batch.size(); ++b) {
     const double* lower = bounded.lower.data() + b * rows;
     Domain domain{{fixed.begin() + b * fixed_size_, fixed.begin() + (b + 1) * fixed_size_},
-                  {free.begin() + b * free_size_, free.begin() + (b + 1) * free_size_}, slack(targets_, lower), gates_.size()};
+                  {free.begin() + b * free_size_, free.begin() + (b + 1) * free_size_},
+                  slack(targets_, lower),
+                  gates_.size()};
     if (domain.slack > 0 || empty(domain)) continue;
     worst = std::min(worst, domain.slack);
     int64_t row = 0;
     for (int64_t k = 1; k < rows; ++k)
-      if (lower[k] - targets_.limits[static_cast<size_t>(k)] > lower[row] - targets_.limits[static_cast<size_t>(row)]) row = k;
+      if (lower[k] - targets_.limits[static_cast<size_t>(k)] > lower[row] - targets_.limits[static_cast<size_t>(row)])
+        row = k;
     const double* slopes = at_input.data<double>() + ((at_input.shape()[0] == 1 ? 0 : b) * rows + row) * inputs;
-    for (int64_t j = 0; j < inputs; ++j) corners.push_back(slopes[j] >= 0 ? box_.lower[static_cast<size_t>(j)] : box_.upper[static_cast<size_t>(j)]);
+    for (int64_t j = 0; j < inputs; ++j)
+      corners.push_back(slopes[j] >= 0 ? box_.lower[static_cast<size_t>(j)] : box_.upper[static_cast<size_t>(j)]);
     std::vector<Choice> own = candidates(domain, bounded.seen, b, row);
     if (own.empty()) {
       last.push_back(std::move(domain));
@@ -346,7 +366,8 @@ Verdict ReluSplit::run() {
   if (gates_.empty()) return undecided("no relu to split");
   waiting_.push(whole());
   const int64_t widest = std::max<int64_t>(free_size_, static_cast<int64_t>(box_.lower.size()) * targets_.count());
-  const int64_t batch = search_.options.batch > 0 ? search_.options.batch : std::clamp<int64_t>((int64_t{1} << 19) / widest, 1, 512);
+  const int64_t batch =
+      search_.options.batch > 0 ? search_.options.batch : std::clamp<int64_t>((int64_t{1} << 19) / widest, 1, 512);
   const int64_t bytes = 8 * (fixed_size_ + free_size_) + 128;
   while (waiting_.size() > 0) {
     if (search_.out_of_time()) return undecided("out of time");
@@ -362,6 +383,8 @@ Verdict ReluSplit::run() {
 
 }  // namespace
 
-Verdict split_relus(Search& search, const formats::Case& box, const Targets& targets) { return ReluSplit(search, box, targets).run(); }
+Verdict split_relus(Search& search, const formats::Case& box, const Targets& targets) {
+  return ReluSplit(search, box, targets).run();
+}
 
 }  // namespace mollify::nn::bounds

@@ -101,8 +101,12 @@ HWY_EXPORT(sum_f64);
 HWY_EXPORT(gradient_f32);
 HWY_EXPORT(gradient_f64);
 
-void run(bool slopes, const RowForward<float>& r) { slopes ? HWY_DYNAMIC_DISPATCH(relax_f32)(r) : HWY_DYNAMIC_DISPATCH(sum_f32)(r); }
-void run(bool slopes, const RowForward<double>& r) { slopes ? HWY_DYNAMIC_DISPATCH(relax_f64)(r) : HWY_DYNAMIC_DISPATCH(sum_f64)(r); }
+void run(bool slopes, const RowForward<float>& r) {
+  slopes ? HWY_DYNAMIC_DISPATCH(relax_f32)(r) : HWY_DYNAMIC_DISPATCH(sum_f32)(r);
+}
+void run(bool slopes, const RowForward<double>& r) {
+  slopes ? HWY_DYNAMIC_DISPATCH(relax_f64)(r) : HWY_DYNAMIC_DISPATCH(sum_f64)(r);
+}
 void run(const RowBackward<float>& r) { HWY_DYNAMIC_DISPATCH(gradient_f32)(r); }
 void run(const RowBackward<double>& r) { HWY_DYNAMIC_DISPATCH(gradient_f64)(r); }
 

@@ -1,4 +1,5 @@
-// Where rows, lines, pairs and windows lie in memory: plain numbers and addresses, for the kernels of any device. Inner header of nn/bounds.
+// Where rows, lines, pairs and windows lie in memory: plain numbers and addresses, for the kernels of any device. Inner
+// header of nn/bounds.
 #pragma once
 
 #include <mollify/engine/ops/rules.h>
@@ -99,21 +100,24 @@ class Runs {
     const int64_t begin = std::max(0, -left), end = std::min(width_, image_width_ - left);
     if (begin >= end) return;
     for (int64_t y = std::max(0, -top); y < std::min(height_, image_height_ - top); ++y)
-      f((y * width_ + begin) * channels_, ((top + y) * image_width_ + left + begin) * channels_, (end - begin) * channels_);
+      f((y * width_ + begin) * channels_, ((top + y) * image_width_ + left + begin) * channels_,
+        (end - begin) * channels_);
   }
 
   // Which number of the lines meets number `own` of the row, and the other way about; −1: none.
   MOLLIFY_HOST_DEVICE int64_t in_lines(const Corner& at, int64_t own) const {
     if (!place_) return own;
     const auto number = static_cast<int32_t>(own);
-    const int32_t pixel = number / channels_, y = pixel / width_, row = y + at.top, column = pixel - y * width_ + at.left;
+    const int32_t pixel = number / channels_, y = pixel / width_, row = y + at.top,
+                  column = pixel - y * width_ + at.left;
     if (row < 0 || row >= image_height_ || column < 0 || column >= image_width_) return -1;
     return (row * image_width_ + column) * channels_ + (number - pixel * channels_);
   }
   MOLLIFY_HOST_DEVICE int64_t in_row(const Corner& at, int64_t line) const {
     if (!place_) return line;
     const auto number = static_cast<int32_t>(line);
-    const int32_t pixel = number / channels_, y = pixel / image_width_, row = y - at.top, column = pixel - y * image_width_ - at.left;
+    const int32_t pixel = number / channels_, y = pixel / image_width_, row = y - at.top,
+                  column = pixel - y * image_width_ - at.left;
     if (row < 0 || row >= height_ || column < 0 || column >= width_) return -1;
     return (row * width_ + column) * channels_ + (number - pixel * channels_);
   }

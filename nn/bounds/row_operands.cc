@@ -11,9 +11,10 @@ void check(const char* operation, const Operands& o) {
   const Places places(o.pairs, 1, o.samples());
   for (int64_t i = 0; i < o.pairs.sample.size(); ++i) {
     const Place place = places[i];
-    require<ValueError>(place.sample >= before && place.sample < o.samples() && place.row >= 0 && place.row < o.rows.shape()[1],
-                        "{}: pair {} is of row {} and sample {}; needs rows below {} and samples that rise below {}", operation, i, place.row, place.sample,
-                        o.rows.shape()[1], o.samples());
+    require<ValueError>(
+        place.sample >= before && place.sample < o.samples() && place.row >= 0 && place.row < o.rows.shape()[1],
+        "{}: pair {} is of row {} and sample {}; needs rows below {} and samples that rise below {}", operation, i,
+        place.row, place.sample, o.rows.shape()[1], o.samples());
     before = place.sample;
   }
 }
@@ -53,16 +54,22 @@ void number_windows_on_cuda(const KernelArguments& a) {
 }
 #endif
 
-const Op window_numbers_op{.name = "window_numbers", .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
-                             require_indices(op.name, in[0]);
-                             return Layout::packed({in[0].size(), attributes.as<WindowShape>().size()}, DType::i32, in[0].device());
-                           }, .cpu = number_windows, .cuda = MOLLIFY_CUDA_KERNEL(number_windows_on_cuda), .operands = packed_operands};
+const Op window_numbers_op{
+    .name = "window_numbers",
+    .shape = [](const Op& op, Inputs in, const Attributes& attributes) -> Layouts {
+      require_indices(op.name, in[0]);
+      return Layout::packed({in[0].size(), attributes.as<WindowShape>().size()}, DType::i32, in[0].device());
+    },
+    .cpu = number_windows,
+    .cuda = MOLLIFY_CUDA_KERNEL(number_windows_on_cuda),
+    .operands = packed_operands};
 
 }  // namespace
 
 Tensor window_numbers(const Pairs& pairs, const Window& window, const Shape& rows, const Shape& image) {
   const int axis = image.rank() - 3;
-  return apply(window_numbers_op, {pairs.place}, WindowShape{window, pairs.columns, rows[2], rows[3], rows[4], image[axis], image[axis + 1]});
+  return apply(window_numbers_op, {pairs.place},
+               WindowShape{window, pairs.columns, rows[2], rows[3], rows[4], image[axis], image[axis + 1]});
 }
 
 }  // namespace mollify::nn::bounds

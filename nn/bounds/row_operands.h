@@ -1,4 +1,5 @@
-// What relax and choose_sum read: rows, lines, pairs and windows, as tensors and in memory. Inner header of nn/bounds/ops.cc.
+// What relax and choose_sum read: rows, lines, pairs and windows, as tensors and in memory. Inner header of
+// nn/bounds/ops.cc.
 #pragma once
 
 #include <mollify/nn/bounds/row_layout.h>
@@ -13,8 +14,8 @@ inline bool same_numbers(const Shape& a, const Shape& b) {
   return same;
 }
 
-// An op's inputs: rows, slopes (relax only), the negative intercept, the other one if there is one, and of pairs the samples, the sources and
-// the places, as they are given.
+// An op's inputs: rows, slopes (relax only), the negative intercept, the other one if there is one, and of pairs the
+// samples, the sources and the places, as they are given.
 
 struct Given {
   bool slopes, nonnegative_intercept, samples, sources, windows;

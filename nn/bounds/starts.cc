@@ -38,7 +38,9 @@ Start start_of_pairs(const Graph& graph, int node, std::span<const int32_t> numb
   const Shape& shape = graph.nodes()[static_cast<size_t>(node)].shape;
   const bool image = shape.rank() == 3 && shape[0] * shape[1] > 1;
   const auto size = static_cast<int32_t>(shape.size()), extent = image ? static_cast<int32_t>(shape[2]) : size;
-  const auto kind = [&](int32_t number) { return number % extent; };  // a number of the node, or of an image its channel
+  const auto kind = [&](int32_t number) {
+    return number % extent;
+  };  // a number of the node, or of an image its channel
   const Kinds kinds = kinds_of(numbers, extent, kind);
   const auto count = static_cast<int32_t>(kinds.wanted.size());
   std::vector<int32_t> source, sample, place;
@@ -50,9 +52,13 @@ Start start_of_pairs(const Graph& graph, int node, std::span<const int32_t> numb
   }
   const auto pairs = static_cast<int64_t>(source.size());
   const Shape row = image ? Shape{1, 1, extent} : shape;
-  const auto list = [&](const std::vector<int32_t>& values, int64_t size) { return to(Tensor::from(values, {size}), graph.device()); };
-  Start start{node, rows_of_numbers(list(kinds.wanted, count), 0, count, row, graph.dtype()),
-              {.source = list(source, pairs), .sample = list(sample, pairs), .place = {}, .columns = image ? shape[1] : 0}};
+  const auto list = [&](const std::vector<int32_t>& values, int64_t size) {
+    return to(Tensor::from(values, {size}), graph.device());
+  };
+  Start start{
+      node,
+      rows_of_numbers(list(kinds.wanted, count), 0, count, row, graph.dtype()),
+      {.source = list(source, pairs), .sample = list(sample, pairs), .place = {}, .columns = image ? shape[1] : 0}};
   if (image) start.pairs.place = list(place, pairs);
   return start;
 }

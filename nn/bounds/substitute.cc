@@ -31,25 +31,30 @@ Tensor largest_other(const Tensor& x, const Tensor& indices, const Pool2d& how) 
   return largest;
 }
 
-// Below, the input with the largest lower end; above, that input where it is no less than any other, else the largest upper end.
+// Below, the input with the largest lower end; above, that input where it is no less than any other, else the largest
+// upper end.
 Substitute around_max_pool(const Step& step, const Box& x) {
   const Pool2d& how = step.node().attributes.as<Pool2d>();
   const ValuesAndIndices least = max_pool2d_with_indices(x.lower, how);
   const Tensor most = max_pool2d(x.upper, how), zero = zeros_like(most);
   const Tensor decided = greater_equal(least.values.detach(), largest_other(x.upper.detach(), least.indices, how));
   const Tensor slope = cast(decided, most.dtype());
-  return {.lines = {with_row_axis(ones_like(most)), {}, with_row_axis(slope), with_row_axis(where(decided, zero, most))},
-          .indices = least.indices, .added = {}};
+  return {
+      .lines = {with_row_axis(ones_like(most)), {}, with_row_axis(slope), with_row_axis(where(decided, zero, most))},
+      .indices = least.indices,
+      .added = {}};
 }
 
 }  // namespace
 
-Substitute substitute_for(const Graph& graph, int node, const Box& input, LowerLine lower_line, const Tensor& alpha, double roundoff) {
+Substitute substitute_for(const Graph& graph, int node, const Box& input, LowerLine lower_line, const Tensor& alpha,
+                          double roundoff) {
   const Graph::Node& n = graph.nodes()[static_cast<size_t>(node)];
   const Step& step = graph.step(node, input.lower.shape()[0]);
   if (!n.rule) return around_max_pool(step, input);
   const Box around{with_row_axis(input.lower), with_row_axis(input.upper)};
-  Lines lines = n.rule->lines(step, around, alpha.defined() ? alpha : n.rule->alpha(step, around, lower_line), roundoff);
+  Lines lines =
+      n.rule->lines(step, around, alpha.defined() ? alpha : n.rule->alpha(step, around, lower_line), roundoff);
   if (!lines.upper_intercept.defined()) lines.upper_intercept = zeros_like(lines.upper_slope);
   return {.lines = std::move(lines), .indices = {}, .added = {}};
 }

@@ -20,14 +20,16 @@ constexpr double kOnALimit = 1e-12;
 constexpr double kAttackShare = 0.05;  // of the time left: branching finds witnesses too
 
 bool runs(const VerifyOptions& options, const std::string& stage) {
-  return options.stages.empty() || std::find(options.stages.begin(), options.stages.end(), stage) != options.stages.end();
+  return options.stages.empty() ||
+         std::find(options.stages.begin(), options.stages.end(), stage) != options.stages.end();
 }
 
 void check(const Graph& graph, const formats::Property& property, const VerifyOptions& options) {
   require<TypeError>(graph.dtype() == DType::f64, "verify: the network is {}; needs f64", graph.dtype());
   const int64_t inputs = graph.nodes().front().shape.size(), outputs = graph.nodes().back().shape.size();
-  require(inputs == property.inputs && outputs == property.outputs, "verify: the network has {} inputs and {} outputs, the property {} and {}; must be equal",
-          inputs, outputs, property.inputs, property.outputs);
+  require(inputs == property.inputs && outputs == property.outputs,
+          "verify: the network has {} inputs and {} outputs, the property {} and {}; must be equal", inputs, outputs,
+          property.inputs, property.outputs);
   for (const std::string& stage : options.stages)
     require<ValueError>(std::find(std::begin(kStages), std::end(kStages), stage) != std::end(kStages),
                         "verify: stage '{}' given; there are guess, attack, bounds, branch", stage);
@@ -42,7 +44,8 @@ Shape with_rows(const Shape& shape, int64_t rows) {
 // Centre, and points drawn from the box.
 Tensor guesses(const Graph& graph, const Region& region) {
   const Shape shape = with_rows(graph.nodes()[0].shape, kGuesses);
-  const Tensor share = uniform(shape, {.seed = 0, .stream = 0}, Tensor::scalar(0, DType::i32), DType::f64, graph.device());
+  const Tensor share =
+      uniform(shape, {.seed = 0, .stream = 0}, Tensor::scalar(0, DType::i32), DType::f64, graph.device());
   const Tensor drawn = region.box.lower + (region.box.upper - region.box.lower) * share;
   return concat(std::array{(region.box.lower + region.box.upper) * 0.5, drawn});
 }
@@ -56,14 +59,16 @@ Verdict attacked(Search& search, const Case& box, const Halfspaces& set, double 
 }
 
 // The sets of a case that bounds of the whole box do not put out of reach, those furthest from it first.
-std::vector<const Halfspaces*> left_by_bounds(Search& search, const Case& box, const std::vector<const Halfspaces*>& sets) {
+std::vector<const Halfspaces*> left_by_bounds(Search& search, const Case& box,
+                                              const std::vector<const Halfspaces*>& sets) {
   std::vector<const Halfspaces*> left = sets;
   std::vector<double> worst(sets.size(), 0);
   const Region region = region_of(search.graph, box);
   for (const Method method : {Method::ibp, Method::crown, Method::alpha_crown}) {
     if (left.empty() || search.out_of_time()) return left;
     const Targets targets = targets_of(search.graph, left);
-    const Bounds bounds(search.graph, region, {.method = method, .intersect = true, .roundoff = unit_roundoff(DType::f64)});
+    const Bounds bounds(search.graph, region,
+                        {.method = method, .intersect = true, .roundoff = unit_roundoff(DType::f64)});
     const std::vector<double> lower = bounds.lower(targets.rows).to_vector<double>();
     std::vector<std::pair<double, const Halfspaces*>> open;
     for (size_t i = 0, first = 0; i < left.size(); first = static_cast<size_t>(targets.set_ends[i++])) {
@@ -100,12 +105,14 @@ Verdict verify_case(Search& search, const Case& box) {
   if (sets.empty()) return Verdict::unsat;
   // Every output is in a set without rows: its box is all that matters, and nothing could be shown about it.
   const bool any_output = std::any_of(sets.begin(), sets.end(), [](const Halfspaces* set) { return set->rows() == 0; });
-  if (any_output && !search.witness_among(box, targets_of(search.graph, sets), guesses(search.graph, region_of(search.graph, box)), "guess")) {
+  if (any_output && !search.witness_among(box, targets_of(search.graph, sets),
+                                          guesses(search.graph, region_of(search.graph, box)), "guess")) {
     search.outcome.stage = "no witness was believed";
     return Verdict::unknown;
   }
   if (any_output) return Verdict::sat;
-  if (runs(options, "guess") && search.witness_among(box, targets_of(search.graph, sets), guesses(search.graph, region_of(search.graph, box)), "guess"))
+  if (runs(options, "guess") && search.witness_among(box, targets_of(search.graph, sets),
+                                                     guesses(search.graph, region_of(search.graph, box)), "guess"))
     return Verdict::sat;
   if (runs(options, "bounds")) sets = left_by_bounds(search, box, sets);
   search.outcome.stage = "bounds";
@@ -124,7 +131,9 @@ Verdict verify_case(Search& search, const Case& box) {
 
 }  // namespace
 
-std::string to_string(Verdict verdict) { return verdict == Verdict::unsat ? "unsat" : verdict == Verdict::sat ? "sat" : "unknown"; }
+std::string to_string(Verdict verdict) {
+  return verdict == Verdict::unsat ? "unsat" : verdict == Verdict::sat ? "sat" : "unknown";
+}
 
 Targets targets_of(const Graph& graph, std::span<const Halfspaces* const> sets) {
   Targets targets;
@@ -162,22 +171,27 @@ Region region_of(const Graph& graph, const Case& box) {
 Search::Search(const Graph& graph, const formats::Property& property, const VerifyOptions& options)
     : graph(graph), options(options), property_(property), start_(std::chrono::steady_clock::now()) {}
 
-double Search::seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+double Search::seconds() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
 
 void Search::report(const std::string& stage, int64_t open, double worst) const {
   if (options.progress) options.progress({seconds(), stage, outcome.domains, open, worst});
 }
 
-// Whether some set's rows are at or below their limits at x in real arithmetic: by interval arithmetic that charges rounding. A share of
-// 10⁻¹² of the limit and of the rows' terms is let pass, since a witness may lie on a limit.
-bool Search::holds_with_rounding(const Targets& targets, const std::vector<double>& x, const std::vector<double>& output) const {
+// Whether some set's rows are at or below their limits at x in real arithmetic: by interval arithmetic that charges
+// rounding. A share of 10⁻¹² of the limit and of the rows' terms is let pass, since a witness may lie on a limit.
+bool Search::holds_with_rounding(const Targets& targets, const std::vector<double>& x,
+                                 const std::vector<double>& output) const {
   const Tensor point = on_device_of(graph, x, with_rows(graph.nodes()[0].shape, 1));
   const Bounds bounds(graph, {.box = {point, point}}, {.method = Method::ibp, .roundoff = unit_roundoff(DType::f64)});
-  const std::vector<double> upper = (-bounds.lower(-targets.rows)).to_vector<double>(), rows = targets.rows.to_vector<double>();
+  const std::vector<double> upper = (-bounds.lower(-targets.rows)).to_vector<double>(),
+                            rows = targets.rows.to_vector<double>();
   const auto holds = [&](int64_t k) {
     const double limit = targets.limits[static_cast<size_t>(k)];
     double terms = std::abs(limit);
-    for (size_t j = 0; j < output.size(); ++j) terms += std::abs(rows[static_cast<size_t>(k) * output.size() + j] * output[j]);
+    for (size_t j = 0; j < output.size(); ++j)
+      terms += std::abs(rows[static_cast<size_t>(k) * output.size() + j] * output[j]);
     return upper[static_cast<size_t>(k)] - limit <= kOnALimit * terms;
   };
   int64_t k = 0;
@@ -192,7 +206,9 @@ bool Search::holds_with_rounding(const Targets& targets, const std::vector<doubl
 bool Search::convinces(const Targets& targets, const std::vector<double>& x) {
   const Tensor y = graph(on_device_of(graph, x, with_rows(graph.nodes()[0].shape, 1)));
   const std::vector<double> output = y.to_vector<double>();
-  if (!formats::violates(property_, x, output) || (options.replay && !formats::violates(property_, x, options.replay(x)))) return false;
+  if (!formats::violates(property_, x, output) ||
+      (options.replay && !formats::violates(property_, x, options.replay(x))))
+    return false;
   if (!holds_with_rounding(targets, x, output)) return false;
   outcome.input = x;
   outcome.output = output;
@@ -202,7 +218,8 @@ bool Search::convinces(const Targets& targets, const std::vector<double>& x) {
 bool Search::witness_among(const Case& box, const Targets& targets, const Tensor& points, const std::string& stage) {
   const int64_t count = points.shape()[0], inputs = property_.inputs;
   if (count == 0) return false;
-  const Tensor inside = minimum(maximum(reshape(points, {count, inputs}), on_device_of(graph, box.lower, {inputs})), on_device_of(graph, box.upper, {inputs}));
+  const Tensor inside = minimum(maximum(reshape(points, {count, inputs}), on_device_of(graph, box.lower, {inputs})),
+                                on_device_of(graph, box.upper, {inputs}));
   const std::vector<double> value = values(targets, inside).to_vector<double>(), x = inside.to_vector<double>();
   for (int64_t m = 0; m < count; ++m) {
     // Unsafe where some set has all rows at or below their limits; the replay decides, so a little more may pass here.

@@ -9,11 +9,13 @@ namespace {
 
 using Kind = Graph::Kind;
 
-// Roundings on the way of a term through one node's sums: its own, choose_sum's, and the additions to rows and to the constant.
+// Roundings on the way of a term through one node's sums: its own, choose_sum's, and the additions to rows and to the
+// constant.
 double terms_on_the_way(const Graph& graph, int node) {
   const Graph::Node& n = graph.nodes()[static_cast<size_t>(node)];
   const double window = n.shape.rank() == 3 ? static_cast<double>(n.shape[0]) : 0;
-  return graph.roundings(node) + static_cast<double>(n.shape.size()) / 8 + window + 24 + 2 * static_cast<double>(graph.nodes().size());
+  return graph.roundings(node) + static_cast<double>(n.shape.size()) / 8 + window + 24 +
+         2 * static_cast<double>(graph.nodes().size());
 }
 
 // A convolution's or a pooling's step back on windows: no padding, so that they grow.
@@ -29,21 +31,29 @@ LocalStep conv2d_back(const Step& step, const Tensor& g) {
   how.pad_top = how.pad_bottom = how.pad_left = how.pad_right = 0;
   const int64_t height = (g.dim(1) - 1) * how.stride_height + (w.dim(1) - 1) * how.dilation_height + 1;
   const int64_t width = (g.dim(2) - 1) * how.stride_width + (w.dim(2) - 1) * how.dilation_width + 1;
-  return {conv2d_input_gradient(g, w, height, width, how), back.stride_height, back.stride_width, back.before_height, back.before_width};
+  return {conv2d_input_gradient(g, w, height, width, how), back.stride_height, back.stride_width, back.before_height,
+          back.before_width};
 }
 
 LocalStep average_pool2d_back(const Step& step, const Tensor& g) {
   Pool2d how = step.node().attributes.as<Pool2d>();
   const LocalStep back{{}, how.stride_height, how.stride_width, how.pad_top, how.pad_left};
   how.pad_top = how.pad_bottom = how.pad_left = how.pad_right = 0;
-  const int64_t height = (g.dim(1) - 1) * how.stride_height + how.kernel_height, width = (g.dim(2) - 1) * how.stride_width + how.kernel_width;
-  return {average_pool2d_gradient(g, height, width, how), back.stride_height, back.stride_width, back.before_height, back.before_width};
+  const int64_t height = (g.dim(1) - 1) * how.stride_height + how.kernel_height,
+                width = (g.dim(2) - 1) * how.stride_width + how.kernel_width;
+  return {average_pool2d_gradient(g, height, width, how), back.stride_height, back.stride_width, back.before_height,
+          back.before_width};
 }
 
 class Walk {
  public:
   Walk(const Graph& graph, const Start& start, const Magnitudes& magnitudes)
-      : graph_(graph), magnitudes_(magnitudes), start_(start.node), rows_(graph.nodes().size()), windows_(graph.nodes().size()), pairs_(start.pairs) {
+      : graph_(graph),
+        magnitudes_(magnitudes),
+        start_(start.node),
+        rows_(graph.nodes().size()),
+        windows_(graph.nodes().size()),
+        pairs_(start.pairs) {
     rows(start.node) = start.rows;
     if (pairs_.place.defined()) windows_[static_cast<size_t>(start.node)] = Window{};
   }
@@ -77,7 +87,8 @@ class Walk {
   void through_linear(int node, bool offsets) {
     Tensor offset = offsets ? graph_.offset(node) : Tensor();
     if (magnitudes_.roundoff != 0 && !offset.defined()) offset = zeros_like(magnitudes_.of[static_cast<size_t>(node)]);
-    if (offset.defined()) add_constant(choose_sum(rows(node), widened(node, offset, -1), widened(node, offset, 1), pairs_, window(node)));
+    if (offset.defined())
+      add_constant(choose_sum(rows(node), widened(node, offset, -1), widened(node, offset, 1), pairs_, window(node)));
     if (window(node) && !stays_local(node)) widen(node);
     const Graph::Node& n = graph_.nodes()[static_cast<size_t>(node)];
     const Tensor a = std::move(rows(node));
@@ -102,10 +113,12 @@ class Walk {
     const Tensor a = std::move(rows(node));
     Lines lines = s.lines;
     if (magnitudes_.roundoff != 0) lines = charged(node, magnitude_of_lines(input, s.indices), lines);
-    const Relaxed relaxed = relax(a, lines.lower_slope, lines.upper_slope, lines.lower_intercept, lines.upper_intercept, pairs_, window(node));
+    const Relaxed relaxed = relax(a, lines.lower_slope, lines.upper_slope, lines.lower_intercept, lines.upper_intercept,
+                                  pairs_, window(node));
     stop_sharing();
     add_constant(relaxed.constant);
-    add_rows(input, s.indices.defined() ? scattered(relaxed.rows, s.indices, input) : relaxed.rows, windows_[static_cast<size_t>(node)]);
+    add_rows(input, s.indices.defined() ? scattered(relaxed.rows, s.indices, input) : relaxed.rows,
+             windows_[static_cast<size_t>(node)]);
     if (s.added.defined()) add_rows(input, s.added);
   }
 
@@ -115,15 +128,18 @@ class Walk {
     const Tensor least = box_sum(0, region.box);
     if (!region.center.defined()) return least;
     const Tensor center = choose_sum(a, widened(0, region.center, -1), widened(0, region.center, 1), pairs_);
-    const double share = magnitudes_.roundoff == 0 ? 0 : rounding_share(terms_on_the_way(graph_, 0), magnitudes_.roundoff);
+    const double share =
+        magnitudes_.roundoff == 0 ? 0 : rounding_share(terms_on_the_way(graph_, 0), magnitudes_.roundoff);
     Tensor norm = sqrt(sum(square(flatten(a, 2)), {-1})) * (1 + share);
     if (pairs_.source.defined()) norm = take(norm, pairs_.source, 1);
-    const Tensor radius = region.radius.rank() == 0 ? region.radius : of_each(reshape(region.radius, {region.rows(), 1}));
+    const Tensor radius =
+        region.radius.rank() == 0 ? region.radius : of_each(reshape(region.radius, {region.rows(), 1}));
     return maximum(least, center - norm * radius);
   }
 
   Tensor box_sum(int node, const Box& box) const {
-    return choose_sum(rows_[static_cast<size_t>(node)], widened(node, box.lower, -1), widened(node, box.upper, 1), pairs_, window(node));
+    return choose_sum(rows_[static_cast<size_t>(node)], widened(node, box.lower, -1), widened(node, box.upper, 1),
+                      pairs_, window(node));
   }
 
   Tensor constant() const { return magnitudes_.roundoff != 0 ? constant_ - of_each(magnitudes_.underflow) : constant_; }
@@ -140,22 +156,29 @@ class Walk {
     return of ? &*of : nullptr;
   }
 
-  // Convolutions, average pooling, and elementwise operations with one number a channel, while windows are smaller than the image.
+  // Convolutions, average pooling, and elementwise operations with one number a channel, while windows are smaller than
+  // the image.
   bool stays_local(int node) const {
     const Step& step = graph_.step(node, 1);
-    const bool elementwise = is(step, "add") || is(step, "subtract") || is(step, "multiply") || is(step, "divide") || is(step, "negative");
+    const bool elementwise =
+        is(step, "add") || is(step, "subtract") || is(step, "multiply") || is(step, "divide") || is(step, "negative");
     if (!elementwise && !is(step, "conv2d") && !is(step, "average_pool2d")) return false;
     for (const Tensor& x : step.in())
-      if (elementwise && (is_abstract(x) ? !(x.shape() == step.outputs[0].shape()) : x.size() > 1 && x.size() != x.shape().back())) return false;
-    const Shape &rows = rows_[static_cast<size_t>(node)].shape(), &image = graph_.nodes()[static_cast<size_t>(node)].shape;
+      if (elementwise &&
+          (is_abstract(x) ? !(x.shape() == step.outputs[0].shape()) : x.size() > 1 && x.size() != x.shape().back()))
+        return false;
+    const Shape &rows = rows_[static_cast<size_t>(node)].shape(),
+                &image = graph_.nodes()[static_cast<size_t>(node)].shape;
     return rows[2] < image[0] || rows[3] < image[1];
   }
 
   // Whether some pair's window has places beyond the node's image.
   bool reaches_beyond(int node, const Shape& rows) const {
     const Window& of = *window(node);
-    const Shape &image = graph_.nodes()[static_cast<size_t>(node)].shape, &places = graph_.nodes()[static_cast<size_t>(start_)].shape;
-    return of.before_height > 0 || of.before_width > 0 || (places[0] - 1) * of.stride_height - of.before_height + rows[2] > image[0] ||
+    const Shape &image = graph_.nodes()[static_cast<size_t>(node)].shape,
+                &places = graph_.nodes()[static_cast<size_t>(start_)].shape;
+    return of.before_height > 0 || of.before_width > 0 ||
+           (places[0] - 1) * of.stride_height - of.before_height + rows[2] > image[0] ||
            (places[1] - 1) * of.stride_width - of.before_width + rows[3] > image[1];
   }
 
@@ -180,11 +203,14 @@ class Walk {
     Window of = *window(node);
     if (spreads) {
       const LocalStep back = is(step, "conv2d") ? conv2d_back(step, g) : average_pool2d_back(step, g);
-      of = {of.stride_height * back.stride_height, of.stride_width * back.stride_width, of.before_height * back.stride_height + back.before_height,
+      of = {of.stride_height * back.stride_height, of.stride_width * back.stride_width,
+            of.before_height * back.stride_height + back.before_height,
             of.before_width * back.stride_width + back.before_width};
       return add_rows(n.inputs[0], with_sample_axis(back.rows), of);
     }
-    const Tensors in = inputs_of(step, [&](const Tensor&) { return Tensor::on(&Buffer::without_values(), Layout::packed(g.shape(), g.dtype(), g.device())); });
+    const Tensors in = inputs_of(step, [&](const Tensor&) {
+      return Tensor::on(&Buffer::without_values(), Layout::packed(g.shape(), g.dtype(), g.device()));
+    });
     for (size_t i = 0; i < in.size(); ++i)
       if (n.inputs[i] >= 0) add_rows(n.inputs[i], counted(with_sample_axis(pull_back(step, in, i, g)), source), of);
   }
@@ -206,11 +232,13 @@ class Walk {
     const Shape& image = graph_.nodes()[static_cast<size_t>(node)].shape;
     const int64_t count = rows.shape()[1];
     const Tensor numbers = window_numbers(pairs_, of, rows.shape(), image);
-    const Tensor whole = slice(scatter_add({count, image.size() + 1}, numbers, reshape(rows, numbers.shape()), 1), 1, 0, image.size());
+    const Tensor whole =
+        slice(scatter_add({count, image.size() + 1}, numbers, reshape(rows, numbers.shape()), 1), 1, 0, image.size());
     return reshape(whole, {1, count, image[0], image[1], image[2]});
   }
 
-  // From a rule on every pair has its own rows; those that wait at other nodes get theirs too. Returns what was the source.
+  // From a rule on every pair has its own rows; those that wait at other nodes get theirs too. Returns what was the
+  // source.
   Tensor stop_sharing() {
     const Tensor source = pairs_.source;
     if (!source.defined()) return source;
@@ -233,8 +261,8 @@ class Walk {
       return intercept.defined() ? of_slope + abs(intercept) * share : of_slope;
     };
     const Tensor lower = charge(lines.lower_slope, lines.lower_intercept);
-    return {lines.lower_slope, lines.lower_intercept.defined() ? lines.lower_intercept - lower : -lower, lines.upper_slope,
-            lines.upper_intercept + charge(lines.upper_slope, lines.upper_intercept)};
+    return {lines.lower_slope, lines.lower_intercept.defined() ? lines.lower_intercept - lower : -lower,
+            lines.upper_slope, lines.upper_intercept + charge(lines.upper_slope, lines.upper_intercept)};
   }
 
   // Bounds what each line is of: of max pooling the input at the line's place.
@@ -254,13 +282,17 @@ class Walk {
 
   // Max pooling's rows to the places in the image that its lines are of.
   Tensor scattered(const Tensor& rows, const Tensor& indices, int input) const {
-    const int64_t samples = rows.shape()[0], count = rows.shape()[1], outputs = rows.size() / std::max<int64_t>(1, samples * count);
+    const int64_t samples = rows.shape()[0], count = rows.shape()[1],
+                  outputs = rows.size() / std::max<int64_t>(1, samples * count);
     const Shape& image = graph_.nodes()[static_cast<size_t>(input)].shape;
     const bool shared = indices.shape()[0] == 1;  // lines that all samples share
     const Tensor own = shared || pairs_.all() ? indices : take(indices, pairs_.sample, 0);
-    const Shape each = shared ? Shape{1, 1, outputs} : pairs_.all() ? Shape{samples, 1, outputs} : Shape{1, count, outputs};
+    const Shape each = shared         ? Shape{1, 1, outputs}
+                       : pairs_.all() ? Shape{samples, 1, outputs}
+                                      : Shape{1, count, outputs};
     const Tensor places = expand(reshape(own, each), {samples, count, outputs});
-    const Tensor flat = scatter_add({samples, count, image.size()}, places, reshape(rows, {samples, count, outputs}), -1);
+    const Tensor flat =
+        scatter_add({samples, count, image.size()}, places, reshape(rows, {samples, count, outputs}), -1);
     Shape shape = image;
     shape.insert(0, count);
     shape.insert(0, samples);
@@ -300,8 +332,9 @@ void Magnitudes::add(const Graph& graph, int node, const Box& box) {
   underflow = underflow.defined() ? underflow + most : most;
 }
 
-Tensor walk_to_input(const Graph& graph, const Start& start, const Region& region, const std::function<Substitute(int node)>& substitute,
-                     const Magnitudes& magnitudes, RowsSeen* seen) {
+Tensor walk_to_input(const Graph& graph, const Start& start, const Region& region,
+                     const std::function<Substitute(int node)>& substitute, const Magnitudes& magnitudes,
+                     RowsSeen* seen) {
   Walk walk(graph, start, magnitudes);
   for (int node = start.node; node > 0; --node) {
     if (!walk.rows(node).defined()) continue;
@@ -315,7 +348,8 @@ Tensor walk_to_input(const Graph& graph, const Start& start, const Region& regio
   return walk.constant();
 }
 
-Tensor walk_to_rules(const Graph& graph, const Start& start, const std::vector<Box>& boxes, bool offsets, const Magnitudes& magnitudes) {
+Tensor walk_to_rules(const Graph& graph, const Start& start, const std::vector<Box>& boxes, bool offsets,
+                     const Magnitudes& magnitudes) {
   Walk walk(graph, start, magnitudes);
   for (int node = start.node; node >= 0; --node) {
     if (!walk.rows(node).defined()) continue;

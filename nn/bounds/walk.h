@@ -1,7 +1,8 @@
 // Rows of linear functions, substituted backward through a graph: what CROWN, DeepPoly, DeepZ and hybrid boxes share.
 //
-// A·y at a node is bounded from below by A'·x + constant at its inputs: exactly by the operation's own transpose where it is linear (the
-// vector–Jacobian product, with the rows folded into the batch), by lines where it has a rule (Zhang et al. 2018, Singh et al. 2019).
+// A·y at a node is bounded from below by A'·x + constant at its inputs: exactly by the operation's own transpose where
+// it is linear (the vector–Jacobian product, with the rows folded into the batch), by lines where it has a rule (Zhang
+// et al. 2018, Singh et al. 2019).
 #pragma once
 
 #include <mollify/nn/bounds/interval.h>
@@ -29,7 +30,8 @@ struct Substitute {
   Tensor added = {};    // to the rows of the node's input [N, K, d…], such as a split's multiplier; may be empty
 };
 
-// Bounds of every node's |numbers|, [N or 1, …], from which rounding is charged (interval.h); empty where roundoff is 0.
+// Bounds of every node's |numbers|, [N or 1, …], from which rounding is charged (interval.h); empty where roundoff is
+// 0.
 struct Magnitudes {
   double roundoff = 0;
   std::vector<Tensor> of;
@@ -41,19 +43,24 @@ struct Magnitudes {
 // The rows that arrived at nodes with rules, and at the input: [1 | N, K, d…].
 using RowsSeen = std::map<int, Tensor>;
 
-// Rows [1 | N, K, d…] of a node; of shared ones all for all samples, or the pairs. Pairs with places have windows [1, K, h, w, C].
+// Rows [1 | N, K, d…] of a node; of shared ones all for all samples, or the pairs. Pairs with places have windows [1,
+// K, h, w, C].
 struct Start {
   int node;
   Tensor rows;
   Pairs pairs = {};
 };
 
-// A lower bound [N, K], or [1, R] of R pairs, over the region. Rows stay shared until the first rule that they meet, and windows stay
-// windows, which grow through convolutions, until they are as large as the image or meet an operation that is not local.
-Tensor walk_to_input(const Graph& graph, const Start& start, const Region& region, const std::function<Substitute(int node)>& substitute,
-                     const Magnitudes& magnitudes, RowsSeen* seen = nullptr);
+// A lower bound [N, K], or [1, R] of R pairs, over the region. Rows stay shared until the first rule that they meet,
+// and windows stay windows, which grow through convolutions, until they are as large as the image or meet an operation
+// that is not local.
+Tensor walk_to_input(const Graph& graph, const Start& start, const Region& region,
+                     const std::function<Substitute(int node)>& substitute, const Magnitudes& magnitudes,
+                     RowsSeen* seen = nullptr);
 
-// The same from boxes at the outputs of the nodes with rules that linear ones lead to, and at the input. Without offsets, of the linear part.
-Tensor walk_to_rules(const Graph& graph, const Start& start, const std::vector<Box>& boxes, bool offsets, const Magnitudes& magnitudes);
+// The same from boxes at the outputs of the nodes with rules that linear ones lead to, and at the input. Without
+// offsets, of the linear part.
+Tensor walk_to_rules(const Graph& graph, const Start& start, const std::vector<Box>& boxes, bool offsets,
+                     const Magnitudes& magnitudes);
 
 }  // namespace mollify::nn::bounds

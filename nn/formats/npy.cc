@@ -52,14 +52,17 @@ class HeaderParser {
       break;
     }
     skip_space();
-    if (at_ != text_.size()) fail(at_, format("{} follows the header's dictionary; needs spaces", excerpt(text_.substr(at_))));
+    if (at_ != text_.size())
+      fail(at_, format("{} follows the header's dictionary; needs spaces", excerpt(text_.substr(at_))));
     if (keys.size() != 3) fail(at_, "the header's dictionary lacks keys; needs descr, fortran_order and shape");
     header.data = text_.size();
     return header;
   }
 
  private:
-  [[noreturn]] void fail(size_t at, const std::string& what) const { throw FormatError(format("{}, byte {}: {}", where_, at, what)); }
+  [[noreturn]] void fail(size_t at, const std::string& what) const {
+    throw FormatError(format("{}, byte {}: {}", where_, at, what));
+  }
   void skip_space() { at_ = std::min(text_.find_first_not_of(" \t\n\r", at_), text_.size()); }
   bool accept(char wanted) {
     skip_space();
@@ -68,14 +71,16 @@ class HeaderParser {
     return found;
   }
   void expect(char wanted) {
-    if (!accept(wanted)) fail(at_, format("the header goes on with {}; needs '{}'", excerpt(text_.substr(at_)), std::string(1, wanted)));
+    if (!accept(wanted))
+      fail(at_, format("the header goes on with {}; needs '{}'", excerpt(text_.substr(at_)), std::string(1, wanted)));
   }
 
   std::string string() {
     skip_space();
     const char quote = at_ < text_.size() ? text_[at_] : '\0';
     if (quote != '\'' && quote != '"')
-      fail(at_, format("the header goes on with {}; needs a string (structured arrays cannot be read)", excerpt(text_.substr(at_))));
+      fail(at_, format("the header goes on with {}; needs a string (structured arrays cannot be read)",
+                       excerpt(text_.substr(at_))));
     const size_t end = text_.find(quote, at_ + 1);
     if (end == text_.npos) fail(at_, "a string of the header does not end; needs its quote");
     const std::string value(text_.substr(at_ + 1, end - at_ - 1));
@@ -120,18 +125,21 @@ class HeaderParser {
 
 Header parse_header(const std::string& where, std::string_view bytes) {
   const size_t given = std::min(bytes.size(), kMagic.size());
-  require<FormatError>(bytes.substr(0, given) == kMagic.substr(0, given), "{}, byte 0: begins with {}; needs \\x93NUMPY",
-                       where, excerpt(bytes.substr(0, given)));
-  require<FormatError>(bytes.size() >= 10, "{}, byte {}: the file ends within its header; needs the header's length", where, bytes.size());
+  require<FormatError>(bytes.substr(0, given) == kMagic.substr(0, given),
+                       "{}, byte 0: begins with {}; needs \\x93NUMPY", where, excerpt(bytes.substr(0, given)));
+  require<FormatError>(bytes.size() >= 10, "{}, byte {}: the file ends within its header; needs the header's length",
+                       where, bytes.size());
   const int major = static_cast<uint8_t>(bytes[6]), minor = static_cast<uint8_t>(bytes[7]);
-  require<FormatError>(major >= 1 && major <= 3 && minor == 0, "{}, byte 6: NPY version {}.{}; needs 1.0, 2.0 or 3.0", where, major, minor);
+  require<FormatError>(major >= 1 && major <= 3 && minor == 0, "{}, byte 6: NPY version {}.{}; needs 1.0, 2.0 or 3.0",
+                       where, major, minor);
   const size_t begin = major == 1 ? 10 : 12;
-  require<FormatError>(bytes.size() >= begin, "{}, byte {}: the file ends within its header; needs the header's length", where,
-                       bytes.size());
+  require<FormatError>(bytes.size() >= begin, "{}, byte {}: the file ends within its header; needs the header's length",
+                       where, bytes.size());
   uint32_t length = 0;
   std::memcpy(&length, bytes.data() + 8, begin - 8);
-  require<FormatError>(length <= bytes.size() - begin, "{}, byte {}: the file ends after {} bytes of its header; needs {}", where,
-                       bytes.size(), bytes.size() - begin, length);
+  require<FormatError>(length <= bytes.size() - begin,
+                       "{}, byte {}: the file ends after {} bytes of its header; needs {}", where, bytes.size(),
+                       bytes.size() - begin, length);
   return HeaderParser(where, bytes, begin, begin + length).parse();
 }
 
@@ -141,10 +149,12 @@ constexpr Kind kKinds[] = {{"f4", "float32", 4}, {"f8", "float64", 8}, {"i4", "i
 
 const Kind& kind_of(const std::string& where, const std::string& descr) {
   const std::string code = descr.substr(std::min<size_t>(1, descr.size()));
-  const Kind* kind = std::find_if(std::begin(kKinds), std::end(kKinds), [&](const Kind& entry) { return code == entry.code; });
+  const Kind* kind =
+      std::find_if(std::begin(kKinds), std::end(kKinds), [&](const Kind& entry) { return code == entry.code; });
   const bool known = kind != std::end(kKinds);
-  require<FormatError>(!known || kind->size == 1 || descr[0] != '>', "{}: dtype {} ({}, big endian); needs little endian: astype('<{}')",
-                       where, excerpt(descr), known ? kind->name : "", code);
+  require<FormatError>(!known || kind->size == 1 || descr[0] != '>',
+                       "{}: dtype {} ({}, big endian); needs little endian: astype('<{}')", where, excerpt(descr),
+                       known ? kind->name : "", code);
   require<FormatError>(known && (descr[0] == '<' || (descr[0] == '|' && kind->size == 1)),
                        "{}: dtype {}; needs <f4, <f8, <i4, <i8, |u1 or |b1", where, excerpt(descr));
   return *kind;
@@ -164,7 +174,8 @@ Tensor narrowed(const std::string& where, std::string_view bytes, size_t data, c
     int64_t value = 0;
     std::memcpy(&value, bytes.data() + 8 * i, 8);
     values[i] = static_cast<int32_t>(value);
-    require<FormatError>(values[i] == value, "{}, byte {}: the int64 value {}; needs values of 32 bits", where, data + 8 * i, value);
+    require<FormatError>(values[i] == value, "{}, byte {}: the int64 value {}; needs values of 32 bits", where,
+                         data + 8 * i, value);
   }
   return out;
 }
@@ -197,8 +208,8 @@ Tensor parse_npy(const std::string& where, std::span<const uint8_t> file) {
   }
   if (empty) size = 0;
   const uint64_t present = bytes.size() - header.data;
-  require<FormatError>(present == size, "{}, byte {}: {} bytes follow the header; {} of shape {} needs {}", where, header.data, present,
-                       kind.name, shape, size);
+  require<FormatError>(present == size, "{}, byte {}: {} bytes follow the header; {} of shape {} needs {}", where,
+                       header.data, present, kind.name, shape, size);
   const int rank = shape.rank();
   Shape stored;  // row-major, as the bytes are
   for (int axis = 0; axis < rank; ++axis) stored.push_back(shape[header.fortran_order ? rank - 1 - axis : axis]);
@@ -247,7 +258,8 @@ std::string npy_header(const Tensor& rows) {
   std::string shape;
   for (const int64_t extent : rows.shape()) shape += std::to_string(extent) + ", ";
   if (rows.rank() > 1) shape.resize(shape.size() - 2);  // "(3,)" has its comma, "(2, 3)" none
-  std::string dictionary = format("{'descr': '{}', 'fortran_order': False, 'shape': ({}), }", descr_of(rows.dtype()), shape);
+  std::string dictionary =
+      format("{'descr': '{}', 'fortran_order': False, 'shape': ({}), }", descr_of(rows.dtype()), shape);
   dictionary.resize((10 + dictionary.size() + 1 + kAlignment - 1) / kAlignment * kAlignment - 11, ' ');
   dictionary += '\n';
   const uint16_t length = static_cast<uint16_t>(dictionary.size());  // six extents give at most 200 characters
@@ -273,8 +285,8 @@ void write_npy(const std::filesystem::path& path, const Tensor& values) {
 void write_npz(const std::filesystem::path& path, const std::map<std::string, Tensor>& arrays) {
   std::vector<StoredMember> members;
   for (const auto& [name, values] : arrays) {
-    require<FormatError>(!name.empty() && name.find('/') == std::string::npos, "write_npz: {}: array '{}'; needs a name without /", path.string(),
-                         excerpt(name));
+    require<FormatError>(!name.empty() && name.find('/') == std::string::npos,
+                         "write_npz: {}: array '{}'; needs a name without /", path.string(), excerpt(name));
     const Tensor rows = packed(values.detach());
     members.push_back({name + ".npy", npy_header(rows) + std::string(bytes_of(rows))});
   }

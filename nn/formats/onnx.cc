@@ -44,7 +44,8 @@ struct Program final : Layer {
   Tensor apply(Pass& pass, const Tensor& x) const override {
     Values values(static_cast<size_t>(value_count));
     values[0] = {x, input_form};
-    for (size_t i = 0; i < weights.size(); ++i) values[static_cast<size_t>(weights[i].value)] = {pass.weights[i], weights[i].form};
+    for (size_t i = 0; i < weights.size(); ++i)
+      values[static_cast<size_t>(weights[i].value)] = {pass.weights[i], weights[i].form};
     const Tensor one = Tensor::scalar(1, x.dtype());
     for (const Instruction& instruction : instructions) {
       execute(instruction, values, one);
@@ -57,7 +58,8 @@ struct Program final : Layer {
   static void execute(const Instruction& instruction, Values& values, const Tensor& one) {
     const Label label(instruction.label);
     Values in;
-    for (const int value : instruction.inputs) in.push_back(value == kAbsent ? Value() : values[static_cast<size_t>(value)]);
+    for (const int value : instruction.inputs)
+      in.push_back(value == kAbsent ? Value() : values[static_cast<size_t>(value)]);
     Values out = instruction.run(in, one);
     for (size_t i = 0; i < std::min(out.size(), instruction.outputs.size()); ++i)
       if (instruction.outputs[i] != kAbsent) values[static_cast<size_t>(instruction.outputs[i])] = std::move(out[i]);
@@ -84,13 +86,16 @@ struct Program final : Layer {
 };
 
 // Tensors without values: only shape rules run on what depends on them.
-Tensor abstract(const Shape& shape) { return variable(Tensor::on(&Buffer::without_values(), Layout::packed(shape, DType::f32))); }
+Tensor abstract(const Shape& shape) {
+  return variable(Tensor::on(&Buffer::without_values(), Layout::packed(shape, DType::f32)));
+}
 
-// Turns a graph into a program. Runs within a trace, each operator once, on tensors without values: shapes are found and checked, and no
-// memory is taken, whatever the file claims.
+// Turns a graph into a program. Runs within a trace, each operator once, on tensors without values: shapes are found
+// and checked, and no memory is taken, whatever the file claims.
 class Linker {
  public:
-  Linker(const std::string& where, Graph& graph) : where_(where), graph_(graph), program_(std::make_unique<Program>()) {}
+  Linker(const std::string& where, Graph& graph)
+      : where_(where), graph_(graph), program_(std::make_unique<Program>()) {}
 
   Tensor link(const Tensor& x, Form form) {
     program_->input_form = form;
@@ -102,7 +107,8 @@ class Linker {
       if (needed_[i]) add(graph_.nodes[i]);
     const auto found = numbers_.find(graph_.output.name);
     require<FormatError>(found != numbers_.end() && !values_[static_cast<size_t>(found->second)].is_constant(),
-                         "{}: output {} does not depend on the input; needs one that does", where_, excerpt(graph_.output.name));
+                         "{}: output {} does not depend on the input; needs one that does", where_,
+                         excerpt(graph_.output.name));
     const Value out = in_file_order(values_[static_cast<size_t>(found->second)]);
     output_ = file_shape(out);
     check_declared_output();
@@ -123,10 +129,12 @@ class Linker {
     for (const Weight& weight : program_->weights) {
       const Array& array = graph_.initializers.at(weight.piece.name);
       const Tensor values = Tensor::from(array.numbers, array.shape);
-      const std::vector<double> numbers = (weight.form == Form::filter ? permute(values, {0, 2, 3, 1}) : values).to_vector<double>();
+      const std::vector<double> numbers =
+          (weight.form == Form::filter ? permute(values, {0, 2, 3, 1}) : values).to_vector<double>();
       all.insert(all.end(), numbers.begin(), numbers.end());
     }
-    const bool single = std::all_of(all.begin(), all.end(), [](double x) { return std::isnan(x) || static_cast<float>(x) == x; });
+    const bool single =
+        std::all_of(all.begin(), all.end(), [](double x) { return std::isnan(x) || static_cast<float>(x) == x; });
     const Tensor weights = Tensor::from(all, {static_cast<int64_t>(all.size())});
     return single ? cast(weights, DType::f32) : weights;
   }
@@ -139,7 +147,8 @@ class Linker {
       for (const std::string& output : graph_.nodes[i].outputs) {
         const bool fresh = output != graph_.input.name && !graph_.initializers.contains(output);
         require<FormatError>(output.empty() || (fresh && makers.emplace(output, i).second),
-                             "{}: {}: output {} is there already; needs names that differ", where_, graph_.nodes[i].place, excerpt(output));
+                             "{}: {}: output {} is there already; needs names that differ", where_,
+                             graph_.nodes[i].place, excerpt(output));
       }
     needed_.assign(graph_.nodes.size(), false);
     std::vector<std::string> wanted{graph_.output.name};
@@ -163,7 +172,8 @@ class Linker {
         if (!added) place->second = place->second && kernel;
       }
     for (const auto& [name, only] : only_kernels)
-      if (const auto found = graph_.initializers.find(name); only && found != graph_.initializers.end() && found->second.shape.rank() == 4)
+      if (const auto found = graph_.initializers.find(name);
+          only && found != graph_.initializers.end() && found->second.shape.rank() == 4)
         filters_.insert(name);
   }
 
@@ -172,7 +182,8 @@ class Linker {
       if (node.type == "Constant") return add_constant(node);
       NodeReader reader = reader_of(node);
       if (std::optional<Array> integers = constant_integers(reader)) return define(node, std::move(*integers));
-      Instruction instruction{.label = node.label, .inputs = {}, .outputs = {}, .last_uses = {}, .run = build_operator(reader)};
+      Instruction instruction{
+          .label = node.label, .inputs = {}, .outputs = {}, .last_uses = {}, .run = build_operator(reader)};
       for (size_t i = 0; i < node.inputs.size(); ++i)
         instruction.inputs.push_back(reader.is_operand(i) ? operand(node, i) : kAbsent);
       run(node, std::move(instruction));
@@ -187,8 +198,10 @@ class Linker {
     for (const std::string& name : node.inputs) {
       const auto array = graph_.initializers.find(name);
       const auto number = numbers_.find(name);
-      require<FormatError>(name.empty() || array != graph_.initializers.end() || number != numbers_.end(),
-                           "input {} is not there; needs an initializer, the network's input or an output of a node before", excerpt(name));
+      require<FormatError>(
+          name.empty() || array != graph_.initializers.end() || number != numbers_.end(),
+          "input {} is not there; needs an initializer, the network's input or an output of a node before",
+          excerpt(name));
       constants.push_back(array == graph_.initializers.end() ? nullptr : &array->second);
       shapes.emplace_back();
       if (array != graph_.initializers.end()) shapes.back() = array->second.shape;
@@ -204,19 +217,24 @@ class Linker {
   }
 
   void add_constant(const GraphNode& node) {
-    require<FormatError>(node.inputs.empty() && node.attributes.size() == 1, "{} inputs and {} attributes; needs one value and no input",
-                         node.inputs.size(), node.attributes.size());
+    require<FormatError>(node.inputs.empty() && node.attributes.size() == 1,
+                         "{} inputs and {} attributes; needs one value and no input", node.inputs.size(),
+                         node.attributes.size());
     const auto& [name, value] = *node.attributes.begin();
     if (const auto* array = std::get_if<Array>(&value); array && name == "value") return define(node, *array);
     Array out;
     out.floating = name == "value_float" || name == "value_floats";
-    if (const auto* number = std::get_if<double>(&value); number && name == "value_float") out.numbers = {static_cast<float>(*number)};
-    else if (const auto* integer = std::get_if<int64_t>(&value); integer && name == "value_int") out.integers = {*integer};
+    if (const auto* number = std::get_if<double>(&value); number && name == "value_float")
+      out.numbers = {static_cast<float>(*number)};
+    else if (const auto* integer = std::get_if<int64_t>(&value); integer && name == "value_int")
+      out.integers = {*integer};
     else if (const auto* list = std::get_if<std::vector<double>>(&value); list && name == "value_floats")
       out.numbers.assign(list->begin(), list->end());
-    else if (const auto* all = std::get_if<std::vector<int64_t>>(&value); all && name == "value_ints") out.integers = *all;
+    else if (const auto* all = std::get_if<std::vector<int64_t>>(&value); all && name == "value_ints")
+      out.integers = *all;
     else throw FormatError(format("attribute {} gives the value; needs a tensor, integers or numbers", excerpt(name)));
-    if (name.ends_with('s')) out.shape.push_back(static_cast<int64_t>(out.floating ? out.numbers.size() : out.integers.size()));
+    if (name.ends_with('s'))
+      out.shape.push_back(static_cast<int64_t>(out.floating ? out.numbers.size() : out.integers.size()));
     define(node, std::move(out));
   }
 
@@ -229,8 +247,8 @@ class Linker {
     const std::string& name = node.inputs[i];
     if (const auto known = numbers_.find(name); known != numbers_.end()) return known->second;
     const Array& array = graph_.initializers.at(name);
-    require<FormatError>(array.floating && !array.numbers.empty(), "input {} ({}) has {}; needs floating numbers", i, excerpt(name),
-                         array.floating ? "no numbers" : "integers");
+    require<FormatError>(array.floating && !array.numbers.empty(), "input {} ({}) has {}; needs floating numbers", i,
+                         excerpt(name), array.floating ? "no numbers" : "integers");
     const Form form = filters_.contains(name) ? Form::filter : Form::constant;
     Piece piece = piece_of(node, i);
     if (form == Form::filter) piece.shape = {array.shape[0], array.shape[2], array.shape[3], array.shape[1]};
@@ -260,7 +278,8 @@ class Linker {
       piece.role = Role::weight;
       piece.fan_in = shape.size() / units;
       piece.fan_out = node.type == "Conv" && i == 1 ? units * shape[2] * shape[3] / integer("group", 1) : units;
-    } else if (const auto weight = matrix && i == 2 ? graph_.initializers.find(node.inputs[1]) : graph_.initializers.end();
+    } else if (const auto weight =
+                   matrix && i == 2 ? graph_.initializers.find(node.inputs[1]) : graph_.initializers.end();
                weight != graph_.initializers.end() && weight->second.shape.size() >= shape.size()) {
       piece.role = Role::bias;
       piece.fan_in = weight->second.shape.size() / shape.size();
@@ -271,7 +290,8 @@ class Linker {
 
   void run(const GraphNode& node, Instruction instruction) {
     Values in;
-    for (const int number : instruction.inputs) in.push_back(number == kAbsent ? Value() : values_[static_cast<size_t>(number)]);
+    for (const int number : instruction.inputs)
+      in.push_back(number == kAbsent ? Value() : values_[static_cast<size_t>(number)]);
     const Label label(instruction.label);
     const Values out = instruction.run(in, one_);
     for (size_t i = 0; i < node.outputs.size(); ++i) {
@@ -291,7 +311,8 @@ class Linker {
     for (int axis = 0; fits && axis < output_.rank(); ++axis)
       fits = declared[static_cast<size_t>(axis)] == output_[axis] || declared[static_cast<size_t>(axis)] < 0;
     std::string text;
-    for (const int64_t extent : declared) text += (text.empty() ? "" : ", ") + (extent < 0 ? std::string("any") : std::to_string(extent));
+    for (const int64_t extent : declared)
+      text += (text.empty() ? "" : ", ") + (extent < 0 ? std::string("any") : std::to_string(extent));
     require<FormatError>(fits, "{}: output {} is declared as [{}], and its operators give {}; needs the same", where_,
                          excerpt(graph_.output.name), text, output_);
   }
@@ -314,8 +335,8 @@ Shape input_shape(const std::string& where, const GraphPort& port) {
   for (size_t i = 0; i < port.extents.size(); ++i) {
     const int64_t extent = i == 0 && port.extents[i] < 0 ? 1 : port.extents[i];
     require<FormatError>(extent >= 1 && !__builtin_mul_overflow(size, extent, &size) && size <= kLargestValue,
-                         "{}: input {}: axis {} is {}; needs a fixed extent, and at most 2^26 numbers a row", where, excerpt(port.name), i,
-                         extent < 0 ? "symbolic" : std::to_string(extent));
+                         "{}: input {}: axis {} is {}; needs a fixed extent, and at most 2^26 numbers a row", where,
+                         excerpt(port.name), i, extent < 0 ? "symbolic" : std::to_string(extent));
     shape.push_back(extent);
   }
   return shape;
@@ -328,11 +349,12 @@ OnnxModel parse(const std::string& where, std::span<const uint8_t> bytes) {
   Shape row = input;
   if (batched) row.erase(0);
   Shape rows = row;
-  require<FormatError>(row.rank() < kMaxRank, "{}: input {} has {} axes; needs at most {}", where, excerpt(graph.input.name), input.rank(),
-                       kMaxRank - 1);
+  require<FormatError>(row.rank() < kMaxRank, "{}: input {} has {} axes; needs at most {}", where,
+                       excerpt(graph.input.name), input.rank(), kMaxRank - 1);
   rows.insert(0, 1);
   Linker linker(where, graph);
-  trace([&](const Tensor& x) { return linker.link(x, batched ? Form::folded : Form::stacked); }, Layout::packed(rows, DType::f32));
+  trace([&](const Tensor& x) { return linker.link(x, batched ? Form::folded : Form::stacked); },
+        Layout::packed(rows, DType::f32));
   const Tensor weights = linker.weights();
   std::filesystem::path file(where);
   if (file.extension() == ".gz") file = file.stem();

@@ -23,7 +23,10 @@ bool is_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     const auto lead = static_cast<uint8_t>(text[i++]);
     if (lead < 0x80) continue;
-    const int more = lead >= 0xC2 && lead <= 0xDF ? 1 : (lead & 0xF0) == 0xE0 ? 2 : lead >= 0xF0 && lead <= 0xF4 ? 3 : 0;
+    const int more = lead >= 0xC2 && lead <= 0xDF   ? 1
+                     : (lead & 0xF0) == 0xE0        ? 2
+                     : lead >= 0xF0 && lead <= 0xF4 ? 3
+                                                    : 0;
     if (more == 0 || i + static_cast<size_t>(more) > text.size()) return false;
     uint32_t code = lead & (0x3F >> more);
     for (int k = 0; k < more; ++k) {
@@ -31,7 +34,8 @@ bool is_utf8(std::string_view text) {
       if ((next & 0xC0) != 0x80) return false;
       code = code << 6 | (next & 0x3F);
     }
-    if ((more == 2 && (code < 0x800 || (code >= 0xD800 && code <= 0xDFFF))) || (more == 3 && (code < 0x10000 || code > 0x10FFFF)))
+    if ((more == 2 && (code < 0x800 || (code >= 0xD800 && code <= 0xDFFF))) ||
+        (more == 3 && (code < 0x10000 || code > 0x10FFFF)))
       return false;
   }
   return true;
@@ -56,7 +60,8 @@ class GraphReader {
     for (const ::onnx::NodeProto& node : graph.node()) out.nodes.push_back(this->node(node));
     std::vector<GraphPort> inputs;
     for (const ::onnx::ValueInfoProto& info : graph.input())
-      if (!out.initializers.contains(info.name())) inputs.push_back(port("input", info));  // older files list initializers among inputs
+      if (!out.initializers.contains(info.name()))
+        inputs.push_back(port("input", info));  // older files list initializers among inputs
     require<FormatError>(inputs.size() == 1, "{}: {} inputs; needs one", where_, inputs.size());
     require<FormatError>(graph.output_size() == 1, "{}: {} outputs; needs one", where_, graph.output_size());
     require<FormatError>(inputs[0].shaped, "{}: input {} has no shape; needs one", where_, excerpt(inputs[0].name));
@@ -75,18 +80,21 @@ class GraphReader {
     check_name(what, info.name());
     require<FormatError>(info.type().has_tensor_type(), "{}: {} is no tensor; needs a dense one", where_, what);
     const ::onnx::TypeProto_Tensor& type = info.type().tensor_type();
-    require<FormatError>(type.elem_type() == ::onnx::TensorProto::FLOAT || type.elem_type() == ::onnx::TensorProto::DOUBLE,
-                         "{}: {} has number type {}; needs FLOAT or DOUBLE", where_, what, type_name(type.elem_type()));
+    require<FormatError>(
+        type.elem_type() == ::onnx::TensorProto::FLOAT || type.elem_type() == ::onnx::TensorProto::DOUBLE,
+        "{}: {} has number type {}; needs FLOAT or DOUBLE", where_, what, type_name(type.elem_type()));
     GraphPort out{info.name(), type.has_shape(), {}};
-    for (const auto& extent : type.shape().dim()) out.extents.push_back(extent.has_dim_value() ? extent.dim_value() : -1);
-    require<FormatError>(out.extents.size() <= kMaxRank, "{}: {} has {} axes; needs at most {}", where_, what, out.extents.size(),
-                         kMaxRank);
+    for (const auto& extent : type.shape().dim())
+      out.extents.push_back(extent.has_dim_value() ? extent.dim_value() : -1);
+    require<FormatError>(out.extents.size() <= kMaxRank, "{}: {} has {} axes; needs at most {}", where_, what,
+                         out.extents.size(), kMaxRank);
     return out;
   }
 
   static std::string type_name(int type) {
-    return ::onnx::TensorProto_DataType_IsValid(type) ? ::onnx::TensorProto_DataType_Name(static_cast<::onnx::TensorProto_DataType>(type))
-                                                      : std::to_string(type);
+    return ::onnx::TensorProto_DataType_IsValid(type)
+               ? ::onnx::TensorProto_DataType_Name(static_cast<::onnx::TensorProto_DataType>(type))
+               : std::to_string(type);
   }
 
   GraphNode node(const ::onnx::NodeProto& node) const {
@@ -97,8 +105,9 @@ class GraphReader {
     const std::string quoted = excerpt(out.type);
     const std::string& what = out.place = format("node {} ({})", excerpt(name), quoted.substr(1, quoted.size() - 2));
     for (const std::string& text : {out.type, name}) check_name(what, text);
-    require<FormatError>(node.domain().empty() || node.domain() == "ai.onnx", "{}: {}: operators of domain {}; needs those of ONNX itself",
-                         where_, what, excerpt(node.domain()));
+    require<FormatError>(node.domain().empty() || node.domain() == "ai.onnx",
+                         "{}: {}: operators of domain {}; needs those of ONNX itself", where_, what,
+                         excerpt(node.domain()));
     for (const std::string& input : node.input()) {
       check_name(what + ", input " + excerpt(input), input);
       out.inputs.push_back(input);
@@ -122,16 +131,18 @@ class GraphReader {
       case ::onnx::AttributeProto::FLOAT: return double{attribute.f()};
       case ::onnx::AttributeProto::STRING: return attribute.s();
       case ::onnx::AttributeProto::INTS: return std::vector<int64_t>(attribute.ints().begin(), attribute.ints().end());
-      case ::onnx::AttributeProto::FLOATS: return std::vector<double>(attribute.floats().begin(), attribute.floats().end());
+      case ::onnx::AttributeProto::FLOATS:
+        return std::vector<double>(attribute.floats().begin(), attribute.floats().end());
       case ::onnx::AttributeProto::TENSOR: return array(what, attribute.t());
       default:
-        throw FormatError(
-            format("{}: {} has type {}; needs integers, numbers, a string or a tensor", where_, what, static_cast<int>(attribute.type())));
+        throw FormatError(format("{}: {} has type {}; needs integers, numbers, a string or a tensor", where_, what,
+                                 static_cast<int>(attribute.type())));
     }
   }
 
   template <class T>
-  void copy(const std::string& what, const ::onnx::TensorProto& tensor, int64_t size, const auto& field, auto& out) const {
+  void copy(const std::string& what, const ::onnx::TensorProto& tensor, int64_t size, const auto& field,
+            auto& out) const {
     const bool raw = tensor.has_raw_data();
     const uint64_t given = raw ? tensor.raw_data().size() / sizeof(T) : static_cast<uint64_t>(field.size());
     require<FormatError>(given == static_cast<uint64_t>(size) && (!raw || tensor.raw_data().size() % sizeof(T) == 0),
@@ -152,18 +163,21 @@ class GraphReader {
 
   Array array(const std::string& what, const ::onnx::TensorProto& tensor) const {
     require<FormatError>(tensor.data_location() != ::onnx::TensorProto::EXTERNAL && tensor.external_data_size() == 0,
-                         "{}: {} has its data in another file; needs it in this one (onnx.save without external data)", where_, what);
+                         "{}: {} has its data in another file; needs it in this one (onnx.save without external data)",
+                         where_, what);
     require<FormatError>(!tensor.has_segment(), "{}: {} comes in segments; needs one piece", where_, what);
-    require<FormatError>(tensor.dims_size() <= kMaxRank, "{}: {} has {} axes; needs at most {}", where_, what, tensor.dims_size(),
-                         kMaxRank);
+    require<FormatError>(tensor.dims_size() <= kMaxRank, "{}: {} has {} axes; needs at most {}", where_, what,
+                         tensor.dims_size(), kMaxRank);
     Array out;
     int64_t size = 1;
     for (const int64_t extent : tensor.dims()) {
       require<FormatError>(extent >= 0 && !__builtin_mul_overflow(size, extent, &size) && size <= kLargestSize,
-                           "{}: {} has an axis of {}; needs at least 0 and at most 2^40 numbers in all", where_, what, extent);
+                           "{}: {} has an axis of {}; needs at least 0 and at most 2^40 numbers in all", where_, what,
+                           extent);
       out.shape.push_back(extent);
     }
-    out.floating = tensor.data_type() == ::onnx::TensorProto::FLOAT || tensor.data_type() == ::onnx::TensorProto::DOUBLE;
+    out.floating =
+        tensor.data_type() == ::onnx::TensorProto::FLOAT || tensor.data_type() == ::onnx::TensorProto::DOUBLE;
     switch (tensor.data_type()) {
       case ::onnx::TensorProto::FLOAT: copy<float>(what, tensor, size, tensor.float_data(), out.numbers); break;
       case ::onnx::TensorProto::DOUBLE: copy<double>(what, tensor, size, tensor.double_data(), out.numbers); break;
@@ -171,8 +185,8 @@ class GraphReader {
       case ::onnx::TensorProto::INT32: copy<int32_t>(what, tensor, size, tensor.int32_data(), out.integers); break;
       case ::onnx::TensorProto::BOOL: copy<uint8_t>(what, tensor, size, tensor.int32_data(), out.integers); break;
       default:
-        throw FormatError(
-            format("{}: {} has number type {}; needs FLOAT, DOUBLE, INT64, INT32 or BOOL", where_, what, type_name(tensor.data_type())));
+        throw FormatError(format("{}: {} has number type {}; needs FLOAT, DOUBLE, INT64, INT32 or BOOL", where_, what,
+                                 type_name(tensor.data_type())));
     }
     return out;
   }
@@ -183,7 +197,8 @@ class GraphReader {
 }  // namespace
 
 Graph parse_graph(const std::string& where, std::span<const uint8_t> bytes) {
-  require<FormatError>(bytes.size() <= std::numeric_limits<int>::max(), "{}: {} bytes; needs less than 2 GiB", where, bytes.size());
+  require<FormatError>(bytes.size() <= std::numeric_limits<int>::max(), "{}: {} bytes; needs less than 2 GiB", where,
+                       bytes.size());
   ::onnx::ModelProto model;
   require<FormatError>(model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())),
                        "{}: the bytes are no protobuf message; needs a whole ONNX file", where);

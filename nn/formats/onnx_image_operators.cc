@@ -16,7 +16,8 @@ struct Window {
   bool ceil = false;
 };
 
-std::vector<int64_t> window_integers(NodeReader& node, const char* name, size_t count, int64_t otherwise, int64_t least) {
+std::vector<int64_t> window_integers(NodeReader& node, const char* name, size_t count, int64_t otherwise,
+                                     int64_t least) {
   const std::vector<int64_t> values = node.integers(name, std::vector<int64_t>(count, otherwise));
   const auto fits = [&](int64_t value) { return value >= least && value <= kLargestWindow; };
   require<FormatError>(values.size() == count && std::all_of(values.begin(), values.end(), fits),
@@ -39,14 +40,15 @@ Window read_window(NodeReader& node, std::optional<Shape> weight) {
   out.dilations = window_integers(node, "dilations", 2, 1, 1);
   out.pads = window_integers(node, "pads", 4, 0, 0);
   out.auto_pad = node.text("auto_pad", "NOTSET");
-  const bool known = out.auto_pad == "NOTSET" || out.auto_pad == "VALID" || out.auto_pad == "SAME_UPPER" || out.auto_pad == "SAME_LOWER";
+  const bool known = out.auto_pad == "NOTSET" || out.auto_pad == "VALID" || out.auto_pad == "SAME_UPPER" ||
+                     out.auto_pad == "SAME_LOWER";
   require<FormatError>(known, "auto_pad is {}; needs NOTSET, VALID, SAME_UPPER or SAME_LOWER", excerpt(out.auto_pad));
   if (out.auto_pad == "VALID") out.pads.assign(4, 0);
   return out;
 }
 
-// The pads for an image of these extents: with SAME, so that there are ⌈extent/stride⌉ windows, the odd one at the end (UPPER) or the
-// beginning (LOWER).
+// The pads for an image of these extents: with SAME, so that there are ⌈extent/stride⌉ windows, the odd one at the end
+// (UPPER) or the beginning (LOWER).
 std::vector<int64_t> padding(const Window& window, const Shape& image) {
   std::vector<int64_t> pads = window.pads;
   for (size_t i = 0; i < 2; ++i) {
@@ -66,11 +68,12 @@ std::vector<int64_t> padding(const Window& window, const Shape& image) {
 Run build_conv(NodeReader& node) {
   node.require_inputs(2, 3);
   const std::optional<Shape>& weight = node.shape(1);
-  require<FormatError>(weight && weight->rank() == 4, "weight is {}; needs a constant (O, C/group, KH, KW)", weight.value_or(Shape()));
+  require<FormatError>(weight && weight->rank() == 4, "weight is {}; needs a constant (O, C/group, KH, KW)",
+                       weight.value_or(Shape()));
   const Window window = read_window(node, weight);
   const int64_t groups = node.integer("group", 1);
-  require<FormatError>(groups >= 1 && groups <= (*weight)[0], "group is {}, weight is {}; needs 1 to the weight's first extent", groups,
-                       *weight);
+  require<FormatError>(groups >= 1 && groups <= (*weight)[0],
+                       "group is {}, weight is {}; needs 1 to the weight's first extent", groups, *weight);
   return [=](std::span<const Value> in, const Tensor&) -> Values {
     const Value x = as_image(in[0]);
     require(in[1].is_constant(), "weight depends on the network's input; needs a constant");
@@ -84,7 +87,8 @@ Run build_conv(NodeReader& node) {
   };
 }
 
-// The image before a Pad with −∞, whose padding the pooling then takes over, where no window would lie beyond the image.
+// The image before a Pad with −∞, whose padding the pooling then takes over, where no window would lie beyond the
+// image.
 Value unpadded(const Value& x, const Window& window, std::vector<int64_t>& pads) {
   if (!x.padded) return x;
   std::vector<int64_t> all = pads;
@@ -94,7 +98,8 @@ Value unpadded(const Value& x, const Window& window, std::vector<int64_t>& pads)
   return x.padded->image;
 }
 
-Run pool(NodeReader& node, const std::function<Tensor(const Tensor& x, const Pool2d& how, const Tensor& one)>& f, bool pads_itself = false) {
+Run pool(NodeReader& node, const std::function<Tensor(const Tensor& x, const Pool2d& how, const Tensor& one)>& f,
+         bool pads_itself = false) {
   node.require_inputs(1, 1);
   Window window = read_window(node, {});
   window.ceil = node.integer("ceil_mode", 0) != 0;
@@ -102,7 +107,8 @@ Run pool(NodeReader& node, const std::function<Tensor(const Tensor& x, const Poo
   return [=](std::span<const Value> in, const Tensor& one) -> Values {
     std::vector<int64_t> pads = padding(window, file_shape(in[0]));
     const Value x = as_image(pads_itself ? unpadded(in[0], window, pads) : in[0]);
-    const Pool2d how{window.kernel[0], window.kernel[1], window.strides[0], window.strides[1], pads[0], pads[2], pads[1], pads[3]};
+    const Pool2d how{window.kernel[0], window.kernel[1], window.strides[0], window.strides[1],
+                     pads[0],          pads[2],          pads[1],           pads[3]};
     return {{f(x.tensor, how, one), Form::image}};
   };
 }
@@ -112,18 +118,22 @@ Run build_average_pool(NodeReader& node) {
   return pool(node, [include_padding](const Tensor& x, const Pool2d& how, const Tensor& one) {
     const Tensor mean = average_pool2d(x, how);
     if (include_padding || std::max({how.pad_top, how.pad_bottom, how.pad_left, how.pad_right}) == 0) return mean;
-    return mean / average_pool2d(expand(one, {1, x.shape()[1], x.shape()[2], 1}), how);  // by each window's share of the image
+    return mean /
+           average_pool2d(expand(one, {1, x.shape()[1], x.shape()[2], 1}), how);  // by each window's share of the image
   });
 }
 
 Run build_max_pool(NodeReader& node) {
   require<FormatError>(node.integer("storage_order", 0) == 0, "storage_order is set; needs 0");
-  return pool(node, [](const Tensor& x, const Pool2d& how, const Tensor&) { return max_pool2d(x, how); }, /*pads_itself=*/true);
+  return pool(
+      node, [](const Tensor& x, const Pool2d& how, const Tensor&) { return max_pool2d(x, how); }, /*pads_itself=*/true);
 }
 
 Run build_global_average_pool(NodeReader& node) {
   node.require_inputs(1, 1);
-  return [](std::span<const Value> in, const Tensor&) -> Values { return {reduced(as_image(in[0]), {2, 3}, true, true)}; };
+  return [](std::span<const Value> in, const Tensor&) -> Values {
+    return {reduced(as_image(in[0]), {2, 3}, true, true)};
+  };
 }
 
 // scale·(x − mean)/√(variance + ε) + shift, a number per channel (the file's axis 1)
@@ -131,21 +141,24 @@ Run build_batch_norm(NodeReader& node) {
   node.require_inputs(5, 5);
   const double epsilon = node.number("epsilon", 1e-5F);
   node.ignore_attribute("momentum");
-  require<FormatError>(node.integer("training_mode", 0) == 0 && node.integer("is_test", 1) != 0 && node.integer("spatial", 1) != 0,
-                       "training mode, or statistics of each pixel; needs inference with statistics of each channel");
+  require<FormatError>(
+      node.integer("training_mode", 0) == 0 && node.integer("is_test", 1) != 0 && node.integer("spatial", 1) != 0,
+      "training mode, or statistics of each pixel; needs inference with statistics of each channel");
   return [epsilon](std::span<const Value> in, const Tensor&) -> Values {
     const Value& x = in[0];
     const Shape shape = file_shape(x);
     require(shape.rank() >= 2, "input is {}; needs (N, C, …)", shape);
     for (const Value& statistic : in.subspan(1))
       require(statistic.form == Form::constant && statistic.tensor.shape() == Shape{shape[1]},
-              "input is {}, a scale, shift, mean or variance is {}; needs a constant number per channel", shape, file_shape(statistic));
+              "input is {}, a scale, shift, mean or variance is {}; needs a constant number per channel", shape,
+              file_shape(statistic));
     // Not folded into one offset: its rounding could cancel, and bounds could not charge it.
     const Tensor factor = in[1].tensor / sqrt(in[4].tensor + epsilon);
     Shape channels{shape[1]};  // from the channel axis to the tensor's last one
     if (x.form != Form::image)
       for (int axis = 2; axis < shape.rank(); ++axis) channels.push_back(1);
-    return {{(x.tensor - reshape(in[3].tensor, channels)) * reshape(factor, channels) + reshape(in[2].tensor, channels), x.form}};
+    return {{(x.tensor - reshape(in[3].tensor, channels)) * reshape(factor, channels) + reshape(in[2].tensor, channels),
+             x.form}};
   };
 }
 

@@ -87,7 +87,8 @@ Run build_gelu(NodeReader& node) {
 Run build_clip(NodeReader& node) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   node.require_inputs(1, 3);
-  const double low = node.number_or_input("min", 1).value_or(-kInfinity), high = node.number_or_input("max", 2).value_or(kInfinity);
+  const double low = node.number_or_input("min", 1).value_or(-kInfinity),
+               high = node.number_or_input("max", 2).value_or(kInfinity);
   require<FormatError>(low <= high, "min is {}, max is {}; needs min <= max", low, high);
   return elementwise_with([low, high](const Tensor& x) { return clip(x, low, high); });
 }
@@ -101,8 +102,8 @@ Run build_softmax(NodeReader& node) {
     const Value x = in_file_order(in[0]);
     const int rank = file_shape(x).rank();
     // Which axis is meant where none is given differs between versions of ONNX, but not for two axes.
-    require(rank >= 1 && (given || rank == 2) && file_axis(axis, rank) == rank - 1, "softmax of {} along axis {}; needs the last one",
-            file_shape(x), given ? std::to_string(axis) : "?");
+    require(rank >= 1 && (given || rank == 2) && file_axis(axis, rank) == rank - 1,
+            "softmax of {} along axis {}; needs the last one", file_shape(x), given ? std::to_string(axis) : "?");
     return {{softmax(x.tensor), x.form}};
   };
 }
@@ -118,7 +119,8 @@ Value product_of_rows(const Value& x, const Tensor& weight, const Tensor& bias) 
 Value times_constant(const Value& x, const Tensor& right) {
   const Shape left = file_shape(x);
   require(left.rank() >= 1 && (right.rank() == 1 || right.rank() == 2) && left.back() == right.shape()[0],
-          "left is {}, right is a constant {}; needs a matrix or vector with as many rows as the left has columns", left, right.shape());
+          "left is {}, right is a constant {}; needs a matrix or vector with as many rows as the left has columns",
+          left, right.shape());
   if (right.rank() == 2) return product_of_rows(x, transpose(right), {});
   const Value column = product_of_rows(x, reshape(right, {1, right.size()}), {});
   Shape shape = file_shape(column);
@@ -130,7 +132,8 @@ Value times_constant(const Value& x, const Tensor& right) {
 Value constant_times(const Tensor& left, const Value& x) {
   const Shape shape = file_shape(x);
   require(left.rank() == 2 && shape.rank() >= 1 && shape[std::max(0, shape.rank() - 2)] == left.shape()[1],
-          "left is a constant {}, right is {}; needs a matrix with as many columns as the right has rows", left.shape(), shape);
+          "left is a constant {}, right is {}; needs a matrix with as many columns as the right has rows", left.shape(),
+          shape);
   if (shape.rank() == 1) return product_of_rows(x, left, {});
   const Value rows = stacked(x);
   return folded({transpose(dense(transpose(rows.tensor), left, {})), Form::stacked});
@@ -140,8 +143,8 @@ Run build_matmul(NodeReader& node) {
   node.require_inputs(2, 2);
   return [](std::span<const Value> in, const Tensor&) -> Values {
     const Value &a = in[0], &b = in[1];
-    require(a.is_constant() || b.is_constant(), "both sides, {} and {}, depend on the network's input; needs a constant one", file_shape(a),
-            file_shape(b));
+    require(a.is_constant() || b.is_constant(),
+            "both sides, {} and {}, depend on the network's input; needs a constant one", file_shape(a), file_shape(b));
     if (b.is_constant()) return {times_constant(a, in_file_order(b).tensor)};
     return {constant_times(in_file_order(a).tensor, b)};
   };
@@ -159,8 +162,8 @@ Run build_gemm(NodeReader& node) {
     const Value w = in_file_order(in[1]);
     const Shape b = file_shape(w);
     require(x.rank() == 2 && w.is_constant() && b.rank() == 2 && x[1] == b[transposed ? 1 : 0],
-            "A is {}, B is {}{}, transB {}; needs matrices that match, B a constant", x, w.is_constant() ? "a constant " : "", b,
-            transposed ? 1 : 0);
+            "A is {}, B is {}{}, transB {}; needs matrices that match, B a constant", x,
+            w.is_constant() ? "a constant " : "", b, transposed ? 1 : 0);
     Tensor weight = transposed ? w.tensor : transpose(w.tensor);
     if (alpha != 1) weight = weight * alpha;
     if (in.size() < 3 || !in[2].tensor.defined()) return {product_of_rows(in[0], weight, {})};
@@ -169,8 +172,10 @@ Run build_gemm(NodeReader& node) {
     const int64_t outputs = weight.dim(0);
     const bool is_row = c.is_constant() && c.tensor.size() == outputs && (outputs == 1 || c.tensor.dim(-1) == outputs);
     if (is_row) return {product_of_rows(in[0], weight, reshape(c.tensor, {outputs}))};
-    const Value y = broadcast_apply([](const Tensor& p, const Tensor& q) { return p + q; }, product_of_rows(in[0], weight, {}), c);
-    require(file_shape(y) == Shape{x[0], outputs}, "C is {}; needs one that broadcasts to {}", file_shape(c), Shape{x[0], outputs});
+    const Value y =
+        broadcast_apply([](const Tensor& p, const Tensor& q) { return p + q; }, product_of_rows(in[0], weight, {}), c);
+    require(file_shape(y) == Shape{x[0], outputs}, "C is {}; needs one that broadcasts to {}", file_shape(c),
+            Shape{x[0], outputs});
     return {y};
   };
 }
@@ -214,8 +219,8 @@ Run build_operator(NodeReader& node) {
 void NodeReader::require_inputs(size_t least, size_t most) const {
   bool given = inputs() >= least && inputs() <= most;
   for (size_t i = 0; i < least; ++i) given = given && has_input(i);
-  require<FormatError>(given && outputs() >= 1, "{} inputs and {} outputs; needs {} to {} inputs and an output", inputs(), outputs(), least,
-                       most);
+  require<FormatError>(given && outputs() >= 1, "{} inputs and {} outputs; needs {} to {} inputs and an output",
+                       inputs(), outputs(), least, most);
 }
 
 void NodeReader::ignore_input(size_t i) {
@@ -260,8 +265,8 @@ std::optional<std::vector<int64_t>> NodeReader::integers_or_input(const std::str
   if (!has_input(input)) return {};
   const Array* const array = constant(input);
   require<FormatError>(array && !array->floating && array->shape.rank() <= 1,
-                       "input {} ({}) is {}; needs constant integers of at most one axis", input, excerpt(node_.inputs[input]),
-                       array ? "another constant" : "computed");
+                       "input {} ({}) is {}; needs constant integers of at most one axis", input,
+                       excerpt(node_.inputs[input]), array ? "another constant" : "computed");
   ignore_input(input);
   return array->integers;
 }
@@ -279,7 +284,8 @@ std::optional<double> NodeReader::number_or_input(const std::string& name, size_
 
 void NodeReader::require_known_attributes() const {
   for (const auto& [name, value] : node_.attributes)
-    require<FormatError>(read_.contains(name), "attribute {} cannot be read here; needs a node without it", excerpt(name));
+    require<FormatError>(read_.contains(name), "attribute {} cannot be read here; needs a node without it",
+                         excerpt(name));
 }
 
 }  // namespace mollify::nn::formats::detail

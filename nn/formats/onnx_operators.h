@@ -10,13 +10,19 @@
 
 namespace mollify::nn::formats::detail {
 
-// What building an operator may look at. Inputs and attributes that it reads as constants are no operands of its Run, which gets empty
-// values in their places. Throws FormatError whose text lacks the node's name: the caller puts it in front.
+// What building an operator may look at. Inputs and attributes that it reads as constants are no operands of its Run,
+// which gets empty values in their places. Throws FormatError whose text lacks the node's name: the caller puts it in
+// front.
 class NodeReader {
  public:
   // constants[i] and shapes[i] of input i, null and empty where there are none
-  NodeReader(const GraphNode& node, std::vector<const Array*> constants, std::vector<std::optional<Shape>> shapes, bool last)
-      : node_(node), constants_(std::move(constants)), shapes_(std::move(shapes)), last_(last), operand_(node.inputs.size(), true) {}
+  NodeReader(const GraphNode& node, std::vector<const Array*> constants, std::vector<std::optional<Shape>> shapes,
+             bool last)
+      : node_(node),
+        constants_(std::move(constants)),
+        shapes_(std::move(shapes)),
+        last_(last),
+        operand_(node.inputs.size(), true) {}
 
   const std::string& type() const { return node_.type; }
   size_t inputs() const { return node_.inputs.size(); }

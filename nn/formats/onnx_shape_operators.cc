@@ -19,7 +19,9 @@ constexpr size_t kLongestList = 1024;  // of constant integers that are computed
 
 template <class F>
 Run reshaping(F target) {
-  return [target](std::span<const Value> in, const Tensor&) -> Values { return {with_shape(in[0], target(file_shape(in[0])))}; };
+  return [target](std::span<const Value> in, const Tensor&) -> Values {
+    return {with_shape(in[0], target(file_shape(in[0])))};
+  };
 }
 
 List required(const std::optional<List>& list, const char* name) {
@@ -33,15 +35,18 @@ Shape resolved(const List& target, const Shape& from) {
   int free = -1;
   for (size_t i = 0; i < target.size(); ++i) {
     const int axis = static_cast<int>(i);
-    require(target[i] >= -1 && target[i] <= kLargestExtent && (target[i] != 0 || axis < from.rank()) && (target[i] != -1 || free < 0),
-            "axis {} of the new shape is {}, the input is {}; needs extents up to 2^26, 0 for an axis that the input has, and one -1", i,
-            target[i], from);
+    require(target[i] >= -1 && target[i] <= kLargestExtent && (target[i] != 0 || axis < from.rank()) &&
+                (target[i] != -1 || free < 0),
+            "axis {} of the new shape is {}, the input is {}; needs extents up to 2^26, 0 for an axis that the input "
+            "has, and one -1",
+            i, target[i], from);
     if (target[i] == -1) free = axis;
     out.push_back(target[i] == -1 ? 1 : target[i] == 0 ? from[axis] : target[i]);
   }
   const int64_t size = Layout::packed(out, DType::f32).shape.size();  // throws where it overflows
   if (free < 0) return out;
-  require(from.size() % size == 0, "from {} to {} and a free axis; the new extents must divide the input's size", from, out);
+  require(from.size() % size == 0, "from {} to {} and a free axis; the new extents must divide the input's size", from,
+          out);
   out[free] = from.size() / size;
   return out;
 }
@@ -49,7 +54,9 @@ Shape resolved(const List& target, const Shape& from) {
 Run build_reshape(NodeReader& node) {
   node.require_inputs(1, 2);
   require<FormatError>(node.integer("allowzero", 0) == 0, "allowzero is set; needs 0");
-  return reshaping([target = required(node.integers_or_input("shape", 1), "shape")](const Shape& from) { return resolved(target, from); });
+  return reshaping([target = required(node.integers_or_input("shape", 1), "shape")](const Shape& from) {
+    return resolved(target, from);
+  });
 }
 
 Run build_flatten(NodeReader& node) {
@@ -97,13 +104,15 @@ Run build_transpose(NodeReader& node) {
     std::vector<int> order(static_cast<size_t>(shape.rank()));
     std::iota(order.rbegin(), order.rend(), 0);
     if (given) order = file_axes(perm, shape.rank());
-    require(static_cast<int>(order.size()) == shape.rank(), "perm has {} axes, input is {}; needs all of them", order.size(), shape);
+    require(static_cast<int>(order.size()) == shape.rank(), "perm has {} axes, input is {}; needs all of them",
+            order.size(), shape);
     const bool keeps_first = !order.empty() && order[0] == 0;
     const Value x = in[0].form == Form::filter ? in_file_order(in[0]) : keeps_first ? in[0] : stacked(in[0]);
     std::vector<int> tensor_order;
     if (x.form == Form::stacked) tensor_order.push_back(0);
     for (const int axis : order) tensor_order.push_back(tensor_axis(x, axis));
-    return {folded({permute(x.tensor, std::span<const int>(tensor_order)), x.form == Form::image ? Form::folded : x.form})};
+    return {
+        folded({permute(x.tensor, std::span<const int>(tensor_order)), x.form == Form::image ? Form::folded : x.form})};
   };
 }
 
@@ -112,7 +121,8 @@ Run build_transpose(NodeReader& node) {
 Run build_concat(NodeReader& node) {
   node.require_inputs(1, node.inputs());
   require<FormatError>(node.has_attribute("axis"), "axis is not given; needs it");
-  for (size_t i = 0; i < node.inputs(); ++i) require<FormatError>(node.has_input(i), "input {} is not given; needs all of them", i);
+  for (size_t i = 0; i < node.inputs(); ++i)
+    require<FormatError>(node.has_input(i), "input {} is not given; needs all of them", i);
   return [axis = node.integer("axis", 0)](std::span<const Value> in, const Tensor&) -> Values {
     const auto depends = [](const Value& x) { return !x.is_constant(); };
     const auto is_image = [](const Value& x) { return x.form == Form::image; };
@@ -120,11 +130,14 @@ Run build_concat(NodeReader& node) {
     const std::vector<int> axes{file_axis(axis, file_shape(in[0]).rank())};
     Form form = row == in.end() ? Form::constant : Form::stacked;
     if (std::all_of(in.begin(), in.end(), is_image) && axes[0] != 0) form = Form::image;
-    else if (std::all_of(in.begin(), in.end(), [&](const Value& x) { return depends(x) && x.form != Form::stacked; }) && axes[0] != 0)
+    else if (std::all_of(in.begin(), in.end(), [&](const Value& x) { return depends(x) && x.form != Form::stacked; }) &&
+             axes[0] != 0)
       form = Form::folded;
     Tensors parts(in.size());
     for (size_t i = 0; i < in.size(); ++i) {
-      parts[i] = form == Form::image ? in[i].tensor : form == Form::folded ? in_file_order(in[i]).tensor : stacked(in[i]).tensor;
+      parts[i] = form == Form::image    ? in[i].tensor
+                 : form == Form::folded ? in_file_order(in[i]).tensor
+                                        : stacked(in[i]).tensor;
       if (form != Form::stacked || !in[i].is_constant()) continue;
       Shape rows = parts[i].shape();
       rows.insert(0, row->tensor.dim(0));
@@ -136,21 +149,23 @@ Run build_concat(NodeReader& node) {
 
 Run build_slice(NodeReader& node) {
   node.require_inputs(1, 5);
-  const List starts = required(node.integers_or_input("starts", 1), "starts"), ends = required(node.integers_or_input("ends", 2), "ends");
+  const List starts = required(node.integers_or_input("starts", 1), "starts"),
+             ends = required(node.integers_or_input("ends", 2), "ends");
   List counted(starts.size());
   std::iota(counted.begin(), counted.end(), 0);
   const List axes = node.integers_or_input("axes", 3).value_or(counted),
              steps = node.integers_or_input("steps", 4).value_or(List(starts.size(), 1));
   require<FormatError>(ends.size() == starts.size() && axes.size() == starts.size() && steps.size() == starts.size(),
-                       "{} starts, {} ends, {} axes, {} steps; needs as many of each", starts.size(), ends.size(), axes.size(),
-                       steps.size());
+                       "{} starts, {} ends, {} axes, {} steps; needs as many of each", starts.size(), ends.size(),
+                       axes.size(), steps.size());
   for (const int64_t step : steps)
-    require<FormatError>(step != 0 && step >= -kLargestExtent && step <= kLargestExtent, "a step of {}; needs -2^26 to 2^26 and not 0",
-                         step);
+    require<FormatError>(step != 0 && step >= -kLargestExtent && step <= kLargestExtent,
+                         "a step of {}; needs -2^26 to 2^26 and not 0", step);
   return [=](std::span<const Value> in, const Tensor&) -> Values {
     const std::vector<int> sliced = file_axes(axes, file_shape(in[0]).rank());
     Value x = with_axes(in[0], sliced);
-    for (size_t i = 0; i < sliced.size(); ++i) x.tensor = slice(x.tensor, tensor_axis(x, sliced[i]), starts[i], ends[i], steps[i]);
+    for (size_t i = 0; i < sliced.size(); ++i)
+      x.tensor = slice(x.tensor, tensor_axis(x, sliced[i]), starts[i], ends[i], steps[i]);
     return {folded(x)};
   };
 }
@@ -159,18 +174,20 @@ Run build_split(NodeReader& node) {
   node.require_inputs(1, 2);
   const std::optional<List> given = node.integers_or_input("split", 1);
   const int64_t outputs = static_cast<int64_t>(node.outputs());
-  require<FormatError>(node.integer("num_outputs", outputs) == outputs, "num_outputs is another number than the outputs, {}; needs that",
-                       outputs);
+  require<FormatError>(node.integer("num_outputs", outputs) == outputs,
+                       "num_outputs is another number than the outputs, {}; needs that", outputs);
   return [given, outputs, axis = node.integer("axis", 0)](std::span<const Value> in, const Tensor&) -> Values {
     const Shape shape = file_shape(in[0]);
     const std::vector<int> axes{file_axis(axis, shape.rank())};
     const int64_t extent = shape[axes[0]], part = (extent + outputs - 1) / outputs;
     List parts = given.value_or(List());
-    for (int64_t start = 0; !given && start < part * outputs; start += part) parts.push_back(std::clamp<int64_t>(extent - start, 0, part));
+    for (int64_t start = 0; !given && start < part * outputs; start += part)
+      parts.push_back(std::clamp<int64_t>(extent - start, 0, part));
     for (const int64_t size : parts)
-      require(size >= 0 && size <= extent, "a part of {} of {} along axis {}; needs 0 to the extent", size, shape, axes[0]);
-    require(static_cast<int64_t>(parts.size()) == outputs && !parts.empty(), "{} parts for {} outputs; needs as many", parts.size(),
-            outputs);
+      require(size >= 0 && size <= extent, "a part of {} of {} along axis {}; needs 0 to the extent", size, shape,
+              axes[0]);
+    require(static_cast<int64_t>(parts.size()) == outputs && !parts.empty(), "{} parts for {} outputs; needs as many",
+            parts.size(), outputs);
     const Value x = with_axes(in[0], axes);
     Values out;
     for (const Tensor& piece : split(x.tensor, parts, tensor_axis(x, axes[0]))) out.push_back(folded({piece, x.form}));
@@ -179,8 +196,11 @@ Run build_split(NodeReader& node) {
 }
 
 // −∞ around an image's rows and columns only; none otherwise.
-std::shared_ptr<const Padded> padded_image(const Value& x, const std::vector<int>& axes, const List& pads, double value) {
-  if (value != -std::numeric_limits<double>::infinity() || x.is_constant() || file_shape(x).rank() != 4 || file_shape(x)[0] != 1) return {};
+std::shared_ptr<const Padded> padded_image(const Value& x, const std::vector<int>& axes, const List& pads,
+                                           double value) {
+  if (value != -std::numeric_limits<double>::infinity() || x.is_constant() || file_shape(x).rank() != 4 ||
+      file_shape(x)[0] != 1)
+    return {};
   std::vector<int64_t> around(4);
   for (size_t i = 0; i < axes.size(); ++i) {
     const int64_t before = pads[i], after = pads[i + axes.size()];
@@ -198,20 +218,23 @@ Run build_pad(NodeReader& node) {
   const List pads = required(node.integers_or_input("pads", 1), "pads");
   const double value = node.number_or_input("value", 2).value_or(0);
   const std::optional<List> given = node.integers_or_input("axes", 3);
-  for (const int64_t count : pads) require<FormatError>(count >= 0 && count <= kLargestExtent, "padding of {}; needs 0 to 2^26", count);
+  for (const int64_t count : pads)
+    require<FormatError>(count >= 0 && count <= kLargestExtent, "padding of {}; needs 0 to 2^26", count);
   return [=](std::span<const Value> in, const Tensor&) -> Values {
     const int rank = file_shape(in[0]).rank();
     std::vector<int> axes(static_cast<size_t>(rank));
     std::iota(axes.begin(), axes.end(), 0);
     if (given) axes = file_axes(*given, rank);
-    require(pads.size() == 2 * axes.size(), "{} pads for {} axes of {}; needs two for each", pads.size(), axes.size(), file_shape(in[0]));
+    require(pads.size() == 2 * axes.size(), "{} pads for {} axes of {}; needs two for each", pads.size(), axes.size(),
+            file_shape(in[0]));
     std::vector<int> padded;
     for (size_t i = 0; i < axes.size(); ++i)
       if (pads[i] + pads[i + axes.size()] > 0) padded.push_back(axes[i]);
     Value x = with_axes(in[0], padded);
     const std::shared_ptr<const Padded> around = padded_image(in[0], axes, pads, value);
     for (size_t i = 0; i < axes.size(); ++i)
-      if (pads[i] + pads[i + axes.size()] > 0) x.tensor = pad(x.tensor, tensor_axis(x, axes[i]), pads[i], pads[i + axes.size()], value);
+      if (pads[i] + pads[i + axes.size()] > 0)
+        x.tensor = pad(x.tensor, tensor_axis(x, axes[i]), pads[i], pads[i + axes.size()], value);
     x.padded = around;
     return {folded(x)};
   };
@@ -241,9 +264,11 @@ Run build_reduce(NodeReader& node) {
 Run build_constant_of_shape(NodeReader& node) {
   node.require_inputs(1, 1);
   const Array* const value = node.array("value");
-  require<FormatError>(!value || (value->floating && value->numbers.size() == 1), "value is another than one number; needs one");
+  require<FormatError>(!value || (value->floating && value->numbers.size() == 1),
+                       "value is another than one number; needs one");
   const List extents = required(node.integers_or_input("", 0), "the shape");
-  for (const int64_t extent : extents) require<FormatError>(extent >= 1, "the shape has an extent of {}; needs at least 1", extent);
+  for (const int64_t extent : extents)
+    require<FormatError>(extent >= 1, "the shape has an extent of {}; needs at least 1", extent);
   const Shape shape = resolved(extents, {});
   return [shape, number = value ? value->numbers[0] : 0.0](std::span<const Value>, const Tensor& one) -> Values {
     return {{expand(one * number, shape), Form::constant}};
@@ -301,7 +326,8 @@ Array joined(NodeReader& node) {
   for (size_t i = 0; i < node.inputs(); ++i) {
     const Array& part = *node.constant(i);
     require<FormatError>(part.shape.rank() == 1 && out.size() + part.integers.size() <= kLongestList,
-                         "joins {} to {} integers; needs lists, in all at most {}", part.shape, out.size(), kLongestList);
+                         "joins {} to {} integers; needs lists, in all at most {}", part.shape, out.size(),
+                         kLongestList);
     out.insert(out.end(), part.integers.begin(), part.integers.end());
   }
   return list_of(std::move(out), 1);
@@ -312,8 +338,8 @@ Array of_rank(NodeReader& node, int rank) {
   node.require_inputs(1, 2);
   node.integers_or_input("axes", 1);
   const Array& from = *node.constant(0);
-  require<FormatError>(from.integers.size() == 1 && from.shape.rank() <= 1, "from {} integers to rank {}; needs a single one", from.shape,
-                       rank);
+  require<FormatError>(from.integers.size() == 1 && from.shape.rank() <= 1,
+                       "from {} integers to rank {}; needs a single one", from.shape, rank);
   return list_of(from.integers, rank);
 }
 
@@ -322,9 +348,13 @@ Array unchanged(NodeReader& node) {
   return *node.constant(0);
 }
 
-constexpr struct { const char* type; Array (*compute)(NodeReader& node); } kIntegers[] = {
-    {"Cast", unchanged}, {"Concat", joined}, {"Gather", gathered}, {"Identity", unchanged},
-    {"Squeeze", [](NodeReader& node) { return of_rank(node, 0); }}, {"Unsqueeze", [](NodeReader& node) { return of_rank(node, 1); }}};
+constexpr struct { const char* type; Array (*compute)(NodeReader& node);
+} kIntegers[] = {{"Cast", unchanged},
+                 {"Concat", joined},
+                 {"Gather", gathered},
+                 {"Identity", unchanged},
+                 {"Squeeze", [](NodeReader& node) { return of_rank(node, 0); }},
+                 {"Unsqueeze", [](NodeReader& node) { return of_rank(node, 1); }}};
 
 }  // namespace
 
@@ -339,7 +369,8 @@ std::vector<int> file_axes(const std::vector<int64_t>& axes, int rank) {
   std::vector<int> out;
   for (const int64_t axis : axes) {
     out.push_back(file_axis(axis, rank));
-    require(std::count(out.begin(), out.end(), out.back()) == 1, "axis {} is given twice; needs each at most once", axis);
+    require(std::count(out.begin(), out.end(), out.back()) == 1, "axis {} is given twice; needs each at most once",
+            axis);
   }
   return out;
 }
@@ -365,13 +396,15 @@ Value reduced(const Value& x, const std::vector<int>& axes, bool keep, bool aver
 
 std::optional<Array> constant_integers(NodeReader& node) {
   if (node.type() == "Shape") return extents_of(node);
-  const auto found = std::find_if(std::begin(kIntegers), std::end(kIntegers), [&](const auto& entry) { return node.type() == entry.type; });
+  const auto found = std::find_if(std::begin(kIntegers), std::end(kIntegers),
+                                  [&](const auto& entry) { return node.type() == entry.type; });
   if (found == std::end(kIntegers) || node.inputs() == 0) return {};
   for (size_t i = 0; i < node.inputs(); ++i)
     if (!node.constant(i) || node.constant(i)->floating) return {};
   for (size_t i = 0; i < node.inputs(); ++i)
-    require<FormatError>(node.constant(i)->integers.size() <= kLongestList, "computes with {} constant integers; needs at most {}",
-                         node.constant(i)->integers.size(), kLongestList);
+    require<FormatError>(node.constant(i)->integers.size() <= kLongestList,
+                         "computes with {} constant integers; needs at most {}", node.constant(i)->integers.size(),
+                         kLongestList);
   return found->compute(node);
 }
 

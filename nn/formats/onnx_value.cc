@@ -21,7 +21,9 @@ Shape with_rows(int64_t rows, const Shape& shape) {
 }
 
 // stacked values get ones behind the row axis
-Tensor raised_rows(const Value& x, int rank) { return reshape(x.tensor, with_rows(x.tensor.dim(0), raised(file_shape(x), rank))); }
+Tensor raised_rows(const Value& x, int rank) {
+  return reshape(x.tensor, with_rows(x.tensor.dim(0), raised(file_shape(x), rank)));
+}
 
 // The constant as it broadcasts with a folded value or an image of `rank` axes; empty when it cannot.
 Tensor matching(const Value& constant, const Value& rows, int rank) {
@@ -72,8 +74,9 @@ Value folded(const Value& x) { return x.form == Form::stacked ? with_shape(x, fi
 Value as_image(const Value& x) {
   if (x.form == Form::image) return x;
   const Shape shape = file_shape(x);
-  require(x.form == Form::folded && shape.rank() == 4, "input is {}{}; needs (1, C, H, W), computed from the network's input",
-          x.is_constant() ? "a constant " : "", shape);
+  require(x.form == Form::folded && shape.rank() == 4,
+          "input is {}{}; needs (1, C, H, W), computed from the network's input", x.is_constant() ? "a constant " : "",
+          shape);
   return {permute(x.tensor, {0, 2, 3, 1}), Form::image};
 }
 
@@ -86,7 +89,8 @@ Value with_shape(const Value& x, const Shape& shape) {
   if (plain.is_constant()) return {reshape(plain.tensor, shape), Form::constant};
   Shape target = shape;
   if (can_fold(shape)) target.erase(0);
-  return {reshape(plain.tensor, with_rows(plain.tensor.dim(0), target)), can_fold(shape) ? Form::folded : Form::stacked};
+  return {reshape(plain.tensor, with_rows(plain.tensor.dim(0), target)),
+          can_fold(shape) ? Form::folded : Form::stacked};
 }
 
 Value with_axes(const Value& x, std::span<const int> axes) {
@@ -106,8 +110,10 @@ Value broadcast_apply(Binary f, const Value& a, const Value& b) {
   if (a.is_constant()) return broadcast_constant(f, b, in_file_order(a), true);
   const int rank_a = file_shape(a).rank(), rank_b = file_shape(b).rank();
   if (a.form == b.form && rank_a == rank_b) return {f(a.tensor, b.tensor), a.form};
-  if (a.form == Form::image && b.form == Form::folded && rank_b == 4) return {f(a.tensor, as_image(b).tensor), Form::image};
-  if (b.form == Form::image && a.form == Form::folded && rank_a == 4) return {f(as_image(a).tensor, b.tensor), Form::image};
+  if (a.form == Form::image && b.form == Form::folded && rank_b == 4)
+    return {f(a.tensor, as_image(b).tensor), Form::image};
+  if (b.form == Form::image && a.form == Form::folded && rank_a == 4)
+    return {f(as_image(a).tensor, b.tensor), Form::image};
   const int rank = std::max(rank_a, rank_b);
   return folded({f(raised_rows(stacked(a), rank), raised_rows(stacked(b), rank)), Form::stacked});
 }

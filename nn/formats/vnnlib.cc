@@ -36,7 +36,8 @@ struct Conjunction {
   }
 };
 
-// `common` and, unless there are none, one of the alternatives. Kept apart because `common` is mostly the input box, by far the larger.
+// `common` and, unless there are none, one of the alternatives. Kept apart because `common` is mostly the input box, by
+// far the larger.
 struct NormalForm {
   Conjunction common;
   std::vector<Conjunction> alternatives;
@@ -75,11 +76,13 @@ class Parser {
     throw FormatError(format("read_vnnlib: {}, line {}: {}", name_, line, what));
   }
   void check(const Token& token, bool good, const char* needed) const {
-    if (!good) fail(token.line, format("{}; needs {}", token.text.empty() ? "the text ends" : excerpt(token.text), needed));
+    if (!good)
+      fail(token.line, format("{}; needs {}", token.text.empty() ? "the text ends" : excerpt(token.text), needed));
   }
   void check_weight(int64_t weight, int32_t line) const {
     if (weight > kMostConstraints)
-      fail(line, format("the disjunctive normal form grows to {} constraints; needs at most {}", weight, kMostConstraints));
+      fail(line,
+           format("the disjunctive normal form grows to {} constraints; needs at most {}", weight, kMostConstraints));
   }
 
   Token next() {
@@ -114,8 +117,10 @@ class Parser {
     const char* const last = digits.data() + digits.size();
     int32_t index = 0;
     const auto [end, status] = std::from_chars(digits.data(), last, index);
-    const bool indexed = status == std::errc() && end == last && digits[0] != '-' && (digits[0] != '0' || digits.size() == 1);
-    check(token, indexed && (text.starts_with("X_") || text.starts_with("Y_")), "a variable X_i (input) or Y_j (output) with i and j from 0 on");
+    const bool indexed =
+        status == std::errc() && end == last && digits[0] != '-' && (digits[0] != '0' || digits.size() == 1);
+    check(token, indexed && (text.starts_with("X_") || text.starts_with("Y_")),
+          "a variable X_i (input) or Y_j (output) with i and j from 0 on");
     return {text[0] == 'X' ? Term::input : Term::output, index};
   }
 
@@ -137,7 +142,8 @@ class Parser {
       close();
       return {.kind = Term::number, .value = -value};
     }
-    if (!token.text.starts_with("X_") && !token.text.starts_with("Y_")) return {.kind = Term::number, .value = number_of(token)};
+    if (!token.text.starts_with("X_") && !token.text.starts_with("Y_"))
+      return {.kind = Term::number, .value = number_of(token)};
     const auto [kind, index] = variable_of(token);
     if (!(kind == Term::input ? inputs_ : outputs_).contains(index))
       fail(token.line, format("{} is not declared; needs a declare-const before", token.text));
@@ -183,7 +189,9 @@ class Parser {
     else if (compares(Term::output, Term::number)) out.rows = {{less.index, -1, greater.value}};
     else if (compares(Term::number, Term::output)) out.rows = {{-1, greater.index, -less.value}};
     else if (compares(Term::output, Term::output)) out.rows = {{less.index, greater.index, 0}};
-    else fail(operation.line, "compares other things; needs an input and a number, an output and a number, or two outputs");
+    else
+      fail(operation.line,
+           "compares other things; needs an input and a number, an output and a number, or two outputs");
     return form;
   }
 
@@ -235,7 +243,8 @@ class Parser {
   int64_t count_variables(const Lines& lines, const char* prefix) const {
     if (lines.empty()) fail(line_, format("{}0 is not declared; needs at least one input and one output", prefix));
     for (int32_t i = 0; i < static_cast<int32_t>(lines.size()); ++i)
-      if (!lines.contains(i)) fail(line_, format("{}{} is not declared, but one after it is; needs all from 0 on", prefix, i));
+      if (!lines.contains(i))
+        fail(line_, format("{}{} is not declared, but one after it is; needs all from 0 on", prefix, i));
     return static_cast<int64_t>(lines.size());
   }
 
@@ -250,12 +259,14 @@ class Parser {
     for (size_t i = 0; i < box.lower.size(); ++i) {
       int32_t line = inputs_.at(static_cast<int32_t>(i));
       if (!std::isfinite(box.lower[i]) || !std::isfinite(box.upper[i]))
-        fail(line, format("X_{} has no {} bound in some case; needs both", i, std::isfinite(box.lower[i]) ? "upper" : "lower"));
+        fail(line, format("X_{} has no {} bound in some case; needs both", i,
+                          std::isfinite(box.lower[i]) ? "upper" : "lower"));
       if (box.lower[i] <= box.upper[i]) continue;
       for (const Conjunction* part : {&common, &alternative})
         for (const Bound& bound : part->bounds)
           if (bound.input == static_cast<int32_t>(i)) line = bound.line;
-      fail(line, format("X_{} has lower bound {} and upper bound {}; needs lower <= upper", i, box.lower[i], box.upper[i]));
+      fail(line,
+           format("X_{} has lower bound {} and upper bound {}; needs lower <= upper", i, box.lower[i], box.upper[i]));
     }
   }
 
@@ -263,7 +274,9 @@ class Parser {
     Property out{.inputs = count_variables(inputs_, "X_"), .outputs = count_variables(outputs_, "Y_"), .cases = {}};
     if (form.alternatives.empty()) form.alternatives.emplace_back();
     const size_t inputs = static_cast<size_t>(out.inputs);
-    Case shared{.lower = std::vector<double>(inputs, -kInfinity), .upper = std::vector<double>(inputs, kInfinity), .unsafe = {}};
+    Case shared{.lower = std::vector<double>(inputs, -kInfinity),
+                .upper = std::vector<double>(inputs, kInfinity),
+                .unsafe = {}};
     apply(form.common.bounds, shared);
     const auto before = [&](size_t a, size_t b) {
       return std::tie(out.cases[a].lower, out.cases[a].upper) < std::tie(out.cases[b].lower, out.cases[b].upper);
@@ -287,7 +300,8 @@ class Parser {
         if (!added) out.cases.pop_back();
         if (uses_shared) shared_case = number;
       }
-      out.cases[static_cast<size_t>(number)].unsafe.push_back(halfspaces(form.common, alternative, static_cast<size_t>(out.outputs)));
+      out.cases[static_cast<size_t>(number)].unsafe.push_back(
+          halfspaces(form.common, alternative, static_cast<size_t>(out.outputs)));
     }
     return out;
   }
@@ -339,7 +353,8 @@ Property read_vnnlib(const std::filesystem::path& path) {
 
 bool violates(const Property& property, std::span<const double> x, std::span<const double> y) {
   require(static_cast<int64_t>(x.size()) == property.inputs && static_cast<int64_t>(y.size()) == property.outputs,
-          "violates: {} inputs and {} outputs; the property needs {} and {}", x.size(), y.size(), property.inputs, property.outputs);
+          "violates: {} inputs and {} outputs; the property needs {} and {}", x.size(), y.size(), property.inputs,
+          property.outputs);
   for (const Case& box : property.cases)
     if (within(box, x))
       for (const Halfspaces& set : box.unsafe)

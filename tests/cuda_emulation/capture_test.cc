@@ -111,7 +111,8 @@ TEST_F(Capture, GraphsWithinGraphsAndUpdates) {
     EXPECT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
     return graph;
   };
-  const cudaGraph_t one = record([&] { EXPECT_EQ(launch(1), cudaSuccess); }), ten = record([&] { EXPECT_EQ(launch(10), cudaSuccess); });
+  const cudaGraph_t one = record([&] { EXPECT_EQ(launch(1), cudaSuccess); }),
+                    ten = record([&] { EXPECT_EQ(launch(10), cudaSuccess); });
   cudaGraphExec_t exec, outer_exec;
   ASSERT_EQ(cudaGraphInstantiate(&exec, one), cudaSuccess);
   const cudaGraph_t outer = record([&] { EXPECT_EQ(cudaGraphLaunch(exec, stream), cudaSuccess); });

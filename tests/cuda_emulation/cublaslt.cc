@@ -67,7 +67,9 @@ void write(void* to, uint32_t type, size_t index, Real value) {
 }
 
 // To the 10 bits of tf32, ties away from 0; not NaN or infinity.
-float round_tf32(float value) { return std::isfinite(value) ? __uint_as_float((__float_as_uint(value) + 0x1000u) & 0xffffe000u) : value; }
+float round_tf32(float value) {
+  return std::isfinite(value) ? __uint_as_float((__float_as_uint(value) + 0x1000u) & 0xffffe000u) : value;
+}
 
 template <class Real>
 Real round_input(Real value, cublasComputeType_t compute) {
@@ -88,7 +90,8 @@ struct Product {
 
 // op(matrix) of one batch entry, row by row.
 template <class Real>
-std::vector<Real> dense(const Product& product, const Layout& layout, const void* from, bool transposed, int64_t batch) {
+std::vector<Real> dense(const Product& product, const Layout& layout, const void* from, bool transposed,
+                        int64_t batch) {
   const uint64_t rows = transposed ? layout.columns : layout.rows, columns = transposed ? layout.rows : layout.columns;
   std::vector<Real> matrix(rows * columns);
   for (uint64_t i = 0; i < rows; ++i) {
@@ -108,8 +111,10 @@ void multiply(const Product& product) {
   const Real alpha = static_cast<Real>(product.alpha), beta = static_cast<Real>(product.beta);
   std::vector<Real> sums(columns);
   for (int64_t batch = 0; batch < to.batch; ++batch) {
-    const std::vector<Real> a = dense<Real>(product, product.a_layout, product.a, product.operation.transpose_a != CUBLAS_OP_N, batch);
-    const std::vector<Real> b = dense<Real>(product, product.b_layout, product.b, product.operation.transpose_b != CUBLAS_OP_N, batch);
+    const std::vector<Real> a =
+        dense<Real>(product, product.a_layout, product.a, product.operation.transpose_a != CUBLAS_OP_N, batch);
+    const std::vector<Real> b =
+        dense<Real>(product, product.b_layout, product.b, product.operation.transpose_b != CUBLAS_OP_N, batch);
     for (uint64_t i = 0; i < rows; ++i) {
       std::fill(sums.begin(), sums.end(), Real{0});
       for (uint64_t k = 0; k < depth; ++k) {
@@ -118,8 +123,8 @@ void multiply(const Product& product) {
       for (uint64_t j = 0; j < columns; ++j) {
         Real value = alpha * sums[j];
         if (beta != 0)
-          value +=
-              beta * read<Real>(product.c, product.c_layout.type, batch * product.c_layout.batch_offset + offset(product.c_layout, i, j));
+          value += beta * read<Real>(product.c, product.c_layout.type,
+                                     batch * product.c_layout.batch_offset + offset(product.c_layout, i, j));
         if ((epilogue & CUBLASLT_EPILOGUE_BIAS) != 0) value += read<Real>(product.operation.bias, to.type, i);
         if ((epilogue & CUBLASLT_EPILOGUE_RELU) != 0 && value < 0) value = 0;
         write(product.d, to.type, batch * to.batch_offset + offset(to, i, j), value);
@@ -130,29 +135,37 @@ void multiply(const Product& product) {
 
 bool valid(const Layout& layout) {
   const uint64_t least = layout.order == CUBLASLT_ORDER_COL ? layout.rows : layout.columns;
-  return layout.rows > 0 && layout.columns > 0 && layout.batch > 0 && layout.leading > 0 && static_cast<uint64_t>(layout.leading) >= least;
+  return layout.rows > 0 && layout.columns > 0 && layout.batch > 0 && layout.leading > 0 &&
+         static_cast<uint64_t>(layout.leading) >= least;
 }
 
-bool same(const Layout& a, const Layout& b) { return a.order == b.order && a.leading == b.leading && a.batch_offset == b.batch_offset; }
+bool same(const Layout& a, const Layout& b) {
+  return a.order == b.order && a.leading == b.leading && a.batch_offset == b.batch_offset;
+}
 
 bool supported_types(const Operation& operation, const Layout& a, const Layout& b, const Layout& c, const Layout& d) {
-  if (a.type != b.type || c.type != d.type || (operation.bias_type != -1 && operation.bias_type != static_cast<int32_t>(d.type)))
+  if (a.type != b.type || c.type != d.type ||
+      (operation.bias_type != -1 && operation.bias_type != static_cast<int32_t>(d.type)))
     return false;
   switch (operation.compute) {
     case CUBLAS_COMPUTE_64F:
-    case CUBLAS_COMPUTE_64F_PEDANTIC: return operation.scale == CUDA_R_64F && a.type == CUDA_R_64F && d.type == CUDA_R_64F;
+    case CUBLAS_COMPUTE_64F_PEDANTIC:
+      return operation.scale == CUDA_R_64F && a.type == CUDA_R_64F && d.type == CUDA_R_64F;
     case CUBLAS_COMPUTE_32F:
     case CUBLAS_COMPUTE_32F_PEDANTIC:
       return operation.scale == CUDA_R_32F &&
-             ((a.type == CUDA_R_32F && d.type == CUDA_R_32F) || (a.type == CUDA_R_16BF && (d.type == CUDA_R_32F || d.type == CUDA_R_16BF)));
+             ((a.type == CUDA_R_32F && d.type == CUDA_R_32F) ||
+              (a.type == CUDA_R_16BF && (d.type == CUDA_R_32F || d.type == CUDA_R_16BF)));
     case CUBLAS_COMPUTE_32F_FAST_TF32:
-    case CUBLAS_COMPUTE_32F_FAST_16BF: return operation.scale == CUDA_R_32F && a.type == CUDA_R_32F && d.type == CUDA_R_32F;
+    case CUBLAS_COMPUTE_32F_FAST_16BF:
+      return operation.scale == CUDA_R_32F && a.type == CUDA_R_32F && d.type == CUDA_R_32F;
     default: return false;
   }
 }
 
 cublasStatus_t check(const Operation* operation, const Layout* a, const Layout* b, const Layout* c, const Layout* d) {
-  if (operation == nullptr || a == nullptr || b == nullptr || c == nullptr || d == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
+  if (operation == nullptr || a == nullptr || b == nullptr || c == nullptr || d == nullptr)
+    return CUBLAS_STATUS_INVALID_VALUE;
   for (int32_t transpose : {operation->transpose_a, operation->transpose_b}) {
     if (transpose < CUBLAS_OP_N || transpose > CUBLAS_OP_C) return CUBLAS_STATUS_INVALID_VALUE;
   }
@@ -163,7 +176,8 @@ cublasStatus_t check(const Operation* operation, const Layout* a, const Layout* 
   const bool transpose_a = operation->transpose_a != CUBLAS_OP_N, transpose_b = operation->transpose_b != CUBLAS_OP_N;
   const uint64_t a_rows = transpose_a ? a->columns : a->rows, a_columns = transpose_a ? a->rows : a->columns;
   const uint64_t b_rows = transpose_b ? b->columns : b->rows, b_columns = transpose_b ? b->rows : b->columns;
-  if (a_rows != d->rows || b_columns != d->columns || a_columns != b_rows || c->rows != d->rows || c->columns != d->columns)
+  if (a_rows != d->rows || b_columns != d->columns || a_columns != b_rows || c->rows != d->rows ||
+      c->columns != d->columns)
     return CUBLAS_STATUS_INVALID_VALUE;
   if (a->batch != d->batch || b->batch != d->batch || c->batch != d->batch) return CUBLAS_STATUS_INVALID_VALUE;
   if (d->batch > 1 && d->batch_offset == 0) return CUBLAS_STATUS_INVALID_VALUE;  // entries would overwrite each other
@@ -179,7 +193,8 @@ bool aligned(const void* pointer, uint64_t bytes) { return reinterpret_cast<uint
 // cuBLASLt would read or write whatever lies there.
 void need_memory(const char* matrix, const void* pointer, const Layout& layout) {
   const int64_t last = layout.batch_offset * (layout.batch - 1);
-  const size_t bytes = (std::max<int64_t>(last, 0) + offset(layout, layout.rows - 1, layout.columns - 1) + 1) * element_bytes(layout.type);
+  const size_t bytes = (std::max<int64_t>(last, 0) + offset(layout, layout.rows - 1, layout.columns - 1) + 1) *
+                       element_bytes(layout.type);
   if (last < 0 || memory_of(pointer, bytes) != Memory::device)
     fail("cublasLtMatmul: %zu bytes of %s at %p do not lie in device memory", bytes, matrix, pointer);
 }
@@ -240,13 +255,14 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
 }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) { return destroy(handle); }
 
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* operation, cublasComputeType_t compute, cudaDataType_t scale) {
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* operation, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
   return make(operation, compute, scale);
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t operation) { return destroy(operation); }
 
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const void* value,
-                                              size_t bytes) {
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute,
+                                              const void* value, size_t bytes) {
   if (operation == nullptr || value == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
   switch (attribute) {
     case CUBLASLT_MATMUL_DESC_POINTER_MODE: return assign(operation->pointer_mode, value, bytes);
@@ -259,13 +275,14 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cu
   }
 }
 
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType type, uint64_t rows, uint64_t columns,
-                                          int64_t leading) {
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType type, uint64_t rows,
+                                          uint64_t columns, int64_t leading) {
   return make(layout, static_cast<uint32_t>(type), rows, columns, leading);
 }
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) { return destroy(layout); }
 
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute, const void* value,
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void* value,
                                                 size_t bytes) {
   if (layout == nullptr || value == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
   switch (attribute) {
@@ -283,8 +300,9 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, c
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) { return make(preference); }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) { return destroy(preference); }
 
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute,
-                                                    const void* value, size_t bytes) {
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
+                                                    size_t bytes) {
   if (preference == nullptr || value == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
   if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) return assign(preference->workspace, value, bytes);
   const int matrix = attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES;
@@ -295,15 +313,18 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t a,
-                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
                                               cublasLtMatmulPreference_t preference, int requested,
                                               cublasLtMatmulHeuristicResult_t results[], int* returned) {
   if (handle == nullptr) return CUBLAS_STATUS_NOT_INITIALIZED;
-  if (preference == nullptr || requested <= 0 || results == nullptr || returned == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
+  if (preference == nullptr || requested <= 0 || results == nullptr || returned == nullptr)
+    return CUBLAS_STATUS_INVALID_VALUE;
   *returned = 0;
   if (cublasStatus_t status = check(operation, a, b, c, d); status != CUBLAS_STATUS_SUCCESS) return status;
-  if (operation->compute == CUBLAS_COMPUTE_32F_FAST_16BF && !emulation::bf16_products) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (operation->compute == CUBLAS_COMPUTE_32F_FAST_16BF && !emulation::bf16_products)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   cublasLtMatmulHeuristicResult_t& result = results[0];
   result = {};
   result.workspaceSize = preference->workspace >= kWorkspace ? kWorkspace : 0;
@@ -316,15 +337,19 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation, const void* alpha, const void* a,
-                              cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout, const void* beta,
-                              const void* c, cublasLtMatrixLayout_t c_layout, void* d, cublasLtMatrixLayout_t d_layout,
-                              const cublasLtMatmulAlgo_t* algorithm, void* workspace, size_t workspace_bytes, cudaStream_t stream) {
+                              cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
+                              const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm, void* workspace,
+                              size_t workspace_bytes, cudaStream_t stream) {
   if (handle == nullptr) return CUBLAS_STATUS_NOT_INITIALIZED;
-  if (cublasStatus_t status = check(operation, a_layout, b_layout, c_layout, d_layout); status != CUBLAS_STATUS_SUCCESS) return status;
-  if (alpha == nullptr || beta == nullptr || a == nullptr || b == nullptr || d == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
+  if (cublasStatus_t status = check(operation, a_layout, b_layout, c_layout, d_layout); status != CUBLAS_STATUS_SUCCESS)
+    return status;
+  if (alpha == nullptr || beta == nullptr || a == nullptr || b == nullptr || d == nullptr)
+    return CUBLAS_STATUS_INVALID_VALUE;
   const double beta_value = scalar(beta, operation->scale);
   const bool with_bias = (operation->epilogue & CUBLASLT_EPILOGUE_BIAS) != 0;
-  if ((beta_value != 0 && c == nullptr) || (with_bias && operation->bias == nullptr)) return CUBLAS_STATUS_INVALID_VALUE;
+  if ((beta_value != 0 && c == nullptr) || (with_bias && operation->bias == nullptr))
+    return CUBLAS_STATUS_INVALID_VALUE;
   if (beta_value != 0 && c == d && !same(*c_layout, *d_layout)) return CUBLAS_STATUS_INVALID_VALUE;
   const void* const pointers[] = {a, b, c, d};
   const Layout* const layouts[] = {a_layout, b_layout, c_layout, d_layout};
@@ -337,11 +362,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
   }
   if (algorithm != nullptr) workspace_needed = algorithm->data[5];
   if (workspace_bytes < workspace_needed || !aligned(workspace, 16)) return CUBLAS_STATUS_INVALID_VALUE;
-  if (with_bias) need_memory("the bias", operation->bias, {d_layout->type, d_layout->rows, 1, static_cast<int64_t>(d_layout->rows)});
+  if (with_bias)
+    need_memory("the bias", operation->bias, {d_layout->type, d_layout->rows, 1, static_cast<int64_t>(d_layout->rows)});
   if (workspace_needed > 0)
-    need_memory("the workspace", workspace, {CUDA_R_64F, workspace_needed / 8, 1, static_cast<int64_t>(workspace_needed / 8)});
+    need_memory("the workspace", workspace,
+                {CUDA_R_64F, workspace_needed / 8, 1, static_cast<int64_t>(workspace_needed / 8)});
 
-  const Product product{*operation, *a_layout, *b_layout, *c_layout, *d_layout, a, b, c, d, scalar(alpha, operation->scale), beta_value};
+  const Product product{
+      *operation, *a_layout, *b_layout, *c_layout, *d_layout, a, b, c, d, scalar(alpha, operation->scale), beta_value};
   const cudaError_t status = submit(stream, cudaGraphNodeTypeKernel, [product, workspace, workspace_needed] {
     if (workspace_needed > 0) std::memset(workspace, 0xff, workspace_needed);
     product.d_layout.type == CUDA_R_64F ? multiply<double>(product) : multiply<float>(product);

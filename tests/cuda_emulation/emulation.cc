@@ -1,4 +1,5 @@
-// The threads of a block as fibers. A fiber runs thread after thread; one that has to wait keeps its fiber, and another fiber takes over.
+// The threads of a block as fibers. A fiber runs thread after thread; one that has to wait keeps its fiber, and another
+// fiber takes over.
 #include "fiber.h"
 #include "internal.h"
 
@@ -27,7 +28,8 @@ namespace {
 constexpr unsigned kLanes = 32;
 
 bool same(const Place& a, const Place& b) {
-  return a.line == b.line && std::strcmp(a.operation, b.operation) == 0 && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+  return a.line == b.line && std::strcmp(a.operation, b.operation) == 0 &&
+         (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
 struct Thread {
@@ -214,8 +216,9 @@ int Blocks::meet_block(bool predicate, Place place) {
   if (waiting_ == 0) barrier_ = place;
   else if (!same(place, barrier_)) {
     const uint3 other = threads_[at_barrier_[0]].index;
-    fail("%s at %s:%d, but thread (%u,%u,%u) of the block waits in %s at %s:%d: threads meet at one place only", place.operation,
-         place.file, place.line, other.x, other.y, other.z, barrier_.operation, barrier_.file, barrier_.line);
+    fail("%s at %s:%d, but thread (%u,%u,%u) of the block waits in %s at %s:%d: threads meet at one place only",
+         place.operation, place.file, place.line, other.x, other.y, other.z, barrier_.operation, barrier_.file,
+         barrier_.line);
   }
   predicates_ += predicate;
   if (waiting_ + 1 == live_) {
@@ -248,7 +251,8 @@ void Blocks::meet_warp(Combine combine, void* argument, unsigned mask, Place pla
   else thread.place.operation = nullptr;
 }
 
-// Does the operation that `lane` waits at where all of its lanes have come. The lane itself needs no waking where it has just arrived.
+// Does the operation that `lane` waits at where all of its lanes have come. The lane itself needs no waking where it
+// has just arrived.
 bool Blocks::complete_warp(unsigned first_thread, unsigned lane, bool arrived) {
   Warp& warp = warps_[first_thread / kLanes];
   const Thread& leader = threads_[first_thread + lane];
@@ -260,23 +264,27 @@ bool Blocks::complete_warp(unsigned first_thread, unsigned lane, bool arrived) {
     const Thread& thread = threads_[first_thread + other];
     if (thread.mask != leader.mask || thread.combine != leader.combine || !same(thread.place, leader.place)) {
       fail(
-          "%s at %s:%d with mask %08x in lane %u, but %s at %s:%d with mask %08x in lane %u of the warp: lanes meet at one place with one "
+          "%s at %s:%d with mask %08x in lane %u, but %s at %s:%d with mask %08x in lane %u of the warp: lanes meet at "
+          "one place with one "
           "mask only",
-          leader.place.operation, leader.place.file, leader.place.line, leader.mask, lane, thread.place.operation, thread.place.file,
-          thread.place.line, thread.mask, other);
+          leader.place.operation, leader.place.file, leader.place.line, leader.mask, lane, thread.place.operation,
+          thread.place.file, thread.place.line, thread.mask, other);
     }
     arguments[other] = thread.argument;
   }
   leader.combine(arguments, lanes);
   warp.waiting &= ~lanes;
-  for (unsigned left = arrived ? lanes & ~(1u << lane) : lanes; left != 0; left &= left - 1) ready(first_thread + std::countr_zero(left));
+  for (unsigned left = arrived ? lanes & ~(1u << lane) : lanes; left != 0; left &= left - 1)
+    ready(first_thread + std::countr_zero(left));
   return true;
 }
 
 // No thread can go on. Says how many wait at each place.
 void Blocks::never_met() {
-  std::fprintf(stderr, "emulated CUDA: block (%u,%u,%u): its threads wait for each other at places that never all of them reach\n",
-               ::blockIdx.x, ::blockIdx.y, ::blockIdx.z);
+  std::fprintf(
+      stderr,
+      "emulated CUDA: block (%u,%u,%u): its threads wait for each other at places that never all of them reach\n",
+      ::blockIdx.x, ::blockIdx.y, ::blockIdx.z);
   for (unsigned i = 0; i < count_; ++i) {
     if (threads_[i].place.operation == nullptr) continue;
     const Place place = threads_[i].place;
@@ -287,8 +295,8 @@ void Blocks::never_met() {
       ++threads;
       threads_[j].place.operation = nullptr;
     }
-    std::fprintf(stderr, "  %u threads, first (%u,%u,%u), wait in %s at %s:%d\n", threads, index.x, index.y, index.z, place.operation,
-                 place.file, place.line);
+    std::fprintf(stderr, "  %u threads, first (%u,%u,%u), wait in %s at %s:%d\n", threads, index.x, index.y, index.z,
+                 place.operation, place.file, place.line);
   }
   std::fprintf(stderr, "  %u threads have returned\n", count_ - live_);
   std::abort();
@@ -315,8 +323,8 @@ unsigned lane() { return in_kernel("a warp operation").current() % kLanes; }
 void fail(const char* text, ...) {
   std::fprintf(stderr, "emulated CUDA: ");
   if (blocks().running()) {
-    std::fprintf(stderr, "block (%u,%u,%u) thread (%u,%u,%u): ", ::blockIdx.x, ::blockIdx.y, ::blockIdx.z, ::threadIdx.x, ::threadIdx.y,
-                 ::threadIdx.z);
+    std::fprintf(stderr, "block (%u,%u,%u) thread (%u,%u,%u): ", ::blockIdx.x, ::blockIdx.y, ::blockIdx.z,
+                 ::threadIdx.x, ::threadIdx.y, ::threadIdx.z);
   }
   va_list arguments;
   va_start(arguments, text);

@@ -1,4 +1,5 @@
-// Kernels on the emulated device: indices, barriers, warp operations, what is checked, and the runtime's memory and errors.
+// Kernels on the emulated device: indices, barriers, warp operations, what is checked, and the runtime's memory and
+// errors.
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <emulation.h>
@@ -76,8 +77,10 @@ TEST(Kernels, IndicesInThreeDimensions) {
   const std::vector<uint3> got_threads = threads.values(), got_blocks = blocks.values();
   for (unsigned i = 0; i < 720; ++i) {
     const unsigned thread = i % 30, number = i / 30;
-    EXPECT_TRUE(got_threads[i].x == thread % 5 && got_threads[i].y == thread / 5 % 3 && got_threads[i].z == thread / 15) << i;
-    EXPECT_TRUE(got_blocks[i].x == number % 3 && got_blocks[i].y == number / 3 % 2 && got_blocks[i].z == number / 6) << i;
+    EXPECT_TRUE(got_threads[i].x == thread % 5 && got_threads[i].y == thread / 5 % 3 && got_threads[i].z == thread / 15)
+        << i;
+    EXPECT_TRUE(got_blocks[i].x == number % 3 && got_blocks[i].y == number / 3 % 2 && got_blocks[i].z == number / 6)
+        << i;
   }
 }
 
@@ -220,7 +223,8 @@ TEST(Kernels, DynamicSharedMemory) {
   for (int i = 0; i < 128; ++i) EXPECT_EQ(got[i], static_cast<float>(i / 64 * 64 + 63 - i % 64));
   for (const float value : fresh.values()) EXPECT_TRUE(std::isnan(value));
   EXPECT_EQ(launch(reverse, 2, 64, 64 << 10, x.data(), fresh.data()), cudaErrorInvalidValue);
-  EXPECT_EQ(cudaFuncSetAttribute(reverse, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 << 10), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaFuncSetAttribute(reverse, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 << 10),
+            cudaErrorInvalidValue);
   EXPECT_EQ(cudaFuncSetAttribute(reverse, cudaFuncAttributeMaxDynamicSharedMemorySize, 64 << 10), cudaSuccess);
   EXPECT_EQ(launch(reverse, 2, 64, 64 << 10, x.data(), fresh.data()), cudaSuccess);
   cudaFuncAttributes attributes;
@@ -251,7 +255,8 @@ TEST(Kernels, Atomics) {
 TEST(Kernels, SeveralHostThreads) {
   const Array<float> x(std::vector<float>(512, 1.0f));
   std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) threads.emplace_back([&] { EXPECT_EQ(launch(double_all, 2, 64, 0, x.data(), 512), cudaSuccess); });
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] { EXPECT_EQ(launch(double_all, 2, 64, 0, x.data(), 512), cudaSuccess); });
   for (std::thread& thread : threads) thread.join();
   for (const float value : x.values()) EXPECT_EQ(value, 16.0f);
 }
@@ -297,8 +302,9 @@ TEST(KernelsDeathTest, PlacesThatNotAllThreadsReach) {
   const Array<int> out(64);
   EXPECT_DEATH((void)launch(barrier_or_shuffle, 1, 32, 0),
                "wait for each other(.|\n)*16 threads, first \\(0,0,0\\), wait in __syncthreads(.|\n)*__syncwarp");
-  EXPECT_DEATH((void)launch(two_barriers, 1, 64, 0),
-               "thread \\(32,0,0\\): __syncthreads at .*emulation_test.cc:.*\\(0,0,0\\) of the block waits in __syncthreads");
+  EXPECT_DEATH(
+      (void)launch(two_barriers, 1, 64, 0),
+      "thread \\(32,0,0\\): __syncthreads at .*emulation_test.cc:.*\\(0,0,0\\) of the block waits in __syncthreads");
   EXPECT_DEATH((void)launch(two_shuffles, 1, 32, 0, out.data()), "__shfl_sync.*meet at one place with one mask only");
   EXPECT_DEATH((void)launch(foreign_mask, 1, 2, 0), "lacks the calling lane 1");
   EXPECT_DEATH((void)launch(part_of_a_product, 1, 32, 0), "only the lanes 7fffffff");

@@ -21,7 +21,8 @@ namespace emulation {
 namespace {
 
 constexpr size_t kPage = 4096;
-// Not a power of two, and each fiber starts at another offset, so that the stacks' hot lines do not fall into the same cache sets.
+// Not a power of two, and each fiber starts at another offset, so that the stacks' hot lines do not fall into the same
+// cache sets.
 constexpr size_t kStack = 65 * kPage, kOffset = 9 * 64, kOffsets = 28;
 
 }  // namespace
@@ -37,7 +38,8 @@ Fiber::Fiber() {
 #endif
 }
 
-Fiber::Fiber(size_t number, void (*body)(void* argument), void* argument) : body_(body), argument_(argument), started_(false) {
+Fiber::Fiber(size_t number, void (*body)(void* argument), void* argument)
+    : body_(body), argument_(argument), started_(false) {
   mapping_ = mmap(nullptr, kPage + kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping_ == MAP_FAILED) throw std::bad_alloc();
   mprotect(mapping_, kPage, PROT_NONE);  // an overflow ends in a fault, not in another stack
@@ -48,14 +50,15 @@ Fiber::Fiber(size_t number, void (*body)(void* argument), void* argument) : body
   context_.uc_stack.ss_size = stack_bytes_;
   context_.uc_link = nullptr;
   const auto self = reinterpret_cast<uintptr_t>(this);
-  makecontext(&context_, reinterpret_cast<void (*)()>(reinterpret_cast<void*>(&Fiber::enter)), 2, static_cast<unsigned>(self >> 32),
-              static_cast<unsigned>(self));
+  makecontext(&context_, reinterpret_cast<void (*)()>(reinterpret_cast<void*>(&Fiber::enter)), 2,
+              static_cast<unsigned>(self >> 32), static_cast<unsigned>(self));
 }
 
 Fiber::~Fiber() {
   if (mapping_ == nullptr) return;
 #ifdef EMULATION_ASAN
-  __asan_unpoison_memory_region(stack_, stack_bytes_);  // of the frames that never returned; the addresses will be used again
+  __asan_unpoison_memory_region(stack_,
+                                stack_bytes_);  // of the frames that never returned; the addresses will be used again
 #endif
   munmap(mapping_, kPage + kStack);
 }

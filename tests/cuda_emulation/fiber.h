@@ -1,4 +1,5 @@
-// Stacks of their own between which one thread of the host switches. A switch costs a few nanoseconds and no system call.
+// Stacks of their own between which one thread of the host switches. A switch costs a few nanoseconds and no system
+// call.
 #pragma once
 
 #include <ucontext.h>
@@ -16,7 +17,8 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // Leaves this fiber, which must be the running one, and goes on where `next` was left. Returns when another one switches back.
+  // Leaves this fiber, which must be the running one, and goes on where `next` was left. Returns when another one
+  // switches back.
   void switch_to(Fiber& next);
 
  private:

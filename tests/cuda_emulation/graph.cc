@@ -1,4 +1,5 @@
-// Streams and graphs: a stream that captures records its work as closures, which a graph's launch runs in the order of their recording.
+// Streams and graphs: a stream that captures records its work as closures, which a graph's launch runs in the order of
+// their recording.
 #include "internal.h"
 
 #include <algorithm>
@@ -63,8 +64,9 @@ cudaError_t forbid_capture(cudaStream_t stream) {
 cudaError_t forbid_capture() {
   cudaError_t status = cudaSuccess;
   for (CUstream_st* stream : capturing()) {
-    const bool watches = stream->mode == cudaStreamCaptureModeGlobal ||
-                         (stream->mode == cudaStreamCaptureModeThreadLocal && stream->thread == std::this_thread::get_id());
+    const bool watches =
+        stream->mode == cudaStreamCaptureModeGlobal ||
+        (stream->mode == cudaStreamCaptureModeThreadLocal && stream->thread == std::this_thread::get_id());
     if (watches) status = forbid_capture(stream);
   }
   return status;
@@ -162,7 +164,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id, cudaGraph_t* graph) {
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id,
+                                     cudaGraph_t* graph) {
   const std::lock_guard lock(device_mutex());
   if (status == nullptr) return finish(cudaErrorInvalidValue);
   *status = stream == nullptr ? cudaStreamCaptureStatusNone : stream->status;

@@ -11,9 +11,11 @@
 namespace emulation {
 
 inline constexpr size_t kSharedBytes = 48 << 10, kSharedBytesOptin = 227 << 10, kSharedBytesMultiprocessor = 228 << 10;
-inline constexpr int kBlockThreads = 1024, kMultiprocessorThreads = 2048, kMultiprocessorBlocks = 32, kMultiprocessors = 4;
+inline constexpr int kBlockThreads = 1024, kMultiprocessorThreads = 2048, kMultiprocessorBlocks = 32,
+                     kMultiprocessors = 4;
 
-// Held by every function of the runtime and while work is done, so that the threads of the host use the one device by turns.
+// Held by every function of the runtime and while work is done, so that the threads of the host use the one device by
+// turns.
 std::recursive_mutex& device_mutex();
 
 // Returns its argument, which becomes the thread's last error unless it is success.
@@ -27,7 +29,8 @@ cudaError_t submit(cudaStream_t stream, cudaGraphNodeType type, std::function<vo
 
 bool is_capturing(cudaStream_t stream);
 
-// For what CUDA forbids while the calling thread captures: invalidates those captures and returns cudaErrorStreamCaptureUnsupported.
+// For what CUDA forbids while the calling thread captures: invalidates those captures and returns
+// cudaErrorStreamCaptureUnsupported.
 cudaError_t forbid_capture();
 cudaError_t forbid_capture(cudaStream_t stream);  // the capture of that stream only
 

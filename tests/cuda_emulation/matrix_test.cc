@@ -1,4 +1,5 @@
-// Matrix products of the emulated device against loops: warps' fragments at the positions that the PTX ISA gives, and cuBLASLt.
+// Matrix products of the emulated device against loops: warps' fragments at the positions that the PTX ISA gives, and
+// cuBLASLt.
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
@@ -43,10 +44,12 @@ __global__ void multiply_tile(const float* a, const float* b, float* d) {
   } else if constexpr (depth == 8) {
     unsigned a_registers[4], b_registers[2];
     for (int i = 0; i < 4; ++i) {
-      const int row = i == 0 || i == 2 ? group_id : group_id + 8, column = i == 0 || i == 1 ? thread_in_group : thread_in_group + 4;
+      const int row = i == 0 || i == 2 ? group_id : group_id + 8,
+                column = i == 0 || i == 1 ? thread_in_group : thread_in_group + 4;
       a_registers[i] = __float_as_uint(a_at(row, column)) | 0x1fffu;  // bits that do not count
     }
-    for (int i = 0; i < 2; ++i) b_registers[i] = __float_as_uint(b_at(i == 0 ? thread_in_group : thread_in_group + 4, group_id));
+    for (int i = 0; i < 2; ++i)
+      b_registers[i] = __float_as_uint(b_at(i == 0 ? thread_in_group : thread_in_group + 4, group_id));
     emulated_mma_m16n8k8_tf32(c, a_registers, b_registers);
   } else {
     const unsigned a_registers[2] = {__float_as_uint(a_at(group_id, thread_in_group)),
@@ -132,47 +135,61 @@ struct Matrix {
     EXPECT_EQ(cublasLtMatrixLayoutCreate(&layout, type, rows, columns, leading), CUBLAS_STATUS_SUCCESS);
     const int32_t order = row_order ? CUBLASLT_ORDER_ROW : CUBLASLT_ORDER_COL;
     const int64_t offset = stride;
-    EXPECT_EQ(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_ORDER, &order, sizeof order), CUBLAS_STATUS_SUCCESS);
-    EXPECT_EQ(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch), CUBLAS_STATUS_SUCCESS);
-    EXPECT_EQ(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &offset, sizeof offset),
+    EXPECT_EQ(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_ORDER, &order, sizeof order),
               CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch),
+              CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(
+        cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &offset, sizeof offset),
+        CUBLAS_STATUS_SUCCESS);
   }
   ~Matrix() {
     EXPECT_EQ(cublasLtMatrixLayoutDestroy(layout), CUBLAS_STATUS_SUCCESS);
     EXPECT_EQ(cudaFree(data), cudaSuccess);
   }
-  int at(int entry, int row, int column) const { return entry * stride + (row_order ? row * leading + column : row + column * leading); }
+  int at(int entry, int row, int column) const {
+    return entry * stride + (row_order ? row * leading + column : row + column * leading);
+  }
   double read(int index) const {
     const char* from = data + index * bytes_of(type);
     if (type == CUDA_R_64F) return *reinterpret_cast<const double*>(from);
-    return type == CUDA_R_32F ? *reinterpret_cast<const float*>(from) : __bfloat162float(*reinterpret_cast<const __nv_bfloat16*>(from));
+    return type == CUDA_R_32F ? *reinterpret_cast<const float*>(from)
+                              : __bfloat162float(*reinterpret_cast<const __nv_bfloat16*>(from));
   }
 };
 
 struct Multiplication {
   explicit Multiplication(const Problem& problem)
       : problem(problem),
-        a(problem.in, problem.transpose[0] ? problem.k : problem.m, problem.transpose[0] ? problem.m : problem.k, problem.batch,
-          problem.row_order[0], 1),
-        b(problem.in, problem.transpose[1] ? problem.n : problem.k, problem.transpose[1] ? problem.k : problem.n, problem.batch,
-          problem.row_order[1], 4),
+        a(problem.in, problem.transpose[0] ? problem.k : problem.m, problem.transpose[0] ? problem.m : problem.k,
+          problem.batch, problem.row_order[0], 1),
+        b(problem.in, problem.transpose[1] ? problem.n : problem.k, problem.transpose[1] ? problem.k : problem.n,
+          problem.batch, problem.row_order[1], 4),
         d(problem.out, problem.m, problem.n, problem.batch, problem.row_order[2], 9),
         bias(problem.out, problem.m, 1, 1, false, 2) {
     EXPECT_EQ(cublasLtCreate(&handle), CUBLAS_STATUS_SUCCESS);
-    EXPECT_EQ(cublasLtMatmulDescCreate(&operation, problem.compute, problem.out == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F),
+    EXPECT_EQ(
+        cublasLtMatmulDescCreate(&operation, problem.compute, problem.out == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F),
+        CUBLAS_STATUS_SUCCESS);
+    const int32_t transpose[] = {problem.transpose[0] ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                 problem.transpose[1] ? CUBLAS_OP_T : CUBLAS_OP_N};
+    EXPECT_EQ(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSA, &transpose[0], 4),
               CUBLAS_STATUS_SUCCESS);
-    const int32_t transpose[] = {problem.transpose[0] ? CUBLAS_OP_T : CUBLAS_OP_N, problem.transpose[1] ? CUBLAS_OP_T : CUBLAS_OP_N};
-    EXPECT_EQ(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSA, &transpose[0], 4), CUBLAS_STATUS_SUCCESS);
-    EXPECT_EQ(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSB, &transpose[1], 4), CUBLAS_STATUS_SUCCESS);
-    EXPECT_EQ(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &problem.epilogue, 4), CUBLAS_STATUS_SUCCESS);
-    EXPECT_EQ(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.data, 8), CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSB, &transpose[1], 4),
+              CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &problem.epilogue, 4),
+              CUBLAS_STATUS_SUCCESS);
+    EXPECT_EQ(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.data, 8),
+              CUBLAS_STATUS_SUCCESS);
     EXPECT_EQ(cublasLtMatmulPreferenceCreate(&preference), CUBLAS_STATUS_SUCCESS);
     const uint64_t workspace_bytes = 1 << 16;
-    EXPECT_EQ(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes, 8),
-              CUBLAS_STATUS_SUCCESS);
-    for (int matrix = CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES; matrix <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES; ++matrix) {
-      EXPECT_EQ(cublasLtMatmulPreferenceSetAttribute(preference, static_cast<cublasLtMatmulPreferenceAttributes_t>(matrix),
-                                                     &problem.alignment, 4),
+    EXPECT_EQ(
+        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes, 8),
+        CUBLAS_STATUS_SUCCESS);
+    for (int matrix = CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES; matrix <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES;
+         ++matrix) {
+      EXPECT_EQ(cublasLtMatmulPreferenceSetAttribute(
+                    preference, static_cast<cublasLtMatmulPreferenceAttributes_t>(matrix), &problem.alignment, 4),
                 CUBLAS_STATUS_SUCCESS);
     }
   }
@@ -185,8 +202,8 @@ struct Multiplication {
 
   cublasStatus_t find() {
     int found = 0;
-    const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(handle, operation, a.layout, b.layout, d.layout, d.layout, preference, 1, &algorithm, &found);
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, operation, a.layout, b.layout, d.layout,
+                                                                 d.layout, preference, 1, &algorithm, &found);
     EXPECT_EQ(found, status == CUBLAS_STATUS_SUCCESS ? 1 : 0);
     if (found == 1 && workspace == nullptr) {
       EXPECT_EQ(cudaMalloc(&workspace, algorithm.workspaceSize), cudaSuccess);
@@ -197,9 +214,9 @@ struct Multiplication {
   cublasStatus_t run(const char* a_data, cudaStream_t stream = nullptr) {
     const float alpha = static_cast<float>(problem.alpha), beta = static_cast<float>(problem.beta);
     const bool wide = problem.out == CUDA_R_64F;
-    return cublasLtMatmul(handle, operation, wide ? static_cast<const void*>(&problem.alpha) : &alpha, a_data, a.layout, b.data, b.layout,
-                          wide ? static_cast<const void*>(&problem.beta) : &beta, d.data, d.layout, d.data, d.layout, &algorithm.algo,
-                          workspace, algorithm.workspaceSize, stream);
+    return cublasLtMatmul(handle, operation, wide ? static_cast<const void*>(&problem.alpha) : &alpha, a_data, a.layout,
+                          b.data, b.layout, wide ? static_cast<const void*>(&problem.beta) : &beta, d.data, d.layout,
+                          d.data, d.layout, &algorithm.algo, workspace, algorithm.workspaceSize, stream);
   }
 
   void compare() {
@@ -251,12 +268,13 @@ TEST(CublasLt, TransposesAndOrders) {
 }
 
 TEST(CublasLt, TypesAndEpilogues) {
-  for (const uint32_t epilogue : {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_RELU, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_RELU_BIAS}) {
+  for (const uint32_t epilogue :
+       {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_RELU, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_RELU_BIAS}) {
     Problem problem;
     problem.epilogue = epilogue;
     problem.batch = 2;
-    for (const cublasComputeType_t compute :
-         {CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_PEDANTIC, CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_COMPUTE_32F_FAST_16BF}) {
+    for (const cublasComputeType_t compute : {CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_PEDANTIC,
+                                              CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_COMPUTE_32F_FAST_16BF}) {
       problem.compute = compute;
       test(problem);
     }
@@ -317,7 +335,8 @@ TEST(CublasLt, Errors) {
   EXPECT_EQ(multiplication.run(multiplication.a.data + 2), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(multiplication.run(nullptr), CUBLAS_STATUS_INVALID_VALUE);
   const int64_t short_leading = multiplication.a.rows - 1;
-  ASSERT_EQ(cublasLtMatrixLayoutSetAttribute(multiplication.a.layout, CUBLASLT_MATRIX_LAYOUT_LD, &short_leading, 8), CUBLAS_STATUS_SUCCESS);
+  ASSERT_EQ(cublasLtMatrixLayoutSetAttribute(multiplication.a.layout, CUBLASLT_MATRIX_LAYOUT_LD, &short_leading, 8),
+            CUBLAS_STATUS_SUCCESS);
   EXPECT_EQ(multiplication.find(), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(multiplication.run(multiplication.a.data), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_EQ(cublasLtMatrixLayoutSetAttribute(multiplication.a.layout, CUBLASLT_MATRIX_LAYOUT_LD, &short_leading, 4),
@@ -333,7 +352,8 @@ TEST(CublasLt, Errors) {
 // What cuBLASLt does not offer for f32 operands is served in the next better precision, and the library says so.
 TEST(Products, FallToTheNextBetterPrecision) {
   using namespace mollify;
-  const Tensor a = to(normal({70, 300}, {1, 0}, Tensor::scalar(0, DType::i32)), Device::cuda), b = to(normal({300, 65}, {2, 0}, Tensor::scalar(0, DType::i32)), Device::cuda);
+  const Tensor a = to(normal({70, 300}, {1, 0}, Tensor::scalar(0, DType::i32)), Device::cuda),
+               b = to(normal({300, 65}, {2, 0}, Tensor::scalar(0, DType::i32)), Device::cuda);
   const auto product = [&](Precision precision) {
     set_precision(precision);
     const std::vector<float> values = matmul(a, b).to_vector<float>();

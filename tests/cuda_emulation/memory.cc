@@ -1,4 +1,5 @@
-// Memory of the emulated device and pinned memory: from malloc, so that AddressSanitizer guards its ends, and full of NaN.
+// Memory of the emulated device and pinned memory: from malloc, so that AddressSanitizer guards its ends, and full of
+// NaN.
 #include "internal.h"
 
 #include <emulation.h>
@@ -32,7 +33,8 @@ cudaError_t allocate(void** pointer, size_t bytes, Memory memory) {
   *pointer = nullptr;
   if (bytes == 0) return cudaSuccess;
   Heap& all = heap();
-  if (memory == Memory::device && (bytes > all.limit || all.allocated > all.limit - bytes)) return cudaErrorMemoryAllocation;
+  if (memory == Memory::device && (bytes > all.limit || all.allocated > all.limit - bytes))
+    return cudaErrorMemoryAllocation;
   void* allocated = nullptr;
   if (posix_memalign(&allocated, 256, bytes) != 0) return cudaErrorMemoryAllocation;
   std::memset(allocated, 0xff, bytes);
@@ -57,7 +59,9 @@ cudaError_t release(void* pointer, Memory memory) {
 }
 
 // Bytes from the pointer to the end of the last row.
-size_t extent(size_t pitch, size_t width, size_t height) { return height == 0 || width == 0 ? 0 : pitch * (height - 1) + width; }
+size_t extent(size_t pitch, size_t width, size_t height) {
+  return height == 0 || width == 0 ? 0 : pitch * (height - 1) + width;
+}
 
 // What a copy needs of the memory at one of its ends.
 bool fits(const void* pointer, size_t bytes, bool device) {
@@ -65,8 +69,8 @@ bool fits(const void* pointer, size_t bytes, bool device) {
          (device || memory_of(pointer, 1) != Memory::device);
 }
 
-cudaError_t copy(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind kind,
-                 cudaStream_t stream, bool wait) {
+cudaError_t copy(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height,
+                 cudaMemcpyKind kind, cudaStream_t stream, bool wait) {
   if (cudaError_t status = need_device(); status != cudaSuccess) return status;
   if (wait) {
     if (cudaError_t status = forbid_capture(); status != cudaSuccess) return status;
@@ -82,10 +86,11 @@ cudaError_t copy(void* to, size_t to_pitch, const void* from, size_t from_pitch,
     from_device = memory_of(from, 1) == Memory::device;
   }
   if (!fits(to, to_bytes, to_device) || !fits(from, from_bytes, from_device)) return cudaErrorInvalidValue;
-  if (is_capturing(stream) &&
-      ((!to_device && memory_of(to, to_bytes) != Memory::host) || (!from_device && memory_of(from, from_bytes) != Memory::host))) {
+  if (is_capturing(stream) && ((!to_device && memory_of(to, to_bytes) != Memory::host) ||
+                               (!from_device && memory_of(from, from_bytes) != Memory::host))) {
     forbid_capture(stream);
-    return cudaErrorStreamCaptureUnsupported;  // pageable memory is copied through a buffer of the driver's, which waits
+    // Pageable memory is copied through a buffer of the driver's, which waits.
+    return cudaErrorStreamCaptureUnsupported;
   }
   return submit(stream, cudaGraphNodeTypeMemcpy, [=] {
     for (size_t row = 0; row < height; ++row) {
@@ -179,7 +184,9 @@ cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
   return finish(allocate(pointer, bytes, Memory::host));
 }
 
-cudaError_t cudaMallocHost(void** pointer, size_t bytes, unsigned flags) { return cudaHostAlloc(pointer, bytes, flags); }
+cudaError_t cudaMallocHost(void** pointer, size_t bytes, unsigned flags) {
+  return cudaHostAlloc(pointer, bytes, flags);
+}
 
 cudaError_t cudaFreeHost(void* pointer) {
   const std::lock_guard lock(device_mutex());
@@ -195,7 +202,8 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
   *attributes = {memory == Memory::device ? cudaMemoryTypeDevice
                  : memory == Memory::host ? cudaMemoryTypeHost
                                           : cudaMemoryTypeUnregistered,
-                 memory == Memory::none ? -2 : 0, memory == Memory::none ? nullptr : address, memory == Memory::device ? nullptr : address};
+                 memory == Memory::none ? -2 : 0, memory == Memory::none ? nullptr : address,
+                 memory == Memory::device ? nullptr : address};
   return cudaSuccess;
 }
 
@@ -209,8 +217,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   return finish(copy(to, bytes, from, bytes, bytes, 1, kind, stream, false));
 }
 
-cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height,
-                              cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
   const std::lock_guard lock(device_mutex());
   return finish(copy(to, to_pitch, from, from_pitch, width, height, kind, stream, false));
 }

@@ -39,7 +39,8 @@ template <int depth, void (*put)(Matrices&, const Operands&, int, int)>
 void combine(void* const (&arguments)[32], unsigned lanes) {
   if (lanes != 0xffffffffu) fail("mma: only the lanes %08x of the warp take part; all 32 are needed", lanes);
   Matrices matrices;
-  for (int lane = 0; lane < 32; ++lane) put(matrices, *static_cast<const Operands*>(arguments[lane]), lane / 4, lane % 4);
+  for (int lane = 0; lane < 32; ++lane)
+    put(matrices, *static_cast<const Operands*>(arguments[lane]), lane / 4, lane % 4);
   for (int lane = 0; lane < 32; ++lane) {
     for (int i = 0; i < 4; ++i) {
       const int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
@@ -61,7 +62,8 @@ void multiply(Operands operands, Place place) {
 
 using namespace emulation;
 
-void emulated_mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char* file, int line) {
+void emulated_mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char* file,
+                               int line) {
   multiply<8, put_tf32_k8>({d, a, b}, {"emulated_mma_m16n8k8_tf32", file, line});
 }
 
@@ -69,6 +71,7 @@ void emulated_mma_m16n8k4_tf32(float (&d)[4], const unsigned (&a)[2], unsigned b
   multiply<4, put_tf32_k4>({d, a, &b}, {"emulated_mma_m16n8k4_tf32", file, line});
 }
 
-void emulated_mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char* file, int line) {
+void emulated_mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char* file,
+                                int line) {
   multiply<16, put_bf16_k16>({d, a, b}, {"emulated_mma_m16n8k16_bf16", file, line});
 }

@@ -39,9 +39,11 @@ cudaError_t check(const cudaLaunchConfig_t& config, Kernel kernel) {
   if (cudaError_t status = need_device(); status != cudaSuccess) return status;
   if (kernel == nullptr) return cudaErrorInvalidDeviceFunction;
   const dim3 grid = config.gridDim, block = config.blockDim;
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || block.x == 0 || block.y == 0 || block.z == 0) return cudaErrorInvalidConfiguration;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || block.x == 0 || block.y == 0 || block.z == 0)
+    return cudaErrorInvalidConfiguration;
   if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) return cudaErrorInvalidConfiguration;
-  if (block.x > 1024 || block.y > 1024 || block.z > 64 || volume(block) > kBlockThreads) return cudaErrorInvalidConfiguration;
+  if (block.x > 1024 || block.y > 1024 || block.z > 64 || volume(block) > kBlockThreads)
+    return cudaErrorInvalidConfiguration;
   if (config.dynamicSmemBytes > shared_limit(kernel)) return cudaErrorInvalidValue;
   return config.numAttrs == 0 ? cudaSuccess : cudaErrorNotSupported;
 }
@@ -84,7 +86,8 @@ cudaError_t set_attribute(Kernel kernel, cudaFuncAttribute attribute, int value)
   if (kernel == nullptr) return finish(cudaErrorInvalidDeviceFunction);
   if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout)
     return finish(value >= -1 && value <= 100 ? cudaSuccess : cudaErrorInvalidValue);
-  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 || value > static_cast<int>(kSharedBytesOptin))
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 ||
+      value > static_cast<int>(kSharedBytesOptin))
     return finish(cudaErrorInvalidValue);
   shared_limits()[kernel] = value;
   return cudaSuccess;
@@ -107,8 +110,9 @@ cudaError_t occupancy(int* result, Kernel kernel, int block_threads, size_t shar
   constexpr size_t kReserved = 1024;  // of each block's shared memory
   const int by_threads = kMultiprocessorThreads / ((block_threads + warpSize - 1) / warpSize * warpSize);
   const int by_memory = static_cast<int>(kSharedBytesMultiprocessor / (shared_bytes + kReserved));
-  *result =
-      block_threads > kBlockThreads || shared_bytes > shared_limit(kernel) ? 0 : min(kMultiprocessorBlocks, min(by_threads, by_memory));
+  *result = block_threads > kBlockThreads || shared_bytes > shared_limit(kernel)
+                ? 0
+                : min(kMultiprocessorBlocks, min(by_threads, by_memory));
   return cudaSuccess;
 }
 
@@ -219,7 +223,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     case cudaDevAttrMaxThreadsPerMultiProcessor: *value = properties.maxThreadsPerMultiProcessor; break;
     case cudaDevAttrComputeCapabilityMajor: *value = properties.major; break;
     case cudaDevAttrComputeCapabilityMinor: *value = properties.minor; break;
-    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = static_cast<int>(properties.sharedMemPerMultiprocessor); break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      *value = static_cast<int>(properties.sharedMemPerMultiprocessor);
+      break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(properties.sharedMemPerBlockOptin); break;
     case cudaDevAttrMaxBlocksPerMultiprocessor: *value = properties.maxBlocksPerMultiProcessor; break;
     case cudaDevAttrMemoryPoolsSupported: *value = properties.memoryPoolsSupported; break;

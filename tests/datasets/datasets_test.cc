@@ -121,7 +121,8 @@ TEST(Digits, AreLearnableButNotTrivial) {
   const Dataset train = digits(5000, 0, Split::train), test = digits(1000, 0, Split::test);
   std::vector<double> means(10 * train.image_size());
   for (int64_t i = 0; i < train.size(); ++i)
-    for (int64_t j = 0; j < train.image_size(); ++j) means[train.labels[i] * train.image_size() + j] += train.image(i)[j] / 500.0;
+    for (int64_t j = 0; j < train.image_size(); ++j)
+      means[train.labels[i] * train.image_size() + j] += train.image(i)[j] / 500.0;
   int right = 0;
   for (int64_t i = 0; i < test.size(); ++i) {
     double distances[10] = {};
@@ -168,7 +169,9 @@ TEST(NoiseTest, LabelsAreReplacedAtTheirShare) {
     EXPECT_NEAR(static_cast<double>(changed) / count, share, 4 * std::sqrt(share * (1 - share) / count)) << share;
     for (int label = 0; label < 10; ++label)
       if (label != 3) {
-        EXPECT_NEAR(static_cast<double>(counts[label]) / count, share / 9, 4 * std::sqrt(share / 9 * (1 - share / 9) / count)) << share;
+        EXPECT_NEAR(static_cast<double>(counts[label]) / count, share / 9,
+                    4 * std::sqrt(share / 9 * (1 - share / 9) / count))
+            << share;
       }
   }
 }
@@ -183,7 +186,8 @@ TEST(Augment, MovesPixelsExactly) {
   EXPECT_EQ(moved({}), image);
   EXPECT_EQ(moved({.flip = true}), (std::vector<float>{3, 30, 2, 20, 1, 10, 6, 60, 5, 50, 4, 40}));
   EXPECT_EQ(moved({.row_shift = 1, .column_shift = -1}), (std::vector<float>{0, 0, 4, 40, 5, 50, 0, 0, 0, 0, 0, 0}));
-  EXPECT_EQ(moved({.row_shift = 1, .column_shift = -1, .flip = true}), (std::vector<float>{5, 50, 4, 40, 0, 0, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(moved({.row_shift = 1, .column_shift = -1, .flip = true}),
+            (std::vector<float>{5, 50, 4, 40, 0, 0, 0, 0, 0, 0, 0, 0}));
   EXPECT_EQ(moved({.row_shift = -2}), std::vector<float>(12, 0));
 }
 

@@ -37,7 +37,8 @@ class TemporaryFolder {
 
   std::filesystem::path write(const std::string& name, const Bytes& bytes) const {
     std::filesystem::create_directories((path_ / name).parent_path());
-    std::ofstream(path_ / name, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<int64_t>(bytes.size()));
+    std::ofstream(path_ / name, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<int64_t>(bytes.size()));
     return path_ / name;
   }
 
@@ -84,7 +85,8 @@ void expect_error(F operation, std::initializer_list<std::string> fragments) {
   try {
     operation();
   } catch (const E& error) {
-    for (const auto& fragment : fragments) EXPECT_NE(std::string(error.what()).find(fragment), std::string::npos) << error.what();
+    for (const auto& fragment : fragments)
+      EXPECT_NE(std::string(error.what()).find(fragment), std::string::npos) << error.what();
     return;
   }
   ADD_FAILURE() << "nothing was thrown";

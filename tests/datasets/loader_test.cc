@@ -29,8 +29,10 @@ void expect_same(const std::vector<Batch>& a, const std::vector<Batch>& b) {
     EXPECT_EQ(a[i].indices, b[i].indices);
     ASSERT_EQ(a[i].images.shape(), b[i].images.shape());
     ASSERT_EQ(a[i].labels.size(), b[i].labels.size());
-    EXPECT_TRUE(std::equal(a[i].images.data<float>(), a[i].images.data<float>() + a[i].images.size(), b[i].images.data<float>()));
-    EXPECT_TRUE(std::equal(a[i].labels.data<int32_t>(), a[i].labels.data<int32_t>() + a[i].labels.size(), b[i].labels.data<int32_t>()));
+    EXPECT_TRUE(std::equal(a[i].images.data<float>(), a[i].images.data<float>() + a[i].images.size(),
+                           b[i].images.data<float>()));
+    EXPECT_TRUE(std::equal(a[i].labels.data<int32_t>(), a[i].labels.data<int32_t>() + a[i].labels.size(),
+                           b[i].labels.data<int32_t>()));
   }
 }
 
@@ -78,7 +80,8 @@ TEST_F(LoaderTest, DeliversTheDatasetsPixelsAndLabels) {
     for (int64_t i = 0; i < batch.size(); ++i) {
       ASSERT_EQ(batch.labels.data<int32_t>()[i], dataset.labels[batch.indices[i]]);
       for (int64_t j = 0; j < 784; ++j)
-        ASSERT_EQ(batch.images.data<float>()[i * 784 + j], static_cast<float>(dataset.image(batch.indices[i])[j]) / 255.0f);
+        ASSERT_EQ(batch.images.data<float>()[i * 784 + j],
+                  static_cast<float>(dataset.image(batch.indices[i])[j]) / 255.0f);
     }
 }
 
@@ -144,7 +147,12 @@ TEST_F(LoaderTest, AugmentationBelongsToTheImageAndTheEpoch) {
 }
 
 TEST_F(LoaderTest, NormalisesByChannel) {
-  const Dataset colours{.name = "colours", .height = 1, .width = 2, .channels = 3, .classes = 1, .pixels = {0, 51, 102, 153, 204, 255},
+  const Dataset colours{.name = "colours",
+                        .height = 1,
+                        .width = 2,
+                        .channels = 3,
+                        .classes = 1,
+                        .pixels = {0, 51, 102, 153, 204, 255},
                         .labels = {0}};
   const std::vector<int32_t> order{0};
   const Batch batch = make_batch(colours, order, {.mean = {0.5f, 0.25f, 0}, .deviation = {0.5f, 1, 2}});

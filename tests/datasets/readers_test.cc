@@ -23,7 +23,8 @@ class Mnist : public ::testing::Test {
 
 TEST_F(Mnist, ReadsPlainAndPacked) {
   for (bool packed : {false, true}) {
-    const Dataset dataset = packed ? read(gzip(small_images()), gzip(small_labels())) : read(small_images(), small_labels());
+    const Dataset dataset =
+        packed ? read(gzip(small_images()), gzip(small_labels())) : read(small_images(), small_labels());
     EXPECT_EQ(dataset.size(), 5);
     EXPECT_EQ(dataset.height, 4);
     EXPECT_EQ(dataset.width, 3);
@@ -46,7 +47,8 @@ TEST_F(Mnist, JoinsGzipMembers) {
 TEST_F(Mnist, RefusesTruncatedFiles) {
   const Bytes whole = small_images();
   for (size_t size = 0; size < whole.size(); ++size)
-    expect_images_refused(Bytes(whole.begin(), whole.begin() + static_cast<int64_t>(size)), {"images, byte " + std::to_string(size)});
+    expect_images_refused(Bytes(whole.begin(), whole.begin() + static_cast<int64_t>(size)),
+                          {"images, byte " + std::to_string(size)});
   const Bytes packed = gzip(whole);
   for (size_t size = 2; size < packed.size(); ++size)
     expect_images_refused(Bytes(packed.begin(), packed.begin() + static_cast<int64_t>(size)),
@@ -57,10 +59,12 @@ TEST_F(Mnist, RefusesWrongHeaders) {
   Bytes images = small_images();
   images[3] = 1;
   expect_images_refused(images, {"images, byte 0", "magic number 2049; needs 2051"});
-  expect_images_refused(idx({0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}, random_bytes(60, 1)), {"byte 4", "extent 4294967295"});
+  expect_images_refused(idx({0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}, random_bytes(60, 1)),
+                        {"byte 4", "extent 4294967295"});
   expect_images_refused(idx({5, 0xFFFFFFFF, 3}, random_bytes(60, 1)), {"byte 8"});
   expect_images_refused(idx({5, 4, 0}, {}), {"byte 12", "extent 0"});
-  expect_images_refused(idx({1u << 30, 1, 1}, random_bytes(60, 1)), {"byte 76", "ends after 60 values; needs 1073741824"});
+  expect_images_refused(idx({1u << 30, 1, 1}, random_bytes(60, 1)),
+                        {"byte 76", "ends after 60 values; needs 1073741824"});
   expect_images_refused(idx({4, 4, 3}, random_bytes(48, 1)), {"4 images", "5 labels"});
 }
 
@@ -73,7 +77,9 @@ TEST_F(Mnist, RefusesTrailingBytes) {
   expect_images_refused(packed, {"images, byte", "damaged"});
 }
 
-TEST_F(Mnist, RefusesLabelsOutOfRange) { expect_labels_refused(idx({5}, {5, 0, 10, 1, 9}), {"labels, byte 10", "label 10; needs 0 to 9"}); }
+TEST_F(Mnist, RefusesLabelsOutOfRange) {
+  expect_labels_refused(idx({5}, {5, 0, 10, 1, 9}), {"labels, byte 10", "label 10; needs 0 to 9"});
+}
 
 TEST_F(Mnist, RefusesBrokenGzip) {
   const Bytes whole = gzip(small_images());
@@ -142,7 +148,8 @@ TEST(Cifar, ReadsBothKinds) {
   EXPECT_EQ(ten.labels, (std::vector<int32_t>{3, 9, 0, 7}));
   EXPECT_EQ(ten.class_names[3], "cat");
   for (uint32_t i = 0; i < 4; ++i) expect_channels_last(ten, i, random_bytes(3072, i + 1));
-  const Dataset hundred = read_cifar(Cifar::hundred, {folder.write("c.bin", join(record({19, 99}, 5), record({0, 20}, 6)))}, 2);
+  const Dataset hundred =
+      read_cifar(Cifar::hundred, {folder.write("c.bin", join(record({19, 99}, 5), record({0, 20}, 6)))}, 2);
   EXPECT_EQ(hundred.labels, (std::vector<int32_t>{99, 20}));
   EXPECT_EQ(hundred.class_names.size(), 100u);
   EXPECT_EQ(hundred.class_names[99], "worm");
@@ -164,7 +171,8 @@ TEST(Cifar, RefusesDamagedFiles) {
   refused(Cifar::ten, join(good, {1}), {"a.bin, byte 6146", "goes on"});
   refused(Cifar::ten, join(record({3}, 1), record({10}, 2)), {"a.bin, byte 3073", "label 10; needs 0 to 9"});
   refused(Cifar::hundred, join(record({20, 1}, 1), record({0, 0}, 2)), {"a.bin, byte 0", "label 20; needs 0 to 19"});
-  refused(Cifar::hundred, join(record({1, 1}, 1), record({0, 100}, 2)), {"a.bin, byte 3075", "label 100; needs 0 to 99"});
+  refused(Cifar::hundred, join(record({1, 1}, 1), record({0, 100}, 2)),
+          {"a.bin, byte 3075", "label 100; needs 0 to 99"});
 }
 
 // Sets $MOLLIFY_DATA (empty: unsets) and works in another folder until the end of its scope.
@@ -181,7 +189,9 @@ class Surroundings {
   }
 
  private:
-  static void set(const std::string& data) { data.empty() ? unsetenv("MOLLIFY_DATA") : setenv("MOLLIFY_DATA", data.c_str(), 1); }
+  static void set(const std::string& data) {
+    data.empty() ? unsetenv("MOLLIFY_DATA") : setenv("MOLLIFY_DATA", data.c_str(), 1);
+  }
   std::string before_;
   fs::path folder_;
 };
@@ -189,15 +199,18 @@ class Surroundings {
 TEST(Load, FindsFilesAndSaysWhereItLooked) {
   TemporaryFolder folder, elsewhere;
   const Surroundings surroundings("", elsewhere.path());
-  expect_error<MissingData>([&] { load("cifar10", folder.path()); },
-                            {(folder / "cifar-10-batches-bin").string(), (folder / "cifar10/cifar-10-batches-bin").string(),
-                             "data/cifar-10", "https://www.cs.toronto.edu"});
-  expect_error<MissingData>([&] { load("cifar100", folder.path()); }, {(folder / "cifar-100-binary").string(), "cifar-100-binary.tar.gz"});
+  expect_error<MissingData>(
+      [&] { load("cifar10", folder.path()); },
+      {(folder / "cifar-10-batches-bin").string(), (folder / "cifar10/cifar-10-batches-bin").string(), "data/cifar-10",
+       "https://www.cs.toronto.edu"});
+  expect_error<MissingData>([&] { load("cifar100", folder.path()); },
+                            {(folder / "cifar-100-binary").string(), "cifar-100-binary.tar.gz"});
   expect_error<ValueError>([&] { load("nothing"); }, {"'nothing'", "digits, mnist, cifar10 or cifar100"});
   folder.write("mnist/train-images-idx3-ubyte.gz", gzip(small_images()));
   folder.write("mnist/train-labels-idx1-ubyte", small_labels());
   folder.write("mnist/t10k-images-idx3-ubyte", small_images());
-  expect_error<MissingData>([&] { load("mnist", folder.path()); }, {"t10k-labels-idx1-ubyte.gz is in " + (folder / "mnist").string()});
+  expect_error<MissingData>([&] { load("mnist", folder.path()); },
+                            {"t10k-labels-idx1-ubyte.gz is in " + (folder / "mnist").string()});
   folder.write("mnist/t10k-labels-idx1-ubyte.gz", gzip(small_labels()));
   const Splits both = load("mnist", folder.path());
   EXPECT_EQ(both.train.labels, both.test.labels);
@@ -229,8 +242,10 @@ TEST(Load, RealMnist) {
   EXPECT_EQ(mnist.test.size(), 10000);
   EXPECT_EQ(mnist.train.height, 28);
   EXPECT_EQ(mnist.train.width, 28);
-  EXPECT_EQ(std::vector<int32_t>(mnist.train.labels.begin(), mnist.train.labels.begin() + 5), (std::vector<int32_t>{5, 0, 4, 1, 9}));
-  EXPECT_EQ(std::vector<int32_t>(mnist.test.labels.begin(), mnist.test.labels.begin() + 4), (std::vector<int32_t>{7, 2, 1, 0}));
+  EXPECT_EQ(std::vector<int32_t>(mnist.train.labels.begin(), mnist.train.labels.begin() + 5),
+            (std::vector<int32_t>{5, 0, 4, 1, 9}));
+  EXPECT_EQ(std::vector<int32_t>(mnist.test.labels.begin(), mnist.test.labels.begin() + 4),
+            (std::vector<int32_t>{7, 2, 1, 0}));
 }
 
 TEST(Load, RealCifar10) {

@@ -1,4 +1,5 @@
-// A replay takes no memory: neither operator new nor aligned_alloc, which the engine's pool asks the system with, is called.
+// A replay takes no memory: neither operator new nor aligned_alloc, which the engine's pool asks the system with, is
+// called.
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
@@ -52,10 +53,13 @@ TEST(Replay, TakesNoMemory) {
   GTEST_SKIP() << "AddressSanitizer has its own operator new";
 #endif
   const nn::Network network = nn::make("cnn", {28, 28, 1}, 10);
-  const Tensor weights = network.initial_weights(nn::Initialization::fan_in_uniform, 1), state = network.initial_state();
+  const Tensor weights = network.initial_weights(nn::Initialization::fan_in_uniform, 1),
+               state = network.initial_state();
   const auto optimizer = optim::adam(optim::constant(0.01));
   Captured step = capture([&](const Tensors& in) -> Tensors {
-    return optimizer->update(weights, [&](const Tensor& w) { return nn::mean_cross_entropy(network(w, state, in[0], nn::Mode::train).output, in[1]); });
+    return optimizer->update(weights, [&](const Tensor& w) {
+      return nn::mean_cross_entropy(network(w, state, in[0], nn::Mode::train).output, in[1]);
+    });
   });
   const Tensor images = normal({16, 28, 28, 1}, {1, 2}, Tensor::scalar(0, DType::i32));
   const Tensor labels = cast(arange(16, DType::f64) / 2.0, DType::i32);

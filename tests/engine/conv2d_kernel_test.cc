@@ -24,10 +24,11 @@ template <class T>
 Arrays<T> random_arrays(const Conv2dShape& s) {
   std::mt19937 generator(7);
   std::uniform_real_distribution<T> uniform(-1, 1);
-  Arrays<T> arrays{std::vector<T>(static_cast<size_t>(s.batch * s.height * s.width * s.channels)),
-                   std::vector<T>(static_cast<size_t>(s.filters * s.kernel_height * s.kernel_width * s.channels / s.groups)),
-                   std::vector<T>(static_cast<size_t>(s.filters)),
-                   std::vector<T>(static_cast<size_t>(s.batch * s.out_height * s.out_width * s.filters))};
+  Arrays<T> arrays{
+      std::vector<T>(static_cast<size_t>(s.batch * s.height * s.width * s.channels)),
+      std::vector<T>(static_cast<size_t>(s.filters * s.kernel_height * s.kernel_width * s.channels / s.groups)),
+      std::vector<T>(static_cast<size_t>(s.filters)),
+      std::vector<T>(static_cast<size_t>(s.batch * s.out_height * s.out_width * s.filters))};
   for (auto* values : {&arrays.x, &arrays.w, &arrays.bias, &arrays.y}) {
     for (T& value : *values) value = uniform(generator);
   }
@@ -54,11 +55,26 @@ void for_each_product(const Conv2dShape& s, const Visit& visit) {
           }
 }
 
-Conv2dShape shape(int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t filters, int64_t kernel_height,
-                  int64_t kernel_width, int64_t stride = 1, int64_t pad = 0, int64_t dilation = 1, int64_t groups = 1, int64_t pad_end_extra = 0) {
+Conv2dShape shape(int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t filters,
+                  int64_t kernel_height, int64_t kernel_width, int64_t stride = 1, int64_t pad = 0,
+                  int64_t dilation = 1, int64_t groups = 1, int64_t pad_end_extra = 0) {
   const int64_t reach_height = (kernel_height - 1) * dilation + 1, reach_width = (kernel_width - 1) * dilation + 1;
-  return {batch, height, width, channels, filters, kernel_height, kernel_width, stride, stride, pad, pad, dilation, dilation, groups,
-          (height + 2 * pad + pad_end_extra - reach_height) / stride + 1, (width + 2 * pad + pad_end_extra - reach_width) / stride + 1};
+  return {batch,
+          height,
+          width,
+          channels,
+          filters,
+          kernel_height,
+          kernel_width,
+          stride,
+          stride,
+          pad,
+          pad,
+          dilation,
+          dilation,
+          groups,
+          (height + 2 * pad + pad_end_extra - reach_height) / stride + 1,
+          (width + 2 * pad + pad_end_extra - reach_width) / stride + 1};
 }
 
 std::vector<Conv2dShape> shapes() {
@@ -128,8 +144,8 @@ class Conv2dKernel : public ::testing::Test {
     set_num_threads(threads_);
   }
 
-  static void expect_near(const std::vector<T>& got, const std::vector<double>& sum, const std::vector<double>& magnitude,
-                          const char* what) {
+  static void expect_near(const std::vector<T>& got, const std::vector<double>& sum,
+                          const std::vector<double>& magnitude, const char* what) {
     for (size_t i = 0; i < got.size(); ++i) {
       ASSERT_NEAR(got[i], sum[i], std::numeric_limits<T>::epsilon() * (4 + 4 * magnitude[i])) << what << " at " << i;
     }
@@ -138,14 +154,16 @@ class Conv2dKernel : public ::testing::Test {
   static void expect_like_loops(const Conv2dShape& s) {
     const Arrays<T> arrays = random_arrays<T>(s);
     const auto& [x, w, bias, g] = arrays;
-    std::vector<double> y_sum(g.size()), y_size(g.size()), dx_sum(x.size()), dx_size(x.size()), dw_sum(w.size()), dw_size(w.size());
+    std::vector<double> y_sum(g.size()), y_size(g.size()), dx_sum(x.size()), dx_size(x.size()), dw_sum(w.size()),
+        dw_size(w.size());
     for (size_t i = 0; i < g.size(); ++i) y_sum[i] = bias[i % bias.size()];
     const auto add = [](std::vector<double>& sum, std::vector<double>& size, int64_t at, double value) {
       sum[static_cast<size_t>(at)] += value;
       size[static_cast<size_t>(at)] += std::abs(value);
     };
     for_each_product(s, [&, &x = x, &w = w, &g = g](int64_t output, int64_t input, int64_t weight, int64_t) {
-      const double xi = x[static_cast<size_t>(input)], wi = w[static_cast<size_t>(weight)], gi = g[static_cast<size_t>(output)];
+      const double xi = x[static_cast<size_t>(input)], wi = w[static_cast<size_t>(weight)],
+                   gi = g[static_cast<size_t>(output)];
       add(y_sum, y_size, output, xi * wi);
       add(dx_sum, dx_size, input, gi * wi);
       add(dw_sum, dw_size, weight, gi * xi);
@@ -184,8 +202,9 @@ TYPED_TEST(Conv2dKernel, MatchesLoopsOnEveryTarget) {
 
 TYPED_TEST(Conv2dKernel, SameBitsForAnyNumberOfThreads) {
   using T = TypeParam;
-  for (const Conv2dShape& s : {shape(9, 16, 16, 24, 40, 3, 3, 1, 1), shape(16, 12, 12, 1, 32, 4, 4), shape(4, 4, 4, 130, 70, 3, 3, 1, 1),
-                               shape(5, 14, 14, 48, 48, 3, 3, 1, 1, 1, 48), shape(300, 14, 14, 2, 2, 4, 4, 2, 1), shape(150, 11, 11, 1, 16, 5, 5, 2)}) {
+  for (const Conv2dShape& s : {shape(9, 16, 16, 24, 40, 3, 3, 1, 1), shape(16, 12, 12, 1, 32, 4, 4),
+                               shape(4, 4, 4, 130, 70, 3, 3, 1, 1), shape(5, 14, 14, 48, 48, 3, 3, 1, 1, 1, 48),
+                               shape(300, 14, 14, 2, 2, 4, 4, 2, 1), shape(150, 11, 11, 1, 16, 5, 5, 2)}) {
     const Arrays<T> arrays = random_arrays<T>(s);
     const auto& [x, w, bias, g] = arrays;
     std::vector<T> first[3];
@@ -222,26 +241,32 @@ TYPED_TEST(Conv2dKernel, AnImageHasTheSameBitsInAnyBatch) {
         for (int64_t first = 0; first + count <= whole.batch; first += 9) {
           Conv2dShape s = whole;
           s.batch = count;
-          const size_t images = static_cast<size_t>(count), x_size = x.size() / static_cast<size_t>(whole.batch) * images;
+          const size_t images = static_cast<size_t>(count),
+                       x_size = x.size() / static_cast<size_t>(whole.batch) * images;
           const size_t y_size = y.size() / static_cast<size_t>(whole.batch) * images;
-          const size_t x_first = x_size / images * static_cast<size_t>(first), y_first = y_size / images * static_cast<size_t>(first);
+          const size_t x_first = x_size / images * static_cast<size_t>(first),
+                       y_first = y_size / images * static_cast<size_t>(first);
           std::vector<T> y_part(y_size), dx_part(x_size);
           conv2d<T>(s, x.data() + x_first, w.data(), bias.data(), y_part.data());
           conv2d_input_gradient<T>(s, g.data() + y_first, w.data(), dx_part.data());
-          EXPECT_TRUE(std::equal(y_part.begin(), y_part.end(), y.data() + y_first)) << count << " images from " << first;
-          EXPECT_TRUE(std::equal(dx_part.begin(), dx_part.end(), dx.data() + x_first)) << count << " images from " << first;
+          EXPECT_TRUE(std::equal(y_part.begin(), y_part.end(), y.data() + y_first))
+              << count << " images from " << first;
+          EXPECT_TRUE(std::equal(dx_part.begin(), dx_part.end(), dx.data() + x_first))
+              << count << " images from " << first;
         }
       }
     }
   }
 }
 
-// Infinite weights meet only finite non-zero inputs inside the image: outputs are infinite. A product with a padded zero would be NaN.
+// Infinite weights meet only finite non-zero inputs inside the image: outputs are infinite. A product with a padded
+// zero would be NaN.
 TYPED_TEST(Conv2dKernel, PaddingIsNotMultiplied) {
   using T = TypeParam;
   constexpr T kInfinity = std::numeric_limits<T>::infinity();
-  for (const Conv2dShape& s : {shape(2, 5, 6, 1, 4, 3, 3, 1, 1), shape(2, 6, 5, 20, 18, 3, 3, 2, 1), shape(1, 4, 4, 130, 40, 3, 3, 1, 1),
-                               shape(1, 6, 6, 19, 19, 3, 3, 1, 1, 1, 19), shape(21, 6, 6, 2, 3, 5, 5, 2, 2)}) {
+  for (const Conv2dShape& s :
+       {shape(2, 5, 6, 1, 4, 3, 3, 1, 1), shape(2, 6, 5, 20, 18, 3, 3, 2, 1), shape(1, 4, 4, 130, 40, 3, 3, 1, 1),
+        shape(1, 6, 6, 19, 19, 3, 3, 1, 1, 1, 19), shape(21, 6, 6, 2, 3, 5, 5, 2, 2)}) {
     Arrays<T> arrays = random_arrays<T>(s);
     std::fill(arrays.x.begin(), arrays.x.end(), T{1});
     std::fill(arrays.w.begin(), arrays.w.end(), kInfinity);

@@ -43,7 +43,8 @@ struct Values {
   Values(RandomSequence& random, int64_t count, int64_t shift) : host(static_cast<size_t>(count)) {
     std::vector<T> shifted(static_cast<size_t>(count + shift));
     for (int64_t i = 0; i < count; ++i)
-      shifted[static_cast<size_t>(i + shift)] = static_cast<T>(host[static_cast<size_t>(i)] = static_cast<float>(random.uniform(-1, 1)));
+      shifted[static_cast<size_t>(i + shift)] =
+          static_cast<T>(host[static_cast<size_t>(i)] = static_cast<float>(random.uniform(-1, 1)));
     tensor = to(Tensor::from(shifted, {count + shift}), Device::cuda);
     data = tensor.address<T>() + shift;
   }
@@ -55,7 +56,11 @@ struct Values {
 // Room for results between numbers that must not change.
 template <class T>
 struct Room {
-  Room(int64_t count, int64_t shift) : count(count), shift(shift), tensor(full({count + shift + 1}, 77, dtype_of<T>, Device::cuda)), data(tensor.address<T>() + shift) {}
+  Room(int64_t count, int64_t shift)
+      : count(count),
+        shift(shift),
+        tensor(full({count + shift + 1}, 77, dtype_of<T>, Device::cuda)),
+        data(tensor.address<T>() + shift) {}
   std::vector<T> values() const {
     const std::vector<T> all = tensor.template to_vector<T>();
     for (int64_t i = 0; i < shift; ++i) EXPECT_EQ(all[static_cast<size_t>(i)], 77) << "before the result";
@@ -69,13 +74,19 @@ struct Room {
 
 int64_t input_size(const Conv2dShape& s) { return s.batch * s.height * s.width * s.channels; }
 int64_t output_size(const Conv2dShape& s) { return s.batch * s.out_height * s.out_width * s.filters; }
-int64_t weight_size(const Conv2dShape& s) { return s.filters * s.kernel_height * s.kernel_width * (s.channels / s.groups); }
+int64_t weight_size(const Conv2dShape& s) {
+  return s.filters * s.kernel_height * s.kernel_width * (s.channels / s.groups);
+}
 
-std::vector<double> on_cpu(Conv2dKind kind, const Conv2dShape& s, const std::vector<double>& left, const std::vector<double>& right, const double* bias) {
-  const int64_t size = kind == Conv2dKind::forward ? output_size(s) : kind == Conv2dKind::input_gradient ? input_size(s) : weight_size(s);
+std::vector<double> on_cpu(Conv2dKind kind, const Conv2dShape& s, const std::vector<double>& left,
+                           const std::vector<double>& right, const double* bias) {
+  const int64_t size = kind == Conv2dKind::forward          ? output_size(s)
+                       : kind == Conv2dKind::input_gradient ? input_size(s)
+                                                            : weight_size(s);
   std::vector<double> out(static_cast<size_t>(size));
   if (kind == Conv2dKind::forward) cpu::conv2d<double>(s, left.data(), right.data(), bias, out.data());
-  else if (kind == Conv2dKind::input_gradient) cpu::conv2d_input_gradient<double>(s, left.data(), right.data(), out.data());
+  else if (kind == Conv2dKind::input_gradient)
+    cpu::conv2d_input_gradient<double>(s, left.data(), right.data(), out.data());
   else cpu::conv2d_weight_gradient<double>(s, left.data(), right.data(), out.data());
   return out;
 }
@@ -86,13 +97,15 @@ std::vector<double> magnitudes(std::vector<double> values) {
 }
 
 std::string describe(const Conv2dShape& s) {
-  return format("[{}, {}, {}, {}] with [{}, {}, {}, {}], strides {} {}, padding {} {}, dilations {} {}, {} groups", s.batch, s.height, s.width, s.channels,
-                s.filters, s.kernel_height, s.kernel_width, s.channels / s.groups, s.stride_height, s.stride_width, s.pad_top, s.pad_left, s.dilation_height,
+  return format("[{}, {}, {}, {}] with [{}, {}, {}, {}], strides {} {}, padding {} {}, dilations {} {}, {} groups",
+                s.batch, s.height, s.width, s.channels, s.filters, s.kernel_height, s.kernel_width,
+                s.channels / s.groups, s.stride_height, s.stride_width, s.pad_top, s.pad_left, s.dilation_height,
                 s.dilation_width, s.groups);
 }
 
 template <class T>
-void expect_near(const std::vector<T>& got, const std::vector<double>& wanted, const std::vector<double>& scale, double allowed) {
+void expect_near(const std::vector<T>& got, const std::vector<double>& wanted, const std::vector<double>& scale,
+                 double allowed) {
   ASSERT_EQ(got.size(), wanted.size());
   double worst = 0;
   for (size_t i = 0; i < got.size(); ++i) {
@@ -116,11 +129,13 @@ void check_convolution(const Conv2dShape& s, RandomSequence& random, Tally& tall
     const bool biased = forward && random.below(2) == 1;
     const std::vector<double> wanted = on_cpu(kind, s, left.host, right.host, biased ? bias.host.data() : nullptr);
     const std::vector<double> bias_size = magnitudes(bias.host);
-    const std::vector<double> scale = on_cpu(kind, s, magnitudes(left.host), magnitudes(right.host), biased ? bias_size.data() : nullptr);
+    const std::vector<double> scale =
+        on_cpu(kind, s, magnitudes(left.host), magnitudes(right.host), biased ? bias_size.data() : nullptr);
     for (const char* algorithm : cuda::conv2d_algorithms(kind)) {
       SCOPED_TRACE(algorithm);
       const Room<T> out(static_cast<int64_t>(wanted.size()), shift);
-      if (!cuda::run_conv2d<T>(kind, algorithm, {s, left.data, right.data, biased ? bias.data : nullptr, out.data})) continue;
+      if (!cuda::run_conv2d<T>(kind, algorithm, {s, left.data, right.data, biased ? bias.data : nullptr, out.data}))
+        continue;
       ++tally[algorithm];
       expect_near(out.values(), wanted, scale, tolerance<T>(precision()));
     }
@@ -144,7 +159,8 @@ bool draw_shape(RandomSequence& random, Conv2dShape& s) {
     s.pad_top = s.pad_left = 0, s.dilation_height = s.dilation_width = 1;
   }
   const int64_t height = s.height + s.pad_top + pick({0, 1}), width = s.width + s.pad_left + pick({0, 1});
-  const int64_t covered_height = s.dilation_height * (s.kernel_height - 1) + 1, covered_width = s.dilation_width * (s.kernel_width - 1) + 1;
+  const int64_t covered_height = s.dilation_height * (s.kernel_height - 1) + 1,
+                covered_width = s.dilation_width * (s.kernel_width - 1) + 1;
   if (covered_height > height || covered_width > width) return false;
   s.out_height = (height - covered_height) / s.stride_height + 1;
   s.out_width = (width - covered_width) / s.stride_width + 1;
@@ -162,7 +178,8 @@ TEST_P(CudaProducts, ConvolutionsByEveryAlgorithm) {
   }
   check_convolution<float>({0, 4, 4, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 4, 4}, random, tally);
   for (const Conv2dKind kind : {Conv2dKind::forward, Conv2dKind::input_gradient, Conv2dKind::weight_gradient})
-    for (const char* algorithm : cuda::conv2d_algorithms(kind)) EXPECT_TRUE(tally[algorithm] > 0 || GetParam() == Precision::fp32) << algorithm << " never ran";
+    for (const char* algorithm : cuda::conv2d_algorithms(kind))
+      EXPECT_TRUE(tally[algorithm] > 0 || GetParam() == Precision::fp32) << algorithm << " never ran";
 }
 
 template <class T>
@@ -171,12 +188,15 @@ void check_product(int64_t count, int64_t m, int64_t n, int64_t k, RandomSequenc
   for (const int layout : {0, 1, 2, 3}) {
     const bool turned_a = layout & 1, turned_b = layout & 2, biased = count == 1 && random.below(2);
     const int64_t shift = static_cast<int64_t>(random.below(2)), pad = static_cast<int64_t>(random.below(3));
-    const int64_t a_stride = (turned_a ? m : k) + pad, b_stride = (turned_b ? k : n) + pad, c_stride = count == 1 ? n + pad : n;
+    const int64_t a_stride = (turned_a ? m : k) + pad, b_stride = (turned_b ? k : n) + pad,
+                  c_stride = count == 1 ? n + pad : n;
     const int64_t a_size = a_stride * (turned_a ? k : m), b_size = b_stride * (turned_b ? n : k);
     const bool shared = random.below(3) == 0;  // one b for all
-    const Values<T> a(random, a_size * count, shift), b(random, b_size * (shared ? 1 : count), shift), bias(random, n, shift);
+    const Values<T> a(random, a_size * count, shift), b(random, b_size * (shared ? 1 : count), shift),
+        bias(random, n, shift);
     const Room<T> c(m * c_stride * count, shift);
-    const cpu::Matrix<T> left{a.data, turned_a ? 1 : a_stride, turned_a ? a_stride : 1}, right{b.data, turned_b ? 1 : b_stride, turned_b ? b_stride : 1};
+    const cpu::Matrix<T> left{a.data, turned_a ? 1 : a_stride, turned_a ? a_stride : 1},
+        right{b.data, turned_b ? 1 : b_stride, turned_b ? b_stride : 1};
     if (count == 1) cuda::gemm<T>(m, n, k, left, right, biased ? bias.data : nullptr, c.data, c_stride);
     else cuda::gemm_batched<T>(count, m, n, k, left, a_size, right, shared ? 0 : b_size, c.data, m * n);
     const std::vector<T> got = c.values();
@@ -184,15 +204,19 @@ void check_product(int64_t count, int64_t m, int64_t n, int64_t k, RandomSequenc
     for (int64_t q = 0; q < count; ++q)
       for (int64_t i = 0; i < m; ++i)
         for (int64_t j = 0; j < c_stride; ++j) {
-          double wanted = biased ? bias.host[static_cast<size_t>(std::min(j, n - 1))] : 0, scale = std::abs(wanted) + 1e-3;
+          double wanted = biased ? bias.host[static_cast<size_t>(std::min(j, n - 1))] : 0,
+                 scale = std::abs(wanted) + 1e-3;
           for (int64_t t = 0; t < k && j < n; ++t) {
-            const double product = a.host[static_cast<size_t>(q * a_size + i * left.row_stride + t * left.column_stride)] *
-                                   b.host[static_cast<size_t>((shared ? 0 : q * b_size) + t * right.row_stride + j * right.column_stride)];
+            const double product =
+                a.host[static_cast<size_t>(q * a_size + i * left.row_stride + t * left.column_stride)] *
+                b.host[static_cast<size_t>((shared ? 0 : q * b_size) + t * right.row_stride + j * right.column_stride)];
             wanted += product;
             scale += std::abs(product);
           }
           if (j >= n) wanted = 77;
-          worst = std::max(worst, std::abs(static_cast<double>(got[static_cast<size_t>((q * m + i) * c_stride + j)]) - wanted) / scale);
+          worst = std::max(
+              worst,
+              std::abs(static_cast<double>(got[static_cast<size_t>((q * m + i) * c_stride + j)]) - wanted) / scale);
         }
     EXPECT_LE(worst, tolerance<T>(precision())) << "layout " << layout;
   }
@@ -238,8 +262,8 @@ void expect_same_bits_elsewhere(RandomSequence& random) {
     ++i;
     const Values<T> x(random, input_size(shape), 0), w(random, weight_size(shape), 0), g(random, output_size(shape), 0);
     const Elsewhere<T> x2(x), w2(w), g2(g);
-    const Room<T> y(output_size(shape), 0), y2(output_size(shape), 1), dx(input_size(shape), 0), dx2(input_size(shape), 1), dw(weight_size(shape), 0),
-        dw2(weight_size(shape), 1);
+    const Room<T> y(output_size(shape), 0), y2(output_size(shape), 1), dx(input_size(shape), 0),
+        dx2(input_size(shape), 1), dw(weight_size(shape), 0), dw2(weight_size(shape), 1);
     cuda::conv2d<T>(shape, x.data, w.data, nullptr, y.data);
     cuda::conv2d<T>(shape, x2.data, w2.data, nullptr, y2.data);
     EXPECT_EQ(y.values(), y2.values()) << i;

@@ -1,4 +1,5 @@
-// The engine on CUDA: where tensors are, what mixes, memory, faults that kernels find, captured graphs. Values are the op table's.
+// The engine on CUDA: where tensors are, what mixes, memory, faults that kernels find, captured graphs. Values are the
+// op table's.
 #include "../devices.h"
 
 #include <mollify/engine/fetch.h>
@@ -120,7 +121,8 @@ TEST_F(Cuda, FetchedNumbersArriveLater) {
 
 TEST_F(Cuda, DrawsAreTheCpus) {
   const Tensor step = Tensor::from(std::vector<int32_t>{3}, {});
-  EXPECT_EQ(uniform({1000}, {1, 2}, step, DType::f32, Device::cuda).to_vector<float>(), uniform({1000}, {1, 2}, step).to_vector<float>());
+  EXPECT_EQ(uniform({1000}, {1, 2}, step, DType::f32, Device::cuda).to_vector<float>(),
+            uniform({1000}, {1, 2}, step).to_vector<float>());
   const auto a = drawn({1000}, 5).to_vector<float>(), b = drawn({1000}, 5, Device::cpu).to_vector<float>();
   for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 4e-6 * std::max(1.0f, std::abs(b[i])));
 }
@@ -130,7 +132,9 @@ TEST_F(Cuda, CapturedStepsReplayTheirGraph) {
   const auto run = [](bool captured) {
     const Tensor weights = drawn({3 * 8 + 8 + 8 * 2}, 1), first = zeros_like(weights), second = zeros_like(weights);
     const Tensor rate = Tensor::scalar(0), count = Tensor::scalar(0), draw = Tensor::from(std::vector<int32_t>{0}, {});
-    AdamStep how{rate, Tensor::scalar(0.9), Tensor::scalar(0.999), Tensor::scalar(1e-8), Tensor::scalar(0), Tensor::scalar(0), count};
+    AdamStep how{
+        rate, Tensor::scalar(0.9), Tensor::scalar(0.999), Tensor::scalar(1e-8), Tensor::scalar(0), Tensor::scalar(0),
+        count};
     const auto step = [&](const Tensors& in) -> Tensors {
       const auto [loss, g] = value_and_grad([&](const Tensor& w) {
         const Tensors parts = split(w, {24, 8, 16});
@@ -180,7 +184,8 @@ TEST_F(Cuda, ThreadsCaptureSideBySide) {
         for (int k = 0; k < 10; ++k) x = x * 1.5 - matmul(x, in[1]);
         return sum(x);
       });
-      const Tensor x = full({8, 8}, static_cast<double>(i), DType::f64, Device::cuda), half = full({8, 8}, 1.0 / 16, DType::f64, Device::cuda);
+      const Tensor x = full({8, 8}, static_cast<double>(i), DType::f64, Device::cuda),
+                   half = full({8, 8}, 1.0 / 16, DType::f64, Device::cuda);
       for (int k = 0; k < 30; ++k) sums[i] = captured({x, half})[0].item();
     });
   for (std::thread& thread : threads) thread.join();

@@ -18,9 +18,9 @@ struct Sizes {
   int64_t m, n, k;
 };
 
-const Sizes kSizes[] = {{1, 1, 1},    {1, 1, 0},    {3, 5, 0},    {0, 4, 3},     {4, 0, 3},     {7, 13, 5},    {16, 10, 33},
-                        {13, 64, 70}, {5, 65, 7},   {128, 10, 3}, {16, 300, 40}, {97, 129, 65}, {200, 48, 17}, {3, 500, 300},
-                        {70, 31, 600}, {2, 700, 2}, {300, 100, 130}};
+const Sizes kSizes[] = {{1, 1, 1},     {1, 1, 0},     {3, 5, 0},     {0, 4, 3},    {4, 0, 3},      {7, 13, 5},
+                        {16, 10, 33},  {13, 64, 70},  {5, 65, 7},    {128, 10, 3}, {16, 300, 40},  {97, 129, 65},
+                        {200, 48, 17}, {3, 500, 300}, {70, 31, 600}, {2, 700, 2},  {300, 100, 130}};
 
 template <class T>
 std::vector<T> random_values(int64_t count, unsigned seed) {
@@ -40,8 +40,8 @@ class GemmKernel : public ::testing::Test {
   }
 
   // a and b as given, or stored transposed; gaps between the rows of c.
-  static std::vector<T> product(const Sizes& s, bool a_transposed, bool b_transposed, const std::vector<T>& a, const std::vector<T>& b,
-                                const T* bias) {
+  static std::vector<T> product(const Sizes& s, bool a_transposed, bool b_transposed, const std::vector<T>& a,
+                                const std::vector<T>& b, const T* bias) {
     const int64_t stride = s.n + 3;
     std::vector<T> c(static_cast<size_t>(s.m * stride), T{-7});
     const Matrix<T> left{a.data(), a_transposed ? 1 : s.k, a_transposed ? s.m : 1};
@@ -83,7 +83,8 @@ TYPED_TEST(GemmKernel, MatchesLoopsOnEveryTarget) {
     hwy::SetSupportedTargetsForTest(rest & -rest);
     SCOPED_TRACE(hwy::TargetName(rest & -rest));
     for (const Sizes& sizes : kSizes) {
-      for (int variant = 0; variant < 8; ++variant) this->expect_like_loops(sizes, variant & 1, variant & 2, variant & 4);
+      for (int variant = 0; variant < 8; ++variant)
+        this->expect_like_loops(sizes, variant & 1, variant & 2, variant & 4);
     }
   }
 }

@@ -129,7 +129,8 @@ TEST(Grad, OfOneOfSeveralOutputs) {
 TEST(Grad, TwiceFromOneRecord) {
   const Tensor x = variable(vector({1, 2}));
   const Tensor y = square(x);
-  for (int i = 0; i < 2; ++i) EXPECT_EQ(vjp_of({y}, {vector({1, 1})}, {x}, false)[0].to_vector<double>(), (std::vector<double>{2, 4}));
+  for (int i = 0; i < 2; ++i)
+    EXPECT_EQ(vjp_of({y}, {vector({1, 1})}, {x}, false)[0].to_vector<double>(), (std::vector<double>{2, 4}));
 }
 
 TEST(Grad, RefusesMisuse) {
@@ -194,7 +195,9 @@ TEST(Grad, WideGraphsOfSharedValues) {
 // A value that a rule reads is missed where it was overwritten, input or output; one that no rule reads is not.
 TEST(Overwriting, MattersWhereARuleReadsTheValue) {
   const Tensor x = variable(ones({3}, DType::f64));
-  const auto gradient = [&](const Tensor& y) { return vjp_of(sum(y), ones({}, DType::f64), x, false)[0].to_vector<double>(); };
+  const auto gradient = [&](const Tensor& y) {
+    return vjp_of(sum(y), ones({}, DType::f64), x, false)[0].to_vector<double>();
+  };
   const auto overwrite = [](const Tensor& t) { no_grad([&] { assign(t.detach(), full(t.shape(), 100, t.dtype())); }); };
   const Tensor exponential = exp(x);
   overwrite(exponential);
@@ -213,11 +216,15 @@ TEST(Overwriting, MattersWhereARuleReadsTheValue) {
 }
 
 TEST(Rules, ThatForgetAnInputAreNamed) {
-  static const Op forgetful{.name = "forgetful", .shape = [](const Op&, Inputs in, const Attributes&) -> Layouts { return in[0].layout(); },
+  static const Op forgetful{.name = "forgetful",
+                            .shape = [](const Op&, Inputs in, const Attributes&) -> Layouts { return in[0].layout(); },
                             .cpu = [](const KernelArguments& a) { no_grad([&] { assign(a.out[0], a.in[0]); }); },
                             .vjp = [](const VjpArguments& a) -> Tensors { return a.g; }};
   const Tensor a = ones({2}), b = ones({2});
-  EXPECT_NO_THROW(grad([&](const Tensor& x) { return sum(apply(forgetful, {x, b})); })(a)) << "nobody asked for the second";
+  EXPECT_NO_THROW(grad([&](const Tensor& x) {
+    return sum(apply(forgetful, {x, b}));
+  })(a))
+      << "nobody asked for the second";
   EXPECT_THROW(grad([&](const Tensor& x) { return sum(apply(forgetful, {a, x})); })(b), GraphError);
 }
 

@@ -1,5 +1,5 @@
-// Sums that one chain of f32 additions gets wrong, in every operation that adds up: of more ones than f32 can count one by one, or of
-// millions of tenths. And rows that are large or infinite.
+// Sums that one chain of f32 additions gets wrong, in every operation that adds up: of more ones than f32 can count one
+// by one, or of millions of tenths. And rows that are large or infinite.
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 
@@ -16,7 +16,9 @@ constexpr int64_t kRows = (1 << 12) + 4, kColumns = 1 << 12, kCount = kRows * kC
 constexpr double kRelativeError = 5000 / static_cast<double>(1 << 24);  // that is promised for so many terms
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-Pool2d whole(int64_t height, int64_t width) { return {.kernel_height = height, .kernel_width = width, .stride_height = height, .stride_width = width}; }
+Pool2d whole(int64_t height, int64_t width) {
+  return {.kernel_height = height, .kernel_width = width, .stride_height = height, .stride_width = width};
+}
 
 Tensor constant(const Shape& shape, float value) { return full(shape, value); }
 
@@ -33,44 +35,107 @@ Tensor weight_gradient(const Shape& x, int64_t filters, int64_t groups = 1) {
 
 const LongSum kLongSums[] = {
     {"sum", [] { return sum(ones({kCount})); }, kCount},
-    {"sum_of_columns", [] { return sum(ones({kCount, 2}), {0}); }, kCount},
-    {"sum_to", [] { return sum_to(ones({kCount, 1}), {1}); }, kCount},
+    {"sum_of_columns",
+     [] {
+       return sum(ones({kCount, 2}), {0});
+     },
+     kCount},
+    {"sum_to",
+     [] {
+       return sum_to(ones({kCount, 1}), {1});
+     },
+     kCount},
     {"mean", [] { return mean(ones({kCount})); }, 1},
     {"sum_of_squares", [] { return sum_of_squares(ones({kCount})); }, kCount},
     {"cumsum", [] { return slice(cumsum(ones({kCount}), 0), 0, kCount - 1, kCount); }, kCount},
     {"logsumexp", [] { return exp(logsumexp(zeros({kCount})) - std::log(kCount)); }, 1},
-    {"matmul", [] { return matmul(ones({1, kCount}), ones({kCount, 1})); }, kCount},
-    {"matmul_of_transposed", [] { return matmul(transpose(ones({kCount, 1})), ones({kCount, 1})); }, kCount},
-    {"dense", [] { return dense(ones({1, kCount}), ones({1, kCount}), ones({1})) - 1.0; }, kCount},
+    {"matmul",
+     [] {
+       return matmul(ones({1, kCount}), ones({kCount, 1}));
+     },
+     kCount},
+    {"matmul_of_transposed",
+     [] {
+       return matmul(transpose(ones({kCount, 1})), ones({kCount, 1}));
+     },
+     kCount},
+    {"dense",
+     [] {
+       return dense(ones({1, kCount}), ones({1, kCount}), ones({1})) - 1.0;
+     },
+     kCount},
     {"dense_weight_gradient",
-     [] { return grad([](const Tensor& w) { return sum(dense(ones({kCount, 1}), w, Tensor())); })(ones({1, 1})); }, kCount},
-    {"conv2d_weight_gradient", [] { return weight_gradient({2, kRows, kColumns / 4, 2}, 1); }, 0.1 * kCount / 2},
-    {"conv2d_weight_gradient_of_many_channels", [] { return weight_gradient({1, kRows, kColumns / 4, 8}, 4); }, 0.1 * kCount / 4},
-    {"conv2d_weight_gradient_of_few_filters", [] { return weight_gradient({kRows * 64, 4, 4, 1}, 1); }, 0.1 * kRows * 1024},
-    {"conv2d_weight_gradient_depthwise", [] { return weight_gradient({1, kRows, kColumns / 2, 2}, 2, 2); }, 0.1 * kCount / 2},
-    {"average_pool2d", [] { return average_pool2d(constant({1, kRows, kColumns, 1}, 0.1f), whole(kRows, kColumns)); }, 0.1},
-    {"average_pool2d_of_a_column", [] { return average_pool2d(constant({1, kCount, 1, 1}, 0.1f), whole(kCount, 1)); }, 0.1},
-    {"average_pool2d_of_a_row", [] { return average_pool2d(constant({1, 1, kCount, 1}, 0.1f), whole(1, kCount)); }, 0.1},
+     [] {
+       return grad([](const Tensor& w) { return sum(dense(ones({kCount, 1}), w, Tensor())); })(ones({1, 1}));
+     },
+     kCount},
+    {"conv2d_weight_gradient",
+     [] {
+       return weight_gradient({2, kRows, kColumns / 4, 2}, 1);
+     },
+     0.1 * kCount / 2},
+    {"conv2d_weight_gradient_of_many_channels",
+     [] {
+       return weight_gradient({1, kRows, kColumns / 4, 8}, 4);
+     },
+     0.1 * kCount / 4},
+    {"conv2d_weight_gradient_of_few_filters",
+     [] {
+       return weight_gradient({kRows * 64, 4, 4, 1}, 1);
+     },
+     0.1 * kRows * 1024},
+    {"conv2d_weight_gradient_depthwise",
+     [] {
+       return weight_gradient({1, kRows, kColumns / 2, 2}, 2, 2);
+     },
+     0.1 * kCount / 2},
+    {"average_pool2d",
+     [] {
+       return average_pool2d(constant({1, kRows, kColumns, 1}, 0.1f), whole(kRows, kColumns));
+     },
+     0.1},
+    {"average_pool2d_of_a_column",
+     [] {
+       return average_pool2d(constant({1, kCount, 1, 1}, 0.1f), whole(kCount, 1));
+     },
+     0.1},
+    {"average_pool2d_of_a_row",
+     [] {
+       return average_pool2d(constant({1, 1, kCount, 1}, 0.1f), whole(1, kCount));
+     },
+     0.1},
     {"scatter_add", [] { return scatter_add({1}, zeros({kCount}, DType::i32), ones({kCount})); }, kCount},
     {"take_gradient",
-     [] { return grad([](const Tensor& x) { return sum(take(x, zeros({kCount}, DType::i32), 0)); })(ones({1})); }, kCount},
-    {"batch_norm_mean", [] { return batch_norm(constant({kCount, 1}, 0.1f), ones({1}), zeros({1})).mean; }, 0.1},
+     [] { return grad([](const Tensor& x) { return sum(take(x, zeros({kCount}, DType::i32), 0)); })(ones({1})); },
+     kCount},
+    {"batch_norm_mean",
+     [] {
+       return batch_norm(constant({kCount, 1}, 0.1f), ones({1}), zeros({1})).mean;
+     },
+     0.1},
     {"batch_norm_shift_gradient",
-     [] { return grad([](const Tensor& b) { return sum(batch_norm(ones({kCount, 1}), ones({1}), b).output); })(zeros({1})); }, kCount},
+     [] {
+       return grad([](const Tensor& b) { return sum(batch_norm(ones({kCount, 1}), ones({1}), b).output); })(zeros({1}));
+     },
+     kCount},
 };
 
 class LongSums : public testing::TestWithParam<LongSum> {};
 
 TEST_P(LongSums, AreWithinTheirBound) {
-  for (const double got : cast(GetParam().run(), DType::f64).to_vector<double>()) EXPECT_NEAR(got, GetParam().expected, kRelativeError * GetParam().expected);
+  for (const double got : cast(GetParam().run(), DType::f64).to_vector<double>())
+    EXPECT_NEAR(got, GetParam().expected, kRelativeError * GetParam().expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, LongSums, testing::ValuesIn(kLongSums), [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(All, LongSums, testing::ValuesIn(kLongSums),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 std::vector<float> values(const Tensor& x) { return x.to_vector<float>(); }
 
 TEST(BatchNormVariance, IsThatOfTheSpreadWhateverTheMean) {
-  const auto variance = [](const Tensor& x) { return static_cast<double>(batch_norm(x, ones({1}), zeros({1})).variance.item()); };
+  const auto variance = [](const Tensor& x) {
+    return static_cast<double>(batch_norm(x, ones({1}), zeros({1})).variance.item());
+  };
   EXPECT_EQ(variance(full({1000, 1}, 1e7)), 0);
   constexpr int64_t kMany = 1 << 20;
   const Tensor ramp = reshape(arange(kMany), {kMany, 1}) * (1.0 / kMany) + 1e4;
@@ -95,7 +160,8 @@ TEST(Softmax, OfNothingButMinusInfinityIsZero) {
   EXPECT_EQ(values(logsumexp(logits))[0], -kInfinity);
   for (const float slope : values(grad([](const Tensor& x) { return sum(logsumexp(x)); })(logits))) EXPECT_EQ(slope, 0);
   for (const float share : values(softmax(logits))) EXPECT_EQ(share, 0);
-  for (const float slope : values(grad([](const Tensor& x) { return sum(square(softmax(x))); })(logits))) EXPECT_EQ(slope, 0);
+  for (const float slope : values(grad([](const Tensor& x) { return sum(square(softmax(x))); })(logits)))
+    EXPECT_EQ(slope, 0);
   EXPECT_EQ(values(cross_entropy(logits, labels))[0], kInfinity);
 }
 
@@ -105,7 +171,8 @@ TEST(Extremes, OfInfinitiesAreInfinite) {
     for (const int64_t count : {1, 3, 16, 67, 5000}) {
       const Tensor low = full({count, 3}, -kInfinity, dtype);
       const auto all = [&](const Tensor& x, double expected) {
-        for (const double value : cast(x, DType::f64).to_vector<double>()) EXPECT_EQ(value, expected) << count << " of " << to_string(dtype);
+        for (const double value : cast(x, DType::f64).to_vector<double>())
+          EXPECT_EQ(value, expected) << count << " of " << to_string(dtype);
       };
       all(max(low), -kInfinity);
       all(max(low, {0}), -kInfinity);

@@ -1,6 +1,6 @@
-// Greatest error, in units of the last place, of every elementary and special function of the CPU's arithmetic policy, on
-// every target this machine runs, against references of higher precision: double for float; __float128, or long double
-// where the compiler lacks that, for double.
+// Greatest error, in units of the last place, of every elementary and special function of the CPU's arithmetic policy,
+// on every target this machine runs, against references of higher precision: double for float; __float128, or long
+// double where the compiler lacks that, for double.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -87,9 +87,13 @@ namespace mollify::cpu {
   HWY_EXPORT(name##_double);
 MATH_TEST_FUNCTIONS(MATH_TEST_EXPORT)
 
-#define MATH_TEST_DISPATCH(name, call)                                                                             \
-  void run_##name(const float* x, const float* y, float* out, size_t n) { HWY_DYNAMIC_DISPATCH(name##_float)(x, y, out, n); } \
-  void run_##name(const double* x, const double* y, double* out, size_t n) { HWY_DYNAMIC_DISPATCH(name##_double)(x, y, out, n); }
+#define MATH_TEST_DISPATCH(name, call)                                       \
+  void run_##name(const float* x, const float* y, float* out, size_t n) {    \
+    HWY_DYNAMIC_DISPATCH(name##_float)(x, y, out, n);                        \
+  }                                                                          \
+  void run_##name(const double* x, const double* y, double* out, size_t n) { \
+    HWY_DYNAMIC_DISPATCH(name##_double)(x, y, out, n);                       \
+  }
 MATH_TEST_FUNCTIONS(MATH_TEST_DISPATCH)
 }  // namespace mollify::cpu
 
@@ -199,8 +203,8 @@ template <class R>
 R r_max(R x, R y) {
   return x != x || y != y ? x + y : (x > y ? x : y);
 }
-// |got - want| in units of the last place of want (of the smallest subnormal, below the normal range). A NaN, an infinity or
-// an overflow must agree, except that within one unit of the overflow threshold either side will do.
+// |got - want| in units of the last place of want (of the smallest subnormal, below the normal range). A NaN, an
+// infinity or an overflow must agree, except that within one unit of the overflow threshold either side will do.
 template <class T, class R>
 double ulp_error(T got, R want) {
   using L = std::numeric_limits<T>;
@@ -213,7 +217,9 @@ double ulp_error(T got, R want) {
     const R magnitude = want < 0 ? -want : want;
     const R limit = L::max();
     const bool close = magnitude > limit * (1 - 4 * R(L::epsilon())) && magnitude < limit * (1 + 4 * R(L::epsilon()));
-    return close && (std::isinf(got) || std::abs(got) == L::max()) && std::signbit(got) == std::signbit(nearest) ? 1 : wrong;
+    return close && (std::isinf(got) || std::abs(got) == L::max()) && std::signbit(got) == std::signbit(nearest)
+               ? 1
+               : wrong;
   }
   int exponent = std::ilogb(std::max(std::abs(nearest), L::min()));
   // A value rounded up to a power of two has the smaller unit of the interval below.
@@ -238,9 +244,36 @@ template <class T>
 std::vector<T> edges() {
   using L = std::numeric_limits<T>;
   std::vector<T> e;
-  for (T v : {T(0), L::denorm_min(), L::min(), L::min() / 4, L::epsilon(), T(0.25), T(0.5), T(1), 1 - L::epsilon() / 2, 1 + L::epsilon(),
-              T(1.5), T(2), T(2.5), T(3), T(4), T(5), T(10), T(88.72284), T(103.97208), T(708.3964), T(709.782712893384),
-              T(745.13321910194), T(1e4), T(1e6), T(16777217), T(9007199254740993.0), T(1e22), L::max() / 2, L::max(), L::infinity(),
+  for (T v : {T(0),
+              L::denorm_min(),
+              L::min(),
+              L::min() / 4,
+              L::epsilon(),
+              T(0.25),
+              T(0.5),
+              T(1),
+              1 - L::epsilon() / 2,
+              1 + L::epsilon(),
+              T(1.5),
+              T(2),
+              T(2.5),
+              T(3),
+              T(4),
+              T(5),
+              T(10),
+              T(88.72284),
+              T(103.97208),
+              T(708.3964),
+              T(709.782712893384),
+              T(745.13321910194),
+              T(1e4),
+              T(1e6),
+              T(16777217),
+              T(9007199254740993.0),
+              T(1e22),
+              L::max() / 2,
+              L::max(),
+              L::infinity(),
               L::quiet_NaN()}) {
     e.push_back(v);
     e.push_back(-v);
@@ -312,11 +345,12 @@ void check(const Case& c, size_t count, Run run, Reference reference) {
       if (error > worst) worst = error, where = i;
     }
     const char* type = sizeof(T) == 4 ? "f32" : "f64";
-    std::printf("%-16s %s %-7s %7.3f ulp at %.9g", c.name, type, hwy::TargetName(rest & -rest), worst, double(xs[where]));
+    std::printf("%-16s %s %-7s %7.3f ulp at %.9g", c.name, type, hwy::TargetName(rest & -rest), worst,
+                double(xs[where]));
     if (c.binary) std::printf(", %.9g", double(ys[where]));
     std::printf("\n");
-    EXPECT_LE(worst, bound) << c.name << " " << type << " " << hwy::TargetName(rest & -rest) << " at " << xs[where] << ", " << ys[where]
-                            << ": " << got[where] << " against " << double(want[where]);
+    EXPECT_LE(worst, bound) << c.name << " " << type << " " << hwy::TargetName(rest & -rest) << " at " << xs[where]
+                            << ", " << ys[where] << ": " << got[where] << " against " << double(want[where]);
   }
   hwy::SetSupportedTargetsForTest(0);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
@@ -324,17 +358,22 @@ void check(const Case& c, size_t count, Run run, Reference reference) {
 
 constexpr size_t kFloatSamples = 200000, kDoubleSamples = 60000;
 
-#define MATH_TEST(name, low, high, bound_float, bound_double)                                                              \
-  TEST(Math, name) {                                                                                                       \
-    const Case c{#name, low, high, bound_float, bound_double};                                                             \
-    check<float, double>(c, kFloatSamples, [](auto... a) { cpu::run_##name(a...); }, [](double x, double) { return r_##name(x); }); \
-    check<double, Quad>(c, kDoubleSamples, [](auto... a) { cpu::run_##name(a...); }, [](Quad x, Quad) { return r_##name(x); });     \
+#define MATH_TEST(name, low, high, bound_float, bound_double)                                                      \
+  TEST(Math, name) {                                                                                               \
+    const Case c{#name, low, high, bound_float, bound_double};                                                     \
+    check<float, double>(                                                                                          \
+        c, kFloatSamples, [](auto... a) { cpu::run_##name(a...); }, [](double x, double) { return r_##name(x); }); \
+    check<double, Quad>(                                                                                           \
+        c, kDoubleSamples, [](auto... a) { cpu::run_##name(a...); }, [](Quad x, Quad) { return r_##name(x); });    \
   }
-#define MATH_TEST_2(name, bound)                                                                                           \
-  TEST(Math, name) {                                                                                                       \
-    const Case c{#name, 0, 4, bound, bound, true};                                                                         \
-    check<float, double>(c, kFloatSamples, [](auto... a) { cpu::run_##name(a...); }, [](double x, double y) { return r_##name(x, y); }); \
-    check<double, Quad>(c, kDoubleSamples, [](auto... a) { cpu::run_##name(a...); }, [](Quad x, Quad y) { return r_##name(x, y); });     \
+#define MATH_TEST_2(name, bound)                                                                                     \
+  TEST(Math, name) {                                                                                                 \
+    const Case c{#name, 0, 4, bound, bound, true};                                                                   \
+    check<float, double>(                                                                                            \
+        c, kFloatSamples, [](auto... a) { cpu::run_##name(a...); },                                                  \
+        [](double x, double y) { return r_##name(x, y); });                                                          \
+    check<double, Quad>(                                                                                             \
+        c, kDoubleSamples, [](auto... a) { cpu::run_##name(a...); }, [](Quad x, Quad y) { return r_##name(x, y); }); \
   }
 
 MATH_TEST(exp, -110, 90, 1, 1)

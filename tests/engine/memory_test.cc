@@ -93,7 +93,8 @@ TEST(Memory, IsReused) {
 }
 
 TEST(Memory, IsAligned) {
-  for (const int64_t count : {1, 3, 17, 1000, 100003}) EXPECT_EQ(reinterpret_cast<uintptr_t>(zeros({count}).buffer().data()) % 64, 0u);
+  for (const int64_t count : {1, 3, 17, 1000, 100003})
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(zeros({count}).buffer().data()) % 64, 0u);
 }
 
 TEST(Memory, RefusesWhatCannotBe) {

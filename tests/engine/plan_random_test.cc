@@ -57,17 +57,21 @@ const Kind kKinds[] = {
     {"a - b", [](const Tensor& a, const Tensor& b, const Surroundings&) { return a - b; }},
     {"sin(a) * b", [](const Tensor& a, const Tensor& b, const Surroundings&) { return sin(a) * b; }},
     {"maximum(a, b)", [](const Tensor& a, const Tensor& b, const Surroundings&) { return maximum(a, b); }},
-    {"where(a > b, a, -b)", [](const Tensor& a, const Tensor& b, const Surroundings&) { return where(greater(a, b), a, -b); }},
+    {"where(a > b, a, -b)",
+     [](const Tensor& a, const Tensor& b, const Surroundings&) { return where(greater(a, b), a, -b); }},
     {"transpose(a)", [](const Tensor& a, const Tensor&, const Surroundings&) { return transpose(a); }},
     {"packed(transpose(a))", [](const Tensor& a, const Tensor&, const Surroundings&) { return packed(transpose(a)); }},
     {"flip(a, 0)", [](const Tensor& a, const Tensor&, const Surroundings&) { return flip(a, 0); }},
     {"flip(a, 1) + b", [](const Tensor& a, const Tensor& b, const Surroundings&) { return flip(a, 1) + b; }},
     {"a + transpose(b)", [](const Tensor& a, const Tensor& b, const Surroundings&) { return a + transpose(b); }},
-    {"matmul(a, b) / n", [](const Tensor& a, const Tensor& b, const Surroundings&) { return matmul(a, b) / static_cast<double>(a.dim(0)); }},
-    {"matmul(a, transpose(b))", [](const Tensor& a, const Tensor& b, const Surroundings&) { return tanh(matmul(a, transpose(b))); }},
+    {"matmul(a, b) / n", [](const Tensor& a, const Tensor& b,
+                            const Surroundings&) { return matmul(a, b) / static_cast<double>(a.dim(0)); }},
+    {"matmul(a, transpose(b))",
+     [](const Tensor& a, const Tensor& b, const Surroundings&) { return tanh(matmul(a, transpose(b))); }},
     {"a - mean(b, {1})", [](const Tensor& a, const Tensor& b, const Surroundings&) { return a - mean(b, {1}, true); }},
     {"a * mean(b, {0})", [](const Tensor& a, const Tensor& b, const Surroundings&) { return a * mean(b, {0}, true); }},
-    {"cumsum(a, 0) / n", [](const Tensor& a, const Tensor&, const Surroundings&) { return cumsum(a, 0) / static_cast<double>(a.dim(0)); }},
+    {"cumsum(a, 0) / n",
+     [](const Tensor& a, const Tensor&, const Surroundings&) { return cumsum(a, 0) / static_cast<double>(a.dim(0)); }},
     {"softmax(a)", [](const Tensor& a, const Tensor&, const Surroundings&) { return softmax(a); }},
     {"concat(halves of a and b)",
      [](const Tensor& a, const Tensor& b, const Surroundings&) {
@@ -101,33 +105,49 @@ const Kind kKinds[] = {
        return take(a, cast(clip(backwards, 0, 1e9), DType::i32));
      }},
     {"gather(a, argmax of b)",
-     [](const Tensor& a, const Tensor& b, const Surroundings&) { return a - gather(a, reshape(argmax(b), {b.dim(0), 1})); }},
+     [](const Tensor& a, const Tensor& b, const Surroundings&) {
+       return a - gather(a, reshape(argmax(b), {b.dim(0), 1}));
+     }},
     {"reshape(a, one row), doubled and folded",
-     [](const Tensor& a, const Tensor&, const Surroundings&) { return reshape(reshape(transpose(a), {1, a.size()}) * 0.75, a.shape()); }},
-    {"expand(first row of a) + b", [](const Tensor& a, const Tensor& b, const Surroundings&) { return expand(rows(a, 0, 1), b.shape()) + b; }},
-    {"a + normal", [](const Tensor& a, const Tensor&, const Surroundings& s) { return a + normal(a.shape(), {5, 6}, s.step, DType::f32, a.device()) * 0.1; }},
+     [](const Tensor& a, const Tensor&, const Surroundings&) {
+       return reshape(reshape(transpose(a), {1, a.size()}) * 0.75, a.shape());
+     }},
+    {"expand(first row of a) + b",
+     [](const Tensor& a, const Tensor& b, const Surroundings&) { return expand(rows(a, 0, 1), b.shape()) + b; }},
+    {"a + normal",
+     [](const Tensor& a, const Tensor&, const Surroundings& s) {
+       return a + normal(a.shape(), {5, 6}, s.step, DType::f32, a.device()) * 0.1;
+     }},
     {"a * weights", [](const Tensor& a, const Tensor&, const Surroundings& s) { return a * s.weights; }},
-    {"transpose(weights) - a", [](const Tensor& a, const Tensor&, const Surroundings& s) { return transpose(s.weights) - a; }},
-    {"assign(weights, a)", [](const Tensor& a, const Tensor& b, const Surroundings& s) {
+    {"transpose(weights) - a",
+     [](const Tensor& a, const Tensor&, const Surroundings& s) { return transpose(s.weights) - a; }},
+    {"assign(weights, a)",
+     [](const Tensor& a, const Tensor& b, const Surroundings& s) {
        no_grad([&] { assign(s.weights, a.detach()); });
        return b;
-     }, true},
-    {"assign(weights, transpose(weights)), a - weights", [](const Tensor& a, const Tensor&, const Surroundings& s) {
+     },
+     true},
+    {"assign(weights, transpose(weights)), a - weights",
+     [](const Tensor& a, const Tensor&, const Surroundings& s) {
        no_grad([&] { assign(s.weights, transpose(s.weights)); });
        return a - s.weights;
-     }, true},
-    {"assign(rows of weights, of b)", [](const Tensor& a, const Tensor& b, const Surroundings& s) {
+     },
+     true},
+    {"assign(rows of weights, of b)",
+     [](const Tensor& a, const Tensor& b, const Surroundings& s) {
        const int64_t n = a.dim(0);
        no_grad([&] { assign(rows(s.weights, n / 2, n), rows(b.detach(), 0, n - n / 2)); });
        return a;
-     }, true},
+     },
+     true},
 };
 
 std::string text_of(const Program& program, const Setting& setting) {
   std::ostringstream out;
   out << setting.n << " x " << setting.n << " on " << to_string(setting.device) << ", values 0 and 1 are inputs\n";
   for (size_t i = 0; i < program.steps.size(); ++i)
-    out << i + kInputs << " = " << kKinds[program.steps[i].kind].name << " with a = " << program.steps[i].a << ", b = " << program.steps[i].b << "\n";
+    out << i + kInputs << " = " << kKinds[program.steps[i].kind].name << " with a = " << program.steps[i].a
+        << ", b = " << program.steps[i].b << "\n";
   out << (program.gradient ? "gradient of the sum of" : "returns");
   for (const auto& [value, transposed] : program.outputs) out << " " << value << (transposed ? " transposed" : "");
   return out.str();
@@ -136,7 +156,8 @@ std::string text_of(const Program& program, const Setting& setting) {
 Tensors outputs_of(const Program& program, const Tensors& in, const Surroundings& around) {
   std::vector<Tensor> values(in.begin(), in.end());
   for (const Step& step : program.steps)
-    values.push_back(kKinds[step.kind].run(values[static_cast<size_t>(step.a)], values[static_cast<size_t>(step.b)], around));
+    values.push_back(
+        kKinds[step.kind].run(values[static_cast<size_t>(step.a)], values[static_cast<size_t>(step.b)], around));
   Tensors out(program.outputs.size());
   for (size_t i = 0; i < out.size(); ++i) {
     const auto [value, transposed] = program.outputs[i];
@@ -152,7 +173,8 @@ Tensors run(const Program& program, const Tensors& in, const Surroundings& aroun
     for (const Tensor& t : outputs_of(program, {a, b}, around)) value = value + sum(t * t);
     return value;
   };
-  return {grad([&](const Tensor& a) { return total(a, in[1]); })(in[0]), grad([&](const Tensor& b) { return total(in[0], b); })(in[1])};
+  return {grad([&](const Tensor& a) { return total(a, in[1]); })(in[0]),
+          grad([&](const Tensor& b) { return total(in[0], b); })(in[1])};
 }
 
 std::vector<uint32_t> bits(const Tensor& t) {
@@ -166,15 +188,19 @@ Tensor numbers(const Setting& setting, uint64_t stream) {
   return to(normal({setting.n, setting.n}, {11, stream}, Tensor::scalar(0, DType::i32)), setting.device);
 }
 
-// Empty where four calls of the captured program give the bits of the eager one and leave the same weights; else what went wrong.
+// Empty where four calls of the captured program give the bits of the eager one and leave the same weights; else what
+// went wrong.
 // Results are held to the end.
 std::string disagreement(const Program& program, const Setting& setting) try {
-  const auto surroundings = [&] { return Surroundings{numbers(setting, 1000) + 0.0, Tensor::from(std::vector<int32_t>{0}, {})}; };
+  const auto surroundings = [&] {
+    return Surroundings{numbers(setting, 1000) + 0.0, Tensor::from(std::vector<int32_t>{0}, {})};
+  };
   const Surroundings eager = surroundings(), captured = surroundings();
   Captured replay = capture([&](const Tensors& in) { return run(program, in, captured); });
   std::vector<std::pair<Tensors, Tensors>> all;
   for (int call = 0; call < 4; ++call) {
-    const Tensors in{numbers(setting, static_cast<uint64_t>(2 * call)), numbers(setting, static_cast<uint64_t>(2 * call + 1))};
+    const Tensors in{numbers(setting, static_cast<uint64_t>(2 * call)),
+                     numbers(setting, static_cast<uint64_t>(2 * call + 1))};
     for (const Surroundings* s : {&eager, &captured}) assign(s->step, Tensor::from(std::vector<int32_t>{call}, {}));
     const Tensors wanted = run(program, in, eager), got = replay(in);
     Tensors copies(wanted.size());  // a later call may overwrite what is a view of the weights
@@ -185,10 +211,12 @@ std::string disagreement(const Program& program, const Setting& setting) try {
     if (bits(eager.weights) != bits(captured.weights)) return format("the weights after call {} differ", call);
     all.push_back({copies, got});
   }
-  const bool overwrites = std::any_of(program.steps.begin(), program.steps.end(), [](const Step& step) { return kKinds[step.kind].overwrites; });
+  const bool overwrites = std::any_of(program.steps.begin(), program.steps.end(),
+                                      [](const Step& step) { return kKinds[step.kind].overwrites; });
   for (const auto& [wanted, got] : all)
     for (size_t i = 0; i < wanted.size(); ++i)
-      if (!overwrites && bits(wanted[i]) != bits(got[i] + 0.0)) return format("result {} changes once it was returned", i);
+      if (!overwrites && bits(wanted[i]) != bits(got[i] + 0.0))
+        return format("result {} changes once it was returned", i);
   return "";
 } catch (const Error& error) {
   return error.what();
@@ -230,8 +258,11 @@ Program random_program(RandomSequence& random, bool gradient) {
   Program program{.steps = {}, .outputs = {}, .gradient = gradient};
   const int length = 1 + static_cast<int>(random.below(gradient ? 8 : 14));
   for (int i = 0; i < length; ++i) {
-    const auto value = [&] { return static_cast<int>(random.below(3) == 0 ? random.below(static_cast<uint64_t>(i + kInputs))
-                                                                           : static_cast<uint64_t>(i + kInputs - 1) - random.below(static_cast<uint64_t>(std::min(3, i + kInputs)))); };
+    const auto value = [&] {
+      return static_cast<int>(random.below(3) == 0 ? random.below(static_cast<uint64_t>(i + kInputs))
+                                                   : static_cast<uint64_t>(i + kInputs - 1) -
+                                                         random.below(static_cast<uint64_t>(std::min(3, i + kInputs))));
+    };
     Step step{0, value(), value()};
     do step.kind = static_cast<int>(random.below(std::size(kKinds)));
     while (gradient && kKinds[step.kind].overwrites);  // grad refuses weights that changed since
@@ -239,7 +270,9 @@ Program random_program(RandomSequence& random, bool gradient) {
   }
   const int64_t outputs = 1 + static_cast<int64_t>(random.below(3));
   for (int64_t i = 0; i < outputs; ++i)
-    program.outputs.emplace_back(i == 0 ? length + kInputs - 1 : static_cast<int>(random.below(static_cast<uint64_t>(length + kInputs))), random.below(4) == 0);
+    program.outputs.emplace_back(
+        i == 0 ? length + kInputs - 1 : static_cast<int>(random.below(static_cast<uint64_t>(length + kInputs))),
+        random.below(4) == 0);
   return program;
 }
 

@@ -72,12 +72,15 @@ TEST(Captured, ResultsStayWhileSomebodyHoldsThem) {
   Captured captured = capture([](const Tensors& in) -> Tensors { return in[0] + 1.0; });
   std::vector<Tensor> results;
   for (int i = 0; i < 5; ++i) results.push_back(captured(full({8}, i))[0]);
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(results[static_cast<size_t>(i)].to_vector<float>()[3], static_cast<float>(i) + 1);
+  for (int i = 0; i < 5; ++i)
+    EXPECT_EQ(results[static_cast<size_t>(i)].to_vector<float>()[3], static_cast<float>(i) + 1);
 }
 
 TEST(Captured, ReturnsInputsAndWhatItWasGiven) {
   const Tensor kept = random({3}, 1);
-  Captured captured = capture([&](const Tensors& in) -> Tensors { return {in[0], transpose(in[0]), kept, slice(in[0], 0, 1, 2)}; });
+  Captured captured = capture([&](const Tensors& in) -> Tensors {
+    return {in[0], transpose(in[0]), kept, slice(in[0], 0, 1, 2)};
+  });
   for (uint64_t i = 0; i < 3; ++i) {
     const Tensor x = random({2, 3}, i);
     const Tensors got = captured(x);
@@ -164,7 +167,9 @@ TEST(Captured, TakesInputsThatShareMemory) {
   for (int which = 0; which < 3; ++which) {
     const auto inputs = [&]() -> Tensors {
       const Tensor x = random({30, 40}, 3), y = random({30, 40}, 4);
-      return which == 0 ? Tensors{x, x} : which == 1 ? Tensors{outside, y} : Tensors{transpose(reshape(x, {40, 30})), reshape(x, {30, 40})};
+      return which == 0   ? Tensors{x, x}
+             : which == 1 ? Tensors{outside, y}
+                          : Tensors{transpose(reshape(x, {40, 30})), reshape(x, {30, 40})};
     };
     assign(outside, kept);
     const Tensors eager_inputs = inputs(), wanted = f(eager_inputs);
@@ -181,17 +186,22 @@ TEST(Captured, TakesInputsThatShareMemory) {
 TEST(Captured, MayCallItself) {
   Captured* self = nullptr;
   Captured captured = capture([&](const Tensors& in) -> Tensors {
-    return in[0].dim(0) == 1 ? in[0] * 2.0 : concat(Tensors{(*self)(slice(in[0], 0, 1, in[0].dim(0)))[0], slice(in[0], 0, 0, 1)});
+    return in[0].dim(0) == 1 ? in[0] * 2.0
+                             : concat(Tensors{(*self)(slice(in[0], 0, 1, in[0].dim(0)))[0], slice(in[0], 0, 0, 1)});
   });
   self = &captured;
-  const Tensor x = random({4, 3}, 1), wanted = concat(Tensors{slice(x, 0, 3, 4) * 2.0, slice(x, 0, 2, 3), slice(x, 0, 1, 2), slice(x, 0, 0, 1)});
+  const Tensor x = random({4, 3}, 1),
+               wanted =
+                   concat(Tensors{slice(x, 0, 3, 4) * 2.0, slice(x, 0, 2, 3), slice(x, 0, 1, 2), slice(x, 0, 0, 1)});
   for (int i = 0; i < 4; ++i) expect_same(captured(x)[0], wanted);
 }
 
 TEST(Captured, KeepsThePlansThatWereUsedLast) {
   int runs = 0;  // of the function itself: the first two calls with new shapes
   Captured captured = capture([&](const Tensors& in) -> Tensors { return ++runs, sum(in[0] * 2.0); });
-  const auto call = [&](int64_t rows) { expect_same(captured(ones({rows}))[0], Tensor::scalar(2.0 * static_cast<double>(rows))); };
+  const auto call = [&](int64_t rows) {
+    expect_same(captured(ones({rows}))[0], Tensor::scalar(2.0 * static_cast<double>(rows)));
+  };
   const int64_t most = Captured::kMostPlans;
   for (int64_t rows = 1; rows <= 3 * most; ++rows)
     for (int i = 0; i < 3; ++i) call(rows);
@@ -223,10 +233,15 @@ std::string error_of(const F& f, const Tensor& x) {
 
 TEST(CapturedErrors, NameWhatAReplayWouldGetWrong) {
   const Tensor x = random({3}, 1), given = Tensor::scalar(1);
-  EXPECT_NE(error_of([](const Tensors& in) -> Tensors { return in[0] * sum(in[0]).item(); }, x).find("read by the host"), std::string::npos);
-  EXPECT_NE(error_of([&](const Tensors& in) -> Tensors { return in[0] * given.item(); }, x).find("read by the host"), std::string::npos);
+  EXPECT_NE(
+      error_of([](const Tensors& in) -> Tensors { return in[0] * sum(in[0]).item(); }, x).find("read by the host"),
+      std::string::npos);
+  EXPECT_NE(error_of([&](const Tensors& in) -> Tensors { return in[0] * given.item(); }, x).find("read by the host"),
+            std::string::npos);
   Tensor kept;
-  EXPECT_NE(error_of([&](const Tensors& in) -> Tensors { return kept = in[0] * 2.0, in[0] + 1.0; }, x).find("still held"), std::string::npos);
+  EXPECT_NE(
+      error_of([&](const Tensors& in) -> Tensors { return kept = in[0] * 2.0, in[0] + 1.0; }, x).find("still held"),
+      std::string::npos);
   EXPECT_NE(error_of([&](const Tensors& in) -> Tensors {
               const Tensor own = Tensor::scalar(0);
               assign(own, sum(in[0]));
@@ -259,7 +274,8 @@ TEST(CapturedErrors, NameWorkOfOtherThreadsAndHistoriesFromBefore) {
               elsewhere([&] { y = exp(weights); });
               return in[0] + y;
             }, x).find("another thread made"), std::string::npos);
-  EXPECT_NE(error_of([&](const Tensors& in) -> Tensors { return in[0] * learned; }, x).find("history from before"), std::string::npos);
+  EXPECT_NE(error_of([&](const Tensors& in) -> Tensors { return in[0] * learned; }, x).find("history from before"),
+            std::string::npos);
 }
 
 TEST(CapturedErrors, LeaveTheFunctionUsable) {

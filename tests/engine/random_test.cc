@@ -54,7 +54,9 @@ TEST(Uniform, IsExactlyTheWordsOnEveryTarget) {
       const std::vector<double> doubles = uniform({count}, kKey, step(-5), DType::f64).to_vector<double>();
       for (int64_t i = 0; i < count; ++i) {
         const auto at = static_cast<size_t>(i);
-        ASSERT_EQ(singles[at], uniform_f32(random_words(kKey, static_cast<uint32_t>(-5), static_cast<uint32_t>(i / 4)).word[i % 4])) << i;
+        ASSERT_EQ(singles[at],
+                  uniform_f32(random_words(kKey, static_cast<uint32_t>(-5), static_cast<uint32_t>(i / 4)).word[i % 4]))
+            << i;
         const RandomWords pair = random_words(kKey, static_cast<uint32_t>(-5), static_cast<uint32_t>(i / 2));
         ASSERT_EQ(doubles[at], uniform_f64(pair.word[i % 2 * 2], pair.word[i % 2 * 2 + 1])) << i;
       }
@@ -126,7 +128,8 @@ TEST(Draws, ArePrefixesOfLongerOnes) {
   }
 }
 
-std::vector<double> sample(Tensor (*draw)(const Shape&, RandomKey, const Tensor&, DType, Device), int64_t count, DType dtype) {
+std::vector<double> sample(Tensor (*draw)(const Shape&, RandomKey, const Tensor&, DType, Device), int64_t count,
+                           DType dtype) {
   return cast(draw({count}, {2024, 11}, step(0), dtype, Device::cpu), DType::f64).to_vector<double>();
 }
 
@@ -145,7 +148,9 @@ double kolmogorov_smirnov(std::vector<double> values, double (*cdf)(double)) {
 TEST(Distributions, HaveTheirShape) {
   for (const DType dtype : {DType::f32, DType::f64}) {
     EXPECT_LT(kolmogorov_smirnov(sample(uniform, 200000, dtype), [](double x) { return x; }), 1.95);
-    EXPECT_LT(kolmogorov_smirnov(sample(normal, 200000, dtype), [](double x) { return std::erfc(-x / std::sqrt(2.0)) / 2; }), 1.95);
+    EXPECT_LT(
+        kolmogorov_smirnov(sample(normal, 200000, dtype), [](double x) { return std::erfc(-x / std::sqrt(2.0)) / 2; }),
+        1.95);
   }
 }
 
@@ -183,10 +188,22 @@ TEST(Dropout, DropsAtItsRateAndKeepsTheMean) {
 
 // Under one seed the first words of no two purposes, and of no two neighbours of one, are the same.
 TEST(Purposes, ShareNoNumbers) {
-  const Purpose all[] = {Purpose::initial_weights, Purpose::dropout,     Purpose::svrg_anchor, Purpose::sobol_directions, Purpose::shared_directions,
+  const Purpose all[] = {Purpose::initial_weights,
+                         Purpose::dropout,
+                         Purpose::svrg_anchor,
+                         Purpose::sobol_directions,
+                         Purpose::shared_directions,
                          Purpose::monte_carlo,
-                         Purpose::attack,          Purpose::falsify,     Purpose::order,       Purpose::held_out,         Purpose::input_noise,
-                         Purpose::label_noise,     Purpose::augmentation, Purpose::digit_train, Purpose::digit_test,       Purpose::digit_labels,
+                         Purpose::attack,
+                         Purpose::falsify,
+                         Purpose::order,
+                         Purpose::held_out,
+                         Purpose::input_noise,
+                         Purpose::label_noise,
+                         Purpose::augmentation,
+                         Purpose::digit_train,
+                         Purpose::digit_test,
+                         Purpose::digit_labels,
                          Purpose::caller};
   std::set<std::array<uint32_t, 4>> seen;
   size_t drawn = 0;
@@ -202,11 +219,14 @@ TEST(Purposes, ShareNoNumbers) {
 
 // The weights of seed 7 and dropout with the key {7, 0} once were the same numbers.
 TEST(Purposes, DropoutIsIndependentOfTheInitialWeights) {
-  const nn::Network dense("dense", {256}, nn::sequential(nn::dense(64))), dropping("drop", {256}, nn::sequential(nn::dropout(0.5)));
+  const nn::Network dense("dense", {256}, nn::sequential(nn::dense(64))),
+      dropping("drop", {256}, nn::sequential(nn::dropout(0.5)));
   const Tensor kernel = dense.weight(dense.initial_weights(nn::Initialization::kaiming_normal, 7), "dense1.weight");
-  const Tensor dropped = dropping(zeros({0}), {}, ones({64, 256}), nn::Mode::train, {7, 0}, Tensor::scalar(0, DType::i32)).output;
+  const Tensor dropped =
+      dropping(zeros({0}), {}, ones({64, 256}), nn::Mode::train, {7, 0}, Tensor::scalar(0, DType::i32)).output;
   const Tensor shown = cast(not_equal(dropped, Tensor::scalar(0)), DType::f32) - 0.5;
-  const double count = static_cast<double>(kernel.size()), correlation = sum(kernel * shown).item() / std::sqrt(sum_of_squares(kernel).item() * count / 4);
+  const double count = static_cast<double>(kernel.size()),
+               correlation = sum(kernel * shown).item() / std::sqrt(sum_of_squares(kernel).item() * count / 4);
   EXPECT_LT(std::abs(correlation), 4 / std::sqrt(count));
 }
 

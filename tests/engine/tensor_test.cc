@@ -176,7 +176,8 @@ TEST(Numbers, ThatADtypeCannotHoldAreRefused) {
     EXPECT_THROW(Tensor::scalar(value, DType::u8), ValueError) << value;
     EXPECT_THROW(pad(zeros({2}, DType::u8), 0, 1, 1, value), ValueError) << value;
   }
-  for (const double value : {3e9, -3e9, 2147483648.0, std::nan("")}) EXPECT_THROW(Tensor::scalar(value, DType::i32), ValueError) << value;
+  for (const double value : {3e9, -3e9, 2147483648.0, std::nan("")})
+    EXPECT_THROW(Tensor::scalar(value, DType::i32), ValueError) << value;
   EXPECT_EQ(full({1}, 255.5, DType::u8).to_vector<uint8_t>()[0], 255);
   EXPECT_EQ(Tensor::scalar(-2147483648.0, DType::i32).item(), -2147483648.0);
 }
@@ -184,8 +185,10 @@ TEST(Numbers, ThatADtypeCannotHoldAreRefused) {
 TEST(Views, OfExtremeExtentsAreRightOrRefused) {
   const Tensor x = arange(5);
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max(), kLeast = std::numeric_limits<int64_t>::min();
-  for (const int64_t step : {kMost, kMost - 1, int64_t{5}}) EXPECT_EQ(slice(x, 0, 1, 5, step).to_vector<float>(), std::vector<float>{1}) << step;
-  for (const int64_t step : {kLeast, kLeast + 1, int64_t{-5}}) EXPECT_EQ(slice(x, 0, 3, kLeast, step).to_vector<float>(), std::vector<float>{3}) << step;
+  for (const int64_t step : {kMost, kMost - 1, int64_t{5}})
+    EXPECT_EQ(slice(x, 0, 1, 5, step).to_vector<float>(), std::vector<float>{1}) << step;
+  for (const int64_t step : {kLeast, kLeast + 1, int64_t{-5}})
+    EXPECT_EQ(slice(x, 0, 3, kLeast, step).to_vector<float>(), std::vector<float>{3}) << step;
   EXPECT_EQ(slice(x, 0, kLeast, kMost).size(), 5);
   EXPECT_EQ(slice(x, 0, 4, 4, kMost).size(), 0);
   EXPECT_THROW(pad(x, 0, kMost, 1), ShapeError);

@@ -91,7 +91,8 @@ TEST_F(Threads, PassExceptionsOnAndGoOnWorking) {
 
 TEST_F(Threads, PassAnExceptionThroughANestedCall) {
   EXPECT_THROW(
-      cpu::parallel_for(4, 1, [](int64_t, int64_t) { cpu::parallel_for(4, 1, [](int64_t, int64_t) { throw ValueError("test"); }); }),
+      cpu::parallel_for(
+          4, 1, [](int64_t, int64_t) { cpu::parallel_for(4, 1, [](int64_t, int64_t) { throw ValueError("test"); }); }),
       ValueError);
   std::atomic<bool> several{false};  // the pool is not taken for a worker afterwards
   const auto self = std::this_thread::get_id();

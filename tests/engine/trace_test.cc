@@ -28,7 +28,8 @@ TEST(Trace, HoldsTheStepsThatLeadToTheOutputInOrder) {
 }
 
 TEST(Trace, ReplaysToTheFunctionsValue) {
-  const Tensor w = normal({3, 4}, {1, 2}, Tensor::scalar(0, DType::i32)), x = normal({5, 4}, {1, 3}, Tensor::scalar(0, DType::i32));
+  const Tensor w = normal({3, 4}, {1, 2}, Tensor::scalar(0, DType::i32)),
+               x = normal({5, 4}, {1, 3}, Tensor::scalar(0, DType::i32));
   const auto g = [&](const Tensor& v) { return split(softmax(dense(v, w, {})), std::vector<int64_t>{2, 3}, 0)[1]; };
   const Trace t = trace(g, x.layout());
   TraceValues<Tensor> values;
@@ -80,13 +81,18 @@ TEST(Trace, PullBackUsesTheOperationsRule) {
   const Tensor w = normal({3, 4}, {1, 2}, Tensor::scalar(0, DType::i32), DType::f64);
   const Trace t = trace([&](const Tensor& x) { return dense(x, w, {}); }, Layout::packed({5, 4}, DType::f64));
   const Tensor row = zeros({1, 4}, DType::f64);
-  const std::vector<double> got = pull_back(t.steps[0], {row, square(w)}, 0, ones({1, 3}, DType::f64)).to_vector<double>();
+  const std::vector<double> got =
+      pull_back(t.steps[0], {row, square(w)}, 0, ones({1, 3}, DType::f64)).to_vector<double>();
   const std::vector<double> expected = sum(square(w), {0}).to_vector<double>();
   for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-14);
 }
 
 TEST(Trace, DropoutIsOneStep) {
-  const Trace t = trace([](const Tensor& x) { return dropout(x, 0.25, {1, 2}, Tensor::scalar(0, DType::i32)); }, Layout::packed({4}, DType::f32));
+  const Trace t = trace(
+      [](const Tensor& x) {
+        return dropout(x, 0.25, {1, 2}, Tensor::scalar(0, DType::i32));
+      },
+      Layout::packed({4}, DType::f32));
   ASSERT_EQ(names(t), std::vector<std::string>{"dropout"});
   EXPECT_EQ(t.steps[0].in()[2].item(), 0.25);
 }

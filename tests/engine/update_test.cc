@@ -82,8 +82,10 @@ void check_adam(const Adam& how, DType dtype) {
       const double g = slope(static_cast<int64_t>(i), step) + how.decay * weights[i];
       first[i] = how.beta1 * first[i] + (1 - how.beta1) * g;
       second[i] = how.beta2 * second[i] + (1 - how.beta2) * g * g;
-      const double first_hat = first[i] / (1 - std::pow(how.beta1, step)), second_hat = second[i] / (1 - std::pow(how.beta2, step));
-      weights[i] = weights[i] * (1 - how.rate * how.decoupled) - how.rate * first_hat / (std::sqrt(second_hat) + how.epsilon);
+      const double first_hat = first[i] / (1 - std::pow(how.beta1, step)),
+                   second_hat = second[i] / (1 - std::pow(how.beta2, step));
+      weights[i] =
+          weights[i] * (1 - how.rate * how.decoupled) - how.rate * first_hat / (std::sqrt(second_hat) + how.epsilon);
     }
     expect_near(m, first);
     expect_near(v, second);
@@ -147,7 +149,8 @@ TEST(Assign, FromAViewOfItsTarget) {
     const Tensor y = numbers(6), later = slice(y, 0, 1, 6), earlier = slice(y, 0, 0, 5);
     if (forward) assign(later, earlier);
     else assign(earlier, later);
-    EXPECT_EQ(y.to_vector<float>(), forward ? (std::vector<float>{0, 0, 1, 2, 3, 4}) : (std::vector<float>{1, 2, 3, 4, 5, 5}));
+    EXPECT_EQ(y.to_vector<float>(),
+              forward ? (std::vector<float>{0, 0, 1, 2, 3, 4}) : (std::vector<float>{1, 2, 3, 4, 5, 5}));
   }
   const Tensor v = reshape(numbers(4), {2, 2});
   assign(v, slice(v, 0, 1, 2));  // its last row to both

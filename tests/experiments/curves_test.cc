@@ -36,17 +36,20 @@ TEST(Curves, NoLegendLiesOverACurve) {
       for (const std::string& y : found(points, ",([0-9.]+)")) lowest_point = std::max(lowest_point, std::stod(y));
     for (const std::string& y : found(svg, "y='([0-9.]+)'>curve")) EXPECT_GT(std::stod(y) - 12, lowest_point);
     const double height = std::stod(found(svg, "height='([0-9.]+)' viewBox")[0]);
-    for (const std::string& y : found(svg, "y='([0-9.]+)'>curve")) EXPECT_LT(std::stod(y), height) << "within the picture";
+    for (const std::string& y : found(svg, "y='([0-9.]+)'>curve"))
+      EXPECT_LT(std::stod(y), height) << "within the picture";
   }
 }
 
 TEST(Curves, SeriesDifferByMoreThanColour) {
   const std::string svg = curves_svg("heading", {panel_of(5, {0, 1})});
-  const std::vector<std::string> dashes = found(svg, "<polyline[^>]*stroke-dasharray='([^']*)'"), colors = found(svg, "<polyline[^>]*stroke='([^']*)'");
+  const std::vector<std::string> dashes = found(svg, "<polyline[^>]*stroke-dasharray='([^']*)'"),
+                                 colors = found(svg, "<polyline[^>]*stroke='([^']*)'");
   EXPECT_EQ(std::set<std::string>(dashes.begin(), dashes.end()).size(), 5u);
   EXPECT_EQ(std::set<std::string>(colors.begin(), colors.end()).size(), 5u);
   std::set<std::string> marks;
-  for (const std::string& mark : found(svg, "</?polyline[^>]*>(<[a-z]+ [^/]*)")) marks.insert(mark.substr(0, mark.find(' ')) + mark.substr(mark.size() / 2, 6));
+  for (const std::string& mark : found(svg, "</?polyline[^>]*>(<[a-z]+ [^/]*)"))
+    marks.insert(mark.substr(0, mark.find(' ')) + mark.substr(mark.size() / 2, 6));
   EXPECT_EQ(marks.size(), 5u) << svg;
 }
 
@@ -89,7 +92,8 @@ TEST(Curves, ARunNamesItsLosses) {
   }
   const std::string svg = curves_svg("run", epochs, {"train: ibp loss", "test: natural loss"});
   expect_well_formed(svg);
-  for (const char* name : {"train: ibp loss", "test: natural loss", ">0.01<"}) EXPECT_NE(svg.find(name), std::string::npos) << name;
+  for (const char* name : {"train: ibp loss", "test: natural loss", ">0.01<"})
+    EXPECT_NE(svg.find(name), std::string::npos) << name;
 }
 
 }  // namespace

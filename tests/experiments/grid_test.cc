@@ -34,7 +34,8 @@ class GridTest : public testing::Test {
       cells.push_back({"cell " + std::to_string(i), [this, i, bad] {
                          ++runs_;
                          if (i == bad) throw std::runtime_error("bad");
-                         return Results{.numbers = {{"square", i * i / 3.0}, {"none", NAN}}, .series = {{"both", {1.0 * i, INFINITY}}}};
+                         return Results{.numbers = {{"square", i * i / 3.0}, {"none", NAN}},
+                                        .series = {{"both", {1.0 * i, INFINITY}}}};
                        }});
     return cells;
   }
@@ -88,16 +89,19 @@ TEST_F(GridTest, DropsALineThatWasCutOffAndRefusesOtherFiles) {
 }
 
 TEST(Training, MeanOverBatchesHasTheMeansValueAndGradient) {
-  const Images images{normal({7, 2, 2, 1}, {3}, Tensor::scalar(0, DType::i32), DType::f64), Tensor::from(std::vector<int32_t>(7, 0), {7})};
+  const Images images{normal({7, 2, 2, 1}, {3}, Tensor::scalar(0, DType::i32), DType::f64),
+                      Tensor::from(std::vector<int32_t>(7, 0), {7})};
   const auto loss = [](const Tensor& w, const Images& batch) {  // (Σ xᵢ w)² per image, averaged
     return mean(square(matmul(reshape(batch.images, {batch.count(), 4}), reshape(w, {4, 1}))));
   };
   const Tensor w = Tensor::from(std::vector<double>{0.5, -1, 2, 0.25}, {4});
   const auto [value, gradient] = value_and_grad([&](const Tensor& v) { return loss(v, images); })(w);
   for (int64_t rows : {1, 3, 7, 100}) {
-    const auto [mean_value, mean_gradient] = value_and_grad([&](const Tensor& v) { return mean_over_batches(v, images, rows, loss); })(w);
+    const auto [mean_value, mean_gradient] =
+        value_and_grad([&](const Tensor& v) { return mean_over_batches(v, images, rows, loss); })(w);
     EXPECT_NEAR(mean_value.item(), value.item(), 1e-13);
-    for (int i = 0; i < 4; ++i) EXPECT_NEAR(mean_gradient.to_vector<double>()[i], gradient.to_vector<double>()[i], 1e-13);
+    for (int i = 0; i < 4; ++i)
+      EXPECT_NEAR(mean_gradient.to_vector<double>()[i], gradient.to_vector<double>()[i], 1e-13);
   }
 }
 

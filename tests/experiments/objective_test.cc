@@ -25,7 +25,8 @@ datasets::Preparation colour() {
 
 // Pixels as the network sees them, with many black and white ones.
 Tensor prepared(const Tensor& pixels) {
-  return (pixels - Tensor::from(std::vector<float>{0.5f, 0.4f, 0.3f}, {3})) / Tensor::from(std::vector<float>{0.25f, 0.2f, 0.5f}, {3});
+  return (pixels - Tensor::from(std::vector<float>{0.5f, 0.4f, 0.3f}, {3})) /
+         Tensor::from(std::vector<float>{0.25f, 0.2f, 0.5f}, {3});
 }
 Tensor pixels() { return clip(drawn({4, 5, 5, 3}, kImages) * 1.4 - 0.2, 0, 1); }
 
@@ -48,8 +49,10 @@ TEST(SmallBox, LiesInTheBallWithItsRadius) {
   for (const double lambda : {0.1, 0.4, 1.0}) {
     const Tensor images = prepared(pixels()), unit = Tensor::from(std::vector<float>{4, 5, 2}, {3});
     const nn::bounds::Box ball = pixel_ball(images, number(epsilon), colour());
-    const Tensor attack = ball.lower + (ball.upper - ball.lower) * drawn(images.shape(), kAttack);  // anywhere in the whole ball
-    const nn::bounds::Box small = small_box(images, attack, number(lambda * epsilon), number((1 - lambda) * epsilon), colour());
+    const Tensor attack =
+        ball.lower + (ball.upper - ball.lower) * drawn(images.shape(), kAttack);  // anywhere in the whole ball
+    const nn::bounds::Box small =
+        small_box(images, attack, number(lambda * epsilon), number((1 - lambda) * epsilon), colour());
     EXPECT_LE(largest(ball.lower - small.lower), 2e-6) << lambda;
     EXPECT_LE(largest(small.upper - ball.upper), 2e-6) << lambda;
     const Tensor width = (small.upper - small.lower) / unit;
@@ -148,7 +151,8 @@ TEST(Objective, LossesAreOrdered) {
   sabr.sabr_lambda = 1;
   mixed.mix = 0;
   mtl.mtl_alpha = 1;
-  for (const TrainOptions& same : {sabr, mixed, mtl}) EXPECT_NEAR(c.loss(same, 30), loss["ibp"], 1e-5) << same.objective;
+  for (const TrainOptions& same : {sabr, mixed, mtl})
+    EXPECT_NEAR(c.loss(same, 30), loss["ibp"], 1e-5) << same.objective;
 }
 
 TEST(Objective, WeightNormAndRegularizerAdd) {
@@ -174,8 +178,10 @@ TEST(Objective, RequestsThatCannotBeMetThrow) {
       return text.find(part) == std::string::npos ? text : std::string();
     }
   };
-  TrainOptions missing = options_for("ibp"), natural = options_for("natural"), noise = options_for("ibp"), squares = options_for("sabr");
-  TrainOptions fusion = options_for("ibp"), mix = options_for("hbox"), late = options_for("ibp"), disorder = options_for("ibp");
+  TrainOptions missing = options_for("ibp"), natural = options_for("natural"), noise = options_for("ibp"),
+               squares = options_for("sabr");
+  TrainOptions fusion = options_for("ibp"), mix = options_for("hbox"), late = options_for("ibp"),
+               disorder = options_for("ibp");
   missing.epsilon = 0;
   noise.input_noise = 0.1;
   squares.loss = "squared_error";

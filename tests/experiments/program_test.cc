@@ -9,7 +9,8 @@ class Program : public program_tests::ProgramTest {
  protected:
   // A run of the small job into folder `name`.
   std::string job(const std::string& name, const std::string& more) const {
-    return "train --data digits --limit 600 --batch 50 --model cnn3_tiny --validation 100 --out " + in(name).string() + " " + more;
+    return "train --data digits --limit 600 --batch 50 --model cnn3_tiny --validation 100 --out " + in(name).string() +
+           " " + more;
   }
   void expect_same_run(const std::string& a, const std::string& b) const {
     EXPECT_FALSE(contents(in(a) / "metrics.jsonl").empty());
@@ -38,7 +39,8 @@ TEST_F(Program, GoesOnAfterAnEpochAsIfUnbroken) {
 }
 
 TEST_F(Program, GoesOnWithinAnEpochAsIfUnbroken) {
-  const std::string options = "--epochs 2 --model lenet_300_100 --schedule cosine --warmup 5 --augment on";  // has batch-norm state
+  const std::string options =
+      "--epochs 2 --model lenet_300_100 --schedule cosine --warmup 5 --augment on";  // has batch-norm state
   EXPECT_EQ(run(job("unbroken", options)).status, 0);
   EXPECT_EQ(run(job("broken", options + " --steps 3")).status, 0);
   EXPECT_FALSE(fs::exists(in("broken") / "metrics.jsonl"));
@@ -56,12 +58,14 @@ TEST_F(Program, CapturedRunsAreTheSame) {
   };
   for (const auto& [name, options] : runs) {
     const std::string eager = std::string(name) + "-eager";
-    const Outcome captured = run(job(name, options)), as_it_is = run(job(eager, std::string(options) + " --no-capture"));
+    const Outcome captured = run(job(name, options)),
+                  as_it_is = run(job(eager, std::string(options) + " --no-capture"));
     ASSERT_EQ(captured.status, 0) << captured.error;
     ASSERT_EQ(as_it_is.status, 0) << as_it_is.error;
     expect_same_run(name, eager);
     EXPECT_NE(as_it_is.out.find("without capture"), std::string::npos) << as_it_is.out;
-    EXPECT_EQ(captured.out.find("without capture") != std::string::npos, name == std::string("attacked")) << captured.out;
+    EXPECT_EQ(captured.out.find("without capture") != std::string::npos, name == std::string("attacked"))
+        << captured.out;
   }
   ASSERT_EQ(run(job("broken", "--model cnn --epochs 2 --augment on --steps 13")).status, 0);
   ASSERT_EQ(run("train --resume --out " + in("broken").string()).status, 0);
@@ -69,9 +73,11 @@ TEST_F(Program, CapturedRunsAreTheSame) {
 }
 
 TEST_F(Program, ComputesOnTheGpuWhereThereIsOne) {
-  const Outcome gpu = run(job("gpu", "--device cuda --epochs 1 --steps 3")), precise = run(job("cpu", "--precision tf32"));
+  const Outcome gpu = run(job("gpu", "--device cuda --epochs 1 --steps 3")),
+                precise = run(job("cpu", "--precision tf32"));
   EXPECT_EQ(precise.status, 2);
-  EXPECT_NE(precise.error.find("mollify train: --precision: tf32 given; the CPU computes in fp32"), std::string::npos) << precise.error;
+  EXPECT_NE(precise.error.find("mollify train: --precision: tf32 given; the CPU computes in fp32"), std::string::npos)
+      << precise.error;
   const bool there = run("info").out.find("none: ") == std::string::npos;
   if (there) {
     ASSERT_EQ(gpu.status, 0) << gpu.error;
@@ -83,10 +89,14 @@ TEST_F(Program, ComputesOnTheGpuWhereThereIsOne) {
   ASSERT_EQ(run(job("cpu", "--epochs 1 --steps 3")).status, 0);
   const std::string weights = (in("cpu") / "model.safetensors").string();
   const std::vector<std::pair<std::string, std::string>> commands = {
-      {"train", " --resume --out " + in("cpu").string()}, {"eval", " --weights " + weights},
-      {"attack", " --eps 0.1 --weights " + weights}, {"certify", " --eps 0.1 --weights " + weights},
-      {"run", " " + weights + " --input none.npy --output none.npy"}, {"bounds", " " + weights + " --input none.npy --eps 0.1"},
-      {"verify", " " + weights + " none.vnnlib"}, {"reproduce paradox", " --scale tiny --out " + in("paradox").string()}};
+      {"train", " --resume --out " + in("cpu").string()},
+      {"eval", " --weights " + weights},
+      {"attack", " --eps 0.1 --weights " + weights},
+      {"certify", " --eps 0.1 --weights " + weights},
+      {"run", " " + weights + " --input none.npy --output none.npy"},
+      {"bounds", " " + weights + " --input none.npy --eps 0.1"},
+      {"verify", " " + weights + " none.vnnlib"},
+      {"reproduce paradox", " --scale tiny --out " + in("paradox").string()}};
   for (const auto& [command, options] : commands) {
     const Outcome refused = run(command + options + " --device cuda");
     EXPECT_EQ(refused.status, 2) << command;
@@ -95,7 +105,8 @@ TEST_F(Program, ComputesOnTheGpuWhereThereIsOne) {
 }
 
 TEST_F(Program, TrainsSmoothedNetworks) {
-  const std::string options = "--optimizer adam --loss squared_error --schedule constant --sigma 0.3 --sigma-decay 0.5 --penalty-form split";
+  const std::string options =
+      "--optimizer adam --loss squared_error --schedule constant --sigma 0.3 --sigma-decay 0.5 --penalty-form split";
   EXPECT_EQ(run(job("unbroken", options + " --epochs 3")).status, 0);
   EXPECT_EQ(run(job("broken", options + " --epochs 1")).status, 0);
   EXPECT_EQ(run("train --resume --epochs 3 --out " + in("broken").string()).status, 0);
@@ -114,8 +125,10 @@ TEST_F(Program, TrainsSmoothedNetworks) {
   EXPECT_NE(run(eval).out.find("smoothed with sigma 0.075"), std::string::npos);
   EXPECT_NE(contents(in("unbroken") / "curves.svg").find("test, smoothed"), std::string::npos);
   EXPECT_EQ(run(job("plain", "--optimizer adam --loss squared_error --schedule constant --epochs 1")).status, 0);
-  EXPECT_NE(last_line(in("plain") / "metrics.jsonl")["train_loss"], last_line(in("unbroken") / "metrics.jsonl")["train_loss"]);
-  const Outcome cross_entropy = run("train --sigma 0.1"), batch_norm = run("train --sigma 0.1 --loss squared_error --model lenet_300_100");
+  EXPECT_NE(last_line(in("plain") / "metrics.jsonl")["train_loss"],
+            last_line(in("unbroken") / "metrics.jsonl")["train_loss"]);
+  const Outcome cross_entropy = run("train --sigma 0.1"),
+                batch_norm = run("train --sigma 0.1 --loss squared_error --model lenet_300_100");
   EXPECT_EQ(cross_entropy.status, 2);
   EXPECT_NE(cross_entropy.error.find("--loss squared_error"), std::string::npos) << cross_entropy.error;
   EXPECT_EQ(batch_norm.status, 2);
@@ -123,7 +136,9 @@ TEST_F(Program, TrainsSmoothedNetworks) {
 }
 
 TEST_F(Program, CertifiedTrainingIsCertifiedMore) {
-  const std::string common = "train --data digits --limit 4000 --batch 50 --model cnn3_tiny --epochs 2 --optimizer adam --schedule constant --lr 0.005 ";
+  const std::string common =
+      "train --data digits --limit 4000 --batch 50 --model cnn3_tiny --epochs 2 --optimizer adam --schedule constant "
+      "--lr 0.005 ";
   ASSERT_EQ(run(common + "--eps-test 0.05 --out " + in("natural").string()).status, 0);
   const Outcome ibp = run(common + "--objective ibp --eps 0.05 --eps-epochs 1 --out " + in("ibp").string());
   ASSERT_EQ(ibp.status, 0) << ibp.error;
@@ -139,12 +154,20 @@ TEST_F(Program, CertifiedTrainingIsCertifiedMore) {
 }
 
 TEST_F(Program, ObjectivesGoOnAsIfUnbroken) {
-  const std::vector<std::string> objectives = {"pgd", "ibp --kappa-start 1 --kappa 0.5 --l1 1e-6", "hbox", "deepz --fusion",
-                                               "crown-ibp --mix 0", "deeppoly --certify-limit 50",
-                                               "alpha-crown --alpha-steps 1 --certify-limit 50", "sabr", "mtl-ibp --mtl-alpha 0.1"};
+  const std::vector<std::string> objectives = {"pgd",
+                                               "ibp --kappa-start 1 --kappa 0.5 --l1 1e-6",
+                                               "hbox",
+                                               "deepz --fusion",
+                                               "crown-ibp --mix 0",
+                                               "deeppoly --certify-limit 50",
+                                               "alpha-crown --alpha-steps 1 --certify-limit 50",
+                                               "sabr",
+                                               "mtl-ibp --mtl-alpha 0.1"};
   for (const std::string& objective : objectives) {
     const std::string options =
-        "--epochs 3 --eps-start 1 --eps-epochs 1 --limit 160 --attack-steps 2 --overwrite --eps 0.05 --eps-test 0.01 --objective " + objective;
+        "--epochs 3 --eps-start 1 --eps-epochs 1 --limit 160 --attack-steps 2 --overwrite --eps 0.05 --eps-test 0.01 "
+        "--objective " +
+        objective;
     const Outcome unbroken = run(job("unbroken", options + " --threads 2"));
     EXPECT_EQ(unbroken.status, 0) << unbroken.error;
     EXPECT_EQ(run(job("broken", options + " --threads 1 --steps 3")).status, 0) << objective;  // within the ramp
@@ -185,14 +208,16 @@ TEST_F(Program, EvaluationAgreesWithTraining) {
 }
 
 TEST_F(Program, EarlyStoppingWatchesTheValidationLoss) {
-  const Outcome outcome = run(job("run", "--epochs 30 --model linear --lr 1 --momentum 0 --schedule constant --patience 2"));
+  const Outcome outcome =
+      run(job("run", "--epochs 30 --model linear --lr 1 --momentum 0 --schedule constant --patience 2"));
   EXPECT_EQ(outcome.status, 0) << outcome.error;
   EXPECT_NE(outcome.out.find("stopped early"), std::string::npos) << outcome.out;
   EXPECT_LT(last_line(in("run") / "metrics.jsonl")["epoch"], 30);
 }
 
 TEST_F(Program, ALossThatIsNoNumberEndsTheRunAndKeepsItsCheckpoint) {
-  const std::string options = "--loss squared_error --model linear --lr 0.1 --momentum 0 --schedule constant";  // grows some ninefold a step
+  const std::string options =
+      "--loss squared_error --model linear --lr 0.1 --momentum 0 --schedule constant";  // grows some ninefold a step
   ASSERT_EQ(run(job("run", options + " --epochs 1")).status, 0);
   const Outcome grown = run("train --resume --epochs 9 --out " + in("run").string());
   EXPECT_EQ(grown.status, 1);
@@ -204,7 +229,8 @@ TEST_F(Program, ALossThatIsNoNumberEndsTheRunAndKeepsItsCheckpoint) {
   EXPECT_EQ(fresh.status, 1);
   EXPECT_EQ(std::count(fresh.error.begin(), fresh.error.end(), '\n'), 1) << fresh.error;
   EXPECT_NE(fresh.error.find("loss"), std::string::npos) << fresh.error;
-  EXPECT_EQ(run("eval --weights " + (in("fresh") / "model.safetensors").string()).status, 0) << "what is kept are the initial weights";
+  EXPECT_EQ(run("eval --weights " + (in("fresh") / "model.safetensors").string()).status, 0)
+      << "what is kept are the initial weights";
 }
 
 TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
@@ -257,11 +283,13 @@ TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
 }
 
 TEST_F(Program, TellsAboutItself) {
-  const Outcome nothing = run(""), help = run("--help"), info = run("info"), version = run("--version"), train = run("train --help");
+  const Outcome nothing = run(""), help = run("--help"), info = run("info"), version = run("--version"),
+                train = run("train --help");
   for (const Outcome& outcome : {nothing, help, info, version, train}) EXPECT_EQ(outcome.status, 0) << outcome.error;
   EXPECT_EQ(nothing.out, help.out);
   for (const char* name : {"train", "eval", "info"}) EXPECT_NE(help.out.find(name), std::string::npos) << help.out;
-  for (const char* name : {"SIMD", "BLAS", "threads", "models", "mnist"}) EXPECT_NE(info.out.find(name), std::string::npos) << info.out;
+  for (const char* name : {"SIMD", "BLAS", "threads", "models", "mnist"})
+    EXPECT_NE(info.out.find(name), std::string::npos) << info.out;
   EXPECT_EQ(version.out.rfind("mollify ", 0), 0u);
   EXPECT_NE(train.out.find("--weight-decay"), std::string::npos) << train.out;
 }
@@ -270,7 +298,8 @@ TEST_F(Program, CurvesAreWellFormed) {
   ASSERT_EQ(run(job("run", "--epochs 2")).status, 0);
   const std::string svg = contents(in("run") / "curves.svg");
   expect_well_formed(svg);
-  for (const char* word : {"Loss", "Accuracy", "epoch", "validation", "polyline"}) EXPECT_NE(svg.find(word), std::string::npos) << word;
+  for (const char* word : {"Loss", "Accuracy", "epoch", "validation", "polyline"})
+    EXPECT_NE(svg.find(word), std::string::npos) << word;
 }
 
 }  // namespace

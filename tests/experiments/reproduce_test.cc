@@ -23,7 +23,8 @@ class Reproduce : public ProgramTest {
     }
   }
   const std::vector<std::string> heat_map_files = {"results.csv", "table.txt", "heatmap.svg", "noise.svg"};
-  const std::vector<std::string> svrg_files = {"results.csv", "blocks.csv", "table.txt", "curves.svg", "accuracy.svg", "deviation.svg"};
+  const std::vector<std::string> svrg_files = {"results.csv", "blocks.csv",   "table.txt",
+                                               "curves.svg",  "accuracy.svg", "deviation.svg"};
 };
 
 TEST_F(Reproduce, HeatMapDoesNotDependOnTheNumberOfJobs) {
@@ -31,10 +32,12 @@ TEST_F(Reproduce, HeatMapDoesNotDependOnTheNumberOfJobs) {
   EXPECT_EQ(one.status, 0) << one.error;
   EXPECT_EQ(run(heat_map("3", "--jobs 3")).status, 0);
   expect_same("1", "3", heat_map_files);
-  const std::string table = contents(in("1") / "table.txt"), csv = contents(in("1") / "results.csv"), svg = contents(in("1") / "heatmap.svg");
+  const std::string table = contents(in("1") / "table.txt"), csv = contents(in("1") / "results.csv"),
+                    svg = contents(in("1") / "heatmap.svg");
   EXPECT_NE(one.out.find(table), std::string::npos);
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 6 + 16);  // heading, learning rates, cells
-  for (const char* word : {"Learning rates of sgd", "GSmoothAdam, σ = 0.1", "both worst", "sigma 0.1 at least as good as 0"})
+  for (const char* word :
+       {"Learning rates of sgd", "GSmoothAdam, σ = 0.1", "both worst", "sigma 0.1 at least as good as 0"})
     EXPECT_NE(table.find(word), std::string::npos) << word;
   expect_well_formed(svg);
   EXPECT_NE(svg.find("GSmoothSGD, σ = 0.1"), std::string::npos);
@@ -45,7 +48,8 @@ TEST_F(Reproduce, SvrgDoesNotDependOnTheNumberOfJobs) {
   EXPECT_EQ(run(svrg("3", "--jobs 3 --seeds 2")).status, 0);
   expect_same("1", "3", svrg_files);
   const std::string table = contents(in("1") / "table.txt");
-  for (const char* word : {"GSmoothSVRG below SVRG", "SVRG below SGD", "81 to 120"}) EXPECT_NE(table.find(word), std::string::npos) << word;
+  for (const char* word : {"GSmoothSVRG below SVRG", "SVRG below SGD", "81 to 120"})
+    EXPECT_NE(table.find(word), std::string::npos) << word;
   expect_well_formed(contents(in("1") / "curves.svg"));
 }
 
@@ -54,13 +58,15 @@ TEST_F(Reproduce, HeatMapTakesThePublishedSettings) {
   EXPECT_EQ(outcome.status, 0) << outcome.error;
   const std::string csv = contents(in("run") / "results.csv");
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 16);  // no search of learning rates
-  for (const char* word : {"Xavier uniform", "the mean over the outputs", "1e-7", "Learning rate of sgd: 0.1, as given."})
+  for (const char* word :
+       {"Xavier uniform", "the mean over the outputs", "1e-7", "Learning rate of sgd: 0.1, as given."})
     EXPECT_NE(outcome.out.find(word), std::string::npos) << word;
   expect_well_formed(contents(in("run") / "noise.svg"));
 }
 
 TEST_F(Reproduce, SvrgRunsUnderAllNoises) {
-  const Outcome outcome = run(svrg("run", "--noises all --steps 6 --block 3 --inner 4 --test-limit 20 --seeds 2 --jobs 2"));
+  const Outcome outcome =
+      run(svrg("run", "--noises all --steps 6 --block 3 --inner 4 --test-limit 20 --seeds 2 --jobs 2"));
   EXPECT_EQ(outcome.status, 0) << outcome.error;
   const std::string csv = contents(in("run") / "results.csv");
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 4 * (2 + 24));  // two seeds without noise, one with each
@@ -77,7 +83,8 @@ TEST_F(Reproduce, ParadoxDoesNotDependOnTheNumberOfJobs) {
   EXPECT_EQ(run(options + "--jobs 3 --out " + in("3").string()).status, 0);
   expect_same("1", "3", {"results.csv", "table.txt"});
   const std::string csv = contents(in("1") / "results.csv"), table = contents(in("1") / "table.txt");
-  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 5);  // heading; four relaxations and a natural network for each seed
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'),
+            1 + 2 * 5);  // heading; four relaxations and a natural network for each seed
   for (const char* word : {"CROWN-IBP is looser than DeepPoly", "DeepPoly certifies less than IBP", "alpha-crown"})
     EXPECT_NE(table.find(word), std::string::npos) << word;
 }
@@ -89,7 +96,8 @@ TEST_F(Reproduce, AnInterruptLeavesARunThatGoesOn) {
   kill(child.pid, SIGINT);
   const Outcome outcome = finish(child);
   EXPECT_EQ(outcome.status, 130);
-  EXPECT_NE(outcome.error.find("to go on: mollify reproduce gsmooth-heatmap --resume"), std::string::npos) << outcome.error;
+  EXPECT_NE(outcome.error.find("to go on: mollify reproduce gsmooth-heatmap --resume"), std::string::npos)
+      << outcome.error;
   EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << outcome.error;
   EXPECT_FALSE(fs::exists(in("broken") / "results.csv"));
   const Outcome rest = run(resumed("gsmooth-heatmap", "broken", "--jobs 2"));
@@ -128,14 +136,20 @@ TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
   std::ofstream(in("torn") / "cells.jsonl") << "no JSON\n";
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"reproduce", "mollify reproduce: no experiment given; there are gsmooth-heatmap, gsmooth-svrg, paradox"},
-      {"reproduce nonsense --scale tiny", "mollify reproduce: nonsense given; there are gsmooth-heatmap, gsmooth-svrg, paradox"},
-      {"reproduce gsmooth-svrg --scale huge", "mollify reproduce gsmooth-svrg: --scale: huge given; needs tiny, quick or paper"},
-      {heat_map("new", "--settings published --validation 5"), "--validation given; published settings hold nothing out"},
+      {"reproduce nonsense --scale tiny",
+       "mollify reproduce: nonsense given; there are gsmooth-heatmap, gsmooth-svrg, paradox"},
+      {"reproduce gsmooth-svrg --scale huge",
+       "mollify reproduce gsmooth-svrg: --scale: huge given; needs tiny, quick or paper"},
+      {heat_map("new", "--settings published --validation 5"),
+       "--validation given; published settings hold nothing out"},
       {"reproduce gsmooth-svrg --epochs 3", "mollify reproduce gsmooth-svrg: --epochs given; there is no such option"},
-      {"reproduce gsmooth-svrg --data mnist --data-dir /nowhere --limit 1000000 --scale tiny --out " + in("new").string(), "mnist"},
+      {"reproduce gsmooth-svrg --data mnist --data-dir /nowhere --limit 1000000 --scale tiny --out " +
+           in("new").string(),
+       "mnist"},
       {svrg("run"), "holds a run"},
       {resumed("gsmooth-svrg", "run", "--overwrite"), "needs one of them at most"},
-      {resumed("gsmooth-svrg", "run", "--sigma 0.2"), "mollify reproduce gsmooth-svrg: --sigma: 0.2 given; the run in " + in("run").string() + " has 0.1"},
+      {resumed("gsmooth-svrg", "run", "--sigma 0.2"),
+       "mollify reproduce gsmooth-svrg: --sigma: 0.2 given; the run in " + in("run").string() + " has 0.1"},
       {resumed("gsmooth-svrg", "run", "--scale quick"), "--scale: \"quick\" given"},
       {resumed("gsmooth-heatmap", "run"), "is of \"gsmooth-svrg\""},
       {resumed("gsmooth-svrg", "nothing"), "does not exist"},
@@ -154,8 +168,10 @@ TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
 TEST_F(Reproduce, TellsAboutItself) {
   const Outcome all = run("reproduce --help"), svrg_help = run("reproduce gsmooth-svrg --help");
   for (const Outcome& outcome : {all, svrg_help}) EXPECT_EQ(outcome.status, 0) << outcome.error;
-  for (const char* name : {"gsmooth-heatmap", "gsmooth-svrg"}) EXPECT_NE(all.out.find(name), std::string::npos) << all.out;
-  for (const char* name : {"--inner", "--seeds", "--resume", "--scale tiny|quick|paper"}) EXPECT_NE(svrg_help.out.find(name), std::string::npos) << svrg_help.out;
+  for (const char* name : {"gsmooth-heatmap", "gsmooth-svrg"})
+    EXPECT_NE(all.out.find(name), std::string::npos) << all.out;
+  for (const char* name : {"--inner", "--seeds", "--resume", "--scale tiny|quick|paper"})
+    EXPECT_NE(svrg_help.out.find(name), std::string::npos) << svrg_help.out;
 }
 
 }  // namespace

@@ -11,14 +11,17 @@ class RunFolder : public ProgramTest {
  protected:
   // Long epochs of a small network, with a checkpoint after nearly every step.
   std::string job(const std::string& name, const std::string& more = "") const {
-    return "train --data digits --limit 20000 --batch 10 --model cnn3_tiny --epochs 1 --checkpoint-minutes 1e-9 --out " + in(name).string() + " " + more;
+    return "train --data digits --limit 20000 --batch 10 --model cnn3_tiny --epochs 1 --checkpoint-minutes 1e-9 "
+           "--out " +
+           in(name).string() + " " + more;
   }
   static void wait_for(const fs::path& file) {
     for (int i = 0; i < 3000 && !fs::exists(file); ++i) usleep(5'000);
     ASSERT_TRUE(fs::exists(file)) << file;
   }
   void expect_nothing_temporary(const std::string& name) const {
-    for (const auto& entry : fs::directory_iterator(in(name))) EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();
+    for (const auto& entry : fs::directory_iterator(in(name)))
+      EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();
   }
 };
 
@@ -39,14 +42,17 @@ TEST_F(RunFolder, AKillInTheFirstEpochLeavesARunThatGoesOn) {
 TEST_F(RunFolder, IsHeldByOneProcessAtATime) {
   const Child first = start(job("run"));
   wait_for(in("run") / "config.json");
-  for (const std::string& second : {job("run"), job("run", "--overwrite"), "train --resume --out " + in("run").string()}) {
+  for (const std::string& second :
+       {job("run"), job("run", "--overwrite"), "train --resume --out " + in("run").string()}) {
     const Outcome refused = run(second);
     EXPECT_EQ(refused.status, 2) << second;
-    EXPECT_NE(refused.error.find("is in use by another process, " + std::to_string(first.pid)), std::string::npos) << refused.error;
+    EXPECT_NE(refused.error.find("is in use by another process, " + std::to_string(first.pid)), std::string::npos)
+        << refused.error;
   }
   kill(first.pid, SIGINT);
   EXPECT_EQ(finish(first).status, 130);
-  EXPECT_EQ(run("train --resume --steps 2000 --checkpoint-minutes 5 --out " + in("run").string()).status, 0) << "the lock goes with its process";
+  EXPECT_EQ(run("train --resume --steps 2000 --checkpoint-minutes 5 --out " + in("run").string()).status, 0)
+      << "the lock goes with its process";
 }
 
 TEST_F(RunFolder, ARunThatDivergesAtOnceCanBeReplaced) {
@@ -91,7 +97,8 @@ TEST_F(RunFolder, HelpFitsTheTerminal) {
     std::istringstream lines(run("train --help").out);
     size_t longest = 0;
     for (std::string line; std::getline(lines, line);)
-      if (words_of(line).size() > 1 && line.find("  -") != 0) longest = std::max(longest, line.size());  // a word or a name with its choices is not broken
+      if (words_of(line).size() > 1 && line.find("  -") != 0)
+        longest = std::max(longest, line.size());  // a word or a name with its choices is not broken
     EXPECT_LE(longest, static_cast<size_t>(width));
     EXPECT_GT(longest, static_cast<size_t>(width) - 20);
   }

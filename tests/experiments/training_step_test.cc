@@ -18,7 +18,8 @@ datasets::Batch batch_of(const Shape& image, int64_t number) {
   shape.insert(0, rows);
   std::vector<int32_t> labels, indices(static_cast<size_t>(rows));
   for (int32_t i = 0; i < rows; ++i) labels.push_back(static_cast<int32_t>((i + number) % kClasses));
-  return {uniform(shape, {3, 1}, Tensor::scalar(static_cast<double>(number), DType::i32)), Tensor::from(labels, {rows}), indices};
+  return {uniform(shape, {3, 1}, Tensor::scalar(static_cast<double>(number), DType::i32)), Tensor::from(labels, {rows}),
+          indices};
 }
 
 // What training leaves behind.
@@ -39,8 +40,16 @@ struct Job {
     resolve(how);
     how.capture = capture;
     const optim::Schedule rate = optim::cosine(0.01, steps);
-    const Task task{.train = {}, .validation = {}, .test = {}, .training = {}, .plain = {}, .network = network(), .loss = loss, .batches = kBatches,
-                    .learning_rate = rate, .optimizer = adam ? optim::adam(rate, {.clip_norm = 1}) : optim::sgd(rate, {.momentum = 0.9})};
+    const Task task{.train = {},
+                    .validation = {},
+                    .test = {},
+                    .training = {},
+                    .plain = {},
+                    .network = network(),
+                    .loss = loss,
+                    .batches = kBatches,
+                    .learning_rate = rate,
+                    .optimizer = adam ? optim::adam(rate, {.clip_norm = 1}) : optim::sgd(rate, {.momentum = 0.9})};
     const Tensor weights = to(task.network.initial_weights(nn::Initialization::fan_in_uniform, 1), device);
     const Tensor state = to(task.network.initial_state(), device);
     TrainingStep step(how, task, weights, state);
@@ -119,7 +128,9 @@ TEST(TrainingStep, CapturedIsEagerWithDropout) {
   other.options.seed = 1;
   EXPECT_NE(job.run(true).losses, other.run(true).losses);
 }
-TEST(TrainingStep, CapturedIsEagerForResidualNetworks) { expect_same_captured({.network = model("resnet18", {8, 8, 3}), .steps = 3}); }
+TEST(TrainingStep, CapturedIsEagerForResidualNetworks) {
+  expect_same_captured({.network = model("resnet18", {8, 8, 3}), .steps = 3});
+}
 TEST(TrainingStep, CapturedIsEagerForSmoothedNetworks) { expect_same_captured(smoothed()); }
 TEST(TrainingStep, CapturedIsEagerForEveryObjective) {
   for (const std::string& name : objective_names()) {
@@ -133,9 +144,19 @@ TEST(TrainingStep, TellsWhatIsNotCaptured) {
   const auto text = [](Job job, bool capture) {
     resolve(job.options);
     job.options.capture = capture;
-    const Task task{.train = {}, .validation = {}, .test = {}, .training = {}, .plain = {}, .network = job.network(), .loss = job.loss,
-                    .batches = kBatches, .learning_rate = {}, .optimizer = nullptr};
-    return TrainingStep(job.options, task, task.network.initial_weights(nn::Initialization::ibp, 1), task.network.initial_state()).uncaptured();
+    const Task task{.train = {},
+                    .validation = {},
+                    .test = {},
+                    .training = {},
+                    .plain = {},
+                    .network = job.network(),
+                    .loss = job.loss,
+                    .batches = kBatches,
+                    .learning_rate = {},
+                    .optimizer = nullptr};
+    return TrainingStep(job.options, task, task.network.initial_weights(nn::Initialization::ibp, 1),
+                        task.network.initial_state())
+        .uncaptured();
   };
   EXPECT_EQ(text(with_objective("ibp"), true), "");
   EXPECT_NE(text(with_objective("sabr"), true).find("attacks"), std::string::npos);
@@ -146,8 +167,9 @@ TEST(TrainingStep, TellsWhatIsNotCaptured) {
 TEST(TrainingStep, DevicesAgree) {
   if (!cuda::available()) GTEST_SKIP() << cuda::unavailable_reason();
   for (Job job : {Job{.network = model("cnn3_tiny", {12, 12, 1})}, Job{.network = model("lenet_300_100", {6, 6, 1})},
-                  Job{.network = with_dropout}, smoothed(), with_objective("ibp"), with_objective("hbox"), with_objective("deepz"),
-                  with_objective("crown-ibp"), with_objective("deeppoly"), with_objective("sabr"), with_objective("mtl-ibp")}) {
+                  Job{.network = with_dropout}, smoothed(), with_objective("ibp"), with_objective("hbox"),
+                  with_objective("deepz"), with_objective("crown-ibp"), with_objective("deeppoly"),
+                  with_objective("sabr"), with_objective("mtl-ibp")}) {
     job.steps = 2 * kBatches;
     const Trained on_cpu = job.run(true, Device::cpu);
     for (const bool capture : {false, true}) {

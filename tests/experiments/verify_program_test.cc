@@ -56,7 +56,9 @@ class VerifyProgram : public program_tests::ProgramTest {
  protected:
   // A small network trained on drawn digits; its weights' file.
   std::string trained(const std::string& name = "run") const {
-    const Outcome outcome = run("train --data digits --limit 2000 --batch 50 --model cnn3_tiny --epochs 2 --optimizer adam --lr 0.005 --out " + in(name).string());
+    const Outcome outcome = run(
+        "train --data digits --limit 2000 --batch 50 --model cnn3_tiny --epochs 2 --optimizer adam --lr 0.005 --out " +
+        in(name).string());
     EXPECT_EQ(outcome.status, 0) << outcome.error;
     return (in(name) / "model.safetensors").string();
   }
@@ -69,19 +71,22 @@ class VerifyProgram : public program_tests::ProgramTest {
     return values;
   }
   std::vector<double> outputs(const std::string& network, const std::string& input) const {
-    const Outcome outcome = run("run " + network + " --dtype f64 --input " + in(input).string() + " --output " + in("outputs.npy").string());
+    const Outcome outcome = run("run " + network + " --dtype f64 --input " + in(input).string() + " --output " +
+                                in("outputs.npy").string());
     EXPECT_EQ(outcome.status, 0) << outcome.error;
     return read_npy(in("outputs.npy")).to_vector<double>();
   }
   // A property of the box around an image; `unsafe` speaks of Y.
-  std::string property(const std::string& name, const std::vector<float>& image, double radius, const std::string& unsafe) const {
+  std::string property(const std::string& name, const std::vector<float>& image, double radius,
+                       const std::string& unsafe) const {
     std::ofstream file(in(name));
     file << std::setprecision(17);
     for (int64_t i = 0; i < kPixels; ++i) file << "(declare-const X_" << i << " Real)\n";
     for (int i = 0; i < 10; ++i) file << "(declare-const Y_" << i << " Real)\n";
     for (int64_t i = 0; i < kPixels; ++i) {
       const double value = image[static_cast<size_t>(i)];
-      file << "(assert (>= X_" << i << " " << value - radius << "))(assert (<= X_" << i << " " << value + radius << "))\n";
+      file << "(assert (>= X_" << i << " " << value - radius << "))(assert (<= X_" << i << " " << value + radius
+           << "))\n";
     }
     file << "(assert " << unsafe << ")\n";
     return in(name).string();
@@ -99,11 +104,14 @@ TEST_F(VerifyProgram, RunTakesRowsOrOneInput) {
   const std::vector<float> pixels = images("x.npy", 5);
   const std::vector<double> all = outputs(network, "x.npy");
   ASSERT_EQ(all.size(), 50u);
-  write_npy(in("one.npy"), Tensor::from(std::vector<float>(pixels.begin() + kPixels, pixels.begin() + 2 * kPixels), {28, 28, 1}));
+  write_npy(in("one.npy"),
+            Tensor::from(std::vector<float>(pixels.begin() + kPixels, pixels.begin() + 2 * kPixels), {28, 28, 1}));
   const std::vector<double> one = outputs(network, "one.npy");
   EXPECT_EQ(read_npy(in("outputs.npy")).rank(), 1);
   EXPECT_EQ(one, std::vector<double>(all.begin() + 10, all.begin() + 20));
-  ASSERT_EQ(run("run " + network + " --batch 2 --input " + in("x.npy").string() + " --output " + in("y32.npy").string()).status, 0);
+  ASSERT_EQ(run("run " + network + " --batch 2 --input " + in("x.npy").string() + " --output " + in("y32.npy").string())
+                .status,
+            0);
   const Tensor single = read_npy(in("y32.npy"));
   const std::vector<float> y32 = single.to_vector<float>();
   EXPECT_EQ(single.shape(), (mollify::Shape{5, 10}));
@@ -119,7 +127,9 @@ TEST_F(VerifyProgram, BoundsHoldWhatTheNetworkComputes) {
   for (int i = 0; i < 4; ++i) {  // corners and inner points of the boxes, within [0, 1]
     std::vector<double> moved(centre.begin(), centre.end());
     for (double& value : moved) {
-      const double step = i % 2 ? std::uniform_real_distribution<>(-kRadius, kRadius)(random) : random() % 2 ? kRadius : -kRadius;
+      const double step = i % 2          ? std::uniform_real_distribution<>(-kRadius, kRadius)(random)
+                          : random() % 2 ? kRadius
+                                         : -kRadius;
       value = std::clamp(value + step, 0.0, 1.0);
     }
     write_npy(in("moved.npy"), Tensor::from(moved, {2, 28, 28, 1}));
@@ -127,7 +137,8 @@ TEST_F(VerifyProgram, BoundsHoldWhatTheNetworkComputes) {
   }
   std::map<std::string, double> width;
   for (const std::string method : {"ibp", "hbox", "deepz", "crown-ibp", "crown", "alpha-crown"}) {
-    const std::string command = "bounds " + network + " --input " + in("x.npy").string() + " --eps 0.02 --clip 0,1 --method " + method;
+    const std::string command =
+        "bounds " + network + " --input " + in("x.npy").string() + " --eps 0.02 --clip 0,1 --method " + method;
     for (const std::string more : {"", " --fast", " --batch 1"}) {
       const Outcome outcome = run(command + more);
       ASSERT_EQ(outcome.status, 0) << outcome.error;
@@ -137,7 +148,8 @@ TEST_F(VerifyProgram, BoundsHoldWhatTheNetworkComputes) {
       ASSERT_EQ(lower.size(), 20u);
       const double slack = more == " --fast" ? 1e-3 : 0;
       for (const std::vector<double>& y : inside)
-        for (size_t i = 0; i < y.size(); ++i) EXPECT_TRUE(lower[i] <= y[i] + slack && y[i] <= upper[i] + slack) << method << more << " " << i;
+        for (size_t i = 0; i < y.size(); ++i)
+          EXPECT_TRUE(lower[i] <= y[i] + slack && y[i] <= upper[i] + slack) << method << more << " " << i;
       if (more.empty())
         for (size_t i = 0; i < lower.size(); ++i) width[method] += upper[i] - lower[i];
     }
@@ -160,15 +172,18 @@ TEST_F(VerifyProgram, WitnessesLieInTheBoxAndReplay) {
   const auto name = [](size_t i) { return "Y_" + std::to_string(i); };
   std::ostringstream far_off, reachable;
   far_off << "(>= " << name(best) << " " << y[best] + 1e4 << ")";
-  reachable << std::setprecision(17) << "(and (>= " << name(best) << " " << y[best] << ") (<= " << name(other) << " " << y[best] << "))";
+  reachable << std::setprecision(17) << "(and (>= " << name(best) << " " << y[best] << ") (<= " << name(other) << " "
+            << y[best] << "))";
 
-  const Outcome unsat = run("verify " + network + " " + property("far.vnnlib", image, 0.01, far_off.str()) + " --timeout 30");
+  const Outcome unsat =
+      run("verify " + network + " " + property("far.vnnlib", image, 0.01, far_off.str()) + " --timeout 30");
   EXPECT_EQ(unsat.status, 0) << unsat.error;
   EXPECT_EQ(first_line(unsat.out), "unsat");
   EXPECT_EQ(std::count(unsat.out.begin(), unsat.out.end(), '\n'), 2) << unsat.out;
   EXPECT_NE(unsat.out.find("\nstage: bounds ("), std::string::npos) << unsat.out;
 
-  const Outcome sat = run("verify " + network + " " + property("near.vnnlib", image, 0.01, reachable.str()) + " --timeout 30");
+  const Outcome sat =
+      run("verify " + network + " " + property("near.vnnlib", image, 0.01, reachable.str()) + " --timeout 30");
   EXPECT_EQ(sat.status, 0) << sat.error;
   ASSERT_EQ(first_line(sat.out), "sat");
   auto witness = witness_of(sat.out);
@@ -202,9 +217,11 @@ TEST_F(VerifyProgram, KnownAnswersAloneAndInLists) {
   const std::vector<double> replayed = outputs(sat_network, "witness.npy");
   for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(replayed[i], witness['Y'][i], 1e-12);
 
-  std::ofstream(in("plain.csv")) << toy << "nano.onnx," << toy << "nano.vnnlib,20\r\n" << data << "/mnistfc/mnist-net_256x2.onnx," << data
+  std::ofstream(in("plain.csv")) << toy << "nano.onnx," << toy << "nano.vnnlib,20\r\n"
+                                 << data << "/mnistfc/mnist-net_256x2.onnx," << data
                                  << "/mnistfc/prop_7_0.03.vnnlib,60\n";  // on disk with .gz
-  const Outcome plain = run("verify --csv " + in("plain.csv").string() + " --jobs 2 --out " + in("results.csv").string());
+  const Outcome plain =
+      run("verify --csv " + in("plain.csv").string() + " --jobs 2 --out " + in("results.csv").string());
   EXPECT_EQ(plain.status, 0) << plain.error << plain.out;
   EXPECT_NE(plain.out.find("2 instances: 2 solved, 0 wrong, 0 unknown"), std::string::npos) << plain.out;
   const std::string results = contents(in("results.csv"));
@@ -217,7 +234,9 @@ TEST_F(VerifyProgram, KnownAnswersAloneAndInLists) {
     std::ofstream(in("list.csv")) << "onnx,property,timeout_s,expected\nnano.onnx,nano.vnnlib,20," << more;
     return run("verify --csv " + in("list.csv").string());
   };
-  const Outcome right = list("unsat\n"), wrong = list("sat\n"), damaged = list("unsat\ndamaged.onnx,nano.vnnlib,20,unsat\n"), missing = list("unsat\nno.onnx,nano.vnnlib,1,\n");
+  const Outcome right = list("unsat\n"), wrong = list("sat\n"),
+                damaged = list("unsat\ndamaged.onnx,nano.vnnlib,20,unsat\n"),
+                missing = list("unsat\nno.onnx,nano.vnnlib,1,\n");
   EXPECT_EQ(right.status, 0) << right.out << right.error;
   EXPECT_EQ(wrong.status, 1) << wrong.out << wrong.error;
   EXPECT_NE(wrong.out.find("1 solved, 1 wrong"), std::string::npos) << wrong.out;
@@ -233,27 +252,37 @@ TEST_F(VerifyProgram, KnownAnswersAloneAndInLists) {
 TEST_F(VerifyProgram, SmallNetworksHaveTheirVerdicts) {
   if (vnn().empty() || !fs::exists(vnn() + "/small")) GTEST_SKIP() << "MOLLIFY_DATA has no folder vnn/small";
   const std::string small = vnn() + "/small/";
-  const struct { const char *network, *property, *verdict; } known[] = {
-      {"avgpool_padded_conv", "avgpool_padded_conv", "sat"}, {"pad_negative_value", "pad_negative_value", "sat"}, {"double_weight", "double_weight", "sat"},
-      {"double_weight", "double_weight_2", "unsat"}, {"leaky_default_alpha", "leaky_alpha", "sat"}, {"leaky_explicit_alpha", "leaky_alpha", "sat"},
-      {"const_fold", "const_fold", "unknown"}};
+  const struct { const char *network, *property, *verdict;
+  } known[] = {{"avgpool_padded_conv", "avgpool_padded_conv", "sat"},
+               {"pad_negative_value", "pad_negative_value", "sat"},
+               {"double_weight", "double_weight", "sat"},
+               {"double_weight", "double_weight_2", "unsat"},
+               {"leaky_default_alpha", "leaky_alpha", "sat"},
+               {"leaky_explicit_alpha", "leaky_alpha", "sat"},
+               {"const_fold", "const_fold", "unknown"}};
   for (const auto& [network, property, verdict] : known) {
     const Outcome outcome = run("verify " + small + network + ".onnx " + small + property + ".vnnlib --timeout 5");
-    EXPECT_EQ(outcome.out.substr(0, outcome.out.find('\n')), verdict) << network << " " << property << ": " << outcome.error;
+    EXPECT_EQ(outcome.out.substr(0, outcome.out.find('\n')), verdict)
+        << network << " " << property << ": " << outcome.error;
   }
   const Outcome branch = run("verify " + small + "maxpool_branch.onnx " + small + "maxpool_branch.vnnlib --timeout 1");
   EXPECT_EQ(branch.error.find("internal"), std::string::npos) << branch.error;
-  EXPECT_EQ(run("bounds " + small + "conv3_conv5_inception_add.onnx --eps 0.05 --input " + small + "conv3_conv5_inception_add.npy").status, 0);
+  EXPECT_EQ(run("bounds " + small + "conv3_conv5_inception_add.onnx --eps 0.05 --input " + small +
+                "conv3_conv5_inception_add.npy")
+                .status,
+            0);
   write_npy(in("six.npy"), Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6}, {1, 6}));
   for (const char* network : {"split", "split_first_part"})
-    EXPECT_EQ(run("bounds " + small + network + ".onnx --eps 0.05 --input " + in("six.npy").string()).status, 0) << network;
+    EXPECT_EQ(run("bounds " + small + network + ".onnx --eps 0.05 --input " + in("six.npy").string()).status, 0)
+        << network;
 }
 
 TEST_F(VerifyProgram, AnInterruptLeavesTheVerdictUnknown) {
   const std::string acas = vnn() + "/acasxu/";
   if (vnn().empty()) GTEST_SKIP() << "MOLLIFY_DATA has no folder vnn with the networks of VNN-COMP";
   for (const int64_t wait : {300'000, 150'000, 80'000}) {  // microseconds; undisturbed it takes a second or more
-    const Child child = start("verify " + acas + "ACASXU_run2a_1_1_batch_2000.onnx " + acas + "prop_2.vnnlib --threads 1");
+    const Child child =
+        start("verify " + acas + "ACASXU_run2a_1_1_batch_2000.onnx " + acas + "prop_2.vnnlib --threads 1");
     usleep(static_cast<useconds_t>(wait));
     kill(child.pid, SIGINT);
     const Outcome outcome = finish(child);
@@ -269,14 +298,16 @@ TEST_F(VerifyProgram, AnInterruptLeavesTheVerdictUnknown) {
 TEST_F(VerifyProgram, ALimitOfTimeLeavesTheVerdictUnknown) {
   const std::string network = trained();
   const std::vector<float> image = images("x.npy", 1);
-  const Outcome outcome = run("verify " + network + " " + property("p.vnnlib", image, 0.1, "(>= Y_0 30)") + " --timeout 0.000001");
+  const Outcome outcome =
+      run("verify " + network + " " + property("p.vnnlib", image, 0.1, "(>= Y_0 30)") + " --timeout 0.000001");
   EXPECT_EQ(outcome.status, 0) << outcome.error;
   EXPECT_EQ(first_line(outcome.out), "unknown");
 }
 
 TEST_F(VerifyProgram, CertifiedIsBelowAttackedIsBelowNatural) {
   const std::string network = trained();
-  const std::string command = "certify --json --images 80 --eps 0.03 --timeout-per-image 2 --attack-steps 10 --weights " + network;
+  const std::string command =
+      "certify --json --images 80 --eps 0.03 --timeout-per-image 2 --attack-steps 10 --weights " + network;
   const auto result_of = [](const Outcome& outcome) {
     EXPECT_EQ(outcome.status, 0) << outcome.error;
     return json::parse(outcome.out);
@@ -286,7 +317,8 @@ TEST_F(VerifyProgram, CertifiedIsBelowAttackedIsBelowNatural) {
   EXPECT_GE(full["natural"].get<double>(), full["attacked"].get<double>());
   EXPECT_GE(full["attacked"].get<double>(), full["certified"].get<double>());
   EXPECT_GT(full["certified"].get<double>(), 0);
-  const json attack = result_of(run("attack --json --images 80 --eps 0.03 --steps 10 --weights " + network + " --out " + in("adversarial.npy").string()));
+  const json attack = result_of(run("attack --json --images 80 --eps 0.03 --steps 10 --weights " + network + " --out " +
+                                    in("adversarial.npy").string()));
   EXPECT_EQ(attack["natural"], full["natural"]);
   EXPECT_GE(attack["attacked"].get<double>(), full["certified"].get<double>());
   const Tensor adversarial = read_npy(in("adversarial.npy"));
@@ -294,7 +326,8 @@ TEST_F(VerifyProgram, CertifiedIsBelowAttackedIsBelowNatural) {
   for (const float value : adversarial.to_vector<float>()) EXPECT_TRUE(value >= 0 && value <= 1);
 
   double before = 0;
-  for (const char* method : {"ibp", "crown-ibp", "alpha-crown"}) {  // every stage more certifies no less, from the same images
+  for (const char* method :
+       {"ibp", "crown-ibp", "alpha-crown"}) {  // every stage more certifies no less, from the same images
     const json part = result_of(run(command + " --batch 7 --method " + method));
     EXPECT_GE(part["certified"].get<double>(), before) << method;
     EXPECT_LE(part["certified"].get<double>(), full["certified"].get<double>()) << method;
@@ -305,13 +338,15 @@ TEST_F(VerifyProgram, CertifiedIsBelowAttackedIsBelowNatural) {
 
 TEST_F(VerifyProgram, CertificationGoesOnWhereItEnded) {
   const std::string network = trained();
-  const std::string command = "certify --json --images 60 --eps 0.02 --method alpha-crown --attack-steps 10 --weights " + network + " --out ";
+  const std::string command =
+      "certify --json --images 60 --eps 0.02 --method alpha-crown --attack-steps 10 --weights " + network + " --out ";
   const Outcome unbroken = run(command + in("unbroken").string());
   ASSERT_EQ(unbroken.status, 0) << unbroken.error;
   const std::string lines = contents(in("unbroken") / "certify.jsonl");
   EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 60);
   const json line = json::parse(lines.substr(0, lines.find('\n')));
-  for (const char* key : {"index", "label", "predicted", "stage", "margin", "verdict"}) EXPECT_TRUE(line.contains(key)) << key;
+  for (const char* key : {"index", "label", "predicted", "stage", "margin", "verdict"})
+    EXPECT_TRUE(line.contains(key)) << key;
   fs::create_directories(in("broken"));
   fs::copy(in("unbroken") / "certify.json", in("broken") / "certify.json");
   std::ofstream(in("broken") / "certify.jsonl") << lines.substr(0, lines.size() / 2);  // within a line
@@ -327,7 +362,8 @@ TEST_F(VerifyProgram, CertificationGoesOnWhereItEnded) {
   };
   EXPECT_EQ(sorted(contents(in("broken") / "certify.jsonl")), sorted(lines));
 
-  const Outcome other = run("certify --images 60 --eps 0.01 --method alpha-crown --attack-steps 10 --weights " + network + " --out " + in("broken").string());
+  const Outcome other = run("certify --images 60 --eps 0.01 --method alpha-crown --attack-steps 10 --weights " +
+                            network + " --out " + in("broken").string());
   EXPECT_EQ(other.status, 2);
   EXPECT_NE(other.error.find("--eps"), std::string::npos) << other.error;
   fs::remove_all(in("run"));
@@ -340,12 +376,14 @@ TEST_F(VerifyProgram, CertificationGoesOnWhereItEnded) {
 TEST_F(VerifyProgram, BadRequestsAreOneLineAndNoVerdict) {
   const std::string network = trained();
   const std::vector<float> image = images("x.npy", 1);
-  const std::string x = in("x.npy").string(), y = in("y.npy").string(), good = property("p.vnnlib", image, 0.01, "(>= Y_0 1000)");
+  const std::string x = in("x.npy").string(), y = in("y.npy").string(),
+                    good = property("p.vnnlib", image, 0.01, "(>= Y_0 1000)");
   const std::string crossed = property("crossed.vnnlib", image, -0.01, "(>= Y_0 1000)");
   std::ofstream(in("damaged.onnx")) << std::string("\x08\x07\x12\xff\xff\xff\x7fonnx", 11);
   std::ofstream(in("damaged.safetensors")) << "no weights";
   std::ofstream(in("text.vnnlib")) << "(declare-const X_0 Real)(assert (<= X_0 ";
-  std::ofstream(in("small.vnnlib")) << "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= X_0 1))(assert (>= X_0 0))(assert (<= Y_0 0))";
+  std::ofstream(in("small.vnnlib"))
+      << "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= X_0 1))(assert (>= X_0 0))(assert (<= Y_0 0))";
   std::ofstream(in("list.csv")) << "onnx,property,timeout_s\n" << network << "," << good << ",soon\n";
   std::ofstream(in("empty.csv")) << "\n";
   write_npy(in("row.npy"), Tensor::from(std::vector<float>(5), {1, 5}));

@@ -9,7 +9,9 @@
 namespace mollify::nn {
 namespace {
 
-Shape image_of(const std::string& model) { return model.starts_with("resnet") || model.starts_with("wrn") ? Shape{8, 8, 3} : Shape{12, 12, 1}; }
+Shape image_of(const std::string& model) {
+  return model.starts_with("resnet") || model.starts_with("wrn") ? Shape{8, 8, 3} : Shape{12, 12, 1};
+}
 
 struct Trained {
   std::vector<double> losses;
@@ -17,13 +19,17 @@ struct Trained {
   bool operator==(const Trained&) const = default;
 };
 
-std::unique_ptr<optim::Optimizer> adam(int steps) { return optim::adam(optim::cosine(0.01, steps, 0.001), {.weight_decay = 0.01, .clip_norm = 5}); }
+std::unique_ptr<optim::Optimizer> adam(int steps) {
+  return optim::adam(optim::cosine(0.01, steps, 0.001), {.weight_decay = 0.01, .clip_norm = 5});
+}
 
 // `steps` steps on drawn batches; the last of every ten has fewer images.
-Trained train(const std::string& model, int steps, bool captured, Device device, std::unique_ptr<optim::Optimizer> optimizer) {
+Trained train(const std::string& model, int steps, bool captured, Device device,
+              std::unique_ptr<optim::Optimizer> optimizer) {
   const Shape image = image_of(model);
   const Network network = make(model, image, 10);
-  const Tensor weights = to(network.initial_weights(Initialization::fan_in_uniform, 1), device), state = to(network.initial_state(), device);
+  const Tensor weights = to(network.initial_weights(Initialization::fan_in_uniform, 1), device),
+               state = to(network.initial_state(), device);
   const auto step = [&](const Tensors& in) -> Tensors {
     Tensor next;
     const Tensor loss = optimizer->update(weights, [&](const Tensor& w) {
@@ -56,11 +62,13 @@ INSTANTIATE_TEST_SUITE_P(Models, CapturedModel, ::testing::ValuesIn(model_names(
 TEST_P(CapturedModel, TrainsToTheSameBits) {
   const bool large = GetParam().starts_with("wrn") || GetParam() == "resnet50" || GetParam() == "resnet34";
   const int steps = large ? 3 : 12;
-  EXPECT_EQ(train(GetParam(), steps, true, Device::cpu, adam(steps)), train(GetParam(), steps, false, Device::cpu, adam(steps)));
+  EXPECT_EQ(train(GetParam(), steps, true, Device::cpu, adam(steps)),
+            train(GetParam(), steps, false, Device::cpu, adam(steps)));
 }
 
 TEST(Captured, TrainsToTheSameBitsOverAThousandSteps) {
-  EXPECT_EQ(train("cnn3_tiny", 1000, true, Device::cpu, adam(1000)), train("cnn3_tiny", 1000, false, Device::cpu, adam(1000)));
+  EXPECT_EQ(train("cnn3_tiny", 1000, true, Device::cpu, adam(1000)),
+            train("cnn3_tiny", 1000, false, Device::cpu, adam(1000)));
 }
 
 TEST(CapturedOnCuda, TrainsToTheSameBitsAndNearTheCpu) {
@@ -69,10 +77,12 @@ TEST(CapturedOnCuda, TrainsToTheSameBitsAndNearTheCpu) {
     SCOPED_TRACE(model);
     EXPECT_EQ(train(model, 12, true, Device::cuda, adam(12)), train(model, 12, false, Device::cuda, adam(12)));
     if (std::string(model) == "lenet_300_100") continue;  // batch norm of three images magnifies rounding
-    // Adam divides by gradients that may be rounding alone: the devices are compared by steps that are continuous in the gradient.
+    // Adam divides by gradients that may be rounding alone: the devices are compared by steps that are continuous in
+    // the gradient.
     const auto sgd = [] { return optim::sgd(optim::constant(0.01), {.momentum = 0.9}); };
     const Trained cuda = train(model, 12, true, Device::cuda, sgd()), cpu = train(model, 12, true, Device::cpu, sgd());
-    for (size_t i = 0; i < cpu.losses.size(); ++i) EXPECT_NEAR(cuda.losses[i], cpu.losses[i], 1e-4 * (1 + cpu.losses[i])) << "step " << i;
+    for (size_t i = 0; i < cpu.losses.size(); ++i)
+      EXPECT_NEAR(cuda.losses[i], cpu.losses[i], 1e-4 * (1 + cpu.losses[i])) << "step " << i;
   }
 }
 

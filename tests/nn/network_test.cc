@@ -15,17 +15,21 @@ namespace {
 
 Tensor step(int number) { return Tensor::scalar(number, DType::i32); }
 
-Tensor images(const Shape& shape, DType dtype = DType::f32, uint64_t stream = 1) { return uniform(shape, {7, stream}, step(0), dtype); }
+Tensor images(const Shape& shape, DType dtype = DType::f32, uint64_t stream = 1) {
+  return uniform(shape, {7, stream}, step(0), dtype);
+}
 
 double largest_difference(const Tensor& a, const Tensor& b) { return max(abs(a - b)).item(); }
 
 TEST(Network, WeightCountsAreThoseOfThePapers) {
-  const struct { const char* name; Shape input; int64_t count; } known[] = {
-      {"cnn", {28, 28, 1}, 591786},         {"lenet_300_100", {28, 28, 1}, 266610}, {"linear", {28, 28, 1}, 7850},
-      {"cnn3", {28, 28, 1}, 24330},         {"cnn3_tiny", {28, 28, 1}, 1108},       {"cnn5", {28, 28, 1}, 820954},
-      {"cnn3", {32, 32, 3}, 29930},         {"cnn3_tiny", {32, 32, 3}, 1508},       {"resnet18", {32, 32, 3}, 11173962},
-      {"resnet34", {32, 32, 3}, 21282122},  {"resnet50", {32, 32, 3}, 23520842},    {"wrn_28_10", {32, 32, 3}, 36479194},
-      {"resnet34", {224, 224, 3}, 21289802}, {"resnet50", {224, 224, 3}, 23528522}};
+  const struct { const char* name; Shape input; int64_t count;
+  } known[] = {{"cnn", {28, 28, 1}, 591786},          {"lenet_300_100", {28, 28, 1}, 266610},
+               {"linear", {28, 28, 1}, 7850},         {"cnn3", {28, 28, 1}, 24330},
+               {"cnn3_tiny", {28, 28, 1}, 1108},      {"cnn5", {28, 28, 1}, 820954},
+               {"cnn3", {32, 32, 3}, 29930},          {"cnn3_tiny", {32, 32, 3}, 1508},
+               {"resnet18", {32, 32, 3}, 11173962},   {"resnet34", {32, 32, 3}, 21282122},
+               {"resnet50", {32, 32, 3}, 23520842},   {"wrn_28_10", {32, 32, 3}, 36479194},
+               {"resnet34", {224, 224, 3}, 21289802}, {"resnet50", {224, 224, 3}, 23528522}};
   for (const auto& model : known) {
     const Network network = make(model.name, model.input, 10);
     EXPECT_EQ(network.weight_count(), model.count) << model.name;
@@ -37,11 +41,13 @@ TEST(Network, WeightCountsAreThoseOfThePapers) {
 TEST(Network, ResnetsHalveLargeImages) {
   const Network network = make("resnet18", {224, 224, 3}, 10);
   const Tensor w = zeros({network.weight_count()}), state = network.initial_state();
-  const Trace t = trace([&](const Tensor& x) { return network(w, state, x, Mode::frozen, {}, Tensor::scalar(0, DType::i32)).output; },
-                        Layout::packed({1, 224, 224, 3}, DType::f32, Device::cpu));
+  const Trace t = trace(
+      [&](const Tensor& x) { return network(w, state, x, Mode::frozen, {}, Tensor::scalar(0, DType::i32)).output; },
+      Layout::packed({1, 224, 224, 3}, DType::f32, Device::cpu));
   std::vector<int64_t> extents;
   for (const Step& step : t.steps)
-    if (step.op().name == std::string("conv2d") && (extents.empty() || extents.back() != step.outputs[0].dim(1))) extents.push_back(step.outputs[0].dim(1));
+    if (step.op().name == std::string("conv2d") && (extents.empty() || extents.back() != step.outputs[0].dim(1)))
+      extents.push_back(step.outputs[0].dim(1));
   EXPECT_EQ(extents, (std::vector<int64_t>{112, 56, 28, 14, 7}));
 }
 
@@ -79,13 +85,17 @@ TEST(Network, EveryModelRunsInBothModesAndGivesFiniteGradients) {
 }
 
 TEST(Network, GradientOfASmallNetworkAgreesWithFiniteDifferences) {
-  const Network network("small", {6, 6, 2},
-                        sequential(conv2d({.filters = 3, .kernel = 3, .padding = 1}), batch_norm(), activation("tanh"),
-                                   residual(sequential(conv2d({.filters = 3, .kernel = 3, .padding = 1}), activation("gelu"))), average_pool(2, 2),
-                                   flatten(), dense(4)));
-  const Tensor w = network.initial_weights(Initialization::xavier_normal, 5, DType::f64), state = network.initial_state(DType::f64);
+  const Network network(
+      "small", {6, 6, 2},
+      sequential(conv2d({.filters = 3, .kernel = 3, .padding = 1}), batch_norm(), activation("tanh"),
+                 residual(sequential(conv2d({.filters = 3, .kernel = 3, .padding = 1}), activation("gelu"))),
+                 average_pool(2, 2), flatten(), dense(4)));
+  const Tensor w = network.initial_weights(Initialization::xavier_normal, 5, DType::f64),
+               state = network.initial_state(DType::f64);
   const Tensor x = images({3, 6, 6, 2}, DType::f64), labels = Tensor::from(std::vector<int32_t>{0, 1, 3}, {3});
-  const auto loss = [&](const Tensor& weights) { return mean_cross_entropy(network(weights, state, x, Mode::train).output, labels); };
+  const auto loss = [&](const Tensor& weights) {
+    return mean_cross_entropy(network(weights, state, x, Mode::train).output, labels);
+  };
   const Tensor g = grad(loss)(w), direction = normal(w.shape(), {1, 9}, step(0), DType::f64);
   const double h = 1e-5;
   const double slope = (loss(w + direction * h).item() - loss(w - direction * h).item()) / (2 * h);
@@ -114,7 +124,9 @@ TEST(Network, BatchNormStateFollowsThePopulation) {
 TEST(Network, DropoutIsAFunctionOfKeyAndStep) {
   const Network network("drop", {50}, sequential(dropout(0.5), activation("abs"), dropout(0.5)));
   const Tensor x = ones({20, 50}), w = network.initial_weights(Initialization::kaiming_normal, 0);
-  const auto run = [&](uint64_t seed, int number) { return network(w, {}, x, Mode::train, {seed, 0}, step(number)).output; };
+  const auto run = [&](uint64_t seed, int number) {
+    return network(w, {}, x, Mode::train, {seed, 0}, step(number)).output;
+  };
   EXPECT_EQ(largest_difference(run(1, 1), run(1, 1)), 0);
   EXPECT_GT(largest_difference(run(1, 1), run(1, 2)), 0);
   EXPECT_GT(largest_difference(run(1, 1), run(2, 1)), 0);
@@ -138,7 +150,8 @@ TEST(Network, InitializationsHaveTheirDeviations) {
   EXPECT_NEAR(deviation(Initialization::xavier_normal) / std::sqrt(2 / (in + out)), 1, tolerance);
   EXPECT_NEAR(deviation(Initialization::ibp) / (std::sqrt(2 * 3.141592653589793) / in), 1, tolerance);
   const Tensor ibp = network.initial_weights(Initialization::ibp, 11);
-  EXPECT_LE(max(abs(network.weight(ibp, "dense2.weight"))).item(), 1 / std::sqrt(300.0) + 1e-7) << "the last layer keeps the default";
+  EXPECT_LE(max(abs(network.weight(ibp, "dense2.weight"))).item(), 1 / std::sqrt(300.0) + 1e-7)
+      << "the last layer keeps the default";
   EXPECT_EQ(initialization_named("xavier_normal"), Initialization::xavier_normal);
   EXPECT_THROW(initialization_named("zero"), ValueError);
 }
@@ -164,7 +177,8 @@ TEST(Network, ErrorsNameWhatIsWrong) {
     network(w, images({28, 28, 1}));
     FAIL();
   } catch (const ShapeError& error) {
-    EXPECT_NE(std::string(error.what()).find("without the axis of the batch; needs [1, 28, 28, 1]"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("without the axis of the batch; needs [1, 28, 28, 1]"), std::string::npos)
+        << error.what();
   }
 }
 
@@ -176,7 +190,10 @@ TEST(Network, SameBitsForAnyNumberOfThreads) {
   std::vector<float> first;
   for (int threads : {1, 2, 4}) {
     set_num_threads(threads);
-    const auto g = grad([&](const Tensor& weights) { return mean_cross_entropy(network(weights, state, x, Mode::train).output, labels); })(w).to_vector<float>();
+    const auto g = grad([&](const Tensor& weights) {
+                     return mean_cross_entropy(network(weights, state, x, Mode::train).output, labels);
+                   })(w)
+                       .to_vector<float>();
     if (first.empty()) first = g;
     EXPECT_EQ(first, g) << threads << " threads";
   }
@@ -184,13 +201,15 @@ TEST(Network, SameBitsForAnyNumberOfThreads) {
 }
 
 TEST(Losses, AgreeWithTheirDefinitions) {
-  const Tensor logits = Tensor::from(std::vector<double>{1, 2, 3, 0, 0, 5}, {2, 3}), labels = Tensor::from(std::vector<int32_t>{2, 0}, {2});
+  const Tensor logits = Tensor::from(std::vector<double>{1, 2, 3, 0, 0, 5}, {2, 3}),
+               labels = Tensor::from(std::vector<int32_t>{2, 0}, {2});
   const double first = std::log(std::exp(1) + std::exp(2) + std::exp(3)) - 3, second = std::log(2 + std::exp(5));
   EXPECT_NEAR(mean_cross_entropy(logits, labels).item(), (first + second) / 2, 1e-12);
   EXPECT_NEAR(mean_squared_error(logits, labels).item(), (1 + 4 + 4 + 1 + 0 + 25) / 2.0, 1e-12);
   const Tensor targets = Tensor::from(std::vector<double>{0.5, 2, 3, 0, -1, 5}, {2, 3});
   EXPECT_NEAR(mean_squared_error(logits, targets).item(), (0.25 + 1) / 2, 1e-12);
-  const Tensor column = Tensor::from(std::vector<double>{1, 4}, {2, 1}), numbers = Tensor::from(std::vector<double>{2, 7}, {2});
+  const Tensor column = Tensor::from(std::vector<double>{1, 4}, {2, 1}),
+               numbers = Tensor::from(std::vector<double>{2, 7}, {2});
   EXPECT_NEAR(mean_squared_error(column, numbers).item(), (1 + 9) / 2.0, 1e-12) << "no sum over pairs";
   EXPECT_THROW(mean_squared_error(logits, numbers), ShapeError);
   EXPECT_THROW(mean_squared_error(sum(logits), numbers), ShapeError);

@@ -1,4 +1,5 @@
-// An activation registered from outside is what one of the library's is: values, gradients, captures, smoothing, bounds.
+// An activation registered from outside is what one of the library's is: values, gradients, captures, smoothing,
+// bounds.
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/plan.h>
@@ -18,33 +19,40 @@ namespace {
 
 using bounds::CurveForm;
 
-// The library's erf and gelu by other names, and two that it does not have: squareplus ½(x + √(x² + 4)) and soft sign x/(1 + |x|).
+// The library's erf and gelu by other names, and two that it does not have: squareplus ½(x + √(x² + 4)) and soft sign
+// x/(1 + |x|).
 const Function& own_erf() {
-  static const Function f = register_activation({.name = "own_erf",
-                                                 .function = [](const Tensor& x) { return erf(x); },
-                                                 .smoothed = [](const Tensor& x, const Tensor& s) { return smoothing::erf_smoothed(x, s); },
-                                                 .square_smoothed = [](const Tensor& x, const Tensor& s) {
-                                                   const auto& row = *smoothing::find_activation("erf");
-                                                   return row.square_mean(x, {}, s);
-                                                 },
-                                                 .curve = {{.form = CurveForm::sigmoidal, .least = -1, .greatest = 1}}});
+  static const Function f =
+      register_activation({.name = "own_erf",
+                           .function = [](const Tensor& x) { return erf(x); },
+                           .smoothed = [](const Tensor& x, const Tensor& s) { return smoothing::erf_smoothed(x, s); },
+                           .square_smoothed =
+                               [](const Tensor& x, const Tensor& s) {
+                                 const auto& row = *smoothing::find_activation("erf");
+                                 return row.square_mean(x, {}, s);
+                               },
+                           .curve = {{.form = CurveForm::sigmoidal, .least = -1, .greatest = 1}}});
   return f;
 }
 const Function& squareplus() {
-  static const Function f = register_activation({.name = "squareplus",
-                                                 .function = [](const Tensor& x) { return (x + sqrt(square(x) + 4.0)) * 0.5; },
-                                                 .derivative = [](const Tensor& x) { return (x / sqrt(square(x) + 4.0) + 1.0) * 0.5; },
-                                                 .curve = {{.form = CurveForm::convex, .least = 0}}});
+  static const Function f =
+      register_activation({.name = "squareplus",
+                           .function = [](const Tensor& x) { return (x + sqrt(square(x) + 4.0)) * 0.5; },
+                           .derivative = [](const Tensor& x) { return (x / sqrt(square(x) + 4.0) + 1.0) * 0.5; },
+                           .curve = {{.form = CurveForm::convex, .least = 0}}});
   return f;
 }
 const Function& soft_sign() {
-  static const Function f = register_activation({.name = "soft_sign",
-                                                 .function = [](const Tensor& x) { return x / (abs(x) + 1.0); },
-                                                 .curve = {{.form = CurveForm::sigmoidal, .least = -1, .greatest = 1}}});
+  static const Function f =
+      register_activation({.name = "soft_sign",
+                           .function = [](const Tensor& x) { return x / (abs(x) + 1.0); },
+                           .curve = {{.form = CurveForm::sigmoidal, .least = -1, .greatest = 1}}});
   return f;
 }
 
-Tensor drawn(const Shape& shape, uint64_t stream) { return normal(shape, {5, stream}, Tensor::scalar(0, DType::i32), DType::f64); }
+Tensor drawn(const Shape& shape, uint64_t stream) {
+  return normal(shape, {5, stream}, Tensor::scalar(0, DType::i32), DType::f64);
+}
 
 Network network_with(const std::string& name) {
   return Network("own", {3}, sequential(dense(6), activation(name), dense(5), activation(name), dense(2)));
@@ -53,7 +61,9 @@ Network network_with(const std::string& name) {
 TEST(OwnActivation, HasGradientsOfEveryOrder) {
   const Tensor x = drawn({40}, 1);
   const auto third = [&](const Function& f) {
-    return grad([&](const Tensor& t) { return sum(grad([&](const Tensor& u) { return sum(grad([&](const Tensor& v) { return sum(f(v)); })(u)); })(t)); })(x);
+    return grad([&](const Tensor& t) {
+      return sum(grad([&](const Tensor& u) { return sum(grad([&](const Tensor& v) { return sum(f(v)); })(u)); })(t));
+    })(x);
   };
   const auto same = [](const Tensor& a, const Tensor& b) { EXPECT_LT(max(abs(a - b)).item(), 1e-14); };
   same(own_erf()(x), erf(x));
@@ -67,8 +77,10 @@ TEST(OwnActivation, UsesTheGivenDerivative) {
                                           .function = [](const Tensor& x) { return sin(x); },
                                           .derivative = [](const Tensor& x) { return cos(x) * 2.0; }});
   const Tensor x = drawn({10}, 2);
-  EXPECT_EQ(grad([&](const Tensor& t) { return sum(f(t)); })(x).to_vector<double>(), (cos(x) * 2.0).to_vector<double>());
-  const Tensor second = grad([&](const Tensor& t) { return sum(grad([&](const Tensor& u) { return sum(f(u)); })(t)); })(x);
+  EXPECT_EQ(grad([&](const Tensor& t) { return sum(f(t)); })(x).to_vector<double>(),
+            (cos(x) * 2.0).to_vector<double>());
+  const Tensor second =
+      grad([&](const Tensor& t) { return sum(grad([&](const Tensor& u) { return sum(f(u)); })(t)); })(x);
   EXPECT_LT(max(abs(second + sin(x) * 2.0)).item(), 1e-15);
 }
 
@@ -76,14 +88,18 @@ TEST(OwnActivation, IsOneStepOfATraceAndRunsCaptured) {
   squareplus();
   const Network network = network_with("squareplus");
   const Tensor w = network.initial_weights(Initialization::kaiming_normal, 3, DType::f64), x = drawn({4, 3}, 3);
-  const Trace t = trace([&](const Tensor& in) { return network(w, in); }, Layout::packed(x.shape(), DType::f64, Device::cpu));
+  const Trace t =
+      trace([&](const Tensor& in) { return network(w, in); }, Layout::packed(x.shape(), DType::f64, Device::cpu));
   int seen = 0;
   for (const Step& step : t.steps) seen += step.op().name == std::string("squareplus");
   EXPECT_EQ(seen, 2);
-  const auto loss_gradient = [&](const Tensor& weights, const Tensor& in) { return grad([&](const Tensor& at) { return sum(square(network(at, in))); })(weights); };
+  const auto loss_gradient = [&](const Tensor& weights, const Tensor& in) {
+    return grad([&](const Tensor& at) { return sum(square(network(at, in))); })(weights);
+  };
   const Tensor want = loss_gradient(w, x);
   Captured captured = capture([&](const Tensors& in) -> Tensors { return loss_gradient(in[0], in[1]); });
-  for (int call = 0; call < 4; ++call) EXPECT_EQ(captured({w, x})[0].to_vector<double>(), want.to_vector<double>()) << call;
+  for (int call = 0; call < 4; ++call)
+    EXPECT_EQ(captured({w, x})[0].to_vector<double>(), want.to_vector<double>()) << call;
 }
 
 // Smoothed as erf is: in closed form, with the penalty, and in its moments.
@@ -92,7 +108,8 @@ TEST(OwnActivation, IsSmoothedByItsClosedForm) {
   const Network own = network_with("own_erf"), library = network_with("erf");
   const Tensor w = own.initial_weights(Initialization::kaiming_normal, 3, DType::f64), x = drawn({4, 3}, 4);
   const auto result_of = [&](const Network& network) {
-    const auto smoothed = smoothing::smooth(network, smoothing::Sigma::stddev(0.4), smoothing::PenaltyWeights::uniform(1));
+    const auto smoothed =
+        smoothing::smooth(network, smoothing::Sigma::stddev(0.4), smoothing::PenaltyWeights::uniform(1));
     return smoothed(w, x);
   };
   const auto a = result_of(own), b = result_of(library);
@@ -107,9 +124,12 @@ TEST(OwnActivation, IsAnApproximationWithoutAClosedForm) {
   squareplus();
   const Network network = network_with("squareplus");
   EXPECT_THROW(smoothing::smooth(network, smoothing::Sigma::stddev(0.4)), ValueError);
-  const auto smoothed = smoothing::smooth(network, smoothing::Sigma::stddev(0.4), smoothing::PenaltyWeights::none(), smoothing::Approximations::allowed);
+  const auto smoothed = smoothing::smooth(network, smoothing::Sigma::stddev(0.4), smoothing::PenaltyWeights::none(),
+                                          smoothing::Approximations::allowed);
   const Tensor w = network.initial_weights(Initialization::kaiming_normal, 3, DType::f64), x = drawn({4, 3}, 4);
-  const auto h = [](const Tensor& t) { return smoothing::gauss_hermite_smoothed(squareplus(), t, Tensor::scalar(0.4, DType::f64)); };
+  const auto h = [](const Tensor& t) {
+    return smoothing::gauss_hermite_smoothed(squareplus(), t, Tensor::scalar(0.4, DType::f64));
+  };
   const auto layer = [&](const Tensor& in, const std::string& name) {
     return matmul(in, transpose(network.weight(w, name + ".weight"))) + network.weight(w, name + ".bias");
   };
@@ -133,14 +153,18 @@ TEST(OwnActivation, IsBounded) {
       if (i % 3 != 1) continue;
       // The lines of smallest area are never looser in the middle than the interval's constant ones.
       const Tensor middle = (box.lower + box.upper) * 0.5, range = f(box.upper) - f(box.lower);
-      EXPECT_LE(((lines.upper_slope - lines.lower_slope) * middle + lines.upper_intercept - lines.lower_intercept).item(), range.item() * 1.0001 + 1e-12);
+      EXPECT_LE(
+          ((lines.upper_slope - lines.lower_slope) * middle + lines.upper_intercept - lines.lower_intercept).item(),
+          range.item() * 1.0001 + 1e-12);
     }
   }
 }
 
 TEST(OwnActivation, Errors) {
   own_erf();
-  const auto named = [](const char* name) { return OwnActivation{.name = name, .function = [](const Tensor& x) { return x * 2.0; }}; };
+  const auto named = [](const char* name) {
+    return OwnActivation{.name = name, .function = [](const Tensor& x) { return x * 2.0; }};
+  };
   EXPECT_THROW(register_activation(named("relu")), ValueError);
   EXPECT_THROW(register_activation(named("own_erf")), ValueError);
   EXPECT_THROW(register_activation(named("")), ValueError);
@@ -150,7 +174,8 @@ TEST(OwnActivation, Errors) {
     sums(drawn({3}, 1));
     FAIL();
   } catch (const ShapeError& error) {
-    EXPECT_NE(std::string(error.what()).find("sums_up: its parts give f64 []; needs f64 [3]"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("sums_up: its parts give f64 []; needs f64 [3]"), std::string::npos)
+        << error.what();
   }
   EXPECT_THROW(activation("of_nobody"), ValueError);
   // Bounds name what has no rule.

@@ -19,5 +19,6 @@ inline std::filesystem::path verification_data() {
 
 }  // namespace mollify::nn
 
-#define MOLLIFY_NEEDS_VERIFICATION_DATA \
-  if (::mollify::nn::verification_data().empty()) GTEST_SKIP() << "no folder vnn in $MOLLIFY_DATA, ../shared/data or ../../shared/data"
+#define MOLLIFY_NEEDS_VERIFICATION_DATA           \
+  if (::mollify::nn::verification_data().empty()) \
+  GTEST_SKIP() << "no folder vnn in $MOLLIFY_DATA, ../shared/data or ../../shared/data"

@@ -78,7 +78,12 @@ TEST_F(WeightsFile, RefusesWhatDoesNotFit) {
   EXPECT_NO_THROW(read_safetensors(raw(good, data)));
   EXPECT_NO_THROW(read_safetensors(raw(good + "   ", data)));
   const std::pair<std::string, std::string> bad[] = {
-      {good, data + "y"}, {good, data.substr(1)}, {"[1,2]", ""}, {"{", ""}, {"", ""}, {"null", ""},
+      {good, data + "y"},
+      {good, data.substr(1)},
+      {"[1,2]", ""},
+      {"{", ""},
+      {"", ""},
+      {"null", ""},
       {R"({"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})", "xxxx"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", "xxxx"},
       {R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", data},
@@ -92,10 +97,13 @@ TEST_F(WeightsFile, RefusesWhatDoesNotFit) {
       {R"({"a":7})", ""},
       {R"({"__metadata__":{"k":1}})", ""},
       {R"({"__metadata__":7})", ""},
-      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x"},
-      {R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})", "xxx"},
+      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+       "x"},
+      {R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
+       "xxx"},
       {std::string(5000, '[') + std::string(5000, ']'), ""}};
-  for (const auto& [header, tail] : bad) EXPECT_THROW(read_safetensors(raw(header, tail)), FormatError) << header.substr(0, 100);
+  for (const auto& [header, tail] : bad)
+    EXPECT_THROW(read_safetensors(raw(header, tail)), FormatError) << header.substr(0, 100);
   EXPECT_THROW(read_safetensors(raw(good, data, 1 << 30)), FormatError) << "a header longer than the file";
   EXPECT_THROW(read_safetensors(raw(good, data, 3)), FormatError);
   write("1234");

@@ -1,4 +1,5 @@
-// Every row captured: what is replayed has the bits of what is run, values and gradients, on inputs that the capture never saw.
+// Every row captured: what is replayed has the bits of what is run, values and gradients, on inputs that the capture
+// never saw.
 #include "row_test.h"
 
 #include <mollify/engine/plan.h>

@@ -1,4 +1,5 @@
-// Every row on CUDA: values against the reference, gradients against the CPU's, any layout, NaN, and the same bits every time.
+// Every row on CUDA: values against the reference, gradients against the CPU's, any layout, NaN, and the same bits
+// every time.
 #include "row_test.h"
 
 #include "../devices.h"
@@ -38,7 +39,10 @@ class OnCuda : public RowTest {
       }
   }
 };
-INSTANTIATE_TEST_SUITE_P(Row, OnCuda, cuda::available() ? rows_where([](const Row&) { return true; }) : ::testing::ValuesIn(std::vector<size_t>{0}), name_of_row);
+INSTANTIATE_TEST_SUITE_P(Row, OnCuda,
+                         cuda::available() ? rows_where([](const Row&) { return true; })
+                                           : ::testing::ValuesIn(std::vector<size_t>{0}),
+                         name_of_row);
 
 TEST_P(OnCuda, ValuesAreTheReference) {
   for_inputs([&](const Case& c, const Arrays& inputs) {
@@ -61,7 +65,8 @@ TEST_P(OnCuda, GradientsAreTheCpus) {
     const Tensors got = vjp_of(outputs, on(Device::cuda, random_like(outputs, 31)), variables, false);
     for (size_t j = 0; j < got.size(); ++j) {
       const Array expected = array_of(wanted[j]);
-      EXPECT_EQ(difference(array_of(got[j]), expected, 4 * ulps() * row().slack, largest(expected) + 1), "") << "input " << j;
+      EXPECT_EQ(difference(array_of(got[j]), expected, 4 * ulps() * row().slack, largest(expected) + 1), "")
+          << "input " << j;
     }
   });
 }
@@ -75,7 +80,10 @@ TEST_P(OnCuda, LargeValuesAreTheCpus) {
       const Tensors got = c.run(on(Device::cuda, inputs)), wanted = c.run(inputs);
       for (size_t i = 0; i < got.size(); ++i) {
         const Array expected = array_of(wanted[i]);
-        EXPECT_EQ(difference(array_of(got[i]), expected, (row().elementwise() ? 1 : 16) * ulps(), scale_of(row(), expected)), "") << "output " << i;
+        EXPECT_EQ(
+            difference(array_of(got[i]), expected, (row().elementwise() ? 1 : 16) * ulps(), scale_of(row(), expected)),
+            "")
+            << "output " << i;
       }
     }
 }
@@ -94,7 +102,8 @@ TEST_P(OnCuda, StoredAnyWay) {
     const Tensors got = c.run(strided);
     for (size_t i = 0; i < got.size(); ++i) {
       const Array expected = array_of(wanted[i]);
-      EXPECT_EQ(difference(array_of(got[i]), expected, row().elementwise() ? 0 : ulps(), scale_of(row(), expected)), "") << "output " << i;
+      EXPECT_EQ(difference(array_of(got[i]), expected, row().elementwise() ? 0 : ulps(), scale_of(row(), expected)), "")
+          << "output " << i;
     }
   });
 }
@@ -110,7 +119,8 @@ TEST_P(OnCuda, NaNsReachWhatTheyShould) {
       for (size_t i = 0; i < got.size(); ++i)
         for (size_t k = 0; k < got[i].values.size(); ++k) {
           const bool is_nan = std::isnan(got[i].values[k]), wanted = std::isnan(expected[i].values[k]);
-          EXPECT_TRUE(is_nan == wanted || (is_nan && row().zero_times_nan)) << "NaN in input " << j << ": output " << i << ", element " << k;
+          EXPECT_TRUE(is_nan == wanted || (is_nan && row().zero_times_nan))
+              << "NaN in input " << j << ": output " << i << ", element " << k;
         }
     }
   });

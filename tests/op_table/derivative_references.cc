@@ -20,12 +20,16 @@ Quad tanh_derivative(int k, Quad x) {
 }
 
 Quad sigmoid_value(Quad x) { return x < 0 ? expq(x) / (1 + expq(x)) : 1 / (1 + expq(-x)); }
-Quad sigmoid_derivative(int k, Quad x) { return k == 0 ? sigmoid_value(x) : tanh_derivative(k, x / 2) / (Quad(1 << k) * 2); }
+Quad sigmoid_derivative(int k, Quad x) {
+  return k == 0 ? sigmoid_value(x) : tanh_derivative(k, x / 2) / (Quad(1 << k) * 2);
+}
 Quad softplus_derivative(int k, Quad x) {
   if (k > 0) return sigmoid_derivative(k - 1, x);
   return (x > 0 ? x : 0) + log1pq(expq(-fabsq(x)));
 }
-Quad silu_derivative(int k, Quad x) { return x * sigmoid_derivative(k, x) + (k > 0 ? k * sigmoid_derivative(k - 1, x) : 0); }
+Quad silu_derivative(int k, Quad x) {
+  return x * sigmoid_derivative(k, x) + (k > 0 ? k * sigmoid_derivative(k - 1, x) : 0);
+}
 
 Quad pdf_derivative(int k, Quad x) {
   if (fabsq(x) > 300) return 0;
@@ -57,7 +61,8 @@ Quad erf_derivative(int k, Quad x) {
   return scale * pdf_derivative(k - 1, kRoot2 * x);
 }
 
-// (−2)^k k! e^{x²} i^k erfc(x), where i^k erfc is the repeated integral: by its series at infinity far right, else from left to right.
+// (−2)^k k! e^{x²} i^k erfc(x), where i^k erfc is the repeated integral: by its series at infinity far right, else from
+// left to right.
 Quad erfcx_derivative(int k, Quad x) {
   if (x > 16) {
     const Quad y = 1 / (4 * x * x);
@@ -106,7 +111,9 @@ Quad monomial(int k, Quad x, Quad p) {
   return c == 0 ? 0 : c * powq(x, p - k);
 }
 Quad log_derivative(int k, Quad x) { return k == 0 ? logq(x) : monomial(k - 1, x, -1); }
-Quad sin_derivative(int k, Quad x) { return k % 4 == 0 ? sinq(x) : k % 4 == 1 ? cosq(x) : k % 4 == 2 ? -sinq(x) : -cosq(x); }
+Quad sin_derivative(int k, Quad x) {
+  return k % 4 == 0 ? sinq(x) : k % 4 == 1 ? cosq(x) : k % 4 == 2 ? -sinq(x) : -cosq(x);
+}
 
 }  // namespace
 
@@ -134,27 +141,53 @@ std::vector<ScannedFunction> scanned_functions() {
       {"tanh", tanh, tanh_derivative},
       {"sqrt", sqrt, [](int k, Quad x) { return monomial(k, x, 0.5); }, 0, inf},
       {"square", square, [](int k, Quad x) { return monomial(k, x, 2); }},
-      {"reciprocal", [](const Tensor& x) { return 1.0 / x; }, [](int k, Quad x) { return monomial(k, x, -1); }, -inf, inf, {0}},
+      {"reciprocal",
+       [](const Tensor& x) { return 1.0 / x; },
+       [](int k, Quad x) { return monomial(k, x, -1); },
+       -inf,
+       inf,
+       {0}},
       {"x^3", [](const Tensor& x) { return pow(x, 3.0); }, [](int k, Quad x) { return monomial(k, x, 3); }},
       {"x^2.5", [](const Tensor& x) { return pow(x, 2.5); }, [](int k, Quad x) { return monomial(k, x, 2.5); }, 0, inf},
-      {"x^-1.5", [](const Tensor& x) { return pow(x, -1.5); }, [](int k, Quad x) { return monomial(k, x, -1.5); }, 0, inf},
+      {"x^-1.5", [](const Tensor& x) { return pow(x, -1.5); }, [](int k, Quad x) { return monomial(k, x, -1.5); }, 0,
+       inf},
       {"erf", erf, erf_derivative},
       {"erfc", erfc, [](int k, Quad x) { return k == 0 ? erfcq(x) : -erf_derivative(k, x); }},
       {"erfcx", erfcx, erfcx_derivative},
       {"normal_cdf", normal_cdf, cdf_derivative},
       {"normal_pdf", normal_pdf, pdf_derivative},
-      {"normal_quantile", normal_quantile, quantile_derivative, 0, 1, {}, [](double p) { return 1 + static_cast<double>(quantile(p) * quantile(p)); }},
+      {"normal_quantile",
+       normal_quantile,
+       quantile_derivative,
+       0,
+       1,
+       {},
+       [](double p) { return 1 + static_cast<double>(quantile(p) * quantile(p)); }},
       {"sigmoid", sigmoid, sigmoid_derivative},
-      {"logistic_pdf", logistic_pdf, [](int k, Quad x) { return k < 4 ? sigmoid_derivative(k + 1, x) : fabsq(sigmoid_derivative(1, x)); }},
+      {"logistic_pdf", logistic_pdf,
+       [](int k, Quad x) { return k < 4 ? sigmoid_derivative(k + 1, x) : fabsq(sigmoid_derivative(1, x)); }},
       {"softplus", softplus, softplus_derivative},
       {"log_sigmoid", log_sigmoid, [](int k, Quad x) { return (k % 2 == 0 ? -1 : 1) * softplus_derivative(k, -x); }},
       {"silu", silu, silu_derivative},
-      {"elu", elu, [](int k, Quad x) { return x > 0 ? Quad(k == 0 ? x : k == 1) : k == 0 ? expm1q(x) : expq(x); }, -inf, inf, {0}},
+      {"elu",
+       elu,
+       [](int k, Quad x) { return x > 0    ? Quad(k == 0 ? x : k == 1)
+                                  : k == 0 ? expm1q(x)
+                                           : expq(x); },
+       -inf,
+       inf,
+       {0}},
       {"gelu", gelu, gelu_derivative},
       {"relu", relu, [](int k, Quad x) { return x > 0 ? Quad(k == 0 ? x : k == 1) : 0; }, -inf, inf, {0}},
-      {"leaky_relu", [](const Tensor& x) { return leaky_relu(x, 0.25); }, [](int k, Quad x) { return (k == 0 ? x : k == 1) * (x > 0 ? 1 : 0.25); },
-       -inf, inf, {0}},
-      {"abs", abs, [](int k, Quad x) { return k == 0 ? fabsq(x) : k == 1 ? (x > 0 ? 1 : -1) : 0; }, -inf, inf, {0}},
+      {"leaky_relu",
+       [](const Tensor& x) { return leaky_relu(x, 0.25); },
+       [](int k, Quad x) { return (k == 0 ? x : k == 1) * (x > 0 ? 1 : 0.25); },
+       -inf,
+       inf,
+       {0}},
+      {"abs", abs, [](int k, Quad x) { return k == 0   ? fabsq(x)
+                                              : k == 1 ? (x > 0 ? 1 : -1)
+                                                       : 0; }, -inf, inf, {0}},
   };
 }
 

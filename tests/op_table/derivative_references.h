@@ -1,4 +1,5 @@
-// Values and derivatives of the elementary functions in extended precision, from formulas that do not cancel where it could matter.
+// Values and derivatives of the elementary functions in extended precision, from formulas that do not cancel where it
+// could matter.
 #pragma once
 
 #if __has_include(<quadmath.h>)
@@ -21,7 +22,8 @@ struct ScannedFunction {
   std::string name;
   Tensor (*run)(const Tensor& x);
   std::function<Quad(int k, Quad x)> derivative;  // of order k from 0 to 4
-  double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity();  // where it is looked at
+  double low = -std::numeric_limits<double>::infinity(),
+         high = std::numeric_limits<double>::infinity();  // where it is looked at
   std::vector<double> kinks = {};                 // left out
   double (*growth)(double x) = nullptr;           // of the errors of derivatives, where they are known to grow
 };

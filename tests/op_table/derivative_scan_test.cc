@@ -1,4 +1,5 @@
-// Elementary functions and their first three derivatives over the whole range of each dtype, against extended precision.
+// Elementary functions and their first three derivatives over the whole range of each dtype, against extended
+// precision.
 #include "derivative_references.h"
 
 #include "../accuracy_table.h"
@@ -17,7 +18,9 @@ namespace {
 
 #ifndef MOLLIFY_HAS_QUAD
 
-TEST(DerivativeScan, NeedsQuadPrecision) { GTEST_SKIP() << "this compiler has no quadmath.h, in which the references are written"; }
+TEST(DerivativeScan, NeedsQuadPrecision) {
+  GTEST_SKIP() << "this compiler has no quadmath.h, in which the references are written";
+}
 
 #else
 
@@ -25,7 +28,9 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 
 double epsilon(DType dtype) { return dtype == DType::f32 ? 0x1p-23 : 0x1p-52; }
 double least_normal(DType dtype) { return dtype == DType::f32 ? 0x1p-126 : 0x1p-1022; }
-double largest(DType dtype) { return dtype == DType::f32 ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max(); }
+double largest(DType dtype) {
+  return dtype == DType::f32 ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max();
+}
 
 // Every binade of both signs, and the numbers near 0 and 1 and up to where exponentials overflow, closely.
 std::vector<double> places(const ScannedFunction& f, DType dtype) {
@@ -33,7 +38,8 @@ std::vector<double> places(const ScannedFunction& f, DType dtype) {
   const auto add = [&](double x) {
     if (dtype == DType::f32) x = static_cast<float>(x);
     const bool normal = x == 0 || (std::abs(x) >= least_normal(dtype) && std::abs(x) <= largest(dtype));
-    if (normal && x > f.low && x < f.high && std::find(f.kinks.begin(), f.kinks.end(), x) == f.kinks.end()) out.push_back(x);
+    if (normal && x > f.low && x < f.high && std::find(f.kinks.begin(), f.kinks.end(), x) == f.kinks.end())
+      out.push_back(x);
   };
   std::mt19937_64 random(7);
   std::uniform_real_distribution<double> mantissa(1, 2), wide(-110, 110), near(-8, 8), unit(-1, 1);
@@ -59,13 +65,16 @@ Tensor derivative(const std::function<Tensor(const Tensor&)>& f, int k, const Te
   return vjp([&](const Tensor& t) { return derivative(f, k - 1, t); }, x, ones_like(x)).second;
 }
 
-// How far `got` is from the derivative, in units of ε·(|f⁽ᵏ⁾| + |x·f⁽ᵏ⁺¹⁾|), which the rounding of x alone makes of the same size.
+// How far `got` is from the derivative, in units of ε·(|f⁽ᵏ⁾| + |x·f⁽ᵏ⁺¹⁾|), which the rounding of x alone makes of the
+// same size.
 double error_of(double got, Quad wanted, Quad conditioned, DType dtype) {
   const Quad most = largest(dtype), magnitude = fabsq(wanted) + conditioned;
   if (std::isnan(got)) return kInf;
-  if (fabsq(wanted) > most / 16 && (std::isinf(got) || fabsq(wanted) > most)) return (got > 0) == (wanted > 0) && std::abs(got) > double(most / 32) ? 0 : kInf;
+  if (fabsq(wanted) > most / 16 && (std::isinf(got) || fabsq(wanted) > most))
+    return (got > 0) == (wanted > 0) && std::abs(got) > double(most / 32) ? 0 : kInf;
   if (std::isinf(got)) return kInf;
-  return static_cast<double>(fabsq(Quad(got) - wanted) / (Quad(epsilon(dtype)) * magnitude + 64 * Quad(least_normal(dtype))));
+  return static_cast<double>(fabsq(Quad(got) - wanted) /
+                             (Quad(epsilon(dtype)) * magnitude + 64 * Quad(least_normal(dtype))));
 }
 
 class DerivativeScan : public ::testing::TestWithParam<size_t> {};
@@ -80,11 +89,13 @@ TEST_P(DerivativeScan, HoldsOverTheWholeRange) {
       double worst = 0, worst_at = 0;
       for (size_t i = 0; i < at.size(); ++i) {
         const double growth = k > 0 && f.growth ? f.growth(at[i]) : 1;
-        const double error = error_of(got[i], f.derivative(k, at[i]), fabsq(at[i] * f.derivative(k + 1, at[i])), dtype) / growth;
+        const double error =
+            error_of(got[i], f.derivative(k, at[i]), fabsq(at[i] * f.derivative(k + 1, at[i])), dtype) / growth;
         if (error > worst) worst = error, worst_at = at[i];
       }
       accuracy_table().add(f.name, std::to_string(k), dtype, "all", worst, worst_at);
-      EXPECT_LE(worst, k == 0 ? 4 : 8) << f.name << ", derivative " << k << ", " << to_string(dtype) << " at " << worst_at;
+      EXPECT_LE(worst, k == 0 ? 4 : 8) << f.name << ", derivative " << k << ", " << to_string(dtype) << " at "
+                                       << worst_at;
     }
   }
 }
@@ -117,7 +128,9 @@ TEST(DerivativeScan, OfPowersInBothOperands) {
     const Tensor x = cast(Tensor::from(bases, {count}), dtype), y = cast(Tensor::from(exponents, {count}), dtype);
     for (int k = 0; k <= 3; ++k)
       for (int j = 0; j <= std::min(2, 3 - k); ++j) {
-        const auto in_y = [&](const Tensor& base) { return derivative([&](const Tensor& t) { return pow(base, t); }, j, y); };
+        const auto in_y = [&](const Tensor& base) {
+          return derivative([&](const Tensor& t) { return pow(base, t); }, j, y);
+        };
         const std::vector<double> got = cast(derivative(in_y, k, x), DType::f64).to_vector<double>();
         double worst = 0, worst_at = 0;
         for (size_t i = 0; i < bases.size(); ++i) {
@@ -127,7 +140,8 @@ TEST(DerivativeScan, OfPowersInBothOperands) {
           const double error = error_of(got[i], power_derivative(k, j, b, e), terms, dtype);
           if (error > worst) worst = error, worst_at = bases[i];
         }
-        accuracy_table().add("pow", format("{} in x, {} in y", k, j), dtype, "x from 1e-9 to 1e9, y from -3 to 3", worst, worst_at);
+        accuracy_table().add("pow", format("{} in x, {} in y", k, j), dtype, "x from 1e-9 to 1e9, y from -3 to 3",
+                             worst, worst_at);
         EXPECT_LE(worst, 8) << k << " in x, " << j << " in y, " << to_string(dtype) << " at " << worst_at;
       }
   }
@@ -141,14 +155,16 @@ TEST(DerivativeScan, OfPowersAtZero) {
     for (int n = 0; n <= 5; ++n)
       for (int k = 0; k <= 4; ++k) {
         const auto power = [&](const Tensor& t) { return pow(t, static_cast<double>(n)); };
-        EXPECT_EQ(number(derivative(power, k, zero)), k == n ? std::tgamma(n + 1) : 0) << "derivative " << k << " of x^" << n;
+        EXPECT_EQ(number(derivative(power, k, zero)), k == n ? std::tgamma(n + 1) : 0)
+            << "derivative " << k << " of x^" << n;
       }
     const auto bell = [](const Tensor& t) { return exp(-pow(t, 2.0)); };
     for (const auto& [k, value] : {std::pair{0, 1}, {1, 0}, {2, -2}, {3, 0}, {4, 12}})
       EXPECT_EQ(number(derivative(bell, k, zero)), value) << "derivative " << k << " of exp(−x²)";
     for (const double y : {0.5, 1.0, 2.0, 3.5})
       for (int k = 0; k <= 3; ++k)
-        EXPECT_EQ(number(derivative([&](const Tensor& t) { return pow(zero, t); }, k, full({1}, y, dtype))), 0) << "derivative " << k << " of 0^y at " << y;
+        EXPECT_EQ(number(derivative([&](const Tensor& t) { return pow(zero, t); }, k, full({1}, y, dtype))), 0)
+            << "derivative " << k << " of 0^y at " << y;
   }
 }
 

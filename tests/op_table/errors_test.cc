@@ -30,7 +30,8 @@ TEST_P(Errors, NameTheShapesThatDoNotFit) {
     SCOPED_TRACE(describe(misfit.shapes));
     const Tensors inputs = tensors_of(sample(row(), misfit.shapes, DType::f32));
     std::vector<std::string> shapes;
-    for (size_t j = 0; j < std::min<size_t>(2, misfit.shapes.size()); ++j) shapes.push_back(to_string(misfit.shapes[j]));
+    for (size_t j = 0; j < std::min<size_t>(2, misfit.shapes.size()); ++j)
+      shapes.push_back(to_string(misfit.shapes[j]));
     expect_refused<ShapeError>(row().error_name(), shapes, [&] { misfit.run(inputs); });
   }
 }
@@ -78,7 +79,8 @@ TEST(SingleErrors, OfNumbersOutOfRange) {
 
 TEST(SingleErrors, OfIndices) {
   const Tensor x = ones({2, 3});
-  const Tensor negative = Tensor::from(std::vector<int32_t>{0, -1}, {2, 1}), large = Tensor::from(std::vector<int32_t>{0, 3}, {2, 1});
+  const Tensor negative = Tensor::from(std::vector<int32_t>{0, -1}, {2, 1}),
+               large = Tensor::from(std::vector<int32_t>{0, 3}, {2, 1});
   expect_refused<ValueError>("gather", {"-1", "[2, 3]"}, [&] { gather(x, negative); });
   expect_refused<ValueError>("gather", {"3", "[2, 3]"}, [&] { gather(x, large); });
   expect_refused<ValueError>("scatter_add", {"3"}, [&] { scatter_add({2, 3}, large, ones({2, 1})); });
@@ -105,7 +107,8 @@ TEST(SingleErrors, OfAxes) {
 }
 
 TEST(SingleErrors, OfCasts) {
-  for (const double value : {256.0, -1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
+  for (const double value :
+       {256.0, -1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
     expect_refused<ValueError>("cast", {"u8"}, [&] { cast(Tensor::scalar(value, DType::f64), DType::u8); });
   expect_refused<ValueError>("cast", {"i32"}, [] { cast(Tensor::scalar(2147483648.0, DType::f64), DType::i32); });
   EXPECT_EQ(cast(Tensor::scalar(-2147483648.9, DType::f64), DType::i32).item(), -2147483648.0);

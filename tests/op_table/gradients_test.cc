@@ -1,4 +1,5 @@
-// First and second derivatives of every differentiable row against finite differences in f64, and the ways to ask for gradients.
+// First and second derivatives of every differentiable row against finite differences in f64, and the ways to ask for
+// gradients.
 #include "row_test.h"
 
 #include <cmath>
@@ -123,7 +124,8 @@ TEST_P(Gradients, HaveGradientsThatAreDifferencesOfGradients) {
       Tensors slope(above.size());
       for (size_t j = 0; j < above.size(); ++j) slope[j] = (above[j] - below[j]) / (2 * kStep);
       for (size_t i = 0; i < us.size(); ++i)
-        expect_near(dot(products[i], u), dot(slope, us[i]), std::max(largest_of(products[i]), largest_of(gradients)) * (full ? 1 : 10));
+        expect_near(dot(products[i], u), dot(slope, us[i]),
+                    std::max(largest_of(products[i]), largest_of(gradients)) * (full ? 1 : 10));
     }
   });
 }
@@ -140,10 +142,12 @@ TEST_P(Gradients, AreTheSameWithAndWithoutGraph) {
       const Tensor first_seed = random_like(outputs, 3)[0];  // of the first output only, as most uses do, then of all
       const Arrays plain = arrays_of(vjp_of({outputs[0]}, {first_seed}, variables, true)),
                    fast = arrays_of(vjp_of({outputs[0]}, {first_seed}, variables, false));
-      const Arrays plain_all = arrays_of(pulled_back(c, at, 5, true)), fast_all = arrays_of(pulled_back(c, at, 5, false));
+      const Arrays plain_all = arrays_of(pulled_back(c, at, 5, true)),
+                   fast_all = arrays_of(pulled_back(c, at, 5, false));
       for (size_t j = 0; j < plain.size(); ++j) {
         EXPECT_EQ(difference(fast[j], plain[j], 4 * row().ulps, largest(plain[j]) + 1), "") << "input " << j;
-        EXPECT_EQ(difference(fast_all[j], plain_all[j], 4 * row().ulps, largest(plain_all[j]) + 1), "") << "input " << j;
+        EXPECT_EQ(difference(fast_all[j], plain_all[j], 4 * row().ulps, largest(plain_all[j]) + 1), "")
+            << "input " << j;
       }
     }
 }
@@ -182,7 +186,8 @@ TEST_P(Gradients, OfTheSameTensorTwice) {
     const Tensors outputs = run(x), seeds = random_like(outputs, 13);
     const Tensor gradient = vjp_of(outputs, seeds, {x}, false)[0];
     const Tensor direction = random_like({at}, 17)[0];
-    const double slope = (dot(run(at + direction * kStep), seeds) - dot(run(at - direction * kStep), seeds)) / (2 * kStep);
+    const double slope =
+        (dot(run(at + direction * kStep), seeds) - dot(run(at - direction * kStep), seeds)) / (2 * kStep);
     expect_near(dot({gradient}, {direction}), slope, 10 * std::max(largest_of({gradient}), largest_of(outputs)));
   });
 }

@@ -16,7 +16,8 @@ std::vector<std::vector<double>> slopes(const std::function<Tensor(const Tensors
   const Tensors variables = variables_of(at);
   const Tensor value = sum(f(variables));
   std::vector<std::vector<double>> out;
-  for (const Tensor& gradient : vjp_of({value}, {ones_like(value)}, variables, false)) out.push_back(gradient.to_vector<double>());
+  for (const Tensor& gradient : vjp_of({value}, {ones_like(value)}, variables, false))
+    out.push_back(gradient.to_vector<double>());
   return out;
 }
 
@@ -44,7 +45,8 @@ TEST(Kinks, OfPairs) {
   EXPECT_EQ(lesser[1], (Numbers{0, 0.5, 1}));
   EXPECT_EQ(greater[0], (Numbers{0, 0.5, 1}));
   EXPECT_EQ(greater[1], (Numbers{1, 0.5, 0}));
-  const auto gated = slopes([](const Tensors& in) { return gate(in[0], in[1]); }, {vector({5, 6, 7}), vector({-1, 0, 1})});
+  const auto gated =
+      slopes([](const Tensors& in) { return gate(in[0], in[1]); }, {vector({5, 6, 7}), vector({-1, 0, 1})});
   EXPECT_EQ(gated[0], (Numbers{0, 0, 1}));
   EXPECT_EQ(gated[1], (Numbers{0, 0, 0}));
 }
@@ -70,7 +72,8 @@ TEST(Kinks, OfPaddedMaxima) {
 }
 
 TEST(Kinks, OfPowersAtZero) {
-  const auto at_zero = slopes([](const Tensors& in) { return pow(in[0], in[1]); }, {vector({0, 0, 0, 0}), vector({0, 1, 2, 3})});
+  const auto at_zero =
+      slopes([](const Tensors& in) { return pow(in[0], in[1]); }, {vector({0, 0, 0, 0}), vector({0, 1, 2, 3})});
   EXPECT_EQ(at_zero[0], (Numbers{0, 1, 0, 0}));
   EXPECT_EQ(at_zero[1], (Numbers{0, 0, 0, 0}));
   EXPECT_EQ(slope([](In x) { return pow(x, 2.0); }, {-3, 0, 3}), (Numbers{-6, 0, 6}));

@@ -55,7 +55,8 @@ class Layouts : public RowTest {
     ASSERT_EQ(got.size(), wanted.size());
     for (size_t i = 0; i < got.size(); ++i) {
       const Array expected = array_of(wanted[i]);
-      EXPECT_EQ(difference(array_of(got[i]), expected, row().elementwise() ? 0 : row().ulps, scale_of(row(), expected)), "")
+      EXPECT_EQ(difference(array_of(got[i]), expected, row().elementwise() ? 0 : row().ulps, scale_of(row(), expected)),
+                "")
           << "output " << i;
     }
   }
@@ -102,7 +103,8 @@ TEST_P(Layouts, OfRepeatedInputsDoNotMatter) {
         stored[j] = y;
         const Tensor terms = vjp_of(floating_of(c.run(stored)), seeds, {y}, false)[0];
         const Array expected = array_of(sum(terms, {axis}, true));
-        EXPECT_EQ(difference(array_of(gradient), expected, 4 * row().ulps, largest(array_of(terms)) * static_cast<double>(shape[axis]) + 1),
+        EXPECT_EQ(difference(array_of(gradient), expected, 4 * row().ulps,
+                             largest(array_of(terms)) * static_cast<double>(shape[axis]) + 1),
                   "");
       }
   });

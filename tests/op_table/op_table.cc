@@ -14,9 +14,10 @@ namespace {
 const std::vector<Shape> kUnaryShapes = {{}, {1}, {0}, {15}, {16}, {17}, {2, 0, 3}, {3, 1, 5}, {4, 5, 6}, {2500}};
 
 const std::vector<std::vector<Shape>> kBinaryShapes = {
-    {{}, {}},         {{15}, {15}},       {{16}, {16}},       {{17}, {17}},        {{17}, {}},          {{}, {5}},
-    {{0}, {1}},       {{2, 0}, {1, 1}},   {{3, 1}, {1, 4}},   {{2, 3, 4}, {3, 1}}, {{4, 1, 3}, {2, 1}}, {{2, 1, 3, 1}, {4, 1, 5}},
-    {{40, 70}, {70}}, {{60, 1}, {1, 60}}, {{3, 1100}, {3, 1}}};
+    {{}, {}},         {{15}, {15}},        {{16}, {16}},        {{17}, {17}},
+    {{17}, {}},       {{}, {5}},           {{0}, {1}},          {{2, 0}, {1, 1}},
+    {{3, 1}, {1, 4}}, {{2, 3, 4}, {3, 1}}, {{4, 1, 3}, {2, 1}}, {{2, 1, 3, 1}, {4, 1, 5}},
+    {{40, 70}, {70}}, {{60, 1}, {1, 60}},  {{3, 1100}, {3, 1}}};
 
 const std::vector<std::vector<Shape>> kTernaryShapes = {
     {{}, {}, {}},   {{17}, {17}, {17}},          {{16}, {}, {}},           {{3, 1}, {4}, {}},
@@ -74,16 +75,17 @@ size_t Array::position(const Index& index) const {
   return static_cast<size_t>(place);
 }
 
-Row unary(std::string name, std::function<Tensor(const Tensor&)> op, std::function<double(double)> formula, Domain domain) {
+Row unary(std::string name, std::function<Tensor(const Tensor&)> op, std::function<double(double)> formula,
+          Domain domain) {
   std::vector<std::vector<Shape>> shapes;
   for (const Shape& shape : kUnaryShapes) shapes.push_back({shape});
   return elementwise(
-      std::move(name), shapes, [op](const Tensors& in) { return Tensors{op(in[0])}; }, [formula](const double* x) { return formula(x[0]); },
-      {std::move(domain)});
+      std::move(name), shapes, [op](const Tensors& in) { return Tensors{op(in[0])}; },
+      [formula](const double* x) { return formula(x[0]); }, {std::move(domain)});
 }
 
-Row binary(std::string name, std::function<Tensor(const Tensor&, const Tensor&)> op, std::function<double(double, double)> formula,
-           Domain a, Domain b) {
+Row binary(std::string name, std::function<Tensor(const Tensor&, const Tensor&)> op,
+           std::function<double(double, double)> formula, Domain a, Domain b) {
   return elementwise(
       std::move(name), kBinaryShapes, [op](const Tensors& in) { return Tensors{op(in[0], in[1])}; },
       [formula](const double* x) { return formula(x[0], x[1]); }, {std::move(a), std::move(b)});
@@ -100,15 +102,16 @@ Row general(std::string name, std::vector<Case> cases, std::vector<Domain> domai
   return {.name = std::move(name), .domains = std::move(domains), .cases = std::move(cases), .ulps = 16};
 }
 
-Case of_one(Shape shape, std::function<Tensor(const Tensor&)> run, std::function<Array(const Array&)> reference, bool rows) {
+Case of_one(Shape shape, std::function<Tensor(const Tensor&)> run, std::function<Array(const Array&)> reference,
+            bool rows) {
   return {{shape},
           [run](const Tensors& in) { return Tensors{run(in[0])}; },
           [reference](const Arrays& in) { return Arrays{reference(in[0])}; },
           rows};
 }
 
-Case of_many(std::vector<Shape> shapes, std::function<Tensor(const Tensors&)> run, std::function<Array(const Arrays&)> reference,
-             bool rows) {
+Case of_many(std::vector<Shape> shapes, std::function<Tensor(const Tensors&)> run,
+             std::function<Array(const Arrays&)> reference, bool rows) {
   return {std::move(shapes), [run](const Tensors& in) { return Tensors{run(in)}; },
           [reference](const Arrays& in) { return Arrays{reference(in)}; }, rows};
 }
@@ -144,7 +147,8 @@ Array build(const Shape& shape, const std::function<double(const Index&)>& f) {
   return out;
 }
 
-Array along(const Array& x, int axis, const std::function<std::vector<double>(const std::vector<double>&)>& f, bool drop) {
+Array along(const Array& x, int axis, const std::function<std::vector<double>(const std::vector<double>&)>& f,
+            bool drop) {
   const int at = axis < 0 ? axis + x.shape.rank() : axis;
   Shape others = x.shape, shape = x.shape;
   others[at] = 1;
@@ -169,9 +173,8 @@ Array along(const Array& x, int axis, const std::function<std::vector<double>(co
 const Rows& table() {
   static const Rows all = [] {
     Rows joined;
-    for (const auto& family :
-         {arithmetic_rows, elementary_rows, reduction_rows, product_rows, pooling_rows, shape_rows, index_rows, making_rows, update_rows,
-          smoothed_rows, bounds_rows})
+    for (const auto& family : {arithmetic_rows, elementary_rows, reduction_rows, product_rows, pooling_rows, shape_rows,
+                               index_rows, making_rows, update_rows, smoothed_rows, bounds_rows})
       for (Row& row : family()) joined.push_back(std::move(row));
     return joined;
   }();
@@ -190,12 +193,15 @@ std::string test_name(const Row& row, size_t number) {
 }
 
 Tensor tensor_of(const Array& array) {
-  return array.dtype == DType::f64 ? Tensor::from(array.values, array.shape) : cast(Tensor::from(array.values, array.shape), array.dtype);
+  return array.dtype == DType::f64 ? Tensor::from(array.values, array.shape)
+                                   : cast(Tensor::from(array.values, array.shape), array.dtype);
 }
 
 Tensor beside(const Tensor& x, const Array& array) { return to(tensor_of(array), x.device()); }
 
-Array array_of(const Tensor& tensor) { return {tensor.shape(), cast(tensor.detach(), DType::f64).to_vector<double>(), tensor.dtype()}; }
+Array array_of(const Tensor& tensor) {
+  return {tensor.shape(), cast(tensor.detach(), DType::f64).to_vector<double>(), tensor.dtype()};
+}
 
 Arrays arrays_of(const Tensors& tensors) {
   Arrays out;
@@ -246,18 +252,20 @@ double largest(const Array& array) {
 }
 
 std::string difference(const Array& got, const Array& expected, double ulps, double scale) {
-  if (!(got.shape == expected.shape)) return "shape " + to_string(got.shape) + ", expected " + to_string(expected.shape);
+  if (!(got.shape == expected.shape))
+    return "shape " + to_string(got.shape) + ", expected " + to_string(expected.shape);
   const bool single = got.dtype == DType::f32;
   const double limit = single ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max();
   const double smallest = single ? std::numeric_limits<float>::min() : std::numeric_limits<double>::min();
   for (size_t i = 0; i < got.values.size(); ++i) {
     const double value = got.values[i];
     double wanted = expected.values[i];
-    if (std::abs(wanted) > limit * (1 + 2 * epsilon_of(got.dtype))) wanted = std::copysign(std::numeric_limits<double>::infinity(), wanted);
-    const bool agree = std::isnan(wanted) ? std::isnan(value)
-                       : std::isinf(wanted)
-                           ? value == wanted
-                           : std::abs(value - wanted) <= ulps * epsilon_of(got.dtype) * (std::abs(wanted) + scale) + smallest;
+    if (std::abs(wanted) > limit * (1 + 2 * epsilon_of(got.dtype)))
+      wanted = std::copysign(std::numeric_limits<double>::infinity(), wanted);
+    const bool agree = std::isnan(wanted)   ? std::isnan(value)
+                       : std::isinf(wanted) ? value == wanted
+                                            : std::abs(value - wanted) <=
+                                                  ulps * epsilon_of(got.dtype) * (std::abs(wanted) + scale) + smallest;
     if (!agree) return format("element {} of {}: {}, expected {}", i, got.shape, value, wanted);
   }
   return {};

@@ -1,5 +1,6 @@
-// The table of operations: for each public function of engine/ops.h, smoothing/ops.h and nn/bounds/ops.h how to call it, on what, and what
-// it must give. The generic tests beside this file run over all rows; coverage_test fails when a function has no row.
+// The table of operations: for each public function of engine/ops.h, smoothing/ops.h and nn/bounds/ops.h how to call
+// it, on what, and what it must give. The generic tests beside this file run over all rows; coverage_test fails when a
+// function has no row.
 #pragma once
 
 #include <mollify/engine/ops.h>
@@ -58,7 +59,7 @@ struct Row {
   std::function<double(const double*)> scalar = {};  // of an elementwise operation: one element from one of each input
   std::string reported_as = {};  // the name in error texts where it is not `name`
   std::string types_reported_as = {};  // the same in texts about dtypes, where that differs again
-  double ulps = 4;               // tolerance in units of the last place: of the value if elementwise, else of the largest value or 1
+  double ulps = 4;  // tolerance in units of the last place: of the value if elementwise, else of the largest value or 1
   bool differentiable = true;    // to any order
   bool takes_integers = false;
   bool selects = false;          // NaN in an input that was not chosen does not reach the output
@@ -84,17 +85,19 @@ struct Row {
 using Rows = std::vector<Row>;
 
 // ---- An elementwise row is one of these statements: name, call, formula on one element, domains.
-Row unary(std::string name, std::function<Tensor(const Tensor&)> op, std::function<double(double)> formula, Domain domain = {});
-Row binary(std::string name, std::function<Tensor(const Tensor&, const Tensor&)> op, std::function<double(double, double)> formula,
-           Domain a = {}, Domain b = {});
+Row unary(std::string name, std::function<Tensor(const Tensor&)> op, std::function<double(double)> formula,
+          Domain domain = {});
+Row binary(std::string name, std::function<Tensor(const Tensor&, const Tensor&)> op,
+           std::function<double(double, double)> formula, Domain a = {}, Domain b = {});
 Row ternary(std::string name, std::function<Tensor(const Tensor&, const Tensor&, const Tensor&)> op,
             std::function<double(double, double, double)> formula, Domain a = {}, Domain b = {}, Domain c = {});
 
 // ---- Any other row.
 Row general(std::string name, std::vector<Case> cases, std::vector<Domain> domains = {{}});
-Case of_one(Shape shape, std::function<Tensor(const Tensor&)> run, std::function<Array(const Array&)> reference, bool rows = false);
-Case of_many(std::vector<Shape> shapes, std::function<Tensor(const Tensors&)> run, std::function<Array(const Arrays&)> reference,
-             bool rows = false);
+Case of_one(Shape shape, std::function<Tensor(const Tensor&)> run, std::function<Array(const Array&)> reference,
+            bool rows = false);
+Case of_many(std::vector<Shape> shapes, std::function<Tensor(const Tensors&)> run,
+             std::function<Array(const Arrays&)> reference, bool rows = false);
 Case large_one(Shape shape, std::function<Tensor(const Tensor&)> run);
 Case large_many(std::vector<Shape> shapes, std::function<Tensor(const Tensors&)> run);
 Misfit misfit_one(Shape shape, std::function<Tensor(const Tensor&)> run);
@@ -104,7 +107,8 @@ Misfit misfit_many(std::vector<Shape> shapes, std::function<Tensor(const Tensors
 void for_each(const Shape& shape, const std::function<void(const Index&)>& f);
 Array build(const Shape& shape, const std::function<double(const Index&)>& f);
 // Replaces every vector along `axis` by f(vector); drop: f gives one number, and the axis goes.
-Array along(const Array& x, int axis, const std::function<std::vector<double>(const std::vector<double>&)>& f, bool drop = false);
+Array along(const Array& x, int axis, const std::function<std::vector<double>(const std::vector<double>&)>& f,
+            bool drop = false);
 
 // ---- The table.
 const Rows& table();
@@ -120,8 +124,8 @@ Arrays sample(const Row& row, const std::vector<Shape>& shapes, DType dtype, uin
 Tensors tensors_of(const Arrays& arrays);
 Array random_array(const Shape& shape, DType dtype, uint64_t seed);  // uniform on (−1, 1)
 double epsilon_of(DType dtype);
-// Empty where the values agree within `ulps` of each |expected| + scale, NaN with NaN and infinity with infinity; else the first
-// difference.
+// Empty where the values agree within `ulps` of each |expected| + scale, NaN with NaN and infinity with infinity; else
+// the first difference.
 std::string difference(const Array& got, const Array& expected, double ulps, double scale);
 double largest(const Array& array);  // largest finite magnitude
 

@@ -21,10 +21,13 @@ inline auto rows_where(bool (*wanted)(const Row&)) {
     if (wanted(table()[i])) numbers.push_back(i);
   return ::testing::ValuesIn(numbers);
 }
-inline std::string name_of_row(const ::testing::TestParamInfo<size_t>& info) { return test_name(table()[info.param], info.param); }
+inline std::string name_of_row(const ::testing::TestParamInfo<size_t>& info) {
+  return test_name(table()[info.param], info.param);
+}
 
-#define MOLLIFY_FOR_ROWS(suite, condition) \
-  INSTANTIATE_TEST_SUITE_P(Row, suite, rows_where([]([[maybe_unused]] const Row& row) { return condition; }), name_of_row)
+#define MOLLIFY_FOR_ROWS(suite, condition)                                                                    \
+  INSTANTIATE_TEST_SUITE_P(Row, suite, rows_where([]([[maybe_unused]] const Row& row) { return condition; }), \
+                           name_of_row)
 
 inline std::string describe(const std::vector<Shape>& shapes) {
   std::string text = "inputs";
@@ -33,7 +36,9 @@ inline std::string describe(const std::vector<Shape>& shapes) {
 }
 
 // Scale of the tolerance: values of an elementwise operation are right one by one, others in proportion to the largest.
-inline double scale_of(const Row& row, const Array& expected) { return row.elementwise() ? 0 : std::max(1.0, largest(expected)); }
+inline double scale_of(const Row& row, const Array& expected) {
+  return row.elementwise() ? 0 : std::max(1.0, largest(expected));
+}
 
 inline void expect_close(const Row& row, const Arrays& got, const Arrays& expected) {
   ASSERT_EQ(got.size(), expected.size());
@@ -43,7 +48,8 @@ inline void expect_close(const Row& row, const Arrays& got, const Arrays& expect
 
 inline void expect_equal_bits(const Tensors& a, const Tensors& b) {
   ASSERT_EQ(a.size(), b.size());
-  for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(difference(array_of(a[i]), array_of(b[i]), 0, 0), "") << "output " << i;
+  for (size_t i = 0; i < a.size(); ++i)
+    EXPECT_EQ(difference(array_of(a[i]), array_of(b[i]), 0, 0), "") << "output " << i;
 }
 
 inline bool all_empty(const Case& c) {
@@ -67,7 +73,8 @@ inline Tensors floating_of(const Tensors& outputs) {
 
 inline Tensors random_like(const Tensors& tensors, uint64_t seed) {
   Tensors out(tensors.size());
-  for (size_t i = 0; i < tensors.size(); ++i) out[i] = tensor_of(random_array(tensors[i].shape(), tensors[i].dtype(), seed + i));
+  for (size_t i = 0; i < tensors.size(); ++i)
+    out[i] = tensor_of(random_array(tensors[i].shape(), tensors[i].dtype(), seed + i));
   return out;
 }
 

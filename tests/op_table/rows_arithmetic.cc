@@ -33,7 +33,8 @@ Rows arithmetic_rows() {
   const auto negate = [](const auto& x) { return -x; };
   const auto with_right = [](const auto& op) { return [op](const auto& x) { return op(x, 1.25); }; };
   const auto with_left = [](const auto& op) { return [op](const auto& x) { return op(1.25, x); }; };
-  const auto beside_number = [&rows](const char* name, const char* label, const auto& op, const char* reported, const Domain& domain) {
+  const auto beside_number = [&rows](const char* name, const char* label, const auto& op, const char* reported,
+                                     const Domain& domain) {
     rows.push_back(unary(name, op, op, domain).labelled(label).reported(reported));
   };
   rows.push_back(binary("operator+", add, add).reported("add"));
@@ -53,12 +54,15 @@ Rows arithmetic_rows() {
   rows.push_back(unary("sqrt", sqrt, [](double x) { return std::sqrt(x); }, positive_values));
   const auto power = [](double x, double y) { return nan_or(x, y, std::pow(x, y)); };
   rows.push_back(binary("pow", [](In x, In y) { return pow(x, y); }, power, positive_values, {-2, 3}));
-  rows.push_back(unary("pow", [](In x) { return pow(x, 3.0); }, [power](double x) { return power(x, 3); }, away).labelled("number"));
+  rows.push_back(unary(
+                     "pow", [](In x) { return pow(x, 3.0); }, [power](double x) { return power(x, 3); }, away)
+                     .labelled("number"));
 
   rows.push_back(comparison("less", less, [](double a, double b) { return a < b; }));
   rows.push_back(comparison("less_equal", less_equal, [](double a, double b) { return a <= b; }));
   rows.push_back(comparison("greater", greater, [](double a, double b) { return a > b; }).reported("less"));
-  rows.push_back(comparison("greater_equal", greater_equal, [](double a, double b) { return a >= b; }).reported("less_equal"));
+  rows.push_back(
+      comparison("greater_equal", greater_equal, [](double a, double b) { return a >= b; }).reported("less_equal"));
   rows.push_back(comparison("equal", equal, [](double a, double b) { return a == b; }));
   rows.push_back(comparison("not_equal", not_equal, [](double a, double b) { return a != b; }));
   const auto chosen = [](double c, double a, double b) { return c > 0 ? a : b; };
@@ -72,11 +76,15 @@ Rows arithmetic_rows() {
     const double raised = x > low ? x : low;
     return raised < high ? raised : high;
   };
-  rows.push_back(ternary("clip", [](In x, In low, In high) { return clip(x, low, high); }, clipped, {-3, 3}, {-2, 0}, {-0.5, 2}));
+  rows.push_back(
+      ternary("clip", [](In x, In low, In high) { return clip(x, low, high); }, clipped, {-3, 3}, {-2, 0}, {-0.5, 2}));
   const auto clipped_between = [clipped](double x) { return clipped(x, -0.75, 1.25); };
-  rows.push_back(unary("clip", [](In x) { return clip(x, -0.75, 1.25); }, clipped_between, {-3, 3, {-0.75, 1.25}}).labelled("numbers"));
+  rows.push_back(unary("clip", [](In x) { return clip(x, -0.75, 1.25); }, clipped_between, {-3, 3, {-0.75, 1.25}})
+                     .labelled("numbers"));
   rows.push_back(unary("cast", [](In x) { return cast(x, DType::f64); }, [](double x) { return x; }).of_integers_too());
-  const auto truncated = [](const Array& x) { return build(x.shape, [&](const Index& i) { return std::trunc(x.at(i)); }); };
+  const auto truncated = [](const Array& x) {
+    return build(x.shape, [&](const Index& i) { return std::trunc(x.at(i)); });
+  };
   rows.push_back(general("cast", {of_one({7, 30}, [](In x) { return cast(x, DType::i32); }, truncated)}, {{-100, 100}})
                      .labelled("to_i32")
                      .constant()

@@ -10,7 +10,8 @@ using nn::bounds::Pairs;
 using nn::bounds::Window;
 using Places = std::vector<int32_t>;
 
-// Which inputs there are after the rows: slopes ≥ 0 and < 0 (relax only), the intercept ≥ 0 unless it is empty, the intercept < 0.
+// Which inputs there are after the rows: slopes ≥ 0 and < 0 (relax only), the intercept ≥ 0 unless it is empty, the
+// intercept < 0.
 struct Form { bool slopes, intercept; };
 
 // Samples and sources of pairs; without samples there are none.
@@ -30,7 +31,9 @@ struct Chosen {
 };
 
 Pairs pairs_of(const Chosen& chosen, Device device) {
-  const auto places = [&](const Places& values) { return to(Tensor::from(values, {static_cast<int64_t>(values.size())}), device); };
+  const auto places = [&](const Places& values) {
+    return to(Tensor::from(values, {static_cast<int64_t>(values.size())}), device);
+  };
   Pairs pairs;
   pairs.columns = chosen.columns;
   if (chosen.pairs) pairs.sample = places(chosen.sample);
@@ -78,9 +81,12 @@ Reference reference_of(Form form, const Chosen& chosen) {
       const double a = at(rows, sample, row, index);
       const bool nonnegative = a >= 0;
       Index of_line = index;
-      if (!chosen.place.empty() && !chosen.find({last.shape[2], last.shape[3]}, index[1], of_line[2], of_line[3])) return;
+      if (!chosen.place.empty() && !chosen.find({last.shape[2], last.shape[3]}, index[1], of_line[2], of_line[3]))
+        return;
       if (form.slopes) out.at(index) = a * at(in[nonnegative ? 1 : 2], sample, row, of_line);
-      const double intercept = !nonnegative ? at(last, sample, row, of_line) : form.intercept ? at(in[lines], sample, row, of_line) : 0;
+      const double intercept = !nonnegative     ? at(last, sample, row, of_line)
+                               : form.intercept ? at(in[lines], sample, row, of_line)
+                                                : 0;
       sums.at({index[0], index[1]}) += a * intercept;
     });
     return form.slopes ? Arrays{out, sums} : Arrays{sums};
@@ -103,19 +109,33 @@ Row row_of(Form form, std::vector<Case> cases, std::string label) {
       .labelled(std::move(label) + (form.intercept ? "" : "_empty_intercept"));
 }
 
-// Rows shared by all samples or not, against lines shared by all samples or not, by all rows or not; images; the kernels' remainders.
+// Rows shared by all samples or not, against lines shared by all samples or not, by all rows or not; images; the
+// kernels' remainders.
 Row all_for_all(Form form) {
   std::vector<Case> cases;
-  for (const auto& [rows, lines] : std::vector<std::pair<Shape, Shape>>{
-           {{2, 3, 2}, {2, 1, 2}}, {{1, 2, 4}, {2, 1, 4}}, {{2, 2, 3}, {2, 2, 3}}, {{1, 2, 3}, {2, 2, 3}}, {{2, 3, 5}, {1, 1, 5}},
-           {{1, 3, 1}, {1, 1, 1}}, {{2, 2, 2, 3}, {2, 1, 2, 3}}, {{1, 2, 2, 2, 2}, {3, 1, 2, 2, 2}}, {{2, 1, 15}, {2, 1, 15}},
-           {{1, 2, 37}, {2, 1, 37}}, {{2, 2, 70}, {2, 2, 70}}, {{1, 3, 1100}, {2, 1, 1100}}, {{1, 2, 0}, {2, 1, 0}}, {{1, 0, 3}, {2, 1, 3}},
-           {{0, 2, 3}, {0, 1, 3}}, {{1, 2, 3}, {0, 1, 3}}})
+  for (const auto& [rows, lines] : std::vector<std::pair<Shape, Shape>>{{{2, 3, 2}, {2, 1, 2}},
+                                                                        {{1, 2, 4}, {2, 1, 4}},
+                                                                        {{2, 2, 3}, {2, 2, 3}},
+                                                                        {{1, 2, 3}, {2, 2, 3}},
+                                                                        {{2, 3, 5}, {1, 1, 5}},
+                                                                        {{1, 3, 1}, {1, 1, 1}},
+                                                                        {{2, 2, 2, 3}, {2, 1, 2, 3}},
+                                                                        {{1, 2, 2, 2, 2}, {3, 1, 2, 2, 2}},
+                                                                        {{2, 1, 15}, {2, 1, 15}},
+                                                                        {{1, 2, 37}, {2, 1, 37}},
+                                                                        {{2, 2, 70}, {2, 2, 70}},
+                                                                        {{1, 3, 1100}, {2, 1, 1100}},
+                                                                        {{1, 2, 0}, {2, 1, 0}},
+                                                                        {{1, 0, 3}, {2, 1, 3}},
+                                                                        {{0, 2, 3}, {0, 1, 3}},
+                                                                        {{1, 2, 3}, {0, 1, 3}}})
     cases.push_back(case_of(form, rows, lines));
-  const auto misfit = [&](const Shape& rows, const Shape& lines) { return Misfit{shapes_of(form, rows, lines), run_of(form, {})}; };
+  const auto misfit = [&](const Shape& rows, const Shape& lines) {
+    return Misfit{shapes_of(form, rows, lines), run_of(form, {})};
+  };
   return row_of(form, cases, "all")
-      .refusing({misfit({2, 3, 4}, {3, 1, 4}), misfit({2, 3, 4}, {2, 2, 4}), misfit({2, 3, 4}, {2, 1, 5}), misfit({2, 3, 4}, {2, 1, 2, 2}),
-                 misfit({1, 3, 2, 3}, {2, 1, 3, 2}), misfit({2, 3}, {2, 1})})
+      .refusing({misfit({2, 3, 4}, {3, 1, 4}), misfit({2, 3, 4}, {2, 2, 4}), misfit({2, 3, 4}, {2, 1, 5}),
+                 misfit({2, 3, 4}, {2, 1, 2, 2}), misfit({1, 3, 2, 3}, {2, 1, 3, 2}), misfit({2, 3}, {2, 1})})
       .with_large({case_of(form, {1, 30, 1003}, {4, 1, 1003}), case_of(form, {3, 20, 1003}, {3, 20, 1003})});
 }
 
@@ -127,10 +147,11 @@ Row for_pairs(Form form) {
     many.sample.push_back(i / 50);
     many.source.push_back(7 * i % 30);
   }
-  const std::vector<Case> cases{case_of(form, {1, 3, 2}, {3, 1, 2}, chosen),    case_of(form, {1, 3, 4}, {2, 1, 4}, own),
-                                case_of(form, {1, 4, 3}, {1, 1, 3}, chosen),    case_of(form, {1, 3, 2, 3}, {3, 1, 2, 3}, chosen),
-                                case_of(form, {1, 3, 37}, {3, 1, 37}, chosen),  case_of(form, {1, 3, 1100}, {2, 1, 1100}, own),
-                                case_of(form, {1, 0, 3}, {2, 1, 3}, {true}),    case_of(form, {1, 3, 0}, {3, 1, 0}, chosen)};
+  const std::vector<Case> cases{
+      case_of(form, {1, 3, 2}, {3, 1, 2}, chosen),   case_of(form, {1, 3, 4}, {2, 1, 4}, own),
+      case_of(form, {1, 4, 3}, {1, 1, 3}, chosen),   case_of(form, {1, 3, 2, 3}, {3, 1, 2, 3}, chosen),
+      case_of(form, {1, 3, 37}, {3, 1, 37}, chosen), case_of(form, {1, 3, 1100}, {2, 1, 1100}, own),
+      case_of(form, {1, 0, 3}, {2, 1, 3}, {true}),   case_of(form, {1, 3, 0}, {3, 1, 0}, chosen)};
   const auto misfit = [&](const Shape& rows, const Shape& lines, const Chosen& pairs) {
     return Misfit{shapes_of(form, rows, lines), run_of(form, pairs)};
   };
@@ -150,8 +171,9 @@ constexpr int64_t kHeight = 3, kWidth = 4;  // of the image
 Row for_windows(Form form) {
   std::vector<Case> cases;
   for (const int64_t samples : {2, 1})
-    for (const auto& [rows, chosen] : {std::pair(Shape{1, 2, 2, 2, 1}, kWindows[0]), std::pair(Shape{1, 3, 2, 3, 2}, kWindows[1]),
-                                       std::pair(Shape{1, 2, 5, 7, 2}, kWindows[2])})
+    for (const auto& [rows, chosen] :
+         {std::pair(Shape{1, 2, 2, 2, 1}, kWindows[0]), std::pair(Shape{1, 3, 2, 3, 2}, kWindows[1]),
+          std::pair(Shape{1, 2, 5, 7, 2}, kWindows[2])})
       cases.push_back(case_of(form, rows, {samples, 1, kHeight, kWidth, rows[4]}, chosen));
   Chosen many{true, {}, {}, {}, 9, {2, 2, 1, 1}};
   for (int32_t i = 0; i < 120; ++i) {
@@ -170,7 +192,10 @@ Row numbers_of_windows() {
   for (const Chosen& chosen : kWindows) {
     const Shape rows{1, 2, 2, 3, 2}, out{static_cast<int64_t>(chosen.place.size()), 2 * 3 * 2};
     cases.push_back(of_one(
-        {}, [=](const Tensor& x) { return window_numbers(pairs_of(chosen, x.device()), chosen.window, rows, {kHeight, kWidth, 2}); },
+        {},
+        [=](const Tensor& x) {
+          return window_numbers(pairs_of(chosen, x.device()), chosen.window, rows, {kHeight, kWidth, 2});
+        },
         [=](const Array&) {
           return build(out, [&](const Index& index) {
             int64_t y = index[1] / 6, x = index[1] / 2 % 3;

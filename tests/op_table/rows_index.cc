@@ -29,7 +29,9 @@ Case gather_case(const Shape& shape, int axis, int64_t selected) {
   const Array places = indices_of(of, std::max<int64_t>(1, shape[axis]));
   return of_one(
       shape, [=](In x) { return gather(x, beside(x, places), axis); },
-      [=](const Array& x) { return build(of, [&](const Index& index) { return x.at(moved(index, axis, places.at(index))); }); });
+      [=](const Array& x) {
+        return build(of, [&](const Index& index) { return x.at(moved(index, axis, places.at(index))); });
+      });
 }
 
 Case scatter_case(const Shape& shape, int axis, int64_t extent) {
@@ -52,7 +54,9 @@ Case take_case(const Shape& shape, int axis, int64_t count) {
       [=](const Array& x) {
         Shape out = shape;
         out[axis] = count;
-        return build(out, [&](const Index& index) { return x.at(moved(index, axis, places.at({index[static_cast<size_t>(axis)]}))); });
+        return build(out, [&](const Index& index) {
+          return x.at(moved(index, axis, places.at({index[static_cast<size_t>(axis)]})));
+        });
       });
 }
 
@@ -120,8 +124,9 @@ Case batch_norm_case(const Shape& shape) {
             const double rows = static_cast<double>(shape.size()) / static_cast<double>(shape.back());
             Array mean{channels, Line(static_cast<size_t>(shape.back()), 0.0)}, variance = mean;
             for_each(shape, [&](const Index& index) { mean.at({index.back()}) += x.at(index) / rows; });
-            for_each(shape,
-                     [&](const Index& index) { variance.at({index.back()}) += std::pow(x.at(index) - mean.at({index.back()}), 2) / rows; });
+            for_each(shape, [&](const Index& index) {
+              variance.at({index.back()}) += std::pow(x.at(index) - mean.at({index.back()}), 2) / rows;
+            });
             const Array output = build(shape, [&](const Index& index) {
               const Index c{index.back()};
               return (x.at(index) - mean.at(c)) / std::sqrt(variance.at(c) + 1e-5) * in[1].at(c) + in[2].at(c);
@@ -144,32 +149,36 @@ Rows index_rows() {
                      .refusing({misfit_one({2, 3}, [](In x) {
                        return gather(x, beside(x, indices_of({3, 2}, 2)));
                      })}));
-  rows.push_back(general("scatter_add", {scatter_case({9}, 0, 7), scatter_case({3, 4}, 1, 17), scatter_case({6, 4}, 0, 5),
-                                         scatter_case({2, 3, 4}, 1, 2), scatter_case({3, 0}, 1, 4)})
-                     .with_large({large_one({301, 300},
-                                            [](In x) {
-                                              return scatter_add({301, 4}, argmax(stack(Tensors{x, x + 1.0, x}, -1)), x, 1);
-                                            })})
-                     .refusing({misfit_one({2, 3}, [](In x) {
-                       return scatter_add({2, 5}, beside(x, indices_of({2, 4}, 5)), x);
-                     })}));
-  rows.push_back(general("take", {take_case({7}, 0, 9), take_case({5, 3}, 0, 2), take_case({3, 4, 2}, 1, 5), take_case({2, 17}, 1, 3),
-                                  take_case({2, 3}, 1, 0)})
+  rows.push_back(
+      general("scatter_add", {scatter_case({9}, 0, 7), scatter_case({3, 4}, 1, 17), scatter_case({6, 4}, 0, 5),
+                              scatter_case({2, 3, 4}, 1, 2), scatter_case({3, 0}, 1, 4)})
+          .with_large({large_one({301, 300},
+                                 [](In x) {
+                                   return scatter_add({301, 4}, argmax(stack(Tensors{x, x + 1.0, x}, -1)), x, 1);
+                                 })})
+          .refusing({misfit_one({2, 3}, [](In x) {
+            return scatter_add({2, 5}, beside(x, indices_of({2, 4}, 5)), x);
+          })}));
+  rows.push_back(general("take", {take_case({7}, 0, 9), take_case({5, 3}, 0, 2), take_case({3, 4, 2}, 1, 5),
+                                  take_case({2, 17}, 1, 3), take_case({2, 3}, 1, 0)})
                      .of_integers_too()
                      .reported("gather"));
-  rows.push_back(general("one_hot", {one_hot_case({}, 3), one_hot_case({7}, 4), one_hot_case({2, 3}, 17), one_hot_case({0}, 3)})
-                     .constant()
-                     .of_integers_too());
-  rows.push_back(general("softmax", softmax_cases(softmax, softmax_of)).reported("logsumexp").with_large({large_one({500, 211}, softmax)}));
+  rows.push_back(
+      general("one_hot", {one_hot_case({}, 3), one_hot_case({7}, 4), one_hot_case({2, 3}, 17), one_hot_case({0}, 3)})
+          .constant()
+          .of_integers_too());
+  rows.push_back(general("softmax", softmax_cases(softmax, softmax_of))
+                     .reported("logsumexp")
+                     .with_large({large_one({500, 211}, softmax)}));
   rows.push_back(general("log_softmax", softmax_cases(log_softmax, log_softmax_of))
                      .reported("logsumexp")
                      .with_large({large_one({500, 211}, log_softmax)}));
-  rows.push_back(general("cross_entropy",
-                         {cross_entropy_case({5}), cross_entropy_case({4, 3}), cross_entropy_case({2, 3, 17}), cross_entropy_case({0, 4})})
+  rows.push_back(general("cross_entropy", {cross_entropy_case({5}), cross_entropy_case({4, 3}),
+                                           cross_entropy_case({2, 3, 17}), cross_entropy_case({0, 4})})
                      .reported("logsumexp"));
   rows.push_back(general("batch_norm",
-                         {batch_norm_case({5, 3}), batch_norm_case({17, 1}), batch_norm_case({2, 3, 4, 16}), batch_norm_case({3, 15}),
-                          batch_norm_case({1, 2, 17})},
+                         {batch_norm_case({5, 3}), batch_norm_case({17, 1}), batch_norm_case({2, 3, 4, 16}),
+                          batch_norm_case({3, 15}), batch_norm_case({1, 2, 17})},
                          {{-2, 2}, {0.5, 2}, {-1, 1}})
                      .within(64)
                      .derivative_slack(20)

@@ -41,7 +41,8 @@ double uniform_number(RandomKey key, int64_t i, DType dtype) {
 
 // Box–Muller: neighbours share a radius.
 double normal_number(RandomKey key, int64_t i, DType dtype) {
-  const double u = uniform_number(key, i / 2 * 2, dtype), angle = 6.283185307179586 * uniform_number(key, i / 2 * 2 + 1, dtype);
+  const double u = uniform_number(key, i / 2 * 2, dtype),
+               angle = 6.283185307179586 * uniform_number(key, i / 2 * 2 + 1, dtype);
   return std::sqrt(-2 * std::log(u)) * (i % 2 == 0 ? std::cos(angle) : std::sin(angle));
 }
 
@@ -58,7 +59,8 @@ std::vector<Case> drawing(Tensor (*draw)(const Shape&, RandomKey, In, DType, Dev
   std::vector<Case> cases;
   for (const Shape& shape : {Shape{}, Shape{15}, Shape{64}, Shape{7, 9}, Shape{0}, Shape{3, 0}, Shape{20000}})
     cases.push_back(of_one(
-        {}, [=](In x) { return draw(shape, kKey, step(), x.dtype(), x.device()); }, [=](const Array& x) { return drawn(shape, number, x.dtype); }));
+        {}, [=](In x) { return draw(shape, kKey, step(), x.dtype(), x.device()); },
+        [=](const Array& x) { return drawn(shape, number, x.dtype); }));
   return cases;
 }
 
@@ -91,7 +93,9 @@ Case dropout_case(const Shape& shape, double rate) {
       shape, [=](In x) { return dropout(x, rate, kKey, step()); },
       [=](const Array& x) {
         const Array u = drawn(shape, uniform_number, x.dtype);
-        return build(shape, [&](const Index& index) { return u.at(index) >= rate ? x.at(index) / (1 - rate) : x.at(index) * 0; });
+        return build(shape, [&](const Index& index) {
+          return u.at(index) >= rate ? x.at(index) / (1 - rate) : x.at(index) * 0;
+        });
       });
 }
 
@@ -111,7 +115,9 @@ Rows making_rows() {
   for (const int64_t count : {0, 1, 17, 3000})
     ranges.push_back(of_one(
         {}, [=](In x) { return arange(count, x.dtype(), x.device()); },
-        [=](const Array&) { return build({count}, [](const Index& index) { return static_cast<double>(index[0]); }); }));
+        [=](const Array&) {
+          return build({count}, [](const Index& index) { return static_cast<double>(index[0]); });
+        }));
   rows.push_back(general("arange", ranges).constant().of_integers_too());
 
   std::vector<Case> moved;
@@ -120,13 +126,15 @@ Rows making_rows() {
   rows.push_back(general("to", moved).of_integers_too());
 
   const auto large = [](Tensor (*draw)(const Shape&, RandomKey, In, DType, Device)) {
-    return std::vector<Case>{large_one({}, [draw](In x) { return draw({100003}, kKey, step(), x.dtype(), x.device()); })};
+    return std::vector<Case>{
+        large_one({}, [draw](In x) { return draw({100003}, kKey, step(), x.dtype(), x.device()); })};
   };
   rows.push_back(random_row("uniform", drawing(uniform, uniform_number)).with_large(large(uniform)));
   rows.push_back(random_row("normal", drawing(normal, normal_number)).with_large(large(normal)));
   rows.push_back(random_row("uniform_rows", drawing_rows(uniform_rows, uniform_number)));
   rows.push_back(random_row("normal_rows", drawing_rows(normal_rows, normal_number)));
-  rows.push_back(general("dropout", {dropout_case({17}, 0.5), dropout_case({3, 5}, 0.25), dropout_case({4}, 0), dropout_case({0, 2}, 0.5)})
+  rows.push_back(general("dropout", {dropout_case({17}, 0.5), dropout_case({3, 5}, 0.25), dropout_case({4}, 0),
+                                     dropout_case({0, 2}, 0.5)})
                      .with_large({large_one({70, 1003}, [](In x) { return dropout(x, 0.5, kKey, step()); })}));
   return rows;
 }

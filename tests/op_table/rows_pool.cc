@@ -18,7 +18,8 @@ const std::vector<Pooling> kPoolings = {
     {{1, 2, 2, 1}},
     {{2, 4, 6, 3}},
     {{2, 5, 5, 2}, Pool2d::square(3, 2, 1)},
-    {{1, 5, 7, 2}, {.kernel_height = 3, .kernel_width = 2, .stride_height = 1, .stride_width = 3, .pad_bottom = 2, .pad_left = 1}},
+    {{1, 5, 7, 2},
+     {.kernel_height = 3, .kernel_width = 2, .stride_height = 1, .stride_width = 3, .pad_bottom = 2, .pad_left = 1}},
     {{2, 3, 3, 17}, Pool2d::square(3, 3)},
     {{1, 7, 7, 1}, Pool2d::square(2, 3)},
     {{0, 4, 4, 2}},
@@ -32,7 +33,8 @@ Shape pooled(const Pooling& p) {
 // Calls f(place in x) for the part of output place o's window that is not padding, in row-major order.
 void for_window(const Pooling& p, const Index& o, const std::function<void(const Index&)>& f) {
   for_each({p.how.kernel_height, p.how.kernel_width}, [&](const Index& k) {
-    const int64_t row = o[1] * p.how.stride_height - p.how.pad_top + k[0], column = o[2] * p.how.stride_width - p.how.pad_left + k[1];
+    const int64_t row = o[1] * p.how.stride_height - p.how.pad_top + k[0],
+                  column = o[2] * p.how.stride_width - p.how.pad_left + k[1];
     if (row >= 0 && row < p.x[1] && column >= 0 && column < p.x[2]) f({o[0], row, column, o[3]});
   });
 }
@@ -57,7 +59,9 @@ Case average_gradient_case(const Pooling& p) {
       pooled(p), [p](In g) { return average_pool2d_gradient(g, p.x[1], p.x[2], p.how); },
       [p](const Array& g) {
         Array x{p.x, std::vector<double>(static_cast<size_t>(p.x.size()), 0.0)};
-        for_each(g.shape, [&](const Index& o) { for_window(p, o, [&](const Index& i) { x.at(i) += g.at(o) / window_size(p); }); });
+        for_each(g.shape, [&](const Index& o) {
+          for_window(p, o, [&](const Index& i) { x.at(i) += g.at(o) / window_size(p); });
+        });
         return x;
       },
       p.x[0] > 0);
@@ -93,7 +97,8 @@ Case max_indices_case(const Pooling& p) {
           }};
 }
 
-Row pooling_row(const char* name, Case (*make)(const Pooling&), std::function<Tensor(In)> large, const Shape& large_shape) {
+Row pooling_row(const char* name, Case (*make)(const Pooling&), std::function<Tensor(In)> large,
+                const Shape& large_shape) {
   std::vector<Case> cases;
   for (const Pooling& p : kPoolings) cases.push_back(make(p));
   Row row = general(name, std::move(cases));
@@ -106,20 +111,22 @@ Rows pooling_rows() {
   const Shape image{9, 40, 40, 17}, halved{9, 20, 20, 17};
   const Shape small{1, 1, 1, 1}, flat{4, 4};
   Rows rows;
-  rows.push_back(
-      pooling_row(
-          "average_pool2d", average_case, [](In x) { return average_pool2d(x); }, image)
-          .refusing({misfit_one(small, [](In x) { return average_pool2d(x); }), misfit_one(flat, [](In x) { return average_pool2d(x); })}));
   rows.push_back(pooling_row(
-                     "average_pool2d_gradient", average_gradient_case, [](In g) { return average_pool2d_gradient(g, 40, 40); }, halved)
+                     "average_pool2d", average_case, [](In x) { return average_pool2d(x); }, image)
+                     .refusing({misfit_one(small, [](In x) { return average_pool2d(x); }),
+                                misfit_one(flat, [](In x) { return average_pool2d(x); })}));
+  rows.push_back(pooling_row(
+                     "average_pool2d_gradient", average_gradient_case,
+                     [](In g) { return average_pool2d_gradient(g, 40, 40); }, halved)
                      .refusing({misfit_one(small, [](In x) { return average_pool2d_gradient(x, 6, 6); })}));
+  rows.push_back(pooling_row(
+                     "max_pool2d", max_case, [](In x) { return max_pool2d(x); }, image)
+                     .refusing({misfit_one(small, [](In x) { return max_pool2d(x); }),
+                                misfit_one(flat, [](In x) { return max_pool2d(x); })}));
   rows.push_back(
       pooling_row(
-          "max_pool2d", max_case, [](In x) { return max_pool2d(x); }, image)
-          .refusing({misfit_one(small, [](In x) { return max_pool2d(x); }), misfit_one(flat, [](In x) { return max_pool2d(x); })}));
-  rows.push_back(pooling_row(
-                     "max_pool2d_with_indices", max_indices_case, [](In x) { return max_pool2d_with_indices(x).values; }, image)
-                     .reported("max_pool2d"));
+          "max_pool2d_with_indices", max_indices_case, [](In x) { return max_pool2d_with_indices(x).values; }, image)
+          .reported("max_pool2d"));
   return rows;
 }
 

@@ -6,15 +6,16 @@ namespace {
 
 Array matmul_loops(const Array& a, const Array& b) {
   const int ra = a.shape.rank(), rb = b.shape.rank();
-  Shape out =
-      broadcast("reference", Shape(a.shape.begin(), static_cast<size_t>(ra - 2)), Shape(b.shape.begin(), static_cast<size_t>(rb - 2)));
+  Shape out = broadcast("reference", Shape(a.shape.begin(), static_cast<size_t>(ra - 2)),
+                        Shape(b.shape.begin(), static_cast<size_t>(rb - 2)));
   const int batch = out.rank();
   out.push_back(a.shape[ra - 2]);
   out.push_back(b.shape[rb - 1]);
   const auto place = [batch](const Array& x, const Index& index, int64_t row, int64_t column) {
     Index at;
     const int own = x.shape.rank() - 2;
-    for (int axis = 0; axis < own; ++axis) at.push_back(x.shape[axis] == 1 ? 0 : index[static_cast<size_t>(batch - own + axis)]);
+    for (int axis = 0; axis < own; ++axis)
+      at.push_back(x.shape[axis] == 1 ? 0 : index[static_cast<size_t>(batch - own + axis)]);
     at.push_back(row);
     at.push_back(column);
     return at;
@@ -22,7 +23,8 @@ Array matmul_loops(const Array& a, const Array& b) {
   return build(out, [&](const Index& index) {
     const int64_t row = index[index.size() - 2], column = index.back();
     double total = 0;
-    for (int64_t k = 0; k < a.shape[ra - 1]; ++k) total += a.at(place(a, index, row, k)) * b.at(place(b, index, k, column));
+    for (int64_t k = 0; k < a.shape[ra - 1]; ++k)
+      total += a.at(place(a, index, row, k)) * b.at(place(b, index, k, column));
     return total;
   });
 }
@@ -83,8 +85,8 @@ struct Convolution {
   Conv2d how = {};
 };
 
-// {stride, padding, dilation, groups}: ordinary, strided, padded on one side, dilated, grouped, depthwise, 1 × 1, batch of none, large
-// kernels.
+// {stride, padding, dilation, groups}: ordinary, strided, padded on one side, dilated, grouped, depthwise, 1 × 1, batch
+// of none, large kernels.
 const std::vector<Convolution> kConvolutions = {
     {{1, 1, 1, 1}, {1, 1, 1, 1}},
     {{2, 5, 4, 3}, {4, 3, 3, 3}},
@@ -94,7 +96,13 @@ const std::vector<Convolution> kConvolutions = {
     {{2, 4, 4, 4}, {6, 3, 3, 2}, {.pad_top = 1, .pad_bottom = 1, .groups = 2}},
     {{2, 5, 5, 5},
      {5, 3, 3, 1},
-     {.stride_height = 2, .stride_width = 2, .pad_top = 1, .pad_bottom = 1, .pad_left = 1, .pad_right = 1, .groups = 5}},
+     {.stride_height = 2,
+      .stride_width = 2,
+      .pad_top = 1,
+      .pad_bottom = 1,
+      .pad_left = 1,
+      .pad_right = 1,
+      .groups = 5}},
     {{1, 4, 4, 3}, {6, 2, 2, 1}, {.groups = 3}},
     {{2, 3, 5, 17}, {16, 1, 1, 17}},
     {{1, 5, 5, 2}, {15, 1, 1, 2}, Conv2d::square(2, 0)},
@@ -102,7 +110,9 @@ const std::vector<Convolution> kConvolutions = {
     {{1, 2, 3, 1}, {2, 5, 5, 1}, Conv2d::square(1, 3)},
     {{1, 9, 3, 2}, {2, 2, 1, 2}, {.stride_height = 4, .dilation_height = 3}}};
 
-Tensor run_conv2d(const Tensors& in, const Conv2d& how) { return conv2d(in[0], in[1], in.size() > 2 ? in[2] : Tensor(), how); }
+Tensor run_conv2d(const Tensors& in, const Conv2d& how) {
+  return conv2d(in[0], in[1], in.size() > 2 ? in[2] : Tensor(), how);
+}
 
 Tensor run_plain(const Tensors& in) { return conv2d(in[0], in[1]); }
 
@@ -123,7 +133,8 @@ Case conv2d_case(const Convolution& c, bool bias) {
 
 Case input_gradient_case(const Convolution& c) {
   return of_many(
-      {convolved(c.x, c.w, c.how), c.w}, [c](const Tensors& in) { return conv2d_input_gradient(in[0], in[1], c.x[1], c.x[2], c.how); },
+      {convolved(c.x, c.w, c.how), c.w},
+      [c](const Tensors& in) { return conv2d_input_gradient(in[0], in[1], c.x[1], c.x[2], c.how); },
       [c](const Arrays& in) {
         Array x = nothing(c.x);
         for_products(c.x, c.w, in[0].shape, c.how,
@@ -135,7 +146,8 @@ Case input_gradient_case(const Convolution& c) {
 
 Case weight_gradient_case(const Convolution& c) {
   return of_many(
-      {convolved(c.x, c.w, c.how), c.x}, [c](const Tensors& in) { return conv2d_weight_gradient(in[0], in[1], c.w[1], c.w[2], c.how); },
+      {convolved(c.x, c.w, c.how), c.x},
+      [c](const Tensors& in) { return conv2d_weight_gradient(in[0], in[1], c.w[1], c.w[2], c.how); },
       [c](const Arrays& in) {
         Array w = nothing(c.w);
         for_products(c.x, c.w, in[0].shape, c.how,
@@ -144,7 +156,8 @@ Case weight_gradient_case(const Convolution& c) {
       });
 }
 
-Row convolution_row(const char* name, Case (*make)(const Convolution&), std::vector<Case> large, std::vector<Misfit> misfits) {
+Row convolution_row(const char* name, Case (*make)(const Convolution&), std::vector<Case> large,
+                    std::vector<Misfit> misfits) {
   std::vector<Case> cases;
   for (const Convolution& c : kConvolutions) cases.push_back(make(c));
   Row row = general(name, std::move(cases), {{-1, 1}});
@@ -156,41 +169,49 @@ Row convolution_row(const char* name, Case (*make)(const Convolution&), std::vec
 
 Rows product_rows() {
   Rows rows;
-  rows.push_back(general("matmul",
-                         {matmul_case({1, 1}, {1, 1}), matmul_case({3, 4}, {4, 5}, true), matmul_case({16, 17}, {17, 15}),
-                          matmul_case({7, 0}, {0, 3}), matmul_case({0, 4}, {4, 3}), matmul_case({33, 70}, {70, 19}),
-                          matmul_case({2, 3, 4}, {2, 4, 5}), matmul_case({2, 3, 4}, {4, 5}, true), matmul_case({3, 4}, {2, 4, 1}),
-                          matmul_case({2, 1, 2, 3}, {3, 3, 2}), matmul_case({1, 9}, {9, 1}), matmul_case({0, 2, 3}, {3, 2})},
-                         {{-1, 1}})
-                     .within(64)
-                     .with_large({large_many({{150, 170}, {170, 190}}, run_matmul), large_many({{40, 30, 20}, {20, 30}}, run_matmul)})
-                     .refusing({misfit_many({{2, 3}, {4, 5}}, run_matmul), misfit_many({{3}, {3, 2}}, run_matmul)}));
-  rows.push_back(general("dense",
-                         {dense_case({3, 4}, {5, 4}, true), dense_case({4}, {3, 4}, true), dense_case({2, 3, 17}, {16, 17}, false),
-                          dense_case({0, 4}, {5, 4}, true), dense_case({2, 0}, {3, 0}, true), dense_case({33, 40}, {15, 40}, true),
-                          dense_case({1, 1}, {1, 1}, false)},
-                         {{-1, 1}})
-                     .within(64)
-                     .with_large({large_many({{200, 130}, {150, 130}, {150}}, run_dense)})
-                     .refusing({misfit_many({{2, 3}, {4, 5}}, run_dense)}));
+  rows.push_back(
+      general("matmul",
+              {matmul_case({1, 1}, {1, 1}), matmul_case({3, 4}, {4, 5}, true), matmul_case({16, 17}, {17, 15}),
+               matmul_case({7, 0}, {0, 3}), matmul_case({0, 4}, {4, 3}), matmul_case({33, 70}, {70, 19}),
+               matmul_case({2, 3, 4}, {2, 4, 5}), matmul_case({2, 3, 4}, {4, 5}, true), matmul_case({3, 4}, {2, 4, 1}),
+               matmul_case({2, 1, 2, 3}, {3, 3, 2}), matmul_case({1, 9}, {9, 1}), matmul_case({0, 2, 3}, {3, 2})},
+              {{-1, 1}})
+          .within(64)
+          .with_large(
+              {large_many({{150, 170}, {170, 190}}, run_matmul), large_many({{40, 30, 20}, {20, 30}}, run_matmul)})
+          .refusing({misfit_many({{2, 3}, {4, 5}}, run_matmul), misfit_many({{3}, {3, 2}}, run_matmul)}));
+  rows.push_back(
+      general("dense",
+              {dense_case({3, 4}, {5, 4}, true), dense_case({4}, {3, 4}, true), dense_case({2, 3, 17}, {16, 17}, false),
+               dense_case({0, 4}, {5, 4}, true), dense_case({2, 0}, {3, 0}, true), dense_case({33, 40}, {15, 40}, true),
+               dense_case({1, 1}, {1, 1}, false)},
+              {{-1, 1}})
+          .within(64)
+          .with_large({large_many({{200, 130}, {150, 130}, {150}}, run_dense)})
+          .refusing({misfit_many({{2, 3}, {4, 5}}, run_dense)}));
   const std::vector<Shape> large = {{3, 30, 30, 16}, {24, 3, 3, 16}};
   const Conv2d same = Conv2d::square(1, 1);
-  rows.push_back(
-      convolution_row("conv2d", [](const Convolution& c) { return conv2d_case(c, true); },
-                      {large_many({large[0], large[1], {24}}, [same](const Tensors& in) { return run_conv2d(in, same); }),
-                       large_many({{4, 30, 30, 16}, {16, 3, 3, 1}},
-                                  [](const Tensors& in) { return conv2d(in[0], in[1], {}, {.pad_top = 1, .groups = 16}); })},
-                      {misfit_many({{1, 8, 8, 1}, {16, 3, 3, 3}}, run_plain), misfit_many({{1, 2, 2, 1}, {1, 3, 3, 1}}, run_plain),
-                       misfit_many({{8, 8, 1}, {1, 3, 3, 1}}, run_plain)}));
-  rows.push_back(convolution_row("conv2d", [](const Convolution& c) { return conv2d_case(c, false); }, {}, {}).labelled("without_bias"));
+  rows.push_back(convolution_row(
+      "conv2d", [](const Convolution& c) { return conv2d_case(c, true); },
+      {large_many({large[0], large[1], {24}}, [same](const Tensors& in) { return run_conv2d(in, same); }),
+       large_many({{4, 30, 30, 16}, {16, 3, 3, 1}},
+                  [](const Tensors& in) { return conv2d(in[0], in[1], {}, {.pad_top = 1, .groups = 16}); })},
+      {misfit_many({{1, 8, 8, 1}, {16, 3, 3, 3}}, run_plain), misfit_many({{1, 2, 2, 1}, {1, 3, 3, 1}}, run_plain),
+       misfit_many({{8, 8, 1}, {1, 3, 3, 1}}, run_plain)}));
+  rows.push_back(convolution_row("conv2d", [](const Convolution& c) { return conv2d_case(c, false); }, {}, {})
+                     .labelled("without_bias"));
   rows.push_back(convolution_row(
       "conv2d_input_gradient", input_gradient_case,
-      {large_many({{3, 30, 30, 24}, large[1]}, [same](const Tensors& in) { return conv2d_input_gradient(in[0], in[1], 30, 30, same); })},
-      {misfit_many({{1, 5, 5, 2}, {2, 3, 3, 1}}, [](const Tensors& in) { return conv2d_input_gradient(in[0], in[1], 8, 8); })}));
+      {large_many({{3, 30, 30, 24}, large[1]},
+                  [same](const Tensors& in) { return conv2d_input_gradient(in[0], in[1], 30, 30, same); })},
+      {misfit_many({{1, 5, 5, 2}, {2, 3, 3, 1}},
+                   [](const Tensors& in) { return conv2d_input_gradient(in[0], in[1], 8, 8); })}));
   rows.push_back(convolution_row(
       "conv2d_weight_gradient", weight_gradient_case,
-      {large_many({{3, 30, 30, 24}, large[0]}, [same](const Tensors& in) { return conv2d_weight_gradient(in[0], in[1], 3, 3, same); })},
-      {misfit_many({{1, 5, 5, 2}, {1, 8, 8, 1}}, [](const Tensors& in) { return conv2d_weight_gradient(in[0], in[1], 3, 3); })}));
+      {large_many({{3, 30, 30, 24}, large[0]},
+                  [same](const Tensors& in) { return conv2d_weight_gradient(in[0], in[1], 3, 3, same); })},
+      {misfit_many({{1, 5, 5, 2}, {1, 8, 8, 1}},
+                   [](const Tensors& in) { return conv2d_weight_gradient(in[0], in[1], 3, 3); })}));
   return rows;
 }
 

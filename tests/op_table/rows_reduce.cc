@@ -109,7 +109,8 @@ std::vector<size_t> order_of(const Line& line, bool descending) {
   return order;
 }
 
-Case sorting(const Shape& shape, int axis, bool descending, int64_t count, const std::function<ValuesAndIndices(In)>& op) {
+Case sorting(const Shape& shape, int axis, bool descending, int64_t count,
+             const std::function<ValuesAndIndices(In)>& op) {
   const auto lines = [=](bool indices) {
     return [=](const Line& line) {
       Line out;
@@ -133,14 +134,17 @@ Case argmax_case(const Shape& shape, int axis) {
       shape, [axis](In x) { return argmax(x, axis); },
       [axis](const Array& x) {
         return along(
-            x, axis, [](const Line& line) { return Line{line.empty() ? 0 : static_cast<double>(order_of(line, true)[0])}; }, true);
+            x, axis,
+            [](const Line& line) { return Line{line.empty() ? 0 : static_cast<double>(order_of(line, true)[0])}; },
+            true);
       });
 }
 
 Case cumsum_case(const Shape& shape, int axis, bool reverse, bool rows = false) {
   return of_one(
       shape, [=](In x) { return cumsum(x, axis, reverse); },
-      [=](const Array& x) { return along(x, axis, [reverse](const Line& line) { return cumulated(line, reverse); }); }, rows);
+      [=](const Array& x) { return along(x, axis, [reverse](const Line& line) { return cumulated(line, reverse); }); },
+      rows);
 }
 
 Case logsumexp_case(const Shape& shape, int axis, bool keep) {
@@ -194,36 +198,39 @@ Rows reduction_rows() {
   rows.push_back(reduction("sum", sum, sum_of, true));
   rows.push_back(general("sum", {by_span({3, 4, 5}, {0, -1}, false), by_span({3, 4}, {}, true)}).labelled("span"));
   std::vector<Case> squares;
-  for (const Shape& shape : {Shape{}, Shape{0}, Shape{1}, Shape{17}, Shape{3, 1031}, Shape{2, 3, 4}}) squares.push_back(of_one(shape, sum_of_squares, sum_of_squares_of));
+  for (const Shape& shape : {Shape{}, Shape{0}, Shape{1}, Shape{17}, Shape{3, 1031}, Shape{2, 3, 4}})
+    squares.push_back(of_one(shape, sum_of_squares, sum_of_squares_of));
   rows.push_back(general("sum_of_squares", squares)
                      .with_large({large_one({300, 1003}, sum_of_squares)}));
   rows.push_back(reduction("mean", mean, mean_of, true).reported("sum"));
   rows.push_back(reduction("max", max, max_of, false).refusing({misfit_one({3, 0}, [](In x) { return max(x); })}));
   rows.push_back(reduction("min", min, min_of, false).refusing({misfit_one({3, 0}, [](In x) { return min(x, {1}); })}));
-  rows.push_back(general("logsumexp", {logsumexp_case({17}, -1, false), logsumexp_case({5, 16}, 1, true), logsumexp_case({15, 4}, 0, false),
-                                       logsumexp_case({3, 5, 2}, 1, true), logsumexp_case({3, 1}, 1, false),
-                                       logsumexp_case({0, 3}, 1, false), logsumexp_case({3, 0}, 1, false)})
+  rows.push_back(general("logsumexp", {logsumexp_case({17}, -1, false), logsumexp_case({5, 16}, 1, true),
+                                       logsumexp_case({15, 4}, 0, false), logsumexp_case({3, 5, 2}, 1, true),
+                                       logsumexp_case({3, 1}, 1, false), logsumexp_case({0, 3}, 1, false),
+                                       logsumexp_case({3, 0}, 1, false)})
                      .with_large({large_one({500, 211}, [](In x) { return logsumexp(x); })}));
-  rows.push_back(general("argmax", {argmax_case({17}, -1), argmax_case({5, 16}, 1), argmax_case({15, 4}, 0), argmax_case({3, 5, 2}, 1),
-                                    argmax_case({0, 3}, 1)})
+  rows.push_back(general("argmax", {argmax_case({17}, -1), argmax_case({5, 16}, 1), argmax_case({15, 4}, 0),
+                                    argmax_case({3, 5, 2}, 1), argmax_case({0, 3}, 1)})
                      .constant()
                      .with_large({large_one({500, 211}, [](In x) { return argmax(x); })})
                      .refusing({misfit_one({3, 0}, [](In x) { return argmax(x); })}));
+  rows.push_back(general("cumsum", {cumsum_case({17}, 0, false), cumsum_case({17}, 0, true),
+                                    cumsum_case({4, 16}, 1, true, true), cumsum_case({15, 3}, 0, false),
+                                    cumsum_case({2, 5, 3}, 1, true, true), cumsum_case({2, 0, 3}, 1, false)})
+                     .with_large({large_one({500, 211}, [](In x) { return cumsum(x, 0); })}));
+  rows.push_back(general("sum_to", {sum_to_case({17}, {}), sum_to_case({3, 4, 5}, {4, 1}), sum_to_case({3, 4, 5}, {5}),
+                                    sum_to_case({2, 3}, {2, 3}), sum_to_case({2, 1, 3}, {1, 1, 3}),
+                                    sum_to_case({0, 3}, {3}), sum_to_case({0, 3}, {1, 3})})
+                     .with_large({large_one({300, 301}, [](In x) { return sum_to(x, {301}); })})
+                     .types_reported("sum")
+                     .refusing({misfit_one({3, 4}, [](In x) { return sum_to(x, {3}); })}));
   rows.push_back(
-      general("cumsum", {cumsum_case({17}, 0, false), cumsum_case({17}, 0, true), cumsum_case({4, 16}, 1, true, true),
-                         cumsum_case({15, 3}, 0, false), cumsum_case({2, 5, 3}, 1, true, true), cumsum_case({2, 0, 3}, 1, false)})
-          .with_large({large_one({500, 211}, [](In x) { return cumsum(x, 0); })}));
-  rows.push_back(
-      general("sum_to", {sum_to_case({17}, {}), sum_to_case({3, 4, 5}, {4, 1}), sum_to_case({3, 4, 5}, {5}), sum_to_case({2, 3}, {2, 3}),
-                         sum_to_case({2, 1, 3}, {1, 1, 3}), sum_to_case({0, 3}, {3}), sum_to_case({0, 3}, {1, 3})})
-          .with_large({large_one({300, 301}, [](In x) { return sum_to(x, {301}); })})
-          .types_reported("sum")
-          .refusing({misfit_one({3, 4}, [](In x) { return sum_to(x, {3}); })}));
-  rows.push_back(general("sort", {sort_case({17}, -1, false), sort_case({5, 16}, 1, true), sort_case({15, 4}, 0, false),
-                                  sort_case({3, 5, 2}, 1, true), sort_case({3, 1}, 1, false), sort_case({3, 0}, 1, false)})
-                     .with_large({large_one({500, 211}, [](In x) { return sort(x).values; })}));
-  rows.push_back(general("top_k", {top_case({17}, 3, -1), top_case({5, 16}, 16, 1), top_case({15, 4}, 2, 0), top_case({3, 5, 2}, 1, 1),
-                                   top_case({3, 4}, 0, 1)})
+      general("sort", {sort_case({17}, -1, false), sort_case({5, 16}, 1, true), sort_case({15, 4}, 0, false),
+                       sort_case({3, 5, 2}, 1, true), sort_case({3, 1}, 1, false), sort_case({3, 0}, 1, false)})
+          .with_large({large_one({500, 211}, [](In x) { return sort(x).values; })}));
+  rows.push_back(general("top_k", {top_case({17}, 3, -1), top_case({5, 16}, 16, 1), top_case({15, 4}, 2, 0),
+                                   top_case({3, 5, 2}, 1, 1), top_case({3, 4}, 0, 1)})
                      .reported("sort")
                      .with_large({large_one({500, 211}, [](In x) { return top_k(x, 5).values; })})
                      .refusing({misfit_one({3, 4}, [](In x) { return top_k(x, 5).values; })}));

@@ -43,7 +43,9 @@ double relu_derivative(int n, double x, double s) {
     if (n == 3) return -a * density(a) / t / t;
     return -(a * a - 3) * a * density(a) / t / t / t / t;  // n = 5
   };
-  return with_edges(x, s, value, [n](Long v) -> Long { return n == 0 ? std::max<Long>(v, 0) : n == 1 ? v > 0 : n == -1 && v > 0 ? v * v / 2 : 0; });
+  return with_edges(x, s, value, [n](Long v) -> Long {
+    return n == 0 ? std::max<Long>(v, 0) : n == 1 ? v > 0 : n == -1 && v > 0 ? v * v / 2 : 0;
+  });
 }
 
 Long ramp(Long x, Long s, Long low, Long high) { return relu(x - low, s) - relu(x - high, s); }
@@ -59,7 +61,8 @@ Long owens(Long h, Long a) {
   const auto f = [&](Long t) { return std::exp(-h * h * (1 + t * t) / 2) / (1 + t * t); };
   for (int i = 0; i < panels; ++i) {
     const Long t = i * width;
-    sum += (7 * f(t) + 32 * f(t + width / 4) + 12 * f(t + width / 2) + 32 * f(t + 3 * width / 4) + 7 * f(t + width)) * width / 90;
+    sum += (7 * f(t) + 32 * f(t + width / 4) + 12 * f(t + width / 2) + 32 * f(t + 3 * width / 4) + 7 * f(t + width)) *
+           width / 90;
   }
   return sum / (kRoot2Pi * kRoot2Pi);
 }
@@ -72,7 +75,8 @@ Long owens_to_one(Long h, Long width) {
   const auto f = [&](Long t) { return std::exp(-h * h * (1 + t * t) / 2) / (1 + t * t); };
   for (int i = 0; i < panels; ++i) {
     const Long t = 1 - width + i * step;
-    sum += (7 * f(t) + 32 * f(t + step / 4) + 12 * f(t + step / 2) + 32 * f(t + 3 * step / 4) + 7 * f(t + step)) * step / 90;
+    sum += (7 * f(t) + 32 * f(t + step / 4) + 12 * f(t + step / 2) + 32 * f(t + 3 * step / 4) + 7 * f(t + step)) *
+           step / 90;
   }
   return sum / (kRoot2Pi * kRoot2Pi);
 }
@@ -95,10 +99,13 @@ Row absolute(std::string name, std::function<Tensor(In, In)> op, const Formula& 
         if (array.shape[axis] == 1) at[static_cast<size_t>(axis)] = 0;
       return array.at(at);
     };
-    return build(shape, [&](const Index& index) { return static_cast<double>(formula(element(in[0], index), element(in[1], index))); });
+    return build(shape, [&](const Index& index) {
+      return static_cast<double>(formula(element(in[0], index), element(in[1], index)));
+    });
   };
   std::vector<Case> cases;
-  for (const auto& shapes : std::vector<std::vector<Shape>>{{{}, {}}, {{15}, {15}}, {{17}, {}}, {{0}, {1}}, {{2, 3, 4}, {3, 1}}, {{40, 70}, {70}}})
+  for (const auto& shapes : std::vector<std::vector<Shape>>{
+           {{}, {}}, {{15}, {15}}, {{17}, {}}, {{0}, {1}}, {{2, 3, 4}, {3, 1}}, {{40, 70}, {70}}})
     cases.push_back(of_many(shapes, run, reference));
   return general(std::move(name), cases, {kAround, second})
       .refusing({misfit_many({{2, 3}, {4}}, run)})
@@ -157,7 +164,8 @@ Row maximum_of_two() {
       return static_cast<double>(y + relu(Long{x} - y, in[2].at(index)));
     });
   };
-  const std::vector<Case> cases = {of_many({{17}, {}, {17}}, run, reference), of_many({{2, 3}, {1}, {2, 3}}, run, reference)};
+  const std::vector<Case> cases = {of_many({{17}, {}, {17}}, run, reference),
+                                   of_many({{2, 3}, {1}, {2, 3}}, run, reference)};
   return general("max_smoothed", cases, {kAround, kAround, kScale})
       .refusing({misfit_many({{2, 3}, {4}, {}}, run)})
       .with_large({large_many({{70, 1003}, {}, {1003}}, run)});
@@ -172,30 +180,41 @@ Rows smoothed_rows() {
     rows.push_back(relative("relu_smoothed", [n](In x, In s) { return relu_smoothed(x, s, n); }, formula)
                        .labelled(n < 0 ? "antiderivative" : "derivative_" + std::to_string(n)));
   }
-  rows.push_back(absolute("relu_smoothed", [](In x, In s) { return relu_smoothed(x, s, 5); },
-                          [](Long x, Long s) { return relu_derivative(5, static_cast<double>(x), static_cast<double>(s)); })
+  rows.push_back(absolute(
+                     "relu_smoothed", [](In x, In s) { return relu_smoothed(x, s, 5); },
+                     [](Long x, Long s) { return relu_derivative(5, static_cast<double>(x), static_cast<double>(s)); })
                      .labelled("derivative_5"));
   rows.push_back(relative("sign_smoothed", sign_smoothed, [](double x, double s) {
-    return with_edges(x, s, [](Long v, Long t) { return std::erf(v / t / kRoot2); }, [](Long v) -> Long { return v > 0 ? 1 : v < 0 ? -1 : 0; });
+    return with_edges(
+        x, s, [](Long v, Long t) { return std::erf(v / t / kRoot2); },
+        [](Long v) -> Long { return v > 0   ? 1
+                                    : v < 0 ? -1
+                                            : 0; });
   }));
   rows.push_back(relative("abs_smoothed", abs_smoothed, [](double x, double s) {
-    return with_edges(x, s, [](Long v, Long t) { return std::abs(v) + 2 * relu(-std::abs(v), t); }, [](Long v) { return std::abs(v); });
+    return with_edges(
+        x, s, [](Long v, Long t) { return std::abs(v) + 2 * relu(-std::abs(v), t); },
+        [](Long v) { return std::abs(v); });
   }));
   rows.push_back(moments());
   rows.push_back(total_variance());
   for (const int n : {0, 1}) {
-    const auto formula = [n](Long x, Long s) { return n == 0 ? ramp(x, s, -1, 0.5L) : cdf((x + 1) / s) - cdf((x - 0.5L) / s); };
+    const auto formula = [n](Long x, Long s) {
+      return n == 0 ? ramp(x, s, -1, 0.5L) : cdf((x + 1) / s) - cdf((x - 0.5L) / s);
+    };
     rows.push_back(absolute("ramp_smoothed", [n](In x, In s) { return ramp_smoothed(x, s, -1, 0.5, n); }, formula)
                        .labelled("derivative_" + std::to_string(n)));
   }
   rows.push_back(absolute("clip_smoothed", [](In x, In s) { return clip_smoothed(x, s, -1, 1.5); },
                           [](Long x, Long s) { return ramp(x, s, -1, 1.5L) - 1; }));
   rows.push_back(absolute("exp_below_smoothed", exp_below_smoothed, below));
-  rows.push_back(absolute("elu_smoothed", elu_smoothed, [](Long x, Long s) { return relu(x, s) + below(x, s) - cdf(-x / s); }));
+  rows.push_back(
+      absolute("elu_smoothed", elu_smoothed, [](Long x, Long s) { return relu(x, s) + below(x, s) - cdf(-x / s); }));
   rows.push_back(absolute("gelu_smoothed", gelu_smoothed, gelu));
   rows.push_back(maximum_of_two());
   rows.push_back(absolute("owens_t", owens_t, owens, {-0.95, 0.95}));
-  rows.push_back(absolute("owens_t_to_one", [](In h, In width) { return owens_t_to_one(h, width); }, owens_to_one, {0.05, 0.95}));
+  rows.push_back(
+      absolute("owens_t_to_one", [](In h, In width) { return owens_t_to_one(h, width); }, owens_to_one, {0.05, 0.95}));
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const auto is_scale = [](double s) { return s >= 0 && !std::isinf(s); };
   rows.push_back(unary("checked_scale", checked_scale, [=](double s) { return is_scale(s) ? s : nan; }, {0.1, 5}));

@@ -45,7 +45,8 @@ TEST_P(NaNs, ReachWhatTheyShould) {
       for (size_t j = 0; j < c.shapes.size(); ++j)
         for (const int64_t place : {int64_t{0}, c.shapes[j].size() / 2, c.shapes[j].size() - 1}) {
           if (c.shapes[j].size() == 0 || place < 0 || c.shapes[j].size() > 100) continue;
-          SCOPED_TRACE(describe(c.shapes) + " " + to_string(dtype) + " NaN in input " + std::to_string(j) + " at " + std::to_string(place));
+          SCOPED_TRACE(describe(c.shapes) + " " + to_string(dtype) + " NaN in input " + std::to_string(j) + " at " +
+                       std::to_string(place));
           Arrays inputs = sample(row(), c.shapes, dtype);
           inputs[j].values[static_cast<size_t>(place)] = std::numeric_limits<double>::quiet_NaN();
           const Arrays got = arrays_of(c.run(tensors_of(inputs)));
@@ -83,7 +84,8 @@ TEST_P(Elementwise, HasIeeeValuesAtTheEdges) {
     for (size_t j = 0; j < count; ++j) combinations *= values.size();
     Arrays inputs(count, Array{{static_cast<int64_t>(combinations)}, {}, dtype});
     for (size_t i = 0; i < combinations; ++i)
-      for (size_t j = 0, rest = i; j < count; ++j, rest /= values.size()) inputs[j].values.push_back(values[rest % values.size()]);
+      for (size_t j = 0, rest = i; j < count; ++j, rest /= values.size())
+        inputs[j].values.push_back(values[rest % values.size()]);
     const Array got = array_of(row().cases[0].run(tensors_of(inputs))[0]);
     for (size_t i = 0; i < combinations; ++i) {
       double element[3];
@@ -96,7 +98,8 @@ TEST_P(Elementwise, HasIeeeValuesAtTheEdges) {
       }
       const Array one{{}, {got.values[i]}, got.dtype}, expected{{}, {row().scalar(element)}, got.dtype};
       EXPECT_EQ(difference(one, expected, row().ulps, 0), "") << to_string(dtype) << " of" << text;
-      EXPECT_TRUE(!any_nan || row().selects || std::isnan(got.values[i])) << to_string(dtype) << " of" << text << " is " << got.values[i];
+      EXPECT_TRUE(!any_nan || row().selects || std::isnan(got.values[i]))
+          << to_string(dtype) << " of" << text << " is " << got.values[i];
     }
   }
 }

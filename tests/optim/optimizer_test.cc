@@ -36,7 +36,8 @@ class OnDevice : public testing::TestWithParam<Device> {
   }
   static std::vector<double> numbers(const Tensor& x) { return x.to_vector<double>(); }
 };
-INSTANTIATE_TEST_SUITE_P(Devices, OnDevice, testing::ValuesIn(devices()), [](const auto& info) { return std::string(to_string(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Devices, OnDevice, testing::ValuesIn(devices()),
+                         [](const auto& info) { return std::string(to_string(info.param)); });
 TEST(OnCuda, IsTested) { MOLLIFY_SKIP_WITHOUT_CUDA(); }
 
 void expect_near(const std::vector<double>& got, const std::vector<double>& expected) {
@@ -44,8 +45,9 @@ void expect_near(const std::vector<double>& got, const std::vector<double>& expe
 }
 
 TEST_P(OnDevice, SgdStepsAsByHand) {
-  for (const SgdOptions& how : {SgdOptions{}, SgdOptions{.momentum = 0.9}, SgdOptions{.momentum = 0.9, .weight_decay = 0.1, .nesterov = true},
-                                SgdOptions{.weight_decay = 0.2}}) {
+  for (const SgdOptions& how :
+       {SgdOptions{}, SgdOptions{.momentum = 0.9}, SgdOptions{.momentum = 0.9, .weight_decay = 0.1, .nesterov = true},
+        SgdOptions{.weight_decay = 0.2}}) {
     const double rate = 1e-3;
     std::vector<double> w = kStart, v(2, 0.0);
     for (int i = 0; i < 5; ++i) {
@@ -71,7 +73,8 @@ TEST_P(OnDevice, AdamStepsAsByHand) {
         m[j] = how.beta1 * m[j] + (1 - how.beta1) * gradient;
         v[j] = how.beta2 * v[j] + (1 - how.beta2) * gradient * gradient;
         if (decoupled) w[j] -= 0.01 * how.weight_decay * w[j];
-        w[j] -= 0.01 * (m[j] / (1 - std::pow(how.beta1, i))) / (std::sqrt(v[j] / (1 - std::pow(how.beta2, i))) + how.epsilon);
+        w[j] -= 0.01 * (m[j] / (1 - std::pow(how.beta1, i))) /
+                (std::sqrt(v[j] / (1 - std::pow(how.beta2, i))) + how.epsilon);
       }
     }
     expect_near(run(decoupled ? *adamw(constant(0.01), how) : *adam(constant(0.01), how), 5), w);
@@ -81,7 +84,9 @@ TEST_P(OnDevice, AdamStepsAsByHand) {
 TEST_P(OnDevice, ResumesFromItsStateToTheSameBits) {
   const auto make = [](int which) {
     const Schedule rate = cosine(0.01, 20);
-    return which == 0 ? sgd(cosine(1e-4, 20), {.momentum = 0.9, .nesterov = true}) : which == 1 ? adam(rate) : adamw(rate);
+    return which == 0   ? sgd(cosine(1e-4, 20), {.momentum = 0.9, .nesterov = true})
+           : which == 1 ? adam(rate)
+                        : adamw(rate);
   };
   for (int which : {0, 1, 2}) {
     const auto whole = make(which);
@@ -102,9 +107,9 @@ TEST_P(OnDevice, ResumesFromItsStateToTheSameBits) {
 
 // A replayed update has the eager step's bits, as the learning rate moves.
 TEST_P(OnDevice, IsCaptured) {
-  const std::function<std::unique_ptr<Optimizer>()> makes[] = {[] { return sgd(step_decay(1e-3, 0.5, 2), {.momentum = 0.9, .weight_decay = 0.1}); },
-                                                               [] { return adam(cosine(0.01, 10), {.clip_norm = 1}); },
-                                                               [] { return adamw(linear_warmup(3, constant(0.01))); }};
+  const std::function<std::unique_ptr<Optimizer>()> makes[] = {
+      [] { return sgd(step_decay(1e-3, 0.5, 2), {.momentum = 0.9, .weight_decay = 0.1}); },
+      [] { return adam(cosine(0.01, 10), {.clip_norm = 1}); }, [] { return adamw(linear_warmup(3, constant(0.01))); }};
   for (const auto& make : makes) {
     const auto eager = make(), replayed = make();
     const Tensor w = there(kStart), v = there(kStart);
@@ -120,7 +125,8 @@ TEST_P(OnDevice, IsCaptured) {
 
 // A replay goes on from a state that was set after it was captured, and a state is not shared.
 TEST_P(OnDevice, SetsTheStateOfCapturedUpdates) {
-  const std::function<std::unique_ptr<Optimizer>()> makes[] = {[] { return sgd(constant(1e-3), {.momentum = 0.9}); }, [] { return adam(constant(0.01)); }};
+  const std::function<std::unique_ptr<Optimizer>()> makes[] = {[] { return sgd(constant(1e-3), {.momentum = 0.9}); },
+                                                               [] { return adam(constant(0.01)); }};
   for (const auto& make : makes) {
     const auto first = make(), replayed = make();
     const Tensor v = there(kStart);

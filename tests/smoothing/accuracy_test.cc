@@ -1,5 +1,5 @@
-// Errors of the smoothed operations in units of the bounds that smoothing/ops.h states, in both dtypes and on every SIMD target, against
-// their formulas in __float128 (long double where the compiler lacks that).
+// Errors of the smoothed operations in units of the bounds that smoothing/ops.h states, in both dtypes and on every
+// SIMD target, against their formulas in __float128 (long double where the compiler lacks that).
 #include <mollify/engine/grad.h>
 #include <mollify/smoothing/ops.h>
 
@@ -46,7 +46,9 @@ Real below_reference(Real x, Real s) {
   const Real a = x / s, q = a + s;
   return q > 0 ? density(a) * mills(q) : r_exp(x + s * s / 2) * cdf(-q);
 }
-Real ramp_reference(Real x, Real s, Real low, Real high) { return relu_reference(x - low, s) - relu_reference(x - high, s); }
+Real ramp_reference(Real x, Real s, Real low, Real high) {
+  return relu_reference(x - low, s) - relu_reference(x - high, s);
+}
 Real gelu_reference(Real x, Real s) {
   const Real q = r_sqrt(1 + s * s);
   return relu_reference(x, q) - density(x / q) / q;
@@ -104,7 +106,8 @@ class Grid {
       double worst = 0;
       size_t where = 0;
       for (size_t i = 0; i < got.size(); ++i) {
-        const Real least = r_abs(want[i]) < Limits::min() ? Limits::min() : 0;  // only normal numbers have a relative accuracy
+        const Real least =
+            r_abs(want[i]) < Limits::min() ? Limits::min() : 0;  // only normal numbers have a relative accuracy
         if (r_abs(want[i]) > Limits::max()) {
           EXPECT_TRUE(std::isinf(got[i])) << name << " at " << xs_[i] << ", " << ss_[i];
           continue;
@@ -117,8 +120,8 @@ class Grid {
       const char* dtype = sizeof(T) == 4 ? "f32" : "f64";
       std::printf("%-22s %s %-7s %7.3f of the bound at x = %.9g, s = %g\n", name, dtype, hwy::TargetName(target), worst,
                   static_cast<double>(xs_[where]), static_cast<double>(ss_[where]));
-      EXPECT_LE(worst, 1) << name << " " << dtype << " at " << xs_[where] << ", " << ss_[where] << ": " << got[where] << " against "
-                          << static_cast<double>(want[where]);
+      EXPECT_LE(worst, 1) << name << " " << dtype << " at " << xs_[where] << ", " << ss_[where] << ": " << got[where]
+                          << " against " << static_cast<double>(want[where]);
     }
     hwy::SetSupportedTargetsForTest(0);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
@@ -173,21 +176,27 @@ TEST(Accuracy, Relu) {
 }
 
 TEST(Accuracy, ReluAntiderivative) {
-  const Reference reference = [](Real x, Real s) { return ((x * x + s * s) * cdf(x / s) + x * s * density(x / s)) / 2; };
+  const Reference reference = [](Real x, Real s) {
+    return ((x * x + s * s) * cdf(x / s) + x * s * density(x / s)) / 2;
+  };
   check_relative("antiderivative", derivative_of_relu(-1), reference);
   check_relative("antiderivative d/dx", x_gradient(derivative_of_relu(-1)), relu_reference);
-  check_relative("antiderivative d/ds", s_gradient(derivative_of_relu(-1)), [](Real x, Real s) { return s * cdf(x / s); });
+  check_relative("antiderivative d/ds", s_gradient(derivative_of_relu(-1)),
+                 [](Real x, Real s) { return s * cdf(x / s); });
 }
 
 TEST(Accuracy, ReluDerivatives) {
   check_relative("step", derivative_of_relu(1), [](Real x, Real s) { return cdf(x / s); });
   check_relative("density", derivative_of_relu(2), [](Real x, Real s) { return density(x / s) / s; });
-  check_relative("third derivative", derivative_of_relu(3), [](Real x, Real s) { return -x / s * density(x / s) / (s * s); });
+  check_relative("third derivative", derivative_of_relu(3),
+                 [](Real x, Real s) { return -x / s * density(x / s) / (s * s); });
   const Reference largest_term = [](Real x, Real s) {
     return (r_abs(x * x * x / (s * s * s)) + r_abs(3 * x / s)) * density(x / s) / (s * s * s * s);
   };
   const Bound bound = [&](Real x, Real s, Real) { return relative(x, s, largest_term(x, s)); };
-  const Reference fifth = [](Real x, Real s) { return -(x / s * x / s - 3) * (x / s) * density(x / s) / (s * s * s * s); };
+  const Reference fifth = [](Real x, Real s) {
+    return -(x / s * x / s - 3) * (x / s) * density(x / s) / (s * s * s * s);
+  };
   Grid<float>(0).check("fifth derivative", derivative_of_relu(5), fifth, bound);
   Grid<double>(0).check("fifth derivative", derivative_of_relu(5), fifth, bound);
 }
@@ -196,9 +205,11 @@ TEST(Accuracy, SignAndAbs) {
   check_relative("sign", sign_smoothed, [](Real x, Real s) {
     const Real a = x / s;
     if (r_abs(a) > Real(0.01)) return 1 - 2 * cdf(-a);
-    return 2 * a / kRoot2Pi * (1 - a * a / 6 + a * a * a * a / 40 - a * a * a * a * a * a / 336 + a * a * a * a * a * a * a * a / 3456);
+    return 2 * a / kRoot2Pi *
+           (1 - a * a / 6 + a * a * a * a / 40 - a * a * a * a * a * a / 336 + a * a * a * a * a * a * a * a / 3456);
   });
-  check_relative("abs", abs_smoothed, [](Real x, Real s) { return x * (1 - 2 * cdf(-x / s)) + 2 * s * density(x / s); });
+  check_relative("abs", abs_smoothed,
+                 [](Real x, Real s) { return x * (1 - 2 * cdf(-x / s)) + 2 * s * density(x / s); });
   check_relative("abs d/ds", s_gradient(abs_smoothed), [](Real x, Real s) { return 2 * density(x / s); });
 }
 
@@ -209,7 +220,8 @@ TEST(Accuracy, ReluMoments) {
     const Real b = r_abs(x / s), r = relu_reference(-b, 1), left = (1 + b * b) * cdf(-b) - b * density(b);
     return s * s * (x < 0 ? left - r * r : 1 - left - 2 * b * r - r * r);
   });
-  check_relative("variance d/dx", x_gradient(variance), [](Real x, Real s) { return 2 * relu_reference(x, s) * cdf(-x / s); });
+  check_relative("variance d/dx", x_gradient(variance),
+                 [](Real x, Real s) { return 2 * relu_reference(x, s) * cdf(-x / s); });
   check_relative("variance d/ds", s_gradient(variance),
                  [](Real x, Real s) { return 2 * (s * cdf(x / s) - relu_reference(x, s) * density(x / s)); });
 }
@@ -230,7 +242,8 @@ TEST(Accuracy, RampAndClip) {
 }
 
 TEST(Accuracy, Elu) {
-  check_absolute("elu", elu_smoothed, [](Real x, Real s) { return relu_reference(x, s) + below_reference(x, s) - cdf(-x / s); });
+  check_absolute("elu", elu_smoothed,
+                 [](Real x, Real s) { return relu_reference(x, s) + below_reference(x, s) - cdf(-x / s); });
   check_absolute("exp_below", exp_below_smoothed, below_reference);
 }
 
@@ -238,7 +251,9 @@ TEST(Accuracy, Gelu) { check_absolute("gelu", gelu_smoothed, gelu_reference); }
 
 TEST(Accuracy, Max) {
   const double y = 0.75;
-  const Function f = [=](const Tensor& x, const Tensor& theta) { return max_smoothed(x, Tensor::scalar(y, x.dtype()), theta); };
+  const Function f = [=](const Tensor& x, const Tensor& theta) {
+    return max_smoothed(x, Tensor::scalar(y, x.dtype()), theta);
+  };
   const Reference reference = [=](Real x, Real theta) { return y + relu_reference(x - y, theta); };
   check_absolute("max", f, reference, y);
 }
@@ -252,7 +267,8 @@ TEST(Accuracy, OwensT) {
     Real sum = 0;
     for (int i = 0; i < panels; ++i) {
       const Real t = i * width;
-      sum += (7 * f(t) + 32 * f(t + width / 4) + 12 * f(t + width / 2) + 32 * f(t + 3 * width / 4) + 7 * f(t + width)) * width / 90;
+      sum += (7 * f(t) + 32 * f(t + width / 4) + 12 * f(t + width / 2) + 32 * f(t + 3 * width / 4) + 7 * f(t + width)) *
+             width / 90;
     }
     return sum / (kRoot2Pi * kRoot2Pi);
   };
@@ -264,7 +280,9 @@ TEST(Accuracy, OwensT) {
         const Real want = reference(static_cast<T>(h), static_cast<T>(a));
         const double got = owens_t(Tensor::scalar(h, dtype_of<T>), Tensor::scalar(a, dtype_of<T>)).item();
         if (Real(got) == want) continue;
-        worst = std::max(worst, static_cast<double>(r_abs(got - want) / (8 * (1 + h * h) * std::numeric_limits<T>::epsilon() * r_abs(want))));
+        worst =
+            std::max(worst, static_cast<double>(r_abs(got - want) /
+                                                (8 * (1 + h * h) * std::numeric_limits<T>::epsilon() * r_abs(want))));
       }
     std::printf("owens_t %s %.3f of the bound\n", to_string(dtype_of<T>), worst);
     EXPECT_LE(worst, 1);

@@ -26,7 +26,8 @@ Long hermite(int k, Long z) {
   return value;
 }
 
-// ∫ f over [low, high] by panels of five-point Gauss–Legendre, at most 1/32 wide: error about 1e-20 for what varies on the scale of 1.
+// ∫ f over [low, high] by panels of five-point Gauss–Legendre, at most 1/32 wide: error about 1e-20 for what varies on
+// the scale of 1.
 Long integral(const Scalar& f, Long low, Long high) {
   const Long root = 2 * std::sqrt(Long{10} / 7), outer = std::sqrt(5 + root) / 3, inner = std::sqrt(5 - root) / 3;
   const Long w = 13 * std::sqrt(Long{70}), outer_weight = (322 - w) / 900, inner_weight = (322 + w) / 900;
@@ -48,7 +49,8 @@ Long smoothed(const Scalar& h, const std::vector<double>& kinks, Long x, Long s,
   std::sort(cuts.begin(), cuts.end());
   Long sum = 0;
   for (size_t i = 0; i + 1 < cuts.size(); ++i)
-    if (cuts[i] < cuts[i + 1]) sum += integral([&](Long z) { return h(x + s * z) * hermite(k, z) * density(z); }, cuts[i], cuts[i + 1]);
+    if (cuts[i] < cuts[i + 1])
+      sum += integral([&](Long z) { return h(x + s * z) * hermite(k, z) * density(z); }, cuts[i], cuts[i + 1]);
   return sum / std::pow(s, k);
 }
 
@@ -82,7 +84,10 @@ std::vector<Subject> named_functions() {
       {"sign", sign_smoothed, sign_of, {0}},
       {"abs", abs_smoothed, [](Long x) { return std::abs(x); }, {0}},
       {"relu_squared", relu_squared_smoothed, [](Long x) { return relu_of(x) * relu_of(x); }, {0}},
-      {"leaky_relu", [](auto& x, auto& s) { return leaky_relu_smoothed(x, s, 0.25); }, [](Long x) { return x > 0 ? x : x / 4; }, {0}},
+      {"leaky_relu",
+       [](auto& x, auto& s) { return leaky_relu_smoothed(x, s, 0.25); },
+       [](Long x) { return x > 0 ? x : x / 4; },
+       {0}},
       {"clip", [](auto& x, auto& s) { return clip_smoothed(x, s, -1, 1.5); }, clip_of, {-1, 1.5}},
       {"elu", elu_smoothed, elu_of, {0}},
       {"exp_below", exp_below_smoothed, [](Long x) { return x <= 0 ? std::exp(x) : 0; }, {0}},
@@ -94,8 +99,10 @@ std::vector<Subject> named_functions() {
       {"square", [](auto& x, auto& s) { return power_smoothed(x, s, 2); }, [](Long x) { return x * x; }},
       {"cube", [](auto& x, auto& s) { return power_smoothed(x, s, 3); }, [](Long x) { return x * x * x; }},
       {"fourth power", [](auto& x, auto& s) { return power_smoothed(x, s, 4); }, [](Long x) { return x * x * x * x; }},
-      {"gaussian", [](auto& x, auto& s) { return gaussian_smoothed(x, s, 0.75); }, [](Long x) { return std::exp(-0.75L * x * x); }},
-      {"piecewise linear", [](auto& x, auto& s) { return piecewise_linear_smoothed(x, s, kBends, kJumps, 0.5, 0.25); }, bent, kBends},
+      {"gaussian", [](auto& x, auto& s) { return gaussian_smoothed(x, s, 0.75); },
+       [](Long x) { return std::exp(-0.75L * x * x); }},
+      {"piecewise linear", [](auto& x, auto& s) { return piecewise_linear_smoothed(x, s, kBends, kJumps, 0.5, 0.25); },
+       bent, kBends},
       {"x·sin x", [](auto& x, auto& s) { return stein_smoothed(x, s, sin_smoothed(x, s), cos_smoothed(x, s)); },
        [](Long x) { return x * std::sin(x); }},
   };
@@ -130,7 +137,8 @@ void expect_value_and_gradients(const Subject& subject) {
       worst_dx = std::max(worst_dx, units<T>(g[0].item(), d[1], at, d[2], noise, dxs));
       worst_ds = std::max(worst_ds, units<T>(g[1].item(), ds, at, dxs, noise, dss));
     }
-  std::printf("%-18s %s value %.3f d/dx %.3f d/ds %.3f\n", subject.name, to_string(dtype_of<T>), worst, worst_dx, worst_ds);
+  std::printf("%-18s %s value %.3f d/dx %.3f d/ds %.3f\n", subject.name, to_string(dtype_of<T>), worst, worst_dx,
+              worst_ds);
   EXPECT_LE(worst, 8) << subject.name;
   EXPECT_LE(worst_dx, 8) << subject.name << " d/dx";
   EXPECT_LE(worst_ds, 8) << subject.name << " d/ds";
@@ -148,8 +156,11 @@ TEST(NamedFunctions, FormASemigroup) {
   const double first = 0.6, second = 0.8;
   for (const Subject& subject : named_functions())
     for (const double x : {-1.5, 0.125, 0.75}) {
-      const Scalar inner = [&](Long y) { return subject.f(scalar<double>(static_cast<double>(y)), scalar<double>(first)).item(); };
-      const double twice = static_cast<double>(smoothed(inner, {}, x, second)), once = subject.f(scalar<double>(x), scalar<double>(1)).item();
+      const Scalar inner = [&](Long y) {
+        return subject.f(scalar<double>(static_cast<double>(y)), scalar<double>(first)).item();
+      };
+      const double twice = static_cast<double>(smoothed(inner, {}, x, second)),
+                   once = subject.f(scalar<double>(x), scalar<double>(1)).item();
       EXPECT_NEAR(twice, once, 4e-15 * (1 + std::abs(once))) << subject.name << " at " << x;
     }
 }
@@ -160,16 +171,19 @@ TEST(NamedFunctions, SatisfyTheHeatEquation) {
       for (const double s : {0.3, 1.0, 2.5}) {
         const auto of_x = [&](const Tensor& v) { return subject.f(v, scalar<double>(s)); };
         const auto of_s = [&](const Tensor& v) { return subject.f(scalar<double>(x), v); };
-        const double curvature = grad(grad(of_x))(scalar<double>(x)).item(), slope = grad(of_s)(scalar<double>(s)).item();
-        EXPECT_NEAR(slope / s, curvature, 1e-13 * (1 + std::abs(curvature))) << subject.name << " at " << x << ", " << s;
+        const double curvature = grad(grad(of_x))(scalar<double>(x)).item(),
+                     slope = grad(of_s)(scalar<double>(s)).item();
+        EXPECT_NEAR(slope / s, curvature, 1e-13 * (1 + std::abs(curvature)))
+            << subject.name << " at " << x << ", " << s;
       }
 }
 
-// What smoothing does to any function (Starnes & Webster 2023, Lemmas 2.1 to 2.3, with deviation s): it raises a convex one, moves a Lipschitz
-// one by at most L·s·E|z| = L·s·√(2/π), keeps L, and makes it smooth: |f_s''| ≤ L·√(2/π)/s.
+// What smoothing does to any function (Starnes & Webster 2023, Lemmas 2.1 to 2.3, with deviation s): it raises a convex
+// one, moves a Lipschitz one by at most L·s·E|z| = L·s·√(2/π), keeps L, and makes it smooth: |f_s''| ≤ L·√(2/π)/s.
 TEST(NamedFunctions, KeepTheLemmasOfSmoothing) {
-  const std::map<std::string, bool> convex_of{{"relu", true}, {"abs", true}, {"leaky_relu", true}, {"elu", true}, {"sign", false}, {"clip", false},
-                                              {"gelu", false}, {"erf", false}, {"sin", false}, {"cos", false}};
+  const std::map<std::string, bool> convex_of{{"relu", true},  {"abs", true},   {"leaky_relu", true}, {"elu", true},
+                                              {"sign", false}, {"clip", false}, {"gelu", false},      {"erf", false},
+                                              {"sin", false},  {"cos", false}};
   const double root = std::sqrt(2 / 3.141592653589793);
   for (const Subject& subject : named_functions()) {
     const auto known = convex_of.find(subject.name);
@@ -182,9 +196,11 @@ TEST(NamedFunctions, KeepTheLemmasOfSmoothing) {
       for (double x = -4; x <= 4; x += 0.17) {
         const Tensor at = scalar<double>(x), s = scalar<double>(scale);
         const auto f = [&](const Tensor& t) { return subject.f(t, s); };
-        const double value = f(at).item(), plain = static_cast<double>(subject.h(x)), slope = grad(f)(at).item(), bend = grad(grad(f))(at).item();
+        const double value = f(at).item(), plain = static_cast<double>(subject.h(x)), slope = grad(f)(at).item(),
+                     bend = grad(grad(f))(at).item();
         EXPECT_TRUE(!known->second || value >= plain - 1e-14) << subject.name << " " << x << " " << scale;
-        EXPECT_LE(std::abs(value - plain), lipschitz * scale * root + 1e-14) << subject.name << " " << x << " " << scale;
+        EXPECT_LE(std::abs(value - plain), lipschitz * scale * root + 1e-14)
+            << subject.name << " " << x << " " << scale;
         EXPECT_LE(std::abs(slope), lipschitz + 1e-14) << subject.name << " " << x << " " << scale;
         EXPECT_LE(std::abs(bend), lipschitz * root / scale + 1e-12) << subject.name << " " << x << " " << scale;
       }
@@ -195,7 +211,8 @@ TEST(NamedFunctions, AreTheFunctionItselfWithoutNoise) {
   for (const Subject& subject : named_functions())
     for (const double x : kPoints) {
       const double want = static_cast<double>(subject.h(x));
-      EXPECT_NEAR(subject.f(scalar<double>(x), scalar<double>(0)).item(), want, 1e-15 * (1 + std::abs(want))) << subject.name << " at " << x;
+      EXPECT_NEAR(subject.f(scalar<double>(x), scalar<double>(0)).item(), want, 1e-15 * (1 + std::abs(want)))
+          << subject.name << " at " << x;
     }
 }
 
@@ -228,7 +245,11 @@ struct RowSubject {
 std::vector<RowSubject> row_subjects() {
   return {
       {"relu", relu_of, {0}, {}, relu},
-      {"leaky_relu", [](Long x) { return x > 0 ? x : x / 8; }, {0}, {0.125}, [](const Tensor& x) { return leaky_relu(x, 0.125); }},
+      {"leaky_relu",
+       [](Long x) { return x > 0 ? x : x / 8; },
+       {0},
+       {0.125},
+       [](const Tensor& x) { return leaky_relu(x, 0.125); }},
       {"abs", [](Long x) { return std::abs(x); }, {0}, {}, abs},
       {"sign", sign_of, {0}, {}, sign},
       {"clip", clip_of, {-1, 1.5}, {-1, 1.5}, [](const Tensor& x) { return clip(x, -1, 1.5); }},
@@ -262,7 +283,8 @@ TEST(NamedFunctions, KeepNaNAndRefuseScalesThatAreNone) {
       EXPECT_TRUE(std::isnan(subject.f(scalar<float>(nan), scalar<float>(s)).item())) << subject.name;
     }
   for (const double s : {-1.0, infinity, nan}) {
-    for (int n = -1; n < 6; ++n) EXPECT_TRUE(std::isnan(relu_smoothed(scalar<double>(1), scalar<double>(s), n).item())) << n << " " << s;
+    for (int n = -1; n < 6; ++n)
+      EXPECT_TRUE(std::isnan(relu_smoothed(scalar<double>(1), scalar<double>(s), n).item())) << n << " " << s;
     for (const Subject& subject : named_functions()) {
       if (std::string(subject.name) == "x·sin x") continue;  // made of two by hand
       EXPECT_TRUE(std::isnan(subject.f(scalar<double>(1), scalar<double>(s)).item())) << subject.name << " " << s;
@@ -271,7 +293,8 @@ TEST(NamedFunctions, KeepNaNAndRefuseScalesThatAreNone) {
     EXPECT_TRUE(std::isnan(sigmoid_probit_smoothed(scalar<double>(1), scalar<double>(s)).item())) << s;
     for (const RowSubject& subject : row_subjects()) {
       if (!find_activation(subject.name)->closed_form) continue;
-      const Moments moments = moments_of(*find_activation(subject.name), inputs_of<double>(subject, 1), {}, scalar<double>(s));
+      const Moments moments =
+          moments_of(*find_activation(subject.name), inputs_of<double>(subject, 1), {}, scalar<double>(s));
       EXPECT_TRUE(std::isnan(moments.mean.item()) && std::isnan(moments.variance.item())) << subject.name << " " << s;
     }
   }
@@ -283,7 +306,8 @@ TEST(Table, HasARowForEachActivation) {
   std::sort(names.begin(), names.end());
   EXPECT_EQ(activation_names(), names);
   EXPECT_EQ(find_activation("gate"), nullptr);
-  for (const char* name : {"sigmoid", "tanh", "softplus", "silu"}) EXPECT_FALSE(find_activation(name)->closed_form) << name;
+  for (const char* name : {"sigmoid", "tanh", "softplus", "silu"})
+    EXPECT_FALSE(find_activation(name)->closed_form) << name;
 }
 
 template <class T>
@@ -297,16 +321,19 @@ void expect_moments(const RowSubject& subject) {
       const Tensor s = scalar<T>(scale);
       const Long x = in[0].item(), noise = s.item();
       const auto want = [&](const Scalar& h, int k) { return smoothed(h, subject.kinks, x, noise, k); };
-      const Long mean = want(subject.h, 0), dx = want(square_h, 1), ds = noise * want(square_h, 2), square_mean = want(square_h, 0);
+      const Long mean = want(subject.h, 0), dx = want(square_h, 1), ds = noise * want(square_h, 2),
+                 square_mean = want(square_h, 0);
       const Moments moments = moments_of(row, in, {}, s);
       const Tensor own_mean = row.mean(in, {}, s), own_square = row.square_mean(in, {}, s);
       EXPECT_GE(moments.variance.item(), 0) << subject.name;
       for (const Tensor& m : {own_mean, moments.mean})
         worst = std::max(worst, units<T>(m.item(), mean, x, want(subject.h, 1), noise, noise * want(subject.h, 2)));
       worst_square = std::max(worst_square, units<T>(own_square.item(), square_mean, x, dx, noise, ds));
-      worst_variance = std::max(worst_variance, units<T>(moments.variance.item(), square_mean - mean * mean, x, dx, noise, ds));
+      worst_variance =
+          std::max(worst_variance, units<T>(moments.variance.item(), square_mean - mean * mean, x, dx, noise, ds));
     }
-  std::printf("%-12s %s mean %.3f square %.3f variance %.3f\n", subject.name, to_string(dtype_of<T>), worst, worst_square, worst_variance);
+  std::printf("%-12s %s mean %.3f square %.3f variance %.3f\n", subject.name, to_string(dtype_of<T>), worst,
+              worst_square, worst_variance);
   EXPECT_LE(worst, 8) << subject.name;
   EXPECT_LE(worst_square, 16) << subject.name;
   EXPECT_LE(worst_variance, 16) << subject.name;
@@ -331,7 +358,8 @@ TEST(Table, IsTheActivationItselfWithoutNoise) {
         EXPECT_EQ(row.mean(in, {}, scalar<T>(0)).item(), want) << subject.name << " at " << point;
         const Moments moments = moments_of(row, in, {}, scalar<T>(0));
         EXPECT_EQ(moments.mean.item(), want) << subject.name << " at " << point;
-        EXPECT_LE(moments.variance.item(), 8 * std::numeric_limits<T>::epsilon() * (1 + want * want)) << subject.name << " at " << point;
+        EXPECT_LE(moments.variance.item(), 8 * std::numeric_limits<T>::epsilon() * (1 + want * want))
+            << subject.name << " at " << point;
       }
   };
   check(float());
@@ -351,8 +379,9 @@ TEST(Table, HasVariancesWithoutCancellation) {
 }
 
 TEST(Table, TakesRowsOfItsUsers) {
-  const Activation cube{"cube", true, [](Inputs in, const Attributes&, const Tensor& s) { return power_smoothed(in[0], s, 3); },
-                        [](Inputs in, const Attributes&, const Tensor& s) { return power_smoothed(in[0], s, 2) * 0.0 + 16.0; }, nullptr};
+  const Activation cube{
+      "cube", true, [](Inputs in, const Attributes&, const Tensor& s) { return power_smoothed(in[0], s, 3); },
+      [](Inputs in, const Attributes&, const Tensor& s) { return power_smoothed(in[0], s, 2) * 0.0 + 16.0; }, nullptr};
   add_activation(cube);
   const Tensors in{scalar<double>(1)};
   EXPECT_EQ(moments_of(*find_activation("cube"), in, {}, scalar<double>(0)).variance.item(), 15);
@@ -369,7 +398,8 @@ TEST(GaussHermite, IntegratesPolynomialsExactly) {
     for (int k = 0; k < std::min(2 * nodes, 12); k += 2) {
       if (k > 0) moment *= k - 1;
       Long sum = 0;
-      for (size_t i = 0; i < rule.nodes.size(); ++i) sum += 2 * rule.weights[i] * std::pow(static_cast<Long>(rule.nodes[i]), k);
+      for (size_t i = 0; i < rule.nodes.size(); ++i)
+        sum += 2 * rule.weights[i] * std::pow(static_cast<Long>(rule.nodes[i]), k);
       EXPECT_NEAR(static_cast<double>(sum / moment), 1, 1e-14) << nodes << " nodes, z^" << k;
     }
   }
@@ -378,8 +408,10 @@ TEST(GaussHermite, IntegratesPolynomialsExactly) {
 
 // The errors that activations.h states, s = 0.1, 1, 3.
 TEST(GaussHermite, HasTheStatedErrors) {
-  const std::map<std::string, std::vector<double>> bounds = {
-      {"sigmoid", {1e-16, 1e-16, 2e-7}}, {"tanh", {1e-16, 2e-10, 4e-4}}, {"softplus", {4e-16, 1e-15, 3e-8}}, {"silu", {5e-16, 1e-15, 5e-7}}};
+  const std::map<std::string, std::vector<double>> bounds = {{"sigmoid", {1e-16, 1e-16, 2e-7}},
+                                                             {"tanh", {1e-16, 2e-10, 4e-4}},
+                                                             {"softplus", {4e-16, 1e-15, 3e-8}},
+                                                             {"silu", {5e-16, 1e-15, 5e-7}}};
   for (const RowSubject& subject : row_subjects()) {
     const Activation& row = *find_activation(subject.name);
     if (row.closed_form) continue;
@@ -387,8 +419,9 @@ TEST(GaussHermite, HasTheStatedErrors) {
     for (const double s : {0.1, 1.0, 3.0}) {
       double worst = 0;
       for (double x = -8; x <= 8; x += 0.5)
-        worst = std::max(worst, std::abs(static_cast<double>(row.mean(inputs_of<double>(subject, x), {}, scalar<double>(s)).item() -
-                                                             smoothed(subject.h, {}, x, s))));
+        worst = std::max(
+            worst, std::abs(static_cast<double>(row.mean(inputs_of<double>(subject, x), {}, scalar<double>(s)).item() -
+                                                smoothed(subject.h, {}, x, s))));
       std::printf("%-10s s = %g: %.2g\n", subject.name, s, worst);
       EXPECT_LE(worst, bounds.at(subject.name)[number++]) << subject.name << " s = " << s;
     }
@@ -398,17 +431,20 @@ TEST(GaussHermite, HasTheStatedErrors) {
 TEST(Approximations, ProbitIsWithinItsBound) {
   for (double s = 0; s < 12; s += 0.5)
     for (double x = -12; x <= 12; x += 0.5) {
-      const double want = s == 0 ? static_cast<double>(sigmoid_of(x)) : static_cast<double>(smoothed(sigmoid_of, {}, x, s));
+      const double want =
+          s == 0 ? static_cast<double>(sigmoid_of(x)) : static_cast<double>(smoothed(sigmoid_of, {}, x, s));
       EXPECT_NEAR(sigmoid_probit_smoothed(scalar<double>(x), scalar<double>(s)).item(), want, 0.02) << x << ", " << s;
     }
 }
 
 TEST(Clark, MatchesTheMomentsOfTheMaximum) {
   const auto check = [](double m1, double v1, double m2, double v2, double c) {
-    const Moments got = clark_max({scalar<double>(m1), scalar<double>(v1)}, {scalar<double>(m2), scalar<double>(v2)}, scalar<double>(c));
+    const Moments got = clark_max({scalar<double>(m1), scalar<double>(v1)}, {scalar<double>(m2), scalar<double>(v2)},
+                                  scalar<double>(c));
     const Long theta = std::sqrt(static_cast<Long>(v1) + v2 - 2 * c), alpha = (m1 - m2) / theta;
     const Long upper = cdf_of(alpha), lower = cdf_of(-alpha), mean = m1 * upper + m2 * lower + theta * density(alpha);
-    const Long second = (m1 * static_cast<Long>(m1) + v1) * upper + (m2 * static_cast<Long>(m2) + v2) * lower + (m1 + m2) * theta * density(alpha);
+    const Long second = (m1 * static_cast<Long>(m1) + v1) * upper + (m2 * static_cast<Long>(m2) + v2) * lower +
+                        (m1 + m2) * theta * density(alpha);
     EXPECT_NEAR(got.mean.item(), static_cast<double>(mean), 4e-15 * (1 + std::abs(m1) + std::abs(m2)));
     EXPECT_NEAR(got.variance.item(), static_cast<double>(second - mean * mean), 4e-15 * (1 + v1 + v2));
   };

@@ -37,13 +37,17 @@ std::string text_of(const std::function<void()>& f) {
   return "nothing thrown";
 }
 
-void expect_names(const std::string& text, const std::string& name) { EXPECT_NE(text.find(name), std::string::npos) << text; }
+void expect_names(const std::string& text, const std::string& name) {
+  EXPECT_NE(text.find(name), std::string::npos) << text;
+}
 
 // A small convolutional classifier of images [N, 8, 8, 1], its inputs and the labels that it gives them.
 struct Images {
   explicit Images(DType dtype, int64_t rows = 12)
-      : network(nn::make("cnn3_tiny", {8, 8, 1}, 5)), weights(network.initial_weights(nn::Initialization::kaiming_normal, 5, dtype)),
-        f([this](const Tensor& t) { return network(weights, t); }), x(uniforms({rows, 8, 8, 1}, 3, dtype)) {
+      : network(nn::make("cnn3_tiny", {8, 8, 1}, 5)),
+        weights(network.initial_weights(nn::Initialization::kaiming_normal, 5, dtype)),
+        f([this](const Tensor& t) { return network(weights, t); }),
+        x(uniforms({rows, 8, 8, 1}, 3, dtype)) {
     x = where(less(uniforms(x.shape(), 4, dtype), Tensor::scalar(0.2, dtype)), zeros_like(x), x);
     labels = argmax(f(x));
   }
@@ -65,7 +69,8 @@ TEST(Pgd, StaysInBallAndBoxInExactArithmetic) {
       for (const double epsilon : {0.0, 1e-9, 8.0 / 255, 0.1, 0.3, 3.0})
         for (const Box& box : {Box{}, unit_box(dtype)}) {
           const bool boxed = box.lower.defined();
-          const PgdOptions how{.norm = norm, .epsilon = epsilon, .steps = 7, .step_size = 0.6 * epsilon, .stop_at_success = false};
+          const PgdOptions how{
+              .norm = norm, .epsilon = epsilon, .steps = 7, .step_size = 0.6 * epsilon, .stop_at_success = false};
           const Adversarial found = pgd(images.f, images.x, images.labels, how, box);
           ASSERT_EQ(found.inputs.shape(), images.x.shape());
           ASSERT_EQ(found.inputs.dtype(), dtype);
@@ -90,10 +95,12 @@ TEST(Pgd, StaysInBallAndBoxInExactArithmetic) {
 // The outermost numbers that are allowed, and not the ones inside them: the next ones are too far.
 template <class T>
 void expect_reaches_the_edge() {
-  const Tensor x = uniforms({1, 500}, 1, dtype_of<T>), weight = stack(Tensors{zeros_like(flatten(x)), ones_like(flatten(x))});
+  const Tensor x = uniforms({1, 500}, 1, dtype_of<T>),
+               weight = stack(Tensors{zeros_like(flatten(x)), ones_like(flatten(x))});
   for (const double epsilon : {2.0 / 255, 8.0 / 255, 0.1, 0.3}) {
     const Tensor label = zeros({1}, DType::i32);
-    const Adversarial found = pgd(linear(weight, {}), x, label, {.epsilon = epsilon, .steps = 3, .stop_at_success = false});
+    const Adversarial found =
+        pgd(linear(weight, {}), x, label, {.epsilon = epsilon, .steps = 3, .stop_at_success = false});
     const std::vector<T> before = x.to_vector<T>(), after = found.inputs.to_vector<T>();
     for (size_t i = 0; i < before.size(); ++i) {
       EXPECT_LE(static_cast<long double>(after[i]) - before[i], epsilon);
@@ -116,22 +123,26 @@ TEST(Pgd, FindsTheOptimumOfLinearClassifiers) {
       for (const Objective objective : kObjectives) {
         if (classes > 2 && objective != Objective::targeted_margins) continue;  // these may climb another class's hill
         const double epsilon = 0.2;
-        const PgdOptions how{.norm = norm, .epsilon = epsilon, .objective = objective, .steps = 100, .stop_at_success = false};
+        const PgdOptions how{
+            .norm = norm, .epsilon = epsilon, .objective = objective, .steps = 100, .stop_at_success = false};
         const Adversarial found = pgd(f, x, labels, how);
-        const Tensor w = expand(reshape(weight, {1, classes, 20}), {9, classes, 20}), own = reshape(take(weight, labels), {9, 1, 20});
+        const Tensor w = expand(reshape(weight, {1, classes, 20}), {9, classes, 20}),
+                     own = reshape(take(weight, labels), {9, 1, 20});
         const Tensor gap = norm == Norm::linf ? sum(abs(w - own), {2}) : sqrt(sum(square(w - own), {2}));
         const Tensor reached = outputs - gather(outputs, reshape(labels, {9, 1})) + gap * epsilon;
         const Tensor is_own = equal(arange(classes, DType::i32), reshape(labels, {9, 1}));
         const Tensor best = max(where(is_own, Tensor::scalar(-kInfinity, DType::f64), reached), {1});
         EXPECT_LT(max(best - found.margins).item(), 1e-6) << classes << " classes, norm " << static_cast<int>(norm);
         EXPECT_LT(max(found.margins - best).item(), 1e-12);
-        EXPECT_EQ(found.success.to_vector<uint8_t>(), greater_equal(found.margins, zeros_like(best)).to_vector<uint8_t>());
+        EXPECT_EQ(found.success.to_vector<uint8_t>(),
+                  greater_equal(found.margins, zeros_like(best)).to_vector<uint8_t>());
       }
   }
 }
 
 TEST(Pgd, FindsTheOptimumOfALinearClassifierInABox) {
-  const Tensor w = normals({30}, 7), x = uniforms({4, 30}, 9), weight = stack(Tensors{-w, w}), labels = zeros({4}, DType::i32);
+  const Tensor w = normals({30}, 7), x = uniforms({4, 30}, 9), weight = stack(Tensors{-w, w}),
+               labels = zeros({4}, DType::i32);
   const double epsilon = 0.3;
   const PgdOptions how{.epsilon = epsilon, .steps = 20, .stop_at_success = false};
   const Adversarial found = pgd(linear(weight, {}), x, labels, how, unit_box(DType::f64));
@@ -145,13 +156,16 @@ TEST(Pgd, MoreStepsAndRestartsAreNeverWorse) {
   for (const Norm norm : kNorms)
     for (const Objective objective : kObjectives) {
       const double epsilon = norm == Norm::linf ? 0.05 : 0.4;
-      PgdOptions how{.norm = norm, .epsilon = epsilon, .objective = objective, .step_size = 0.02, .stop_at_success = false};
+      PgdOptions how{
+          .norm = norm, .epsilon = epsilon, .objective = objective, .step_size = 0.02, .stop_at_success = false};
       std::vector<double> last(12, -kInfinity);
       for (const auto& [steps, restarts] : {std::pair{0, 1}, {1, 1}, {2, 1}, {5, 1}, {12, 1}, {12, 2}, {12, 3}}) {
         how.steps = steps;
         how.restarts = restarts;
-        const std::vector<double> margins = numbers(pgd(images.f, images.x, images.labels, how, unit_box(DType::f32)).margins);
-        for (size_t i = 0; i < margins.size(); ++i) EXPECT_GE(margins[i], last[i]) << steps << " steps, " << restarts << " restarts";
+        const std::vector<double> margins =
+            numbers(pgd(images.f, images.x, images.labels, how, unit_box(DType::f32)).margins);
+        for (size_t i = 0; i < margins.size(); ++i)
+          EXPECT_GE(margins[i], last[i]) << steps << " steps, " << restarts << " restarts";
         last = margins;
       }
     }
@@ -161,7 +175,8 @@ TEST(Pgd, StoppingDecidesTheSameRowsUnlessAStartDoes) {
   const Images images(DType::f64);
   for (const Norm norm : kNorms) {
     const double epsilon = norm == Norm::linf ? 0.05 : 0.3;
-    PgdOptions how{.norm = norm, .epsilon = epsilon, .objective = Objective::targeted_margins, .steps = 10, .restarts = 2};
+    PgdOptions how{
+        .norm = norm, .epsilon = epsilon, .objective = Objective::targeted_margins, .steps = 10, .restarts = 2};
     const Adversarial stopped = pgd(images.f, images.x, images.labels, how);
     how.stop_at_success = false;
     const Adversarial whole = pgd(images.f, images.x, images.labels, how);
@@ -205,14 +220,17 @@ TEST(Pgd, RowsThatSucceededLeaveTheWork) {
     rows.push_back(t.dim(0));
     return dense(t, reshape(weight, {2, 1}), {});
   };
-  const PgdOptions how{.epsilon = 1, .objective = Objective::margin, .steps = 3, .step_size = 0.3, .random_start = false};
+  const PgdOptions how{
+      .epsilon = 1, .objective = Objective::margin, .steps = 3, .step_size = 0.3, .random_start = false};
   const Adversarial found = pgd(f, reshape(x, {4, 1}), zeros({4}, DType::i32), how);
   EXPECT_EQ(found.success.to_vector<uint8_t>(), (std::vector<uint8_t>{1, 1, 0, 0}));
   EXPECT_EQ(rows, (std::vector<int64_t>{4, 2, 2, 2, 2, 4}));  // x; three gradients; the last point; all again
-  EXPECT_EQ(slice(found.inputs, 0, 0, 2).to_vector<double>(), (std::vector<double>{-2, -0.5})) << "right where they started";
+  EXPECT_EQ(slice(found.inputs, 0, 0, 2).to_vector<double>(), (std::vector<double>{-2, -0.5}))
+      << "right where they started";
 }
 
-// o_0 = 1, o_1 = relu(x_0) + relu(−x_1) + x_2·0: the outputs meet at distance 1/2 in l∞ and 1/√2 in l2, and the gradient at x = 0 is zero.
+// o_0 = 1, o_1 = relu(x_0) + relu(−x_1) + x_2·0: the outputs meet at distance 1/2 in l∞ and 1/√2 in l2, and the
+// gradient at x = 0 is zero.
 TEST(Pgd, FindsAReluNetworksNearestAdversarialInput) {
   const Tensor inner = reshape(list({1, 0, 0, 0, -1, 0}), {2, 3}), outer = reshape(list({0, 0, 1, 1}), {2, 2});
   const Function f = [&](const Tensor& x) { return dense(relu(dense(x, inner, {})), outer, list({1, 0})); };
@@ -228,7 +246,8 @@ TEST(Pgd, FindsAReluNetworksNearestAdversarialInput) {
 }
 
 TEST(Pgd, TriesTheTargetsWithTheLargestOutputsFirst) {
-  const Tensor weight = Tensor::from(std::vector<double>{0, 1, 4, -10.5}, {4, 1});  // the last class gains most and starts lowest
+  const Tensor weight =
+      Tensor::from(std::vector<double>{0, 1, 4, -10.5}, {4, 1});  // the last class gains most and starts lowest
   int64_t calls = 0;
   const Function f = [&](const Tensor& x) {
     ++calls;
@@ -236,7 +255,11 @@ TEST(Pgd, TriesTheTargetsWithTheLargestOutputsFirst) {
   };
   for (const auto& [targets, margin] : {std::pair{1, 2.0}, {2, 2.0}, {3, 2.5}, {0, 2.5}, {9, 2.5}}) {
     calls = 0;
-    const PgdOptions how{.epsilon = 1, .objective = Objective::targeted_margins, .steps = 4, .targets = targets, .stop_at_success = false};
+    const PgdOptions how{.epsilon = 1,
+                         .objective = Objective::targeted_margins,
+                         .steps = 4,
+                         .targets = targets,
+                         .stop_at_success = false};
     const double found = pgd(f, zeros({1, 1}, DType::f64), zeros({1}, DType::i32), how).margins.item();
     EXPECT_NEAR(found, margin, 1e-12) << targets;
     EXPECT_EQ(calls, 1 + (targets == 0 || targets == 9 ? 3 : targets) * 5);
@@ -248,7 +271,8 @@ TEST(Pgd, CountsTiesAndNaNAsSuccess) {
     return [=](const Tensor& x) { return expand(reshape(outputs, {1, 3}), {x.dim(0), 3}) + sum(x, {1}, true) * 0.0; };
   };
   const auto succeeds = [&](const std::vector<double>& outputs) {
-    const Adversarial found = pgd(constant(list(outputs)), zeros({1, 2}, DType::f64), ones({1}, DType::i32), {.epsilon = 0.1, .steps = 2});
+    const Adversarial found =
+        pgd(constant(list(outputs)), zeros({1, 2}, DType::f64), ones({1}, DType::i32), {.epsilon = 0.1, .steps = 2});
     EXPECT_EQ(found.inputs.to_vector<double>()[0] * 0, 0) << "the input stays a number";
     return found.success.item() == 1;
   };
@@ -294,7 +318,9 @@ TEST(Pgd, GivesConstantsToATrainingStep) {
     return nn::mean_cross_entropy(images.network(w, found.inputs), images.labels);
   };
   const Tensor gradient = grad(loss)(images.weights);
-  const auto loss_there = [&](const Tensor& w) { return nn::mean_cross_entropy(images.network(w, attacked), images.labels); };
+  const auto loss_there = [&](const Tensor& w) {
+    return nn::mean_cross_entropy(images.network(w, attacked), images.labels);
+  };
   EXPECT_EQ(gradient.to_vector<double>(), grad(loss_there)(images.weights).to_vector<double>());
 }
 
@@ -324,7 +350,8 @@ TEST(Pgd, NamesWhatItCannotUse) {
   EXPECT_THROW(pgd(f, x * kNaN, labels, {.epsilon = 0.1}, unit_box(DType::f64)), ValueError);
   EXPECT_THROW(pgd(f, zeros({4}, DType::f64), labels, {.epsilon = 0.1}), ShapeError);
   EXPECT_THROW(pgd({}, x, labels, {.epsilon = 0.1}), ValueError);
-  expect_names(text_of([&] { pgd([](const Tensor& t) { return sum(t, {1}); }, x, labels, {.epsilon = 0.1}); }), "pgd: f gives [2]");
+  expect_names(text_of([&] { pgd([](const Tensor& t) { return sum(t, {1}); }, x, labels, {.epsilon = 0.1}); }),
+               "pgd: f gives [2]");
 }
 
 }  // namespace

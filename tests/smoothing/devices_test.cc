@@ -20,7 +20,9 @@ namespace {
 
 using nn::Network, nn::sequential, nn::dense, nn::conv2d, nn::activation;
 
-Tensor drawn(const Shape& shape, uint64_t stream) { return normal(shape, {29, stream}, Tensor::scalar(0, DType::i32), DType::f64); }
+Tensor drawn(const Shape& shape, uint64_t stream) {
+  return normal(shape, {29, stream}, Tensor::scalar(0, DType::i32), DType::f64);
+}
 Tensor list(const std::vector<int32_t>& labels) { return Tensor::from(labels, {static_cast<int64_t>(labels.size())}); }
 std::vector<double> numbers(const Tensor& x) { return cast(x, DType::f64).to_vector<double>(); }
 
@@ -32,10 +34,13 @@ void expect_near(const Tensor& got, const Tensor& wanted, double tolerance) {
 
 // Convolutions with padding (whose penalties count uses), norms, a shortcut, pooling, dropout and several activations.
 struct Everything {
-  Network network{"everything", {6, 6, 2},
-                  sequential(conv2d({.filters = 3, .kernel = 3, .padding = 1}), nn::batch_norm(), nn::relu(),
-                             nn::residual(sequential(conv2d({.filters = 3, .kernel = 3, .padding = 1}), activation("gelu"))), nn::max_pool(2, 2),
-                             nn::average_pool(2, 1), nn::flatten(), nn::dropout(0.25), dense(5), activation("sigmoid"), dense(3))};
+  Network network{
+      "everything",
+      {6, 6, 2},
+      sequential(conv2d({.filters = 3, .kernel = 3, .padding = 1}), nn::batch_norm(), nn::relu(),
+                 nn::residual(sequential(conv2d({.filters = 3, .kernel = 3, .padding = 1}), activation("gelu"))),
+                 nn::max_pool(2, 2), nn::average_pool(2, 1), nn::flatten(), nn::dropout(0.25), dense(5),
+                 activation("sigmoid"), dense(3))};
   Tensor weights = network.initial_weights(nn::Initialization::fan_in_uniform, 3, DType::f64);
   Tensor state = network.initial_state(DType::f64) + 0.1, x = drawn({3, 6, 6, 2}, 1), labels = list({0, 2, 1});
 };
@@ -49,7 +54,8 @@ class OnCuda : public testing::Test {
 TEST_F(OnCuda, SmoothedNetworksAndTheirGradientsAreTheCpus) {
   const Everything e;
   for (const Form form : {Form::joint, Form::split}) {
-    const SmoothedNetwork smoothed = smooth(e.network, Sigma::stddev(0.3), PenaltyWeights::uniform(0.1, form), Approximations::allowed);
+    const SmoothedNetwork smoothed =
+        smooth(e.network, Sigma::stddev(0.3), PenaltyWeights::uniform(0.1, form), Approximations::allowed);
     const auto loss = [&](const Tensor& state, const Tensor& x, const Tensor& labels) {
       return [&, state, x, labels](const Tensor& weights, const Tensor& s) {
         return smoothed_squared_error(smoothed(weights, state, x, Sigma::stddev(s)), labels);
@@ -58,12 +64,14 @@ TEST_F(OnCuda, SmoothedNetworksAndTheirGradientsAreTheCpus) {
     const auto here = loss(e.state, e.x, e.labels), over = loss(there(e.state), there(e.x), there(e.labels));
     const Tensor s = Tensor::scalar(0.3, DType::f64);
     const auto [value, gradient] = value_and_grad([&](const Tensor& w) { return here(w, s); })(e.weights);
-    const auto [cuda_value, cuda_gradient] = value_and_grad([&](const Tensor& w) { return over(w, s); })(there(e.weights));
+    const auto [cuda_value, cuda_gradient] =
+        value_and_grad([&](const Tensor& w) { return over(w, s); })(there(e.weights));
     EXPECT_EQ(cuda_value.device(), Device::cuda);
     expect_near(cuda_value, value, 1e-11);
     expect_near(cuda_gradient, gradient, 1e-10);
     const Tensor slope = grad([&](const Tensor& t) { return here(e.weights, t); })(s);
-    for (const Tensor& at : {s, there(s)}) expect_near(grad([&](const Tensor& t) { return over(there(e.weights), t); })(at), slope, 1e-10);
+    for (const Tensor& at : {s, there(s)})
+      expect_near(grad([&](const Tensor& t) { return over(there(e.weights), t); })(at), slope, 1e-10);
   }
 }
 
@@ -92,16 +100,21 @@ TEST_F(OnCuda, SamplesAreTheCpus) {
 }
 
 TEST_F(OnCuda, AttacksStayInTheirSetsAndFindWhatTheCpuFinds) {
-  const Network network("small", {4, 4, 1}, sequential(conv2d({.filters = 2, .kernel = 3}), nn::relu(), nn::flatten(), dense(4)));
+  const Network network("small", {4, 4, 1},
+                        sequential(conv2d({.filters = 2, .kernel = 3}), nn::relu(), nn::flatten(), dense(4)));
   const Tensor weights = network.initial_weights(nn::Initialization::kaiming_normal, 5, DType::f64);
-  const Tensor x = uniform({6, 4, 4, 1}, {23, 3}, Tensor::scalar(0, DType::i32), DType::f64), labels = argmax(network(weights, x));
+  const Tensor x = uniform({6, 4, 4, 1}, {23, 3}, Tensor::scalar(0, DType::i32), DType::f64),
+               labels = argmax(network(weights, x));
   const auto f = [&](const Tensor& w) { return [&network, w](const Tensor& v) { return network(w, v); }; };
-  const auto box = [](Device device) { return Box{zeros({1, 1, 1, 1}, DType::f64, device), Tensor::scalar(1, DType::f64)}; };
+  const auto box = [](Device device) {
+    return Box{zeros({1, 1, 1, 1}, DType::f64, device), Tensor::scalar(1, DType::f64)};
+  };
   for (const Norm norm : {Norm::linf, Norm::l2})
     for (const Objective objective : {Objective::cross_entropy, Objective::margin, Objective::targeted_margins})
       for (const bool stop : {false, true}) {
         const double epsilon = norm == Norm::linf ? 0.1 : 0.5;
-        const PgdOptions how{.norm = norm, .epsilon = epsilon, .objective = objective, .steps = 6, .stop_at_success = stop};
+        const PgdOptions how{
+            .norm = norm, .epsilon = epsilon, .objective = objective, .steps = 6, .stop_at_success = stop};
         const Adversarial here = pgd(f(weights), x, labels, how, box(Device::cpu));
         const Adversarial over = pgd(f(there(weights)), there(x), there(labels), how, box(Device::cuda));
         EXPECT_EQ(over.inputs.device(), Device::cuda);
@@ -123,7 +136,8 @@ TEST_F(OnCuda, AttacksStayInTheirSetsAndFindWhatTheCpuFinds) {
 TEST_F(OnCuda, FalsifyFindsWitnesses) {
   const Tensor lower = there(zeros({3}, DType::f64)), upper = there(ones({3}, DType::f64));
   const Violation near_a_point = [](const Tensor& y) { return sum(square(y - 0.3), {1}) - 1e-4; };
-  const Falsified found = falsify([](const Tensor& v) { return v; }, near_a_point, lower, upper, {.evaluations = 3000, .batch = 32});
+  const Falsified found =
+      falsify([](const Tensor& v) { return v; }, near_a_point, lower, upper, {.evaluations = 3000, .batch = 32});
   EXPECT_TRUE(found.found);
   EXPECT_EQ(found.x.device(), Device::cuda);
   EXPECT_LE(found.violation, 0);
@@ -132,12 +146,14 @@ TEST_F(OnCuda, FalsifyFindsWitnesses) {
 // ---- Every device
 
 class Steps : public testing::TestWithParam<Device> {};
-INSTANTIATE_TEST_SUITE_P(Devices, Steps, testing::ValuesIn(devices()), [](const auto& info) { return std::string(to_string(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Devices, Steps, testing::ValuesIn(devices()),
+                         [](const auto& info) { return std::string(to_string(info.param)); });
 
 constexpr int kSteps = 5;
 
 SmoothedLoss quartic(Device device) {
-  return [target = to(Tensor::from(std::vector<double>{0.1, 0.2, -0.3}, {3}), device)](const Tensor& w, const Sigma& sigma) {
+  return [target = to(Tensor::from(std::vector<double>{0.1, 0.2, -0.3}, {3}), device)](const Tensor& w,
+                                                                                       const Sigma& sigma) {
     const Tensor s2 = square(sigma.tensor(w.dtype())), u2 = square(w - target);
     return sum(square(u2) + u2 * s2 * 6.0 + square(s2) * 3.0);
   };
@@ -145,8 +161,14 @@ SmoothedLoss quartic(Device device) {
 
 // By a schedule, with a rule of its own, and by sampling.
 std::vector<std::function<GSmooth()>> methods() {
-  return {[] { return GSmooth(optim::sgd(optim::constant(0.02), {.momentum = 0.9}), Sigma::paper(optim::step_decay(0.5, 0.8, 1))); },
-          [] { return GSmooth(optim::adam(optim::cosine(0.02, 10), {.clip_norm = 1}), Sigma::stddev(optim::step_decay(0.5, 0.8, 1))); },
+  return {[] {
+            return GSmooth(optim::sgd(optim::constant(0.02), {.momentum = 0.9}),
+                           Sigma::paper(optim::step_decay(0.5, 0.8, 1)));
+          },
+          [] {
+            return GSmooth(optim::adam(optim::cosine(0.02, 10), {.clip_norm = 1}),
+                           Sigma::stddev(optim::step_decay(0.5, 0.8, 1)));
+          },
           [] { return GSmooth(optim::adamw(optim::constant(0.02)), Sigma::stddev(0.5), SlghRule{.rate = 0.01}); }};
 }
 
@@ -172,20 +194,24 @@ TEST_P(Steps, OfGSmoothAreTheCpusAndCapturedOnesTheirBits) {
 TEST_P(Steps, OfSmoothedNetworksAreCaptured) {
   const Everything e;
   for (const Form form : {Form::joint, Form::split}) {
-    const SmoothedNetwork smoothed = smooth(e.network, Sigma::stddev(0.3), PenaltyWeights::uniform(0.1, form), Approximations::allowed);
+    const SmoothedNetwork smoothed =
+        smooth(e.network, Sigma::stddev(0.3), PenaltyWeights::uniform(0.1, form), Approximations::allowed);
     const Tensor state = to(e.state, GetParam()), s = zeros({}, DType::f64);
     const auto make = [] { return optim::adam(optim::step_decay(0.01, 0.5, 2)); };
     const auto first = make(), second = make();
     const Tensor w = to(e.weights + 0.0, GetParam()) + 0.0, v = to(e.weights + 0.0, GetParam()) + 0.0;
     const auto step = [&](optim::Optimizer& optimizer, const Tensor& weights, const Tensor& x, const Tensor& labels) {
-      return optimizer.update(weights, [&](const Tensor& at) { return smoothed_squared_error(smoothed(at, state, x, Sigma::stddev(s)), labels); });
+      return optimizer.update(weights, [&](const Tensor& at) {
+        return smoothed_squared_error(smoothed(at, state, x, Sigma::stddev(s)), labels);
+      });
     };
     auto captured = capture([&](const Tensors& in) -> Tensors { return step(*second, v, in[0], in[1]); });
     for (int k = 0; k < kSteps; ++k) {
       assign(s, Tensor::scalar(0.5 / (k + 1), DType::f64));
       first->advance(DType::f64);
       second->advance(DType::f64);
-      const Tensor x = to(drawn({3, 6, 6, 2}, 40 + static_cast<uint64_t>(k)), GetParam()), labels = to(e.labels, GetParam());
+      const Tensor x = to(drawn({3, 6, 6, 2}, 40 + static_cast<uint64_t>(k)), GetParam()),
+                   labels = to(e.labels, GetParam());
       const Tensor loss = step(*first, w, x, labels);
       ASSERT_EQ(numbers(captured(Tensors{x, labels})[0]), numbers(loss)) << k;
       ASSERT_EQ(numbers(v), numbers(w)) << k;
@@ -197,7 +223,8 @@ TEST_P(Steps, OfGSmoothSvrgAreTheCpus) {
   const Tensor start = Tensor::from(std::vector<double>{0.8, -0.5, 0.1}, {3});
   for (const auto next : {optim::SvrgOptions::Next::last, optim::SvrgOptions::Next::drawn}) {
     const auto run = [&](Device device) {
-      GSmoothSvrg svrg(optim::constant(0.01), Sigma::stddev(optim::step_decay(0.8, 0.5, 1)), GSmoothSvrg::Anchor::plain, {.next = next, .seed = 3});
+      GSmoothSvrg svrg(optim::constant(0.01), Sigma::stddev(optim::step_decay(0.8, 0.5, 1)), GSmoothSvrg::Anchor::plain,
+                       {.next = next, .seed = 3});
       const Tensor w = to(start + 0.0, device) + 0.0;
       for (int round = 0; round < 3; ++round) {
         svrg.start_round(w, quartic(device));

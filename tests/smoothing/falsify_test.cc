@@ -27,7 +27,9 @@ std::string text_of(const std::function<void()>& f) {
   return "nothing thrown";
 }
 
-void expect_names(const std::string& text, const std::string& name) { EXPECT_NE(text.find(name), std::string::npos) << text; }
+void expect_names(const std::string& text, const std::string& name) {
+  EXPECT_NE(text.find(name), std::string::npos) << text;
+}
 
 TEST(Falsify, FindsTheCornerWhereALinearFunctionIsLeast) {
   const Tensor w = normals({5}, 1), lower = normals({5}, 2), upper = lower + uniforms({5}, 3) * 3.0;
@@ -43,14 +45,16 @@ TEST(Falsify, FindsTheCornerWhereALinearFunctionIsLeast) {
   }
 }
 
-// Cubes |x_i − c_i| ≤ r of a hundredth of the unit box, which draws hit, and of 3·10⁻⁷ of it, which needs the gradients.
+// Cubes |x_i − c_i| ≤ r of a hundredth of the unit box, which draws hit, and of 3·10⁻⁷ of it, which needs the
+// gradients.
 TEST(Falsify, FindsSmallRegions) {
   const Tensor c = list({0.31, 0.77, 0.5, 0.12, 0.93}, DType::f32), zero = zeros({5}), one = ones({5});
   const Function f = [&](const Tensor& x) { return relu(x - c) + relu(c - x); };
   for (const double volume : {0.01, 3e-7}) {
     const double radius = std::pow(volume, 0.2) / 2;
     for (uint64_t seed = 0; seed < 5; ++seed) {
-      const Falsified found = falsify(f, halfspaces(one_hot(arange(5, DType::i32), 5), full({5}, radius)), zero, one, {.seed = seed});
+      const Falsified found =
+          falsify(f, halfspaces(one_hot(arange(5, DType::i32), 5), full({5}, radius)), zero, one, {.seed = seed});
       EXPECT_TRUE(found.found);
       EXPECT_LE(max(abs(found.x - c)).item(), radius);
       EXPECT_LE(found.evaluations, 16000);
@@ -65,7 +69,8 @@ TEST(Falsify, KeepsTheBoxAndCoordinatesOfWidthZero) {
     EXPECT_EQ(clip(x, lower, upper).to_vector<float>(), x.to_vector<float>());
     return sin(flatten(x, 1) * 20.0);
   };
-  const Falsified found = falsify(f, [](const Tensor& y) { return sum(y, {1}) + 10; }, lower, upper, {.evaluations = 3000});
+  const Falsified found =
+      falsify(f, [](const Tensor& y) { return sum(y, {1}) + 10; }, lower, upper, {.evaluations = 3000});
   EXPECT_FALSE(found.found);
   EXPECT_EQ(found.x.shape(), lower.shape());
   EXPECT_EQ(found.x.to_vector<float>()[0], 0.1f);
@@ -85,9 +90,11 @@ TEST(Falsify, KeepsItsBudgetAndIsReproducible) {
   EXPECT_LE(rows, 5000);
   EXPECT_GT(rows, 4900);
   EXPECT_NEAR(first.violation, 1, 1e-4);
-  EXPECT_EQ(first.x.to_vector<float>(), falsify(f, never, lower, upper, {.evaluations = 5000, .batch = 64}).x.to_vector<float>());
+  EXPECT_EQ(first.x.to_vector<float>(),
+            falsify(f, never, lower, upper, {.evaluations = 5000, .batch = 64}).x.to_vector<float>());
   EXPECT_EQ(falsify(f, never, lower, upper, {.seconds = 0, .batch = 64}).evaluations, 64) << "a batch there always is";
-  const Falsified nan = falsify(f, [](const Tensor& y) { return sum(y, {1}) * kNaN; }, lower, upper, {.evaluations = 500, .batch = 64});
+  const Falsified nan =
+      falsify(f, [](const Tensor& y) { return sum(y, {1}) * kNaN; }, lower, upper, {.evaluations = 500, .batch = 64});
   EXPECT_TRUE(!nan.found && std::isnan(nan.violation) && nan.x.defined());
 }
 
@@ -95,7 +102,8 @@ TEST(Falsify, HalfspacesAreTheLargestRow) {
   const Violation conjunction = halfspaces(Tensor::from(std::vector<double>{1, -1, 0, 2}, {2, 2}), list({0.5, 3}));
   const Tensor y = Tensor::from(std::vector<double>{1, 1, 4, 1, 0, 5}, {3, 2});
   EXPECT_EQ(conjunction(y).to_vector<double>(), (std::vector<double>{-0.5, 2.5, 7}));
-  EXPECT_EQ(halfspaces(zeros({0, 2}, DType::f64), zeros({0}, DType::f64))(y).to_vector<double>(), (std::vector<double>(3, -kInfinity)));
+  EXPECT_EQ(halfspaces(zeros({0, 2}, DType::f64), zeros({0}, DType::f64))(y).to_vector<double>(),
+            (std::vector<double>(3, -kInfinity)));
   EXPECT_THROW(halfspaces(zeros({2, 2}), zeros({3})), ShapeError);
 }
 
@@ -112,7 +120,11 @@ TEST(Falsify, NamesWhatItCannotUse) {
   expect_names(text(list({0}), list({1}, DType::f32)), "falsify: bounds are f64 and f32");
   expect_names(text(list({0}), list({1}), {.batch = 1}), "falsify: batch 1");
   expect_names(text(list({0}), list({1}), {.seconds = kNaN}), "seconds ");
-  expect_names(text_of([&] { falsify(f, [](const Tensor& y) { return y; }, list({0}), list({1})); }), "falsify: violations are [256, 1]");
+  expect_names(text_of([&] {
+                 falsify(
+                     f, [](const Tensor& y) { return y; }, list({0}), list({1}));
+               }),
+               "falsify: violations are [256, 1]");
   EXPECT_THROW(falsify(f, {}, list({0}), list({1})), ValueError);
 }
 

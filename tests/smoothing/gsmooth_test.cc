@@ -26,7 +26,8 @@ double quartic_slope(double x, double s) { return 4 * x * x * x + 12 * x * s * s
 
 void expect_near(const Tensor& got, const std::vector<double>& expected) {
   const auto values = got.to_vector<double>();
-  for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(values[i], expected[i], 1e-13 * (1 + std::abs(expected[i]))) << i;
+  for (size_t i = 0; i < expected.size(); ++i)
+    EXPECT_NEAR(values[i], expected[i], 1e-13 * (1 + std::abs(expected[i]))) << i;
 }
 
 TEST(GSmooth, SgdStepsAsByHandAlongTheSchedule) {
@@ -60,9 +61,11 @@ TEST(GSmooth, WithoutScaleIsTheOptimizerItself) {
 // The algorithm as printed: m ← βm + (1 − β)g, v ← θv + (1 − θ)g², x ← x − η m/√(v + ε).
 TEST(GSmooth, AdamOfThePaperStepsAsByHand) {
   const double beta = 0.8, theta = 0.95, epsilon = 1e-3, s = 0.3;
-  GSmooth smoothed(optim::adam(optim::constant(0.02),
-                               {.beta1 = beta, .beta2 = theta, .epsilon = epsilon, .bias_correction = false, .epsilon_inside = true}),
-                   Sigma::stddev(s));
+  GSmooth smoothed(
+      optim::adam(
+          optim::constant(0.02),
+          {.beta1 = beta, .beta2 = theta, .epsilon = epsilon, .bias_correction = false, .epsilon_inside = true}),
+      Sigma::stddev(s));
   Tensor w = start();
   std::vector<double> expected = kStart, m(3), v(3);
   for (int t = 0; t < 8; ++t) {
@@ -79,7 +82,8 @@ TEST(GSmooth, AdamOfThePaperStepsAsByHand) {
 
 // s ← max(min(s − rate·∂f_s/∂s, decay·s), least), with ∂f_s/∂s = Σ 12 w² s + 12 s³ at the weights before the step.
 TEST(GSmooth, SlghFollowsTheGradientInTheScale) {
-  for (const SlghRule& rule : {SlghRule{.rate = 0.01, .decay = 0.999, .least = 0}, SlghRule{.rate = 1e-9, .decay = 0.9, .least = 0.35}}) {
+  for (const SlghRule& rule :
+       {SlghRule{.rate = 0.01, .decay = 0.999, .least = 0}, SlghRule{.rate = 1e-9, .decay = 0.9, .least = 0.35}}) {
     GSmooth smoothed(optim::sgd(optim::constant(0.02)), Sigma::stddev(0.5), rule);
     Tensor w = start();
     std::vector<double> expected = kStart;
@@ -121,8 +125,11 @@ TEST(GSmooth, ResumesFromItsStateToTheSameBits) {
 TEST(GSmooth, RefusesWhatIsNoRule) {
   EXPECT_THROW(GSmooth(nullptr, Sigma::stddev(0.1)), ValueError);
   EXPECT_THROW(GSmooth(optim::sgd(optim::constant(1)), Sigma::stddev(0.1), SlghRule{.rate = -1}), ValueError);
-  EXPECT_THROW(GSmooth(optim::sgd(optim::constant(1)), Sigma::stddev(0.1), SlghRule{.rate = 1, .decay = 1.5}), ValueError);
-  EXPECT_THROW(GSmooth(optim::sgd(optim::constant(1)), Sigma::stddev(0.1), SlghRule{.rate = 1, .decay = 0.5, .least = -1}), ValueError);
+  EXPECT_THROW(GSmooth(optim::sgd(optim::constant(1)), Sigma::stddev(0.1), SlghRule{.rate = 1, .decay = 1.5}),
+               ValueError);
+  EXPECT_THROW(
+      GSmooth(optim::sgd(optim::constant(1)), Sigma::stddev(0.1), SlghRule{.rate = 1, .decay = 0.5, .least = -1}),
+      ValueError);
 }
 
 // A finite sum: f_i(w) = ½ Σ_j a_ij (w_j − c_ij)² + ¼ d (w_j − c_ij)⁴, smoothed in closed form.
@@ -133,7 +140,8 @@ struct FiniteSum {
   SmoothedLoss term(int i) const {
     return [this, i](const Tensor& w, const Sigma& sigma) {
       const Tensor s2 = square(sigma.tensor(w.dtype()));
-      const Tensor a = arange(3, DType::f64) * 0.4 + (0.5 + 0.2 * i), u2 = square(w - sin(arange(3, DType::f64) + 2.0 * i));
+      const Tensor a = arange(3, DType::f64) * 0.4 + (0.5 + 0.2 * i),
+                   u2 = square(w - sin(arange(3, DType::f64) + 2.0 * i));
       return sum(a * (u2 + s2) * 0.5 + (square(u2) + u2 * s2 * 6.0 + square(s2) * 3.0) * (quartic / 4));
     };
   }
@@ -250,7 +258,8 @@ TEST(GSmoothSvrg, FollowsTheScheduleOfRounds) {
   }
   EXPECT_EQ(seen, (std::vector<double>{0, 0.8, 0, 0, 0.4, 0, 0, 0.2, 0}));
 
-  GSmoothSvrg rising(optim::constant(0.01), Sigma::stddev([](int64_t round) { return 0.1 * static_cast<double>(round + 1); }));
+  GSmoothSvrg rising(optim::constant(0.01),
+                     Sigma::stddev([](int64_t round) { return 0.1 * static_cast<double>(round + 1); }));
   rising.start_round(w, f.whole());
   EXPECT_THROW(rising.start_round(w, f.whole()), ValueError);
   GSmoothSvrg idle(optim::constant(0.01), Sigma::stddev(0.1));

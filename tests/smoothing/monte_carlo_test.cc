@@ -12,7 +12,9 @@ namespace {
 
 constexpr Draws kDraws[] = {Draws::independent, Draws::antithetic, Draws::sobol};
 
-Tensor points(DType dtype = DType::f64) { return cast(Tensor::from(std::vector<double>{-0.9, -0.6, 0.1, 0.4, 1.5}, {5}), dtype); }
+Tensor points(DType dtype = DType::f64) {
+  return cast(Tensor::from(std::vector<double>{-0.9, -0.6, 0.1, 0.4, 1.5}, {5}), dtype);
+}
 
 std::string text_of(const std::function<void()>& f) {
   try {
@@ -35,7 +37,8 @@ struct Known {
 };
 const Known kKnown[] = {
     {"square", [](const Tensor& x) { return square(x); }, [](const Tensor& x, double s) { return square(x) + s * s; }},
-    {"sin", [](const Tensor& x) { return sin(x); }, [](const Tensor& x, double s) { return sin(x) * std::exp(-s * s / 2); }},
+    {"sin", [](const Tensor& x) { return sin(x); },
+     [](const Tensor& x, double s) { return sin(x) * std::exp(-s * s / 2); }},
     {"exp", [](const Tensor& x) { return exp(x); }, [](const Tensor& x, double s) { return exp(x + s * s / 2); }},
     {"relu", [](const Tensor& x) { return relu(x); },
      [](const Tensor& x, double s) { return relu_smoothed(x, Tensor::scalar(s, x.dtype())); }}};
@@ -46,9 +49,10 @@ TEST(MonteCarlo, AgreesWithKnownSmoothingsWithinFourStandardErrors) {
       for (const DType dtype : {DType::f32, DType::f64}) {
         const double s = 0.6;
         const Tensor x = points(dtype), expected = known.smoothed(x, s);
-        const Estimate whole = smooth_by_sampling(known.f, x, Sigma::stddev(s), {.samples = 2048, .draws = draws, .seed = 3});
-        const Estimate rows =
-            smooth_rows_by_sampling(known.f, x, Sigma::paper(s * std::sqrt(2.0)), {.samples = 2048, .draws = draws, .seed = 4});
+        const Estimate whole =
+            smooth_by_sampling(known.f, x, Sigma::stddev(s), {.samples = 2048, .draws = draws, .seed = 3});
+        const Estimate rows = smooth_rows_by_sampling(known.f, x, Sigma::paper(s * std::sqrt(2.0)),
+                                                      {.samples = 2048, .draws = draws, .seed = 4});
         for (const Estimate& estimate : {whole, rows}) {
           ASSERT_EQ(estimate.mean.dtype(), dtype);
           ASSERT_EQ(estimate.mean.shape(), x.shape());
@@ -71,14 +75,15 @@ TEST(MonteCarlo, MeanSquareErrorsAreThoseOfTheStandardErrors) {
       errors = errors + square(e.mean - truth);
       expected = expected + square(e.standard_error);
     }
-    EXPECT_NEAR(mean(errors / expected).item(), 1, 4 * std::sqrt(2.0 / 1500) * 1.3) << static_cast<int>(draws);  // 1.3 for tails
+    EXPECT_NEAR(mean(errors / expected).item(), 1, 4 * std::sqrt(2.0 / 1500) * 1.3)
+        << static_cast<int>(draws);  // 1.3 for tails
   }
 }
 
 TEST(MonteCarlo, AntitheticDrawsAreExactForOddFunctions) {
   const Tensor x = zeros({7}, DType::f64);
-  const Estimate e =
-      smooth_by_sampling([](const Tensor& v) { return sum(sin(v) + v * square(v)); }, x, Sigma::stddev(2.0), {.samples = 10});
+  const Estimate e = smooth_by_sampling([](const Tensor& v) { return sum(sin(v) + v * square(v)); }, x,
+                                        Sigma::stddev(2.0), {.samples = 10});
   EXPECT_EQ(e.mean.item(), 0);
   EXPECT_EQ(e.standard_error.item(), 0);
 }
@@ -89,7 +94,8 @@ TEST(MonteCarlo, SobolErrorsFallFasterThanThoseOfIndependentDraws) {
   const auto error = [&](Draws draws, int64_t samples) {
     double squares = 0;
     for (uint64_t seed = 0; seed < 10; ++seed) {
-      const Estimate e = smooth_rows_by_sampling(f, zeros({1, 6}, DType::f64), Sigma::stddev(1.0), {samples, draws, seed, 0, 4096});
+      const Estimate e =
+          smooth_rows_by_sampling(f, zeros({1, 6}, DType::f64), Sigma::stddev(1.0), {samples, draws, seed, 0, 4096});
       squares += std::pow(e.mean.item() - truth, 2) / 10;
     }
     return std::sqrt(squares);
@@ -103,7 +109,8 @@ TEST(MonteCarlo, BatchesAndThreadsDoNotChangeResults) {
   const auto f = [](const Tensor& v) { return sum(relu(v), {2}); };
   for (const Draws draws : kDraws) {
     const auto run = [&](int64_t batch, const Tensor& rows) {
-      return smooth_rows_by_sampling(f, rows, Sigma::stddev(0.5), {.samples = 90, .draws = draws, .seed = 8, .batch = batch});
+      return smooth_rows_by_sampling(f, rows, Sigma::stddev(0.5),
+                                     {.samples = 90, .draws = draws, .seed = 8, .batch = batch});
     };
     const Estimate all = run(64, x);
     EXPECT_EQ(all.mean.shape(), (Shape{3, 2}));
@@ -150,7 +157,8 @@ TEST(MonteCarlo, SmoothsANetworkRowByRow) {
   const nn::Network network("linear", {4}, nn::dense(3));
   const Tensor w = network.initial_weights(nn::Initialization::fan_in_uniform, 1, DType::f64),
                x = normal({5, 4}, {1, 1}, Tensor::scalar(0, DType::i32), DType::f64);
-  const Estimate e = smooth_rows_by_sampling([&](const Tensor& rows) { return network(w, rows); }, x, Sigma::stddev(0.7), {.samples = 100});
+  const Estimate e = smooth_rows_by_sampling([&](const Tensor& rows) { return network(w, rows); }, x,
+                                             Sigma::stddev(0.7), {.samples = 100});
   EXPECT_LT(max(abs(e.mean - network(w, x))).item(), 1e-14);  // pairs cancel in a linear map
 }
 
@@ -159,7 +167,8 @@ TEST(MonteCarlo, GradientsAgreeWithTheSmoothedFunctions) {
   const auto loss = [](const Tensor& v) { return sum(square(square(v))); };
   const double s = 0.5;
   for (const Draws draws : kDraws) {
-    const ValueAndGradient e = smoothed_value_and_grad(loss, w, Sigma::stddev(s), {.samples = 4096, .draws = draws, .seed = 5});
+    const ValueAndGradient e =
+        smoothed_value_and_grad(loss, w, Sigma::stddev(s), {.samples = 4096, .draws = draws, .seed = 5});
     const Tensor value = sum(square(square(w)) + square(w) * (6 * s * s) + 3 * s * s * s * s),
                  gradient = w * square(w) * 4.0 + w * (12 * s * s);
     EXPECT_NEAR(e.value.mean.item(), value.item(), 5 * e.value.standard_error.item());
@@ -174,7 +183,8 @@ TEST(MonteCarlo, SampledLossIsTheMeanOverTheSameDraws) {
     const MonteCarlo how{.samples = 32, .draws = draws, .seed = 2, .step = 7};
     const ValueAndGradient expected = smoothed_value_and_grad(loss, points(), Sigma::paper(0.4), how);
     const SmoothedLoss of_loss = sampled(loss, how);
-    const auto [value, gradient] = value_and_grad([&](const Tensor& w) { return of_loss(w, Sigma::paper(0.4)); })(points());
+    const auto [value, gradient] =
+        value_and_grad([&](const Tensor& w) { return of_loss(w, Sigma::paper(0.4)); })(points());
     EXPECT_NEAR(value.item(), expected.value.mean.item(), 1e-13);
     EXPECT_LT(max(abs(gradient - expected.gradient.mean)).item(), 1e-14);
     // In the scale: against finite differences with the same draws.
@@ -197,11 +207,13 @@ TEST(MonteCarlo, NamesWhatItCannotDo) {
   const Tensor x = points();
   EXPECT_EQ(text_of([&] { smooth_by_sampling(relu, x, sigma, {.samples = 0}); }),
             "smooth_by_sampling: samples 0, batch 64, step 0; need 1 ≤ samples < 2^31, batch ≥ 1, 0 ≤ step < 2^31");
-  EXPECT_EQ(text_of([&] { smooth_rows_by_sampling(relu, x, sigma, {.batch = 0}); }),
-            "smooth_rows_by_sampling: samples 1024, batch 0, step 0; need 1 ≤ samples < 2^31, batch ≥ 1, 0 ≤ step < 2^31");
+  EXPECT_EQ(
+      text_of([&] { smooth_rows_by_sampling(relu, x, sigma, {.batch = 0}); }),
+      "smooth_rows_by_sampling: samples 1024, batch 0, step 0; need 1 ≤ samples < 2^31, batch ≥ 1, 0 ≤ step < 2^31");
   EXPECT_EQ(text_of([&] { smooth_by_sampling(relu, x, sigma, {.samples = 2}); }),
             "smooth_by_sampling: samples 2 are one independent group; a standard error needs two");
-  EXPECT_EQ(text_of([&] { smooth_by_sampling(relu, cast(x, DType::i32), sigma); }), "smooth_by_sampling: x is i32; needs f32 or f64");
+  EXPECT_EQ(text_of([&] { smooth_by_sampling(relu, cast(x, DType::i32), sigma); }),
+            "smooth_by_sampling: x is i32; needs f32 or f64");
   EXPECT_EQ(text_of([&] { smooth_by_sampling([](const Tensor& v) { return greater(v, v); }, x, sigma); }),
             "smooth_by_sampling: f gives u8; needs f32 or f64");
   EXPECT_EQ(text_of([&] { smooth_by_sampling([](const Tensor&) { return Tensor(); }, x, sigma); }),

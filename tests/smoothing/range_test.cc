@@ -1,4 +1,5 @@
-// Closed forms over the whole range of the dtype: every binade of s, x from far below to far above it, and the variances for small s.
+// Closed forms over the whole range of the dtype: every binade of s, x from far below to far above it, and the
+// variances for small s.
 #include "../accuracy_table.h"
 
 #include <mollify/engine/grad.h>
@@ -57,7 +58,8 @@ struct Rule { std::vector<Quad> nodes, weights; };
 const Rule& legendre_rule() {
   static const Rule rule = [] {
     Rule made;
-    for (const double start : {0.97390652851717172, 0.86506336668898451, 0.67940956829902441, 0.43339539412924719, 0.14887433898163122}) {
+    for (const double start :
+         {0.97390652851717172, 0.86506336668898451, 0.67940956829902441, 0.43339539412924719, 0.14887433898163122}) {
       Quad t = start, slope = 0;
       for (int i = 0; i < 3; ++i) {
         Quad before = 1, now = t;
@@ -89,7 +91,8 @@ Reference relative(const Reference& f) {
 }
 // 8(1 + |f| + |x f_x| + |s f_s|); of a derivative in units of what bounds it, `unit`.
 Reference absolute(const Reference& f, const Reference& of_x, const Reference& of_s, const Reference& unit) {
-  return [=](Quad x, Quad s) { return 8 * (unit(x, s) + fabsq(f(x, s)) + fabsq(x * of_x(x, s)) + fabsq(s * of_s(x, s))); };
+  return
+      [=](Quad x, Quad s) { return 8 * (unit(x, s) + fabsq(f(x, s)) + fabsq(x * of_x(x, s)) + fabsq(s * of_s(x, s))); };
 }
 Quad one(Quad, Quad) { return 1; }
 
@@ -102,30 +105,40 @@ std::vector<Subject> subjects() {
                [](Quad x, Quad s) { return relu(x, s, 1); }, [](Quad x, Quad s) { return density(x / s); });
   relative_one("abs", abs_smoothed, [](Quad x, Quad s) { return fabsq(x) + 2 * relu(-fabsq(x), s); },
                [](Quad x, Quad s) { return erfq(x / s / kRoot2); }, [](Quad x, Quad s) { return 2 * density(x / s); });
-  relative_one("step", step_smoothed, [](Quad x, Quad s) { return cdf(x / s); }, [](Quad x, Quad s) { return density(x / s) / s; },
-               [](Quad x, Quad s) { return -x / s * density(x / s) / s; });
+  relative_one(
+      "step", step_smoothed, [](Quad x, Quad s) { return cdf(x / s); },
+      [](Quad x, Quad s) { return density(x / s) / s; }, [](Quad x, Quad s) { return -x / s * density(x / s) / s; });
   // Of order two in x and mixed, to the size of their largest term.
-  all.push_back({"density", [](auto& x, auto& s) { return relu_smoothed(x, s, 2); }, [](Quad x, Quad s) { return relu(x, s, 2); },
-                 [](Quad x, Quad s) { return relu(x, s, 3); }, [](Quad x, Quad s) { return s * relu(x, s, 4); },
-                 relative([](Quad x, Quad s) { return relu(x, s, 2); }), relative([](Quad x, Quad s) { return relu(x, s, 3); }),
-                 relative([](Quad x, Quad s) { return (1 + x / s * (x / s)) * density(x / s) / s / s; })});
+  all.push_back(
+      {"density", [](auto& x, auto& s) { return relu_smoothed(x, s, 2); }, [](Quad x, Quad s) { return relu(x, s, 2); },
+       [](Quad x, Quad s) { return relu(x, s, 3); }, [](Quad x, Quad s) { return s * relu(x, s, 4); },
+       relative([](Quad x, Quad s) { return relu(x, s, 2); }), relative([](Quad x, Quad s) { return relu(x, s, 3); }),
+       relative([](Quad x, Quad s) { return (1 + x / s * (x / s)) * density(x / s) / s / s; })});
   all.push_back({"φ(x/s)", [](auto& x, auto& s) { return vjp_of({relu_smoothed(x, s)}, {ones_like(x)}, {s}, true)[0]; },
-                 [](Quad x, Quad s) { return density(x / s); }, [](Quad x, Quad s) { return -x / s * density(x / s) / s; },
-                 [](Quad x, Quad s) { return x / s * (x / s) * density(x / s) / s; }, relative([](Quad x, Quad s) { return density(x / s); }),
+                 [](Quad x, Quad s) { return density(x / s); },
+                 [](Quad x, Quad s) { return -x / s * density(x / s) / s; },
+                 [](Quad x, Quad s) { return x / s * (x / s) * density(x / s) / s; },
+                 relative([](Quad x, Quad s) { return density(x / s); }),
                  relative([](Quad x, Quad s) { return x / s * density(x / s) / s; }),
                  relative([](Quad x, Quad s) { return (1 + x / s * (x / s)) * density(x / s) / s; })});
-  const auto add = [&](const char* name, Function f, Reference value, Reference dx, Reference ds, Reference dxx, Reference dxs, Reference dss,
-                       Reference unit = one, Reference slope_unit = one) {
+  const auto add = [&](const char* name, Function f, Reference value, Reference dx, Reference ds, Reference dxx,
+                       Reference dxs, Reference dss, Reference unit = one, Reference slope_unit = one) {
     all.push_back({name, std::move(f), value, dx, ds, absolute(value, dx, ds, unit), absolute(dx, dxx, dxs, slope_unit),
                    absolute(ds, dxs, dss, slope_unit)});
   };
   const auto elu = [](int n) -> Reference {  // derivatives in x
     return [n](Quad x, Quad s) {
       const Quad b = below(x, s);
-      return n == 0 ? relu(x, s) + b - cdf(-x / s) : n == 1 ? cdf(x / s) + b : n == 2 ? b : n == 3 ? b - relu(x, s, 2) : b - relu(x, s, 2) - relu(x, s, 3);
+      return n == 0   ? relu(x, s) + b - cdf(-x / s)
+             : n == 1 ? cdf(x / s) + b
+             : n == 2 ? b
+             : n == 3 ? b - relu(x, s, 2)
+                      : b - relu(x, s, 2) - relu(x, s, 3);
     };
   };
-  add("elu", elu_smoothed, elu(0), elu(1), [=](Quad x, Quad s) { return s * elu(2)(x, s); }, elu(2), [=](Quad x, Quad s) { return s * elu(3)(x, s); },
+  add(
+      "elu", elu_smoothed, elu(0), elu(1), [=](Quad x, Quad s) { return s * elu(2)(x, s); }, elu(2),
+      [=](Quad x, Quad s) { return s * elu(3)(x, s); },
       [=](Quad x, Quad s) { return elu(2)(x, s) + s * s * elu(4)(x, s); });
   const auto gelu = [](int n) -> Reference {
     return [n](Quad x, Quad s) {
@@ -139,7 +152,9 @@ std::vector<Subject> subjects() {
       }
     };
   };
-  add("gelu", gelu_smoothed, gelu(0), gelu(1), [=](Quad x, Quad s) { return s * gelu(2)(x, s); }, gelu(2), [=](Quad x, Quad s) { return s * gelu(3)(x, s); },
+  add(
+      "gelu", gelu_smoothed, gelu(0), gelu(1), [=](Quad x, Quad s) { return s * gelu(2)(x, s); }, gelu(2),
+      [=](Quad x, Quad s) { return s * gelu(3)(x, s); },
       [=](Quad x, Quad s) { return gelu(2)(x, s) + s * s * gelu(4)(x, s); });
   const auto clip = [](double low, double high, int n) -> Reference {
     return [=](Quad x, Quad s) {
@@ -148,38 +163,50 @@ std::vector<Subject> subjects() {
       if (Quad(high) - low < s / 4) {  // the difference would lose its digits
         Quad mean = 0;
         for (size_t i = 0; i < legendre_rule().nodes.size(); ++i)
-          mean += legendre_rule().weights[i] / 2 * erfq(((a + b) / 2 + (Quad(high) - low) / 2 * legendre_rule().nodes[i]) / s / kRoot2);
+          mean += legendre_rule().weights[i] / 2 *
+                  erfq(((a + b) / 2 + (Quad(high) - low) / 2 * legendre_rule().nodes[i]) / s / kRoot2);
         return (Quad(low) + high) / 2 + (Quad(high) - low) / 2 * mean;
       }
       const Quad clipped = x < low ? Quad(low) : x > high ? Quad(high) : x;
       return clipped + relu(-fabsq(a), s) - relu(-fabsq(b), s);
     };
   };
-  for (const auto& [name, low, high] : {std::tuple{"clip [-1, 1]", -1.0, 1.0}, {"clip [-1e30, 1e30]", -0x1p100, 0x1p100}})
-    add(name, [low = low, high = high](auto& x, auto& s) { return clip_smoothed(x, s, low, high); }, clip(low, high, 0), clip(low, high, 1),
-        [=, low = low, high = high](Quad x, Quad s) { return s * clip(low, high, 2)(x, s); }, clip(low, high, 2),
-        [=, low = low, high = high](Quad x, Quad s) { return s * clip(low, high, 3)(x, s); },
-        [=, low = low, high = high](Quad x, Quad s) { return clip(low, high, 2)(x, s) + s * s * clip(low, high, 4)(x, s); },
-        [low = low, high = high](Quad, Quad s) { return 16 * s > Quad(high) - low ? 1 + fabsq(low) + fabsq(high) : 1; });
+  for (const auto& [name, low, high] :
+       {std::tuple{"clip [-1, 1]", -1.0, 1.0}, {"clip [-1e30, 1e30]", -0x1p100, 0x1p100}})
+    add(
+        name, [low = low, high = high](auto& x, auto& s) { return clip_smoothed(x, s, low, high); }, clip(low, high, 0),
+        clip(low, high, 1), [=, low = low, high = high](Quad x, Quad s) { return s * clip(low, high, 2)(x, s); },
+        clip(low, high, 2), [=, low = low, high = high](Quad x, Quad s) { return s * clip(low, high, 3)(x, s); },
+        [=, low = low, high = high](Quad x, Quad s) {
+          return clip(low, high, 2)(x, s) + s * s * clip(low, high, 4)(x, s);
+        },
+        [low = low, high = high](Quad, Quad s) {
+          return 16 * s > Quad(high) - low ? 1 + fabsq(low) + fabsq(high) : 1;
+        });
   const auto erf_of = [](int n) -> Reference {  // of 1.5 x: 2Φ(ux) − 1 with u = 1/√(s² + 2/9)
     return [n](Quad x, Quad s) {
       const Quad w = kRoot2 / 3 * root_of_one_and(s * 3 / kRoot2);
       return n == 0 ? erfq(x / w / kRoot2) : 2 * relu(x, w, n + 1);
     };
   };
-  add("erf", [](auto& x, auto& s) { return erf_smoothed(x, s, 1.5); }, erf_of(0), erf_of(1), [=](Quad x, Quad s) { return s * erf_of(2)(x, s); }, erf_of(2),
-      [=](Quad x, Quad s) { return s * erf_of(3)(x, s); }, [=](Quad x, Quad s) { return erf_of(2)(x, s) + s * s * erf_of(4)(x, s); });
+  add(
+      "erf", [](auto& x, auto& s) { return erf_smoothed(x, s, 1.5); }, erf_of(0), erf_of(1),
+      [=](Quad x, Quad s) { return s * erf_of(2)(x, s); }, erf_of(2),
+      [=](Quad x, Quad s) { return s * erf_of(3)(x, s); },
+      [=](Quad x, Quad s) { return erf_of(2)(x, s) + s * s * erf_of(4)(x, s); });
   const auto gaussian = [](int n) -> Reference {  // of exp(−x²/2): √(2π)·N(0, 1 + s²)
     return [n](Quad x, Quad s) { return kRoot2Pi * relu(x, root_of_one_and(s), n + 2); };
   };
-  add("gaussian", [](auto& x, auto& s) { return gaussian_smoothed(x, s, 0.5); }, gaussian(0), gaussian(1),
-      [=](Quad x, Quad s) { return s * gaussian(2)(x, s); }, gaussian(2), [=](Quad x, Quad s) { return s * gaussian(3)(x, s); },
-      [=](Quad x, Quad s) { return 12 * gaussian(2)(x, s); });
+  add(
+      "gaussian", [](auto& x, auto& s) { return gaussian_smoothed(x, s, 0.5); }, gaussian(0), gaussian(1),
+      [=](Quad x, Quad s) { return s * gaussian(2)(x, s); }, gaussian(2),
+      [=](Quad x, Quad s) { return s * gaussian(3)(x, s); }, [=](Quad x, Quad s) { return 12 * gaussian(2)(x, s); });
   const auto cube = [](Quad x, Quad s) { return x * x * x + 3 * x * s * s; };
   const auto cube_dx = [](Quad x, Quad s) { return 3 * x * x + 3 * s * s; };
   const auto cube_ds = [](Quad x, Quad s) { return 6 * x * s; };
-  add("cube", [](auto& x, auto& s) { return power_smoothed(x, s, 3); }, cube, cube_dx, cube_ds, [](Quad x, Quad) { return 6 * x; },
-      [](Quad, Quad s) { return 6 * s; }, [](Quad x, Quad) { return 6 * x; });
+  add(
+      "cube", [](auto& x, auto& s) { return power_smoothed(x, s, 3); }, cube, cube_dx, cube_ds,
+      [](Quad x, Quad) { return 6 * x; }, [](Quad, Quad s) { return 6 * s; }, [](Quad x, Quad) { return 6 * x; });
   return all;
 }
 
@@ -194,7 +221,11 @@ class Points {
       for (int i = 0; i < 12; ++i) {
         const double s = std::ldexp(mantissa(random), e);
         const int kind = i % 4;
-        add(kind == 0 ? s * near(random) : kind == 1 ? s * distance(random) : kind == 2 ? near(random) : std::ldexp(mantissa(random), static_cast<int>(random() % (2 * binades)) - binades), s);
+        add(kind == 0   ? s * near(random)
+            : kind == 1 ? s * distance(random)
+            : kind == 2 ? near(random)
+                        : std::ldexp(mantissa(random), static_cast<int>(random() % (2 * binades)) - binades),
+            s);
       }
   }
 
@@ -210,27 +241,34 @@ class Points {
 
  private:
   void add(double x, double s) {
-    const bool normal = s <= std::numeric_limits<T>::max() / 16 && std::abs(x) <= std::numeric_limits<T>::max() / 16 && (x == 0 || std::abs(x) >= std::numeric_limits<T>::min());
+    const bool normal = s <= std::numeric_limits<T>::max() / 16 && std::abs(x) <= std::numeric_limits<T>::max() / 16 &&
+                        (x == 0 || std::abs(x) >= std::numeric_limits<T>::min());
     if (!normal) return;
     x_.push_back(static_cast<T>(x));
     s_.push_back(static_cast<T>(s));
   }
 
-  void compare(const char* name, const char* derivative, const std::vector<T>& got, const Reference& reference, const Reference& scale) const {
+  void compare(const char* name, const char* derivative, const std::vector<T>& got, const Reference& reference,
+               const Reference& scale) const {
     using Limits = std::numeric_limits<T>;
     double worst = 0;
     size_t where = 0;
     for (size_t i = 0; i < got.size(); ++i) {
       const Quad want = reference(x_[i], s_[i]), most = Limits::max();
       double error;
-      if (fabsq(want) > most / 16 && (std::isinf(got[i]) || fabsq(want) > most)) error = (got[i] > 0) == (want > 0) && std::abs(got[i]) > Limits::max() / 32 ? 0 : kInf;
-      else error = static_cast<double>(fabsq(Quad(got[i]) - want) / (scale(x_[i], s_[i]) * Quad(Limits::epsilon()) + 64 * Quad(Limits::min())));
+      if (fabsq(want) > most / 16 && (std::isinf(got[i]) || fabsq(want) > most))
+        error = (got[i] > 0) == (want > 0) && std::abs(got[i]) > Limits::max() / 32 ? 0 : kInf;
+      else
+        error = static_cast<double>(fabsq(Quad(got[i]) - want) /
+                                    (scale(x_[i], s_[i]) * Quad(Limits::epsilon()) + 64 * Quad(Limits::min())));
       if (std::isnan(got[i])) error = kInf;
       if (error > worst) worst = error, where = i;
     }
-    accuracy_table().add(std::string(name) + "_smoothed", derivative, dtype_of<T>, "all", worst, static_cast<double>(s_[where]));
-    EXPECT_LE(worst, 1) << name << ", derivative in " << derivative << ", " << to_string(dtype_of<T>) << " at x = " << x_[where] << ", s = " << s_[where]
-                        << ": " << got[where] << " for " << static_cast<double>(reference(x_[where], s_[where]));
+    accuracy_table().add(std::string(name) + "_smoothed", derivative, dtype_of<T>, "all", worst,
+                         static_cast<double>(s_[where]));
+    EXPECT_LE(worst, 1) << name << ", derivative in " << derivative << ", " << to_string(dtype_of<T>)
+                        << " at x = " << x_[where] << ", s = " << s_[where] << ": " << got[where] << " for "
+                        << static_cast<double>(reference(x_[where], s_[where]));
   }
 
   std::vector<T> x_, s_;
@@ -254,9 +292,13 @@ TEST(Range, NumbersDoNotDependOnTheirNeighbours) {
   }
   const Shape all{2000};
   for (const Subject& subject : subjects()) {
-    const std::vector<float> together = subject.f(variable(Tensor::from(x, all)), variable(Tensor::from(s, all))).detach().to_vector<float>();
+    const std::vector<float> together =
+        subject.f(variable(Tensor::from(x, all)), variable(Tensor::from(s, all))).detach().to_vector<float>();
     for (size_t i = 0; i < x.size(); i += 7) {
-      const Tensor one = subject.f(variable(Tensor::from(std::vector<float>{x[i]}, {1})), variable(Tensor::from(std::vector<float>{s[i]}, {1}))).detach();
+      const Tensor one = subject
+                             .f(variable(Tensor::from(std::vector<float>{x[i]}, {1})),
+                                variable(Tensor::from(std::vector<float>{s[i]}, {1})))
+                             .detach();
       EXPECT_EQ(one.item(), together[i]) << subject.name << " at " << x[i] << ", " << s[i];
     }
   }
@@ -316,8 +358,12 @@ TEST(Range, VariancesAreRightToTheSquareOfTheScale) {
             in[0] = number(x);
             for (size_t i = 0; i < v.numbers.size(); ++i) in[i + 1] = number(v.numbers[i]);
             const double got = moments_of(row, in, {}, number(s)).variance.item();
-            const Quad want = variance_of(v, x, s), unit = Quad(s) * s + fabsq(Quad(x) * s) + want * (x / s * (x / s));  // and of the rounding of x/s
-            const double error = std::isnan(got) ? kInf : static_cast<double>(fabsq(Quad(got) - want) / (unit * Quad(dtype == DType::f32 ? 0x1p-23 : 0x1p-52)));
+            const Quad want = variance_of(v, x, s), unit = Quad(s) * s + fabsq(Quad(x) * s) +
+                                                           want * (x / s * (x / s));  // and of the rounding of x/s
+            const double error = std::isnan(got)
+                                     ? kInf
+                                     : static_cast<double>(fabsq(Quad(got) - want) /
+                                                           (unit * Quad(dtype == DType::f32 ? 0x1p-23 : 0x1p-52)));
             if (error > worst) worst = error, worst_s = s, worst_x = x;
           }
       accuracy_table().add(std::string(v.name) + " variance", "0", dtype, "s from 1e-6 to 100", worst, worst_s);

@@ -47,7 +47,9 @@ std::string text_of(const std::function<void()>& f) {
   return "nothing thrown";
 }
 
-void expect_names(const std::string& text, const std::string& name) { EXPECT_NE(text.find(name), std::string::npos) << text; }
+void expect_names(const std::string& text, const std::string& name) {
+  EXPECT_NE(text.find(name), std::string::npos) << text;
+}
 
 Tensor applied(const std::string& name, const Tensor& x) {
   Shape row = x.shape();
@@ -85,7 +87,8 @@ struct Parts {
       : first("first", c.input, c.first()),
         layer("layer", first.output(), c.layer()),
         whole("whole", c.input,
-              c.activation.empty() ? sequential(c.first(), c.layer()) : sequential(c.first(), activation(c.activation), c.layer())) {
+              c.activation.empty() ? sequential(c.first(), c.layer())
+                                   : sequential(c.first(), activation(c.activation), c.layer())) {
     const Tensor w = random_weights(whole, dtype), x = images(whole, 1, dtype);
     const Sigma sigma = Sigma::stddev(s);
     const Tensor before_theta = slice(w, 0, 0, first.weight_count());
@@ -96,7 +99,8 @@ struct Parts {
     penalty = result.penalty.item() / kLambda;
     constant = result.constant.item() / kLambda;
     y = output + 0.1;
-    const Network before("before", c.input, c.activation.empty() ? c.first() : sequential(c.first(), activation(c.activation)));
+    const Network before("before", c.input,
+                         c.activation.empty() ? c.first() : sequential(c.first(), activation(c.activation)));
     smoothed_activation = smooth(before, sigma)(before_theta, x).output;
     activate = [name = c.activation](const Tensor& v) { return name.empty() ? v : applied(name, v); };
   }
@@ -105,7 +109,8 @@ struct Parts {
   double summed(const Tensor& input, const std::function<Tensor(const Tensor&)>& of_weights) const {
     return sum(layer(without_biases(layer, theta, of_weights), input)).item();
   }
-  // E‖A_θ h(u) + b − y‖² under noise of u, θ, b and y; not before_activation: E‖A_θ v + b − y‖² at v = h_s(u), with noise of v.
+  // E‖A_θ h(u) + b − y‖² under noise of u, θ, b and y; not before_activation: E‖A_θ v + b − y‖² at v = h_s(u), with
+  // noise of v.
   Estimate sampled_residual(double s, bool before_activation, int64_t samples = 20000) const {
     const Tensor start = before_activation ? u : smoothed_activation;
     const auto f = [&](const Tensor& v) {
@@ -118,7 +123,8 @@ struct Parts {
   }
   // What a penalty leaves out: the noise of y and b, and with no activation that of u and θ together.
   double constants(double s, bool bias, bool identity) const {
-    const double together = identity ? std::pow(s, 4) * summed(ones_like(u), [](const Tensor& w) { return ones_like(w); }) : 0;
+    const double together =
+        identity ? std::pow(s, 4) * summed(ones_like(u), [](const Tensor& w) { return ones_like(w); }) : 0;
     return s * s * static_cast<double>(y.size()) * (bias ? 2 : 1) + together;
   }
 
@@ -134,25 +140,29 @@ const Shape kImage{4, 5, 2};
 
 std::vector<Case> cases() {
   const Make layer = [] { return dense(3); };
-  return {{"dense", {5}, kDense4, "", layer, "dense2"},
-          {"dense relu", {5}, kDense4, "relu", layer, "dense2"},
-          {"dense leaky_relu", {5}, kDense4, "leaky_relu", layer, "dense2"},
-          {"dense erf", {5}, kDense4, "erf", layer, "dense2"},
-          {"dense gelu", {5}, kDense4, "gelu", layer, "dense2"},
-          {"dense abs, no bias", {5}, kDense4, "abs", [] { return dense(3, false); }, "dense2", false},
-          {"conv", kImage, kConvolution, "", [] { return conv2d({.filters = 3, .kernel = 2}); }, "conv2"},
-          {"conv padding relu", kImage, kConvolution, "relu", [] { return conv2d({.filters = 3, .kernel = 3, .padding = 1}); }, "conv2"},
-          {"conv stride padding", kImage, kConvolution, "", [] { return conv2d({.filters = 2, .kernel = 3, .stride = 2, .padding = 1}); },
-           "conv2"},
-          {"conv stride padding gelu", kImage, kConvolution, "gelu",
-           [] { return conv2d({.filters = 2, .kernel = 3, .stride = 2, .padding = 1}); }, "conv2"},
-          {"conv groups relu", kImage, kConvolution, "relu", [] { return conv2d({.filters = 6, .kernel = 2, .groups = 2}); }, "conv2"},
-          {"conv groups stride padding, no bias", kImage, kConvolution, "",
-           [] { return conv2d({.filters = 4, .kernel = 3, .stride = 2, .padding = 2, .groups = 4, .bias = false}); }, "conv2", false},
-          {"conv flatten dense", kImage, kConvolution, "relu", [] { return sequential(flatten(), dense(2)); }, "dense1"},
-          {"third layer", {5}, [] { return sequential(dense(4), nn::relu(), dense(6)); }, "relu", layer, "dense3"},
-          {"pooled", kImage, [] { return sequential(conv2d({.filters = 2, .kernel = 3}), nn::relu(), average_pool(2, 1)); }, "",
-           [] { return sequential(flatten(), dense(2)); }, "dense1"}};
+  return {
+      {"dense", {5}, kDense4, "", layer, "dense2"},
+      {"dense relu", {5}, kDense4, "relu", layer, "dense2"},
+      {"dense leaky_relu", {5}, kDense4, "leaky_relu", layer, "dense2"},
+      {"dense erf", {5}, kDense4, "erf", layer, "dense2"},
+      {"dense gelu", {5}, kDense4, "gelu", layer, "dense2"},
+      {"dense abs, no bias", {5}, kDense4, "abs", [] { return dense(3, false); }, "dense2", false},
+      {"conv", kImage, kConvolution, "", [] { return conv2d({.filters = 3, .kernel = 2}); }, "conv2"},
+      {"conv padding relu", kImage, kConvolution, "relu",
+       [] { return conv2d({.filters = 3, .kernel = 3, .padding = 1}); }, "conv2"},
+      {"conv stride padding", kImage, kConvolution, "",
+       [] { return conv2d({.filters = 2, .kernel = 3, .stride = 2, .padding = 1}); }, "conv2"},
+      {"conv stride padding gelu", kImage, kConvolution, "gelu",
+       [] { return conv2d({.filters = 2, .kernel = 3, .stride = 2, .padding = 1}); }, "conv2"},
+      {"conv groups relu", kImage, kConvolution, "relu",
+       [] { return conv2d({.filters = 6, .kernel = 2, .groups = 2}); }, "conv2"},
+      {"conv groups stride padding, no bias", kImage, kConvolution, "",
+       [] { return conv2d({.filters = 4, .kernel = 3, .stride = 2, .padding = 2, .groups = 4, .bias = false}); },
+       "conv2", false},
+      {"conv flatten dense", kImage, kConvolution, "relu", [] { return sequential(flatten(), dense(2)); }, "dense1"},
+      {"third layer", {5}, [] { return sequential(dense(4), nn::relu(), dense(6)); }, "relu", layer, "dense3"},
+      {"pooled", kImage, [] { return sequential(conv2d({.filters = 2, .kernel = 3}), nn::relu(), average_pool(2, 1)); },
+       "", [] { return sequential(flatten(), dense(2)); }, "dense1"}};
 }
 
 // E‖A h(x + sz) + b − y‖² = ‖A h_s(x) + b − y‖² + penalty + what does not depend on weights or activations.
@@ -174,7 +184,8 @@ TEST(Smooth, SplitPenaltiesOfLayersAgreeWithSampling) {
     const double s = 0.5;
     const Parts parts(c, Form::split, s);
     const Estimate sampled = parts.sampled_residual(s, false);
-    const double expected = sum(square(parts.output - parts.y)).item() + parts.penalty + parts.constants(s, c.bias, true);
+    const double expected =
+        sum(square(parts.output - parts.y)).item() + parts.penalty + parts.constants(s, c.bias, true);
     EXPECT_NEAR(expected, sampled.mean.item(), 4 * sampled.standard_error.item()) << c.name;
   }
 }
@@ -198,7 +209,8 @@ TEST(Smooth, ThePlusOfThePrintedTablesIsFarOff) {
     const Parts parts(c, Form::joint, s);
     const Estimate sampled = parts.sampled_residual(s, true, 60000);
     const double right = sum(square(parts.output - parts.y)).item() + parts.penalty + parts.constants(s, c.bias, false);
-    const double printed = right + 2 * parts.summed(square(parts.smoothed_activation), [](const Tensor& w) { return square(w); });
+    const double printed =
+        right + 2 * parts.summed(square(parts.smoothed_activation), [](const Tensor& w) { return square(w); });
     EXPECT_GT(printed - sampled.mean.item(), 10 * sampled.standard_error.item()) << c.name;
   }
 }
@@ -212,27 +224,31 @@ TEST(Smooth, JointPenaltiesAreTheFormulaInBothDtypes) {
       const Parts parts(c, Form::joint, s, dtype);
       EXPECT_EQ(parts.output.dtype(), dtype);
       const Moments h = relu_moments(parts.u, Tensor::scalar(s, dtype));
-      const double expected = parts.summed(h.variance, [](const Tensor& w) { return square(w); }) +
-                              s * s * parts.summed(h.variance + square(h.mean), [](const Tensor& w) { return ones_like(w); });
+      const double expected = parts.summed(h.variance, [](const Tensor& w) {
+        return square(w);
+      }) + s * s * parts.summed(h.variance + square(h.mean), [](const Tensor& w) { return ones_like(w); });
       EXPECT_NEAR(parts.penalty, expected, (dtype == DType::f32 ? 1e-5 : 1e-12) * expected) << c.name;
     }
 }
 
 Network small_network() {
   return Network("small", {6, 6, 2},
-                 sequential(conv2d({.filters = 3, .kernel = 3, .padding = 1}), nn::relu(), average_pool(2, 2), flatten(), dense(5),
-                            activation("gelu"), dense(4)));
+                 sequential(conv2d({.filters = 3, .kernel = 3, .padding = 1}), nn::relu(), average_pool(2, 2),
+                            flatten(), dense(5), activation("gelu"), dense(4)));
 }
 
 TEST(Smooth, OutputIsTheNetworkWithSmoothedActivations) {
   const Network network = small_network();
   const Tensor w = random_weights(network), x = images(network, 3), s = Tensor::scalar(0.4, DType::f64);
-  const Tensor convolved = mollify::conv2d(x, network.weight(w, "conv1.weight"), network.weight(w, "conv1.bias"), Conv2d::square(1, 1));
+  const Tensor convolved =
+      mollify::conv2d(x, network.weight(w, "conv1.weight"), network.weight(w, "conv1.bias"), Conv2d::square(1, 1));
   const Tensor first = relu_smoothed(convolved, s);
   const Tensor second = dense_layer(network, w, "dense1", mollify::flatten(average_pool2d(first), 1));
   const Tensor expected = dense_layer(network, w, "dense2", gelu_smoothed(second, s));
   for (const Form form : {Form::joint, Form::split})
-    EXPECT_LT(largest_difference(smooth(network, Sigma::stddev(0.4), PenaltyWeights::uniform(1, form))(w, x).output, expected), 1e-13);
+    EXPECT_LT(largest_difference(smooth(network, Sigma::stddev(0.4), PenaltyWeights::uniform(1, form))(w, x).output,
+                                 expected),
+              1e-13);
   EXPECT_LT(largest_difference(smooth(network, Sigma::paper(0.4 * std::sqrt(2.0)))(w, x).output, expected), 1e-13);
   const SmoothedNetwork other = smooth(network, Sigma::stddev(9.0));
   EXPECT_LT(largest_difference(other(w, {}, x, Sigma::stddev(0.4)).output, expected), 1e-13);
@@ -244,8 +260,8 @@ TEST(Smooth, NoScaleIsThePlainNetwork) {
   for (const DType dtype : {DType::f32, DType::f64})
     for (const char* name : {"cnn", "lenet_300_100", "cnn3_tiny", "linear"}) {
       const Network network = nn::make(name, {12, 12, 1}, 4);
-      const Tensor w = network.initial_weights(nn::Initialization::kaiming_normal, 2, dtype), state = network.initial_state(dtype),
-                   x = images(network, 2, dtype);
+      const Tensor w = network.initial_weights(nn::Initialization::kaiming_normal, 2, dtype),
+                   state = network.initial_state(dtype), x = images(network, 2, dtype);
       const Tensor plain = network(w, state, x, nn::Mode::evaluate).output;
       for (const Form form : {Form::joint, Form::split}) {
         const auto result = smooth(network, Sigma::stddev(0.0), PenaltyWeights::uniform(1, form))(w, state, x);
@@ -277,7 +293,8 @@ TEST(Smooth, PenaltyIsTheWeightedSumOfItsTermsAndTheMeanOverRows) {
     EXPECT_EQ(smooth(network, sigma)(w, x).penalty.item(), 0);
     const Tensor labels = Tensor::from(std::vector<int32_t>{0, 3, 1, 2}, {4});
     const auto result = smoothed(w, x);
-    EXPECT_NEAR(smoothed_squared_error(result, labels).item(), nn::mean_squared_error(result.output, labels).item() + expected + result.constant.item(),
+    EXPECT_NEAR(smoothed_squared_error(result, labels).item(),
+                nn::mean_squared_error(result.output, labels).item() + expected + result.constant.item(),
                 1e-12 * (1 + expected));
   }
 }
@@ -288,17 +305,19 @@ TEST(Smooth, PenalisedLayersOfTheConvolutionalNetwork) {
   EXPECT_EQ(smooth(network, sigma, PenaltyWeights::uniform(1, Form::split)).penalised_layers(),
             (Names{"activation1", "dense1", "activation2", "dense2"}));
   // The second ReLU is one term with the output layer; the first feeds a pooling layer.
-  EXPECT_EQ(smooth(network, sigma, PenaltyWeights::uniform(1, Form::joint)).penalised_layers(), (Names{"activation1", "dense1", "dense2"}));
+  EXPECT_EQ(smooth(network, sigma, PenaltyWeights::uniform(1, Form::joint)).penalised_layers(),
+            (Names{"activation1", "dense1", "dense2"}));
   const Network linear = nn::make("linear", {28, 28, 1}, 10);  // a layer on the raw input has no penalty
   EXPECT_EQ(smooth(linear, sigma).penalised_layers(), Names{});
 }
 
 TEST(Smooth, GradientsInWeightsInputAndScaleAgreeWithFiniteDifferences) {
   const Network network = small_network();
-  const Tensor w = random_weights(network), x = images(network, 3), labels = Tensor::from(std::vector<int32_t>{0, 3, 1}, {3}),
-               s = Tensor::scalar(0.3, DType::f64);
+  const Tensor w = random_weights(network), x = images(network, 3),
+               labels = Tensor::from(std::vector<int32_t>{0, 3, 1}, {3}), s = Tensor::scalar(0.3, DType::f64);
   const double h = 1e-5;
-  const auto expect_slope = [&](const std::function<Tensor(const Tensor&)>& f, const Tensor& at, const Tensor& direction) {
+  const auto expect_slope = [&](const std::function<Tensor(const Tensor&)>& f, const Tensor& at,
+                                const Tensor& direction) {
     const double slope = (f(at + direction * h).item() - f(at - direction * h).item()) / (2 * h);
     EXPECT_NEAR(sum(grad(f)(at) * direction).item(), slope, 1e-7 * (1 + std::abs(slope)));
   };
@@ -330,11 +349,14 @@ TEST(Smooth, DropoutIsTheIdentityWithItsVariance) {
 TEST(Smooth, ResidualNetworksWithNormsRun) {
   const Network network("residual", {8, 8, 2},
                         sequential(conv2d({.filters = 4, .kernel = 3, .padding = 1}), nn::batch_norm(), nn::relu(),
-                                   nn::residual(sequential(conv2d({.filters = 4, .kernel = 3, .padding = 1}), nn::batch_norm(), nn::relu(),
-                                                           nn::dropout(0.1), conv2d({.filters = 4, .kernel = 3, .padding = 1}))),
+                                   nn::residual(sequential(conv2d({.filters = 4, .kernel = 3, .padding = 1}),
+                                                           nn::batch_norm(), nn::relu(), nn::dropout(0.1),
+                                                           conv2d({.filters = 4, .kernel = 3, .padding = 1}))),
                                    nn::relu(), average_pool(2, 2), nn::global_average_pool(), dense(3)));
-  const Tensor w = random_weights(network), x = images(network, 2), labels = Tensor::from(std::vector<int32_t>{0, 2}, {2});
-  const Tensor state = network(w, network.initial_state(DType::f64), x, nn::Mode::train, {1, 1}, Tensor::scalar(0, DType::i32)).state;
+  const Tensor w = random_weights(network), x = images(network, 2),
+               labels = Tensor::from(std::vector<int32_t>{0, 2}, {2});
+  const Tensor state =
+      network(w, network.initial_state(DType::f64), x, nn::Mode::train, {1, 1}, Tensor::scalar(0, DType::i32)).state;
   for (const Form form : {Form::joint, Form::split}) {
     const SmoothedNetwork smoothed = smooth(network, Sigma::stddev(0.2), PenaltyWeights::uniform(0.01, form));
     EXPECT_EQ(smoothed(w, state, x, Sigma::stddev(0.0)).output.to_vector<double>(),
@@ -346,7 +368,8 @@ TEST(Smooth, ResidualNetworksWithNormsRun) {
   for (const char* name : {"resnet18", "cnn5"}) {
     const Network model = nn::make(name, {8, 8, 3}, 10);
     const Tensor v = model.initial_weights(nn::Initialization::kaiming_normal, 1), of_model = model.initial_state();
-    const auto result = smooth(model, Sigma::paper(0.1), PenaltyWeights::uniform(1e-6))(v, of_model, images(model, 2, DType::f32));
+    const auto result =
+        smooth(model, Sigma::paper(0.1), PenaltyWeights::uniform(1e-6))(v, of_model, images(model, 2, DType::f32));
     EXPECT_TRUE(std::isfinite(sum(square(result.output)).item())) << name;
     EXPECT_GT(result.penalty.item(), 0) << name;
   }
@@ -354,19 +377,22 @@ TEST(Smooth, ResidualNetworksWithNormsRun) {
 
 TEST(Smooth, ApproximationsAreForThoseWhoAskAndNearSampling) {
   const Network waves("waves", {3}, sequential(dense(4), activation("sigmoid"), dense(2)));
-  const Network pooled("pooled", {4, 4, 2},
-                       sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), nn::max_pool(2, 2), flatten(), dense(2)));
+  const Network pooled(
+      "pooled", {4, 4, 2},
+      sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), nn::max_pool(2, 2), flatten(), dense(2)));
   const Sigma sigma = Sigma::stddev(0.4);
   expect_names(text_of([&] { smooth(waves, sigma); }), "'activation1'");
   expect_names(text_of([&] { smooth(pooled, sigma); }), "'pool1'");
 
   const Tensor w = random_weights(waves), x = images(waves, 2);
   const auto result = smooth(waves, sigma, PenaltyWeights::uniform(1), Approximations::allowed)(w, x);
-  const Estimate h = smooth_by_sampling(sigmoid, dense_layer(waves, w, "dense1", x), sigma, {.samples = 16 * 512, .draws = Draws::independent});
+  const Estimate h = smooth_by_sampling(sigmoid, dense_layer(waves, w, "dense1", x), sigma,
+                                        {.samples = 16 * 512, .draws = Draws::independent});
   EXPECT_LT(largest_difference(result.output, dense_layer(waves, w, "dense2", h.mean)), 0.01);
   EXPECT_GT(result.penalty.item(), 0);
 
-  const auto greatest = smooth(pooled, sigma, PenaltyWeights::uniform(1), Approximations::allowed)(random_weights(pooled), images(pooled, 2));
+  const auto greatest = smooth(pooled, sigma, PenaltyWeights::uniform(1), Approximations::allowed)(
+      random_weights(pooled), images(pooled, 2));
   EXPECT_TRUE(std::isfinite(sum(greatest.output).item()));
   EXPECT_GT(greatest.penalty.item(), 0);
 }
@@ -384,8 +410,8 @@ TEST(Smooth, NamesWhatItCannotDo) {
     EXPECT_THROW(smooth(network, Sigma::stddev(bad)), ValueError);
     EXPECT_THROW(smooth(network, sigma)(w, {}, x, Sigma::stddev(Tensor::scalar(bad, DType::f64))), ValueError);
   }
-  EXPECT_THROW(smooth(network, Sigma::stddev(optim::constant(0.1)))(w, x), ValueError);                 // a schedule has no one value
-  EXPECT_THROW(smooth(network, Sigma::stddev(Tensor::scalar(0.1, DType::f32)))(w, x), TypeError);       // of an f64 network
+  EXPECT_THROW(smooth(network, Sigma::stddev(optim::constant(0.1)))(w, x), ValueError);  // a schedule has no one value
+  EXPECT_THROW(smooth(network, Sigma::stddev(Tensor::scalar(0.1, DType::f32)))(w, x), TypeError);  // of an f64 network
   EXPECT_THROW(smooth(network, sigma)(w, slice(x, 1, 0, 5)), ShapeError);
   EXPECT_THROW(smooth(network, sigma)(slice(w, 0, 1, w.size()), x), ShapeError);
 }
@@ -410,14 +436,18 @@ TEST(Smooth, ActivationsOfActivationsAreRefusedUnlessApproximated) {
 // In joint form a ReLU that feeds a dense layer has no term of its own.
 TEST(Smooth, WeightsThatChargeNothingAreRefused) {
   const Network network("joined", {4}, sequential(dense(3), nn::relu(), dense(2)));
-  expect_names(text_of([&] { smooth(network, Sigma::stddev(0.1), {{{"activation1", 1}}, 0, false, Form::joint}); }), "activation1 alone");
+  expect_names(text_of([&] {
+                 smooth(network, Sigma::stddev(0.1), {{{"activation1", 1}}, 0, false, Form::joint});
+               }),
+               "activation1 alone");
   const Tensor w = random_weights(network), x = images(network, 2);
   EXPECT_GT(smooth(network, Sigma::stddev(0.1), {{{"activation1", 1}}, 0, false, Form::split})(w, x).penalty.item(), 0);
 }
 
 TEST(Smooth, NotANumberStays) {
   const Network network = small_network();
-  const Tensor w = random_weights(network), x = images(network, 2) + pad(full({1, 1, 1, 1}, std::nan(""), DType::f64), 0, 0, 1);
+  const Tensor w = random_weights(network),
+               x = images(network, 2) + pad(full({1, 1, 1, 1}, std::nan(""), DType::f64), 0, 0, 1);
   const auto result = smooth(network, Sigma::stddev(0.1), PenaltyWeights::uniform(1))(w, x);
   EXPECT_TRUE(std::isnan(result.penalty.item()));
   EXPECT_TRUE(std::isnan(sum(slice(result.output, 0, 0, 1)).item()));

@@ -38,7 +38,8 @@ TEST(Sobol, ThousandsOfDimensionsKeepTheirIntervals) {
     EXPECT_EQ(occupied(wide, dimensions, d, 6), 64u) << d;
 }
 
-// Property A of Sobol: with d dimensions each of 2^d points in turn is alone in its orthant of the cube. Joe & Kuo's numbers have it.
+// Property A of Sobol: with d dimensions each of 2^d points in turn is alone in its orthant of the cube. Joe & Kuo's
+// numbers have it.
 TEST(Sobol, TabulatedDimensionsHaveOnePointPerOrthant) {
   for (const int64_t dimensions : {2, 5, 10, 14, 18, 21}) {
     const int64_t count = int64_t{1} << dimensions;
@@ -60,7 +61,8 @@ TEST(Sobol, FirstPlaneIsEvenInBoxesOfEveryShape) {
   for (int bits = 0; bits <= 8; ++bits) {
     std::set<std::pair<int64_t, int64_t>> boxes;
     for (size_t i = 0; i < points.size(); i += 2)
-      boxes.insert({static_cast<int64_t>(std::ldexp(points[i], bits)), static_cast<int64_t>(std::ldexp(points[i + 1], 8 - bits))});
+      boxes.insert({static_cast<int64_t>(std::ldexp(points[i], bits)),
+                    static_cast<int64_t>(std::ldexp(points[i + 1], 8 - bits))});
     EXPECT_EQ(boxes.size(), 256u) << bits;
   }
 }
@@ -91,7 +93,8 @@ TEST(Sobol, NormalsHaveTheMomentsOfTheNormalDistribution) {
   }
   const Tensor few = slice(z, 1, 0, 100);
   const Tensor off_diagonal = matmul(transpose(few), few) / static_cast<double>(count);
-  EXPECT_NEAR(mean(square(off_diagonal)).item(), 0.01, 0.002);  // 1/100 from the diagonal, about 1/1024 were the rest independent
+  EXPECT_NEAR(mean(square(off_diagonal)).item(), 0.01,
+              0.002);  // 1/100 from the diagonal, about 1/1024 were the rest independent
 }
 
 TEST(Sobol, EveryPointIsUniformOverSeeds) {
@@ -115,7 +118,8 @@ TEST(Sobol, NamesWhatItCannotDo) {
     }
     return std::string("nothing thrown");
   };
-  EXPECT_EQ(text([] { sobol_points(-1, 2, 3, {}); }), "sobol_points: 2 points from -1 on in 3 dimensions; there are 2^32 points");
+  EXPECT_EQ(text([] { sobol_points(-1, 2, 3, {}); }),
+            "sobol_points: 2 points from -1 on in 3 dimensions; there are 2^32 points");
   EXPECT_EQ(text([] { sobol_points(int64_t{1} << 32, 1, 3, {}); }),
             "sobol_points: 1 points from 4294967296 on in 3 dimensions; there are 2^32 points");
   EXPECT_EQ(text([] { sobol_points(0, 1, 3, {}, DType::i32); }), "sobol_points: dtype i32 asked for; needs f32 or f64");

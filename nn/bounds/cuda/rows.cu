@@ -19,7 +19,8 @@ struct Plus {
 
 // The lines that n coefficients take: a ≥ 0 the first of a pair, which is 0 where there is none; NaN the second.
 template <class T, int n>
-__device__ inline Pack<T, n> chosen(const T* nonnegative, const T* negative, int64_t at, const Pack<T, n>& a, bool aligned) {
+__device__ inline Pack<T, n> chosen(const T* nonnegative, const T* negative, int64_t at, const Pack<T, n>& a,
+                                    bool aligned) {
   Pack<T, n> line = load<n>(negative + at, aligned), first{};
   if (nonnegative) first = load<n>(nonnegative + at, aligned);
   MOLLIFY_UNROLL
@@ -42,20 +43,23 @@ template <class T, int n, bool slopes, int threads>
 __global__ void __launch_bounds__(kBlock) forward_rows(RowOperands<T> o, bool aligned, Spans spans, T* out, T* sums) {
   const int lane = static_cast<int>(threadIdx.x) % threads;
   const int64_t groups = int64_t{gridDim.x} * (kBlock / threads), numbers = o.rows.numbers;
-  for (int64_t item = int64_t{blockIdx.x} * (kBlock / threads) + threadIdx.x / threads; item < o.count * spans.count; item += groups) {
+  for (int64_t item = int64_t{blockIdx.x} * (kBlock / threads) + threadIdx.x / threads; item < o.count * spans.count;
+       item += groups) {
     const int64_t i = item / spans.count, first = (item - i * spans.count) * spans.length;
     const int64_t last = numbers - first < spans.length ? numbers : first + spans.length;
     const Place at = o.places[i];
     const Runs::Corner corner = o.runs.corner(i);
     const T* const row = o.rows.at(at.sample, at.row);
-    const T *const intercept0 = o.intercept[0].at(at.sample, at.row), *const intercept1 = o.intercept[1].at(at.sample, at.row);
+    const T *const intercept0 = o.intercept[0].at(at.sample, at.row), *const intercept1 =
+                                                                          o.intercept[1].at(at.sample, at.row);
     T total = 0;
     for (int64_t own = first + lane * n; own < last; own += threads * n) {
       const int64_t line = o.runs.in_lines(corner, own);
       Pack<T, n> product{};
       if (line >= 0) {
         const Pack<T, n> a = load<n>(row + own, aligned), intercept = chosen(intercept0, intercept1, line, a, aligned);
-        if constexpr (slopes) product = chosen(o.slope[0].at(at.sample, at.row), o.slope[1].at(at.sample, at.row), line, a, aligned);
+        if constexpr (slopes)
+          product = chosen(o.slope[0].at(at.sample, at.row), o.slope[1].at(at.sample, at.row), line, a, aligned);
         MOLLIFY_UNROLL
         for (int j = 0; j < n; ++j) {
           product.at[j] *= a.at[j];
@@ -100,10 +104,12 @@ __device__ inline Pack<T, n> same(T value) {
 
 // Gradients of rows, and of lines that belong to one row.
 template <class T, int n, int threads>
-__global__ void __launch_bounds__(kBlock) backward_rows(RowOperands<T> o, bool aligned, RowGradients<T> g, Spans spans) {
+__global__ void __launch_bounds__(kBlock)
+    backward_rows(RowOperands<T> o, bool aligned, RowGradients<T> g, Spans spans) {
   const int lane = static_cast<int>(threadIdx.x) % threads;
   const int64_t groups = int64_t{gridDim.x} * (kBlock / threads), numbers = o.rows.numbers;
-  for (int64_t item = int64_t{blockIdx.x} * (kBlock / threads) + threadIdx.x / threads; item < o.count * spans.count; item += groups) {
+  for (int64_t item = int64_t{blockIdx.x} * (kBlock / threads) + threadIdx.x / threads; item < o.count * spans.count;
+       item += groups) {
     const int64_t i = item / spans.count, first = (item - i * spans.count) * spans.length;
     const int64_t last = numbers - first < spans.length ? numbers : first + spans.length;
     const Place at = o.places[i];
@@ -118,12 +124,14 @@ __global__ void __launch_bounds__(kBlock) backward_rows(RowOperands<T> o, bool a
         Pack<T, n> from{};
         if (g.from_rows) from = load<n>(g.from_rows + place, aligned);
         if (g.to_rows && g.from_rows) {
-          const Pack<T, n> slope = chosen(o.slope[0].at(at.sample, at.row), o.slope[1].at(at.sample, at.row), line, a, aligned);
+          const Pack<T, n> slope =
+              chosen(o.slope[0].at(at.sample, at.row), o.slope[1].at(at.sample, at.row), line, a, aligned);
           MOLLIFY_UNROLL
           for (int j = 0; j < n; ++j) to_row.at[j] = from.at[j] * slope.at[j];
         }
         if (g.to_rows && g.from_sums) {
-          const Pack<T, n> intercept = chosen(o.intercept[0].at(at.sample, at.row), o.intercept[1].at(at.sample, at.row), line, a, aligned);
+          const Pack<T, n> intercept =
+              chosen(o.intercept[0].at(at.sample, at.row), o.intercept[1].at(at.sample, at.row), line, a, aligned);
           MOLLIFY_UNROLL
           for (int j = 0; j < n; ++j) to_row.at[j] = fma(from_sum.at[j], intercept.at[j], to_row.at[j]);
         }
@@ -147,10 +155,11 @@ __global__ void __launch_bounds__(kBlock) backward_rows(RowOperands<T> o, bool a
 
 constexpr int kTileRows = kBlock / kWarp;
 
-// Gradients of lines that rows share: a block takes a warp's width of packs of one sample's lines, and each of its warps every
-// kTileRows-th row. `numbers`: of a line.
+// Gradients of lines that rows share: a block takes a warp's width of packs of one sample's lines, and each of its
+// warps every kTileRows-th row. `numbers`: of a line.
 template <class T, int n>
-__global__ void __launch_bounds__(kBlock) sum_rows_to_lines(RowOperands<T> o, bool aligned, RowGradients<T> g, int64_t numbers, int64_t tiles) {
+__global__ void __launch_bounds__(kBlock)
+    sum_rows_to_lines(RowOperands<T> o, bool aligned, RowGradients<T> g, int64_t numbers, int64_t tiles) {
   alignas(16) __shared__ T joined[kBlock * n];
   const int x = static_cast<int>(threadIdx.x) % kWarp, y = static_cast<int>(threadIdx.x) / kWarp;
   for (int64_t item = blockIdx.x; item < g.samples * tiles; item += gridDim.x) {
@@ -213,8 +222,9 @@ bool in_packs(const RowOperands<T>& o) {
 template <class T>
 bool all_aligned(const RowOperands<T>& o, std::initializer_list<const T*> more) {
   bool aligned = true;
-  for (const T* pointer : {static_cast<const T*>(o.rows.data), static_cast<const T*>(o.slope[0].data), static_cast<const T*>(o.slope[1].data),
-                           static_cast<const T*>(o.intercept[0].data), static_cast<const T*>(o.intercept[1].data)})
+  for (const T* pointer : {static_cast<const T*>(o.rows.data), static_cast<const T*>(o.slope[0].data),
+                           static_cast<const T*>(o.slope[1].data), static_cast<const T*>(o.intercept[0].data),
+                           static_cast<const T*>(o.intercept[1].data)})
     aligned = aligned && is_aligned<T, kPack<T>>(pointer);
   for (const T* pointer : more) aligned = aligned && is_aligned<T, kPack<T>>(pointer);
   return aligned;
@@ -234,15 +244,18 @@ template <class T, int n, bool slopes>
 void forward(const char* operation, const RowOperands<T>& o, const Spans& spans, T* out, T* sums) {
   const bool aligned = all_aligned<T>(o, {out});
   if (spans.length <= kWarpNumbers)
-    launch(operation, forward_rows<T, n, slopes, kWarp>, grid_of(o.count, spans, kWarp), dim3(kBlock), 0, o, aligned, spans, out, sums);
-  else launch(operation, forward_rows<T, n, slopes, kBlock>, grid_of(o.count, spans, kBlock), dim3(kBlock), 0, o, aligned, spans, out, sums);
+    launch(operation, forward_rows<T, n, slopes, kWarp>, grid_of(o.count, spans, kWarp), dim3(kBlock), 0, o, aligned,
+           spans, out, sums);
+  else
+    launch(operation, forward_rows<T, n, slopes, kBlock>, grid_of(o.count, spans, kBlock), dim3(kBlock), 0, o, aligned,
+           spans, out, sums);
 }
 
 template <class T, int n>
 void backward(const RowOperands<T>& o, const RowGradients<T>& g) {
   constexpr const char* operation = "relax_gradient";
-  const bool aligned =
-      all_aligned<T>(o, {g.from_rows, g.to_rows, g.to_slope[0].data, g.to_slope[1].data, g.to_intercept[0].data, g.to_intercept[1].data});
+  const bool aligned = all_aligned<T>(o, {g.from_rows, g.to_rows, g.to_slope[0].data, g.to_slope[1].data,
+                                          g.to_intercept[0].data, g.to_intercept[1].data});
   bool own = g.to_rows != nullptr, shared = false;
   for (const View<T>* to : {&g.to_slope[0], &g.to_slope[1], &g.to_intercept[0], &g.to_intercept[1]}) {
     own = own || (to->data && to->row != 0);
@@ -250,12 +263,17 @@ void backward(const RowOperands<T>& o, const RowGradients<T>& g) {
   }
   const Spans spans = spans_of(o.count, o.rows.numbers);
   if (own && o.count > 0 && o.rows.numbers > 0) {
-    if (spans.length <= kWarpNumbers) launch(operation, backward_rows<T, n, kWarp>, grid_of(o.count, spans, kWarp), dim3(kBlock), 0, o, aligned, g, spans);
-    else launch(operation, backward_rows<T, n, kBlock>, grid_of(o.count, spans, kBlock), dim3(kBlock), 0, o, aligned, g, spans);
+    if (spans.length <= kWarpNumbers)
+      launch(operation, backward_rows<T, n, kWarp>, grid_of(o.count, spans, kWarp), dim3(kBlock), 0, o, aligned, g,
+             spans);
+    else
+      launch(operation, backward_rows<T, n, kBlock>, grid_of(o.count, spans, kBlock), dim3(kBlock), 0, o, aligned, g,
+             spans);
   }
   const int64_t numbers = o.intercept[1].numbers, tiles = (numbers + kWarp * n - 1) / (kWarp * n);
   if (shared && g.samples * tiles > 0)
-    launch(operation, sum_rows_to_lines<T, n>, block_for_each(g.samples * tiles), dim3(kBlock), 0, o, aligned, g, numbers, tiles);
+    launch(operation, sum_rows_to_lines<T, n>, block_for_each(g.samples * tiles), dim3(kBlock), 0, o, aligned, g,
+           numbers, tiles);
 }
 
 }  // namespace
@@ -267,10 +285,15 @@ void relax_rows(const RowOperands<T>& o, T* out, T* sums) {
   const Spans spans = spans_of(o.count, o.rows.numbers);
   const Scratch<T> partial(spans.count == 1 ? 0 : o.count * spans.count);
   T* const target = spans.count == 1 ? sums : partial.data();
-  if (in_packs<T>(o)) out ? forward<T, kPack<T>, true>(operation, o, spans, out, target) : forward<T, kPack<T>, false>(operation, o, spans, out, target);
-  else out ? forward<T, 1, true>(operation, o, spans, out, target) : forward<T, 1, false>(operation, o, spans, out, target);
+  if (in_packs<T>(o))
+    out ? forward<T, kPack<T>, true>(operation, o, spans, out, target)
+        : forward<T, kPack<T>, false>(operation, o, spans, out, target);
+  else
+    out ? forward<T, 1, true>(operation, o, spans, out, target)
+        : forward<T, 1, false>(operation, o, spans, out, target);
   if (spans.count > 1)
-    launch(operation, join_spans_of_rows<T>, dim3(grid_for(o.count * kWarp, kBlock)), dim3(kBlock), 0, partial.data(), o.count, spans.count, sums);
+    launch(operation, join_spans_of_rows<T>, dim3(grid_for(o.count * kWarp, kBlock)), dim3(kBlock), 0, partial.data(),
+           o.count, spans.count, sums);
 }
 
 template <class T>
@@ -282,7 +305,8 @@ void relax_rows_gradient(const RowOperands<T>& o, const RowGradients<T>& g) {
 void window_numbers(const Runs& runs, int64_t pairs, int64_t numbers, int32_t outside, int32_t* out) {
   const int64_t count = pairs * numbers;
   if (count == 0) return;
-  launch("window_numbers", number_windows, dim3(grid_for(count, kBlock)), dim3(kBlock), 0, runs, pairs, numbers, outside, out);
+  launch("window_numbers", number_windows, dim3(grid_for(count, kBlock)), dim3(kBlock), 0, runs, pairs, numbers,
+         outside, out);
 }
 
 template void relax_rows<float>(const RowOperands<float>&, float*, float*);

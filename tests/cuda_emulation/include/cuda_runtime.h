@@ -1,14 +1,16 @@
-// CUDA on the CPU, for tests: .cu files are compiled as C++20 against these headers (names and types as in CUDA 13) and linked with the
-// sources one folder up, all with the same sanitizers; -Wno-unknown-pragmas for #pragma unroll. Kernels run on the calling thread, block
-// after block; each thread of a block is a fiber, which another follows where it waits at a barrier or a warp operation.
+// CUDA on the CPU, for tests: .cu files are compiled as C++20 against these headers (names and types as in CUDA 13) and
+// linked with the sources one folder up, all with the same sanitizers; -Wno-unknown-pragmas for #pragma unroll. Kernels
+// run on the calling thread, block after block; each thread of a block is a fiber, which another follows where it waits
+// at a barrier or a warp operation.
 //
-// Found out: memory errors and undefined behaviour (by AddressSanitizer and UBSan; dynamic shared memory has its exact size), reads of
-// fresh device memory and dynamic shared memory (full of NaN), barriers and warp operations that some thread never reaches or that
-// threads reach at different places (aborts, naming them), what CUDA forbids while a stream captures, launches out of limits.
-// Not modelled: the memory model (every write is seen at once, so races between threads and missing fences go unseen), warps in lock
-// step, several devices, work that overlaps with the host (all of it is done when the call returns), limits of registers and of static
-// shared memory, captures that fork to other streams, memory nodes of graphs, performance. Static __shared__ variables hold what the
-// block before has left in them.
+// Found out: memory errors and undefined behaviour (by AddressSanitizer and UBSan; dynamic shared memory has its exact
+// size), reads of fresh device memory and dynamic shared memory (full of NaN), barriers and warp operations that some
+// thread never reaches or that threads reach at different places (aborts, naming them), what CUDA forbids while a
+// stream captures, launches out of limits.
+// Not modelled: the memory model (every write is seen at once, so races between threads and missing fences go unseen),
+// warps in lock step, several devices, work that overlaps with the host (all of it is done when the call returns),
+// limits of registers and of static shared memory, captures that fork to other streams, memory nodes of graphs,
+// performance. Static __shared__ variables hold what the block before has left in them.
 #pragma once
 
 #define __global__ __attribute__((unused))
@@ -55,16 +57,18 @@ struct Call {
 }  // namespace emulation
 
 template <class... Parameters, class... Arguments>
-cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
   static_assert(sizeof...(Parameters) == sizeof...(Arguments), "a kernel takes all of its arguments");
   static_assert((std::is_trivially_copyable_v<Parameters> && ...), "a kernel's arguments are copied as bytes");
   static_assert(!(std::is_reference_v<Parameters> || ...), "a kernel takes its arguments by value");
   static_assert((sizeof(Parameters) + ... + 0) <= 4096, "a kernel's arguments fill at most 4 KB");
   using Call = emulation::Call<Parameters...>;
   if (config == nullptr) return emulation::launch({}, nullptr, nullptr, nullptr);
-  return emulation::launch(*config, reinterpret_cast<emulation::Kernel>(kernel), &Call::run,
-                           std::shared_ptr<const void>(new Call{kernel, std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)},
-                                                       [](const void* call) { delete static_cast<const Call*>(call); }));
+  return emulation::launch(
+      *config, reinterpret_cast<emulation::Kernel>(kernel), &Call::run,
+      std::shared_ptr<const void>(new Call{kernel, std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)},
+                                  [](const void* call) { delete static_cast<const Call*>(call); }));
 }
 
 template <class... Parameters>

@@ -7,39 +7,54 @@
 
 #define CUDART_VERSION 13000
 
-#define EMULATION_ERRORS(entry) \
-  entry(cudaSuccess, 0, "no error") \
-  entry(cudaErrorInvalidValue, 1, "invalid argument") \
-  entry(cudaErrorMemoryAllocation, 2, "out of memory") \
-  entry(cudaErrorInitializationError, 3, "initialization error") \
-  entry(cudaErrorInvalidConfiguration, 9, "invalid configuration argument") \
-  entry(cudaErrorInvalidPitchValue, 12, "invalid pitch argument") \
-  entry(cudaErrorInvalidDevicePointer, 17, "invalid device pointer") \
-  entry(cudaErrorInvalidMemcpyDirection, 21, "invalid copy direction for memcpy") \
-  entry(cudaErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version") \
-  entry(cudaErrorInvalidDeviceFunction, 98, "invalid device function") \
-  entry(cudaErrorNoDevice, 100, "no CUDA-capable device is detected") \
-  entry(cudaErrorInvalidDevice, 101, "invalid device ordinal") \
-  entry(cudaErrorNoKernelImageForDevice, 209, "no kernel image is available for execution on the device") \
-  entry(cudaErrorInvalidResourceHandle, 400, "invalid resource handle") \
-  entry(cudaErrorIllegalState, 401, "the operation cannot be performed in the present state") \
-  entry(cudaErrorNotReady, 600, "device not ready") \
-  entry(cudaErrorIllegalAddress, 700, "an illegal memory access was encountered") \
-  entry(cudaErrorLaunchOutOfResources, 701, "too many resources requested for launch") \
-  entry(cudaErrorLaunchFailure, 719, "unspecified launch failure") \
-  entry(cudaErrorNotPermitted, 800, "operation not permitted") \
-  entry(cudaErrorNotSupported, 801, "operation not supported") \
-  entry(cudaErrorStreamCaptureUnsupported, 900, "operation not permitted when stream is capturing") \
-  entry(cudaErrorStreamCaptureInvalidated, 901, "operation failed due to a previous error during capture") \
-  entry(cudaErrorStreamCaptureMerge, 902, "operation would result in a merge of separate capture sequences") \
-  entry(cudaErrorStreamCaptureUnmatched, 903, "capture was not ended in the same stream as it began") \
-  entry(cudaErrorStreamCaptureUnjoined, 904, "capturing stream has unjoined work") \
-  entry(cudaErrorStreamCaptureIsolation, 905, "dependency created on uncaptured work in another stream") \
-  entry(cudaErrorStreamCaptureImplicit, 906, "operation would make the legacy stream depend on a capturing blocking stream") \
-  entry(cudaErrorCapturedEvent, 907, "operation not permitted on an event last recorded in a capturing stream") \
-  entry(cudaErrorStreamCaptureWrongThread, 908, "attempt to terminate a thread-local capture sequence from another thread") \
-  entry(cudaErrorGraphExecUpdateFailure, 910, "the graph update was not performed because it included changes which violated constraints") \
-  entry(cudaErrorUnknown, 999, "unknown error")
+#define EMULATION_ERRORS(entry)                                                                                        \
+  entry(cudaSuccess, 0, "no error") entry(cudaErrorInvalidValue, 1, "invalid argument") entry(                         \
+      cudaErrorMemoryAllocation, 2, "out of memory") entry(cudaErrorInitializationError, 3, "initialization error")    \
+      entry(cudaErrorInvalidConfiguration, 9, "invalid configuration argument") entry(                                 \
+          cudaErrorInvalidPitchValue, 12, "invalid pitch argument") entry(cudaErrorInvalidDevicePointer, 17,           \
+                                                                          "invalid device pointer")                    \
+          entry(cudaErrorInvalidMemcpyDirection, 21, "invalid copy direction for memcpy") entry(                       \
+              cudaErrorInsufficientDriver, 35,                                                                         \
+              "CUDA driver version is insufficient for CUDA runtime version") entry(cudaErrorInvalidDeviceFunction,    \
+                                                                                    98, "invalid device function")     \
+              entry(cudaErrorNoDevice, 100, "no CUDA-capable device is detected") entry(                               \
+                  cudaErrorInvalidDevice, 101,                                                                         \
+                  "invalid device ordinal") entry(cudaErrorNoKernelImageForDevice, 209,                                \
+                                                  "no kernel image is available for execution on the device")          \
+                  entry(cudaErrorInvalidResourceHandle, 400, "invalid resource handle") entry(                         \
+                      cudaErrorIllegalState, 401, "the operation cannot be performed in the present state")            \
+                      entry(cudaErrorNotReady, 600, "device not ready") entry(                                         \
+                          cudaErrorIllegalAddress, 700, "an illegal memory access was encountered")                    \
+                          entry(cudaErrorLaunchOutOfResources, 701, "too many resources requested for launch") entry(  \
+                              cudaErrorLaunchFailure, 719, "unspecified launch failure")                               \
+                              entry(cudaErrorNotPermitted, 800, "operation not permitted") entry(                      \
+                                  cudaErrorNotSupported, 801,                                                          \
+                                  "operation not supported") entry(cudaErrorStreamCaptureUnsupported, 900,             \
+                                                                   "operation not permitted when stream is capturing") \
+                                  entry(cudaErrorStreamCaptureInvalidated, 901,                                        \
+                                        "operation failed due to a previous error during capture")                     \
+                                      entry(cudaErrorStreamCaptureMerge, 902,                                          \
+                                            "operation would result in a merge of separate capture sequences")         \
+                                          entry(cudaErrorStreamCaptureUnmatched, 903,                                  \
+                                                "capture was not ended in the same stream as it began")                \
+                                              entry(cudaErrorStreamCaptureUnjoined, 904,                               \
+                                                    "capturing stream has unjoined work")                              \
+                                                  entry(cudaErrorStreamCaptureIsolation, 905,                          \
+                                                        "dependency created on uncaptured work in another stream")     \
+                                                      entry(cudaErrorStreamCaptureImplicit, 906,                       \
+                                                            "operation would make the legacy stream depend on a "      \
+                                                            "capturing blocking stream")                               \
+                                                          entry(cudaErrorCapturedEvent, 907,                           \
+                                                                "operation not permitted on an event last recorded "   \
+                                                                "in a capturing stream")                               \
+                                                              entry(cudaErrorStreamCaptureWrongThread, 908,            \
+                                                                    "attempt to terminate a thread-local capture "     \
+                                                                    "sequence from another thread")                    \
+                                                                  entry(                                               \
+                                                                      cudaErrorGraphExecUpdateFailure, 910,            \
+                                                                      "the graph update was not performed because it " \
+                                                                      "included changes which violated constraints")   \
+                                                                      entry(cudaErrorUnknown, 999, "unknown error")
 
 enum cudaError {
 #define EMULATION_ENTRY(name, number, text) name = number,
@@ -55,10 +70,24 @@ using cudaGraphNode_t = struct CUgraphNode_st*;
 using cudaGraphExec_t = struct CUgraphExec_st*;
 using cudaHostFn_t = void (*)(void* data);
 
-enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
+enum cudaMemcpyKind {
+  cudaMemcpyHostToHost,
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice,
+  cudaMemcpyDefault
+};
 enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
-enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
-enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive, cudaStreamCaptureStatusInvalidated };
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal,
+  cudaStreamCaptureModeThreadLocal,
+  cudaStreamCaptureModeRelaxed
+};
+enum cudaStreamCaptureStatus {
+  cudaStreamCaptureStatusNone,
+  cudaStreamCaptureStatusActive,
+  cudaStreamCaptureStatusInvalidated
+};
 enum cudaGraphNodeType {
   cudaGraphNodeTypeKernel,
   cudaGraphNodeTypeMemcpy,
@@ -73,7 +102,10 @@ enum cudaGraphExecUpdateResult {
   cudaGraphExecUpdateErrorTopologyChanged,
   cudaGraphExecUpdateErrorNodeTypeChanged,
 };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8, cudaFuncAttributePreferredSharedMemoryCarveout = 9 };
+enum cudaFuncAttribute {
+  cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+  cudaFuncAttributePreferredSharedMemoryCarveout = 9
+};
 enum cudaDeviceAttr {
   cudaDevAttrMaxThreadsPerBlock = 1,
   cudaDevAttrMaxSharedMemoryPerBlock = 8,
@@ -95,13 +127,16 @@ enum cudaDeviceAttr {
 
 inline constexpr unsigned cudaStreamDefault = 0, cudaStreamNonBlocking = 1;
 inline constexpr unsigned cudaEventDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2;
-inline constexpr unsigned cudaHostAllocDefault = 0, cudaHostAllocPortable = 1, cudaHostAllocMapped = 2, cudaHostAllocWriteCombined = 4;
+inline constexpr unsigned cudaHostAllocDefault = 0, cudaHostAllocPortable = 1, cudaHostAllocMapped = 2,
+                          cudaHostAllocWriteCombined = 4;
 
 struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem, sharedMemPerBlock;
-  int regsPerBlock, warpSize, maxThreadsPerBlock, maxThreadsDim[3], maxGridSize[3], major, minor, multiProcessorCount, integrated;
-  int concurrentKernels, ECCEnabled, asyncEngineCount, unifiedAddressing, memoryBusWidth, l2CacheSize, persistingL2CacheMaxSize;
+  int regsPerBlock, warpSize, maxThreadsPerBlock, maxThreadsDim[3], maxGridSize[3], major, minor, multiProcessorCount,
+      integrated;
+  int concurrentKernels, ECCEnabled, asyncEngineCount, unifiedAddressing, memoryBusWidth, l2CacheSize,
+      persistingL2CacheMaxSize;
   int maxThreadsPerMultiProcessor;
   size_t sharedMemPerMultiprocessor;
   int regsPerMultiprocessor;
@@ -162,9 +197,10 @@ cudaError_t cudaFreeHost(void* pointer);
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer);
 
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream = nullptr);
-cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height,
-                              cudaMemcpyKind kind, cudaStream_t stream = nullptr);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream = nullptr);
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind kind, cudaStream_t stream = nullptr);
 cudaError_t cudaMemset(void* pointer, int value, size_t bytes);
 cudaError_t cudaMemsetAsync(void* pointer, int value, size_t bytes, cudaStream_t stream = nullptr);
 
@@ -187,8 +223,8 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id = nullptr,
-                                     cudaGraph_t* graph = nullptr);
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status,
+                                     unsigned long long* id = nullptr, cudaGraph_t* graph = nullptr);
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count);
 cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* type);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);

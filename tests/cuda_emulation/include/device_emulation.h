@@ -13,7 +13,8 @@ extern thread_local constinit uint3 threadIdx, blockIdx;
 extern thread_local constinit dim3 blockDim, gridDim;
 inline constexpr int warpSize = 32;
 
-// The block's dynamic shared memory, 128-byte aligned; full of NaN when a block starts, as long as the launch says (ASan guards its end).
+// The block's dynamic shared memory, 128-byte aligned; full of NaN when a block starts, as long as the launch says
+// (ASan guards its end).
 unsigned char* emulated_dynamic_shared();
 
 namespace emulation {
@@ -29,8 +30,9 @@ struct Place {
 // Threads that wait at different places never meet on a GPU: aborts with both places.
 int meet_block(bool predicate, Place place);
 
-// Waits for the lanes of `mask` that have not returned, which must all be at the same place with the same mask. The last one to come calls
-// `combine` with every lane's `argument` (null outside `lanes`), which may lie on the lanes' stacks. Aborts where lanes never meet.
+// Waits for the lanes of `mask` that have not returned, which must all be at the same place with the same mask. The
+// last one to come calls `combine` with every lane's `argument` (null outside `lanes`), which may lie on the lanes'
+// stacks. Aborts where lanes never meet.
 using Combine = void (*)(void* const (&arguments)[32], unsigned lanes);
 void meet_warp(Combine combine, void* argument, unsigned mask, Place place);
 
@@ -79,7 +81,9 @@ inline int __syncthreads_and(int predicate, EMULATION_CALLER) {
   return emulation::meet_block(predicate == 0, EMULATION_PLACE("__syncthreads_and")) == 0;
 }
 
-inline void __syncwarp(unsigned mask = 0xffffffffu, EMULATION_CALLER) { emulation::vote(false, mask, EMULATION_PLACE("__syncwarp")); }
+inline void __syncwarp(unsigned mask = 0xffffffffu, EMULATION_CALLER) {
+  emulation::vote(false, mask, EMULATION_PLACE("__syncwarp"));
+}
 inline unsigned __ballot_sync(unsigned mask, int predicate, EMULATION_CALLER) {
   return emulation::vote(predicate != 0, mask, EMULATION_PLACE("__ballot_sync")).ballot;
 }
@@ -112,7 +116,8 @@ T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize, E
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize, EMULATION_CALLER) {
   const unsigned lane = emulation::lane(), in_segment = lane & (width - 1u);
-  return emulation::shuffle(value, delta < width - in_segment ? lane + delta : lane, mask, EMULATION_PLACE("__shfl_down_sync"));
+  return emulation::shuffle(value, delta < width - in_segment ? lane + delta : lane, mask,
+                            EMULATION_PLACE("__shfl_down_sync"));
 }
 
 inline void __threadfence() {}

@@ -1,5 +1,5 @@
-// CUDA's mathematics on the CPU: bits, conversions, rounding-mode arithmetic, and the functions <math.h> lacks. <math.h> gives the rest,
-// unqualified, with its overloads for float. Fast variants (__expf, …) are the exact ones.
+// CUDA's mathematics on the CPU: bits, conversions, rounding-mode arithmetic, and the functions <math.h> lacks.
+// <math.h> gives the rest, unqualified, with its overloads for float. Fast variants (__expf, …) are the exact ones.
 #pragma once
 
 #include <cmath>
@@ -50,7 +50,8 @@ inline double __hiloint2double(int high, int low) {
   return std::bit_cast<double>(static_cast<uint64_t>(static_cast<unsigned>(high)) << 32 | static_cast<unsigned>(low));
 }
 
-// Conversions: saturating, with NaN to 0 for 32-bit integers and to the least one for 64-bit integers, as the instructions do.
+// Conversions: saturating, with NaN to 0 for 32-bit integers and to the least one for 64-bit integers, as the
+// instructions do.
 namespace emulation {
 template <class Integer>
 inline Integer saturate(double x) {
@@ -136,7 +137,9 @@ inline void sincospi(Real x, Real& sine, Real& cosine) {
 }
 }  // namespace emulation
 inline void sincospif(float x, float* sine, float* cosine) { emulation::sincospi<float, double>(x, *sine, *cosine); }
-inline void sincospi(double x, double* sine, double* cosine) { emulation::sincospi<double, long double>(x, *sine, *cosine); }
+inline void sincospi(double x, double* sine, double* cosine) {
+  emulation::sincospi<double, long double>(x, *sine, *cosine);
+}
 #if !__GLIBC_PREREQ(2, 41)
 inline float sinpif(float x) {
   float sine, cosine;

@@ -1,4 +1,5 @@
-// Bounds of two small networks against those of auto_LiRPA 0.3, which bench/lirpa_side.py --fixtures wrote to auto_lirpa.json.
+// Bounds of two small networks against those of auto_LiRPA 0.3, which bench/lirpa_side.py --fixtures wrote to
+// auto_lirpa.json.
 #include "zoo.h"
 
 #include <gtest/gtest.h>
@@ -51,7 +52,9 @@ Fixture fixture(const std::string& name, LayerPointer root, const Shape& input, 
   Fixture f{json::parse(file)["networks"][name], std::make_shared<Network>(name, input, std::move(root)), {}, {}};
   Shape shape;
   for (const int64_t extent : f.content["input_shape"]) shape.push_back(extent);
-  const auto end_of_box = [&](const char* end) { return channels_last(Tensor::from(f.content[end].get<Values>(), shape)); };
+  const auto end_of_box = [&](const char* end) {
+    return channels_last(Tensor::from(f.content[end].get<Values>(), shape));
+  };
   f.box = {end_of_box("input_lower"), end_of_box("input_upper")};
   // Both have weight and bias, layer by layer, and so do the names' order.
   std::vector<std::string> names;
@@ -65,7 +68,8 @@ Fixture fixture(const std::string& name, LayerPointer root, const Shape& input, 
       for (const int64_t extent : given["shape"]) own.push_back(extent);
       const Tensor values = Tensor::from(given["data"].get<Values>(), own);
       const bool flattened = image.rank() == 3 && own.rank() == 2;
-      pieces.push_back(mollify::flatten(channels_last(flattened ? reshape(values, {own[0], image[0], image[1], image[2]}) : values)));
+      pieces.push_back(mollify::flatten(
+          channels_last(flattened ? reshape(values, {own[0], image[0], image[1], image[2]}) : values)));
     }
   f.weights = concat(pieces);
   return f;
@@ -75,10 +79,11 @@ Fixture fixture(const std::string& name, LayerPointer root, const Shape& input, 
 std::vector<Fixture> fixtures() {
   std::vector<Fixture> all;
   all.push_back(fixture("dense", sequential(dense(8), relu(), dense(8), relu(), dense(3)), {3}));
-  all.push_back(fixture("conv",
-                        sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), relu(),
-                                   conv2d({.filters = 3, .kernel = 3, .stride = 2, .padding = 1}), relu(), flatten(), dense(4)),
-                        {6, 6, 1}, {3, 3, 3}));
+  all.push_back(
+      fixture("conv",
+              sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), relu(),
+                         conv2d({.filters = 3, .kernel = 3, .stride = 2, .padding = 1}), relu(), flatten(), dense(4)),
+              {6, 6, 1}, {3, 3, 3}));
   if (!cuda::available()) return all;
   for (size_t i = 0; i < 2; ++i) {
     all.push_back(all[i]);
@@ -107,7 +112,8 @@ TEST(AutoLirpa, HasTheSameBounds) {
     const Graph graph(*f.network, f.weights);
     for (const auto& [name, method, line] : kSame)
       for (const bool skip_stable : {false, true}) {
-        const Box output = Bounds(graph, {.box = f.box}, {.method = method, .lower_line = line, .skip_stable = skip_stable}).output();
+        const Box output =
+            Bounds(graph, {.box = f.box}, {.method = method, .lower_line = line, .skip_stable = skip_stable}).output();
         const std::string what = f.name() + " " + name + (skip_stable ? ", stable neurons skipped" : "");
         expect_equal(output.lower, f.expected(name, "lower"), what + " lower");
         expect_equal(output.upper, f.expected(name, "upper"), what + " upper");
@@ -124,7 +130,8 @@ TEST(AutoLirpa, HasTheSameBoundsAsParallelLines) {
   }
 }
 
-// In auto_LiRPA a neuron that intervals show on one side of the kink in all samples keeps its interval; `walked` is for the others.
+// In auto_LiRPA a neuron that intervals show on one side of the kink in all samples keeps its interval; `walked` is for
+// the others.
 Tensor unless_stable(const Box& interval, const Tensor& walked, const Tensor& own) {
   const Tensor crosses = less(maximum(interval.lower, -interval.upper), Tensor::scalar(0, DType::f64));
   return where(greater(max(cast(crosses, DType::f64), {0}, /*keep=*/true), Tensor::scalar(0, DType::f64)), walked, own);
@@ -133,7 +140,8 @@ Tensor unless_stable(const Box& interval, const Tensor& walked, const Tensor& ow
 TEST(AutoLirpa, HasTheSameHiddenBounds) {
   for (const Fixture& f : fixtures()) {
     const Graph graph(*f.network, f.weights);
-    for (const auto& [name, line] : {std::pair("CROWN adaptive", LowerLine::adaptive), std::pair("CROWN one-lb", LowerLine::one)}) {
+    for (const auto& [name, line] :
+         {std::pair("CROWN adaptive", LowerLine::adaptive), std::pair("CROWN one-lb", LowerLine::one)}) {
       const json& layers = f.content["hidden_bounds"][name];
       const Bounds bounds(graph, {.box = f.box}, {.method = Method::crown, .lower_line = line, .skip_stable = false});
       const Bounds intervals(graph, {.box = f.box}, {.method = Method::ibp});

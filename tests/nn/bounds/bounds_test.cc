@@ -20,7 +20,9 @@ class EveryNetwork : public testing::TestWithParam<std::tuple<Method, Device>> {
   Method method() const { return std::get<Method>(GetParam()); }
   Device device() const { return std::get<Device>(GetParam()); }
   Options options(double roundoff = 0) const {
-    return {.method = method(), .roundoff = roundoff, .alpha = {.steps = device() == Device::cpu ? AlphaOptions().steps : 2}};
+    return {.method = method(),
+            .roundoff = roundoff,
+            .alpha = {.steps = device() == Device::cpu ? AlphaOptions().steps : 2}};
   }
   int64_t draws(int64_t on_cpu) const { return device() == Device::cpu ? on_cpu : 2; }
 };
@@ -35,7 +37,8 @@ TEST_P(EveryNetwork, BoundsContainTenThousandOutputsABox) {
       const Bounds bounds(graph, {.box = box}, options());
       const Box output = bounds.output();
       // Copies of the boxes at a time.
-      const std::vector<Tensor> lowers(static_cast<size_t>(each_time), box.lower), uppers(static_cast<size_t>(each_time), box.upper);
+      const std::vector<Tensor> lowers(static_cast<size_t>(each_time), box.lower),
+          uppers(static_cast<size_t>(each_time), box.upper);
       const Box many{concat(lowers), concat(uppers)};
       for (int64_t draw = 0; draw < draws(100); ++draw) {
         const Tensor y = evaluated(s, point_in(many, 100 + static_cast<uint64_t>(draw), draw % 2 == 1));
@@ -65,7 +68,9 @@ TEST_P(EveryNetwork, SoundBoundsNeedNoTolerance) {
         ASSERT_LE(largest(cast(output.lower, DType::f64) - y), 0) << s.name << " radius " << radius;
         ASSERT_LE(largest(y - cast(output.upper, DType::f64)), 0) << s.name << " radius " << radius;
       }
-      EXPECT_LT(largest((output.upper - output.lower) - (plain.upper - plain.lower)), 0.02 * (1 + largest(abs(plain.upper)))) << s.name << ": margins are small";
+      EXPECT_LT(largest((output.upper - output.lower) - (plain.upper - plain.lower)),
+                0.02 * (1 + largest(abs(plain.upper))))
+          << s.name << ": margins are small";
     }
   }
 }
@@ -111,11 +116,14 @@ TEST_P(EveryNetwork, ABudgetOfFewRowsChangesNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, EveryNetwork, testing::Combine(testing::ValuesIn(kMethods), testing::ValuesIn(devices())), [](const auto& info) {
-  std::string name = to_string(std::get<Method>(info.param)) + "_" + to_string(std::get<Device>(info.param));
-  for (char& c : name) c = c == '-' ? '_' : c;
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Methods, EveryNetwork,
+                         testing::Combine(testing::ValuesIn(kMethods), testing::ValuesIn(devices())),
+                         [](const auto& info) {
+                           std::string name =
+                               to_string(std::get<Method>(info.param)) + "_" + to_string(std::get<Device>(info.param));
+                           for (char& c : name) c = c == '-' ? '_' : c;
+                           return name;
+                         });
 
 TEST(EveryNetworkOnCuda, IsTested) { MOLLIFY_SKIP_WITHOUT_CUDA(); }
 
@@ -127,7 +135,8 @@ TEST(Order, HybridBoxesAreNoWorseThanIntervals) {
     for (const double radius : {0.01, 0.1, 1.0}) {
       const Region region{.box = boxes_for(*s.network, 4, 60, radius, DType::f64)};
       const Tensor rows = drawn({1, 5, s.network->output()[0]}, 61);
-      const Tensor ibp = Bounds(graph, region, {.method = Method::ibp}).lower(rows), hbox = Bounds(graph, region, {.method = Method::hbox}).lower(rows);
+      const Tensor ibp = Bounds(graph, region, {.method = Method::ibp}).lower(rows),
+                   hbox = Bounds(graph, region, {.method = Method::hbox}).lower(rows);
       EXPECT_LE(largest(ibp - hbox), 1e-9 * (1 + largest(abs(ibp)))) << s.name << " radius " << radius;
     }
   }
@@ -139,7 +148,8 @@ TEST(Order, AlphaCrownIsNoWorseThanCrownAndOftenBetter) {
     const Graph graph(*s.network, s.weights, s.state);
     const Region region{.box = boxes_for(*s.network, 4, 70, 0.5, DType::f64)};
     const Tensor rows = drawn({1, 5, s.network->output()[0]}, 71);
-    const Tensor crown = Bounds(graph, region, {.method = Method::crown}).lower(rows), alpha = Bounds(graph, region, {.method = Method::alpha_crown}).lower(rows);
+    const Tensor crown = Bounds(graph, region, {.method = Method::crown}).lower(rows),
+                 alpha = Bounds(graph, region, {.method = Method::alpha_crown}).lower(rows);
     EXPECT_LE(largest(crown - alpha), 1e-9 * (1 + largest(abs(crown)))) << s.name;
     better += largest(alpha - crown) > 1e-3;
   }
@@ -150,7 +160,8 @@ TEST(Order, IntersectedBoxesAreInsideBoth) {
   for (const Specimen& s : zoo()) {
     const Graph graph(*s.network, s.weights, s.state);
     const Region region{.box = boxes_for(*s.network, 4, 80, 0.5, DType::f64)};
-    const Bounds ibp(graph, region, {.method = Method::ibp}), both(graph, region, {.method = Method::crown, .intersect = true});
+    const Bounds ibp(graph, region, {.method = Method::ibp}),
+        both(graph, region, {.method = Method::crown, .intersect = true});
     for (size_t i = 0; i < graph.nodes().size(); ++i) {
       if (!graph.nodes()[i].bounded) continue;
       EXPECT_LE(largest(ibp.box(static_cast<int>(i)).lower - both.box(static_cast<int>(i)).lower), 1e-12) << s.name;
@@ -160,7 +171,8 @@ TEST(Order, IntersectedBoxesAreInsideBoth) {
 }
 
 // In one dimension a relu network is linear between the points where a neuron is 0, which bisection finds.
-// Where two ways from one number meet, interval arithmetic is wider than the range: such boxes are walked for, others are not.
+// Where two ways from one number meet, interval arithmetic is wider than the range: such boxes are walked for, others
+// are not.
 TEST(Order, WalksWhereWaysMeet) {
   const auto box_kinds = [](const Graph::Function& f) {
     std::vector<bool> exact;
@@ -171,12 +183,14 @@ TEST(Order, WalksWhereWaysMeet) {
   EXPECT_EQ(box_kinds([](const Tensor& x) { return relu(x * 2.0); }), (std::vector<bool>{true, true, true}));
   EXPECT_EQ(box_kinds([](const Tensor& x) { return x + relu(x); }), (std::vector<bool>{true, true, false}));
   EXPECT_EQ(box_kinds([](const Tensor& x) { return relu(x * 2.0) - x; }), (std::vector<bool>{true, true, true, false}));
-  EXPECT_EQ(box_kinds([](const Tensor& x) { return relu(relu(x) + x); }), (std::vector<bool>{true, true, false, false}));
+  EXPECT_EQ(box_kinds([](const Tensor& x) { return relu(relu(x) + x); }),
+            (std::vector<bool>{true, true, false, false}));
 }
 
 TEST(Order, AgainstExactRangesOfOneInput) {
   for (uint64_t seed = 0; seed < 10; ++seed) {
-    const Specimen s = specimen("line", {1}, sequential(dense(5), relu(), dense(4), relu(), dense(1)), seed + 1, DType::f64);
+    const Specimen s =
+        specimen("line", {1}, sequential(dense(5), relu(), dense(4), relu(), dense(1)), seed + 1, DType::f64);
     const Graph graph(*s.network, s.weights, s.state);
     const Box box{Tensor::from<double>({-0.7}, {1, 1}), Tensor::from<double>({0.9}, {1, 1})};
     constexpr int64_t kGrid = 200001;
@@ -214,7 +228,8 @@ TEST(Ball, BoundsContainThePointsOfTheBall) {
     shape.insert(0, 2);
     const Tensor center = drawn(shape, 91);
     const double radius = 0.8;
-    const Region region{.box = {center - radius, center + 0.2}, .center = center, .radius = Tensor::scalar(radius, DType::f64)};
+    const Region region{
+        .box = {center - radius, center + 0.2}, .center = center, .radius = Tensor::scalar(radius, DType::f64)};
     for (const Method method : kMethods) {
       const Box output = Bounds(graph, region, {.method = method}).output();
       for (uint64_t draw = 0; draw < 200; ++draw) {
@@ -246,9 +261,11 @@ TEST(Gradients, OfEveryMethodAgreeWithDifferences) {
       const Tensor direction = drawn(s.weights.shape(), 112);
       const double expected = sum(grad(value)(s.weights) * direction).item();
       const double h = 1e-6, middle = value(s.weights).item();
-      const double above = (value(s.weights + direction * h).item() - middle) / h, below = (middle - value(s.weights - direction * h).item()) / h;
+      const double above = (value(s.weights + direction * h).item() - middle) / h,
+                   below = (middle - value(s.weights - direction * h).item()) / h;
       if (std::abs(above - below) > 1e-3 * (1 + std::abs(above))) continue;
-      EXPECT_NEAR(expected, (above + below) / 2, 2e-5 * (1 + std::abs(expected)) + 10 * std::abs(above - below)) << s.name << " " << to_string(method);
+      EXPECT_NEAR(expected, (above + below) / 2, 2e-5 * (1 + std::abs(expected)) + 10 * std::abs(above - below))
+          << s.name << " " << to_string(method);
     }
   }
 }
@@ -258,10 +275,13 @@ TEST(Gradients, OfTheRegionAndOfAlphaFixed) {
   const Graph graph(*s.network, s.weights, s.state);
   const Box box = boxes_for(*s.network, 2, 120, 0.3, DType::f64);
   const Tensor rows = drawn({2, 3, s.network->output()[0]}, 121);
-  const auto of_radius = [&](const Tensor& r) { return sum(Bounds(graph, {.box = {box.lower - r, box.upper + r}}).lower(rows)); };
+  const auto of_radius = [&](const Tensor& r) {
+    return sum(Bounds(graph, {.box = {box.lower - r, box.upper + r}}).lower(rows));
+  };
   const Tensor at = Tensor::scalar(0.01, DType::f64);
   const double h = 1e-6;
-  EXPECT_NEAR(grad(of_radius)(at).item(), (of_radius(at + h).item() - of_radius(at - h).item()) / (2 * h), 1e-4 * std::abs(grad(of_radius)(at).item()));
+  EXPECT_NEAR(grad(of_radius)(at).item(), (of_radius(at + h).item() - of_radius(at - h).item()) / (2 * h),
+              1e-4 * std::abs(grad(of_radius)(at).item()));
   const auto of_weights = [&](const Tensor& w) {
     const Graph own(*s.network, w, s.state);
     return sum(Bounds(own, {.box = box}, {.method = Method::alpha_crown, .alpha = {.steps = 3}}).lower(rows));
@@ -284,21 +304,36 @@ std::string text_of(const F& f) {
 TEST(Errors, NameTheOperationAndTheShapes) {
   const Network odd("odd", {4}, sequential(dense(3), activation("sin"), dense(2)));
   const Tensor w = odd.initial_weights(Initialization::kaiming_normal, 1);
-  EXPECT_EQ(text_of<ValueError>([&] { Graph(odd, w); }), "bounds: layer 'activation1' computes sin, which has no relaxation");
+  EXPECT_EQ(text_of<ValueError>([&] { Graph(odd, w); }),
+            "bounds: layer 'activation1' computes sin, which has no relaxation");
   const Specimen s = zoo()[0];
   const Graph graph(*s.network, s.weights, s.state);
   const Tensor x = zeros({2, 4}, DType::f64);
-  EXPECT_NE(text_of<ValueError>([&] { Bounds(graph, {.box = {x + 1.0, x}}); }).find("lower end above its upper end"), std::string::npos);
+  EXPECT_NE(text_of<ValueError>([&] {
+              Bounds(graph, {.box = {x + 1.0, x}});
+            }).find("lower end above its upper end"),
+            std::string::npos);
   EXPECT_NE(text_of<ValueError>([&] { Bounds(graph, {.box = {x + NAN, x}}); }).find("not finite"), std::string::npos);
-  EXPECT_NE(text_of<ShapeError>([&] { Bounds(graph, {.box = {zeros({2, 3}, DType::f64), zeros({2, 3}, DType::f64)}}); }).find("[2, 3]"), std::string::npos);
-  EXPECT_NE(text_of<TypeError>([&] { Bounds(graph, {.box = {zeros({2, 4}), zeros({2, 4})}}); }).find("f32"), std::string::npos);
-  EXPECT_NE(text_of<ShapeError>([&] { Bounds(graph, {.box = {x, x}}).lower(zeros({1, 2, 5}, DType::f64)); }).find("[1, 2, 5]"), std::string::npos);
+  EXPECT_NE(text_of<ShapeError>([&] {
+              Bounds(graph, {.box = {zeros({2, 3}, DType::f64), zeros({2, 3}, DType::f64)}});
+            }).find("[2, 3]"),
+            std::string::npos);
+  EXPECT_NE(text_of<TypeError>([&] {
+              Bounds(graph, {.box = {zeros({2, 4}), zeros({2, 4})}});
+            }).find("f32"),
+            std::string::npos);
+  EXPECT_NE(text_of<ShapeError>([&] {
+              Bounds(graph, {.box = {x, x}}).lower(zeros({1, 2, 5}, DType::f64));
+            }).find("[1, 2, 5]"),
+            std::string::npos);
   EXPECT_EQ(text_of<ValueError>([&] { ball(x, -0.1, 0, 1); }), "ball: radius -0.1; needs at least 0");
-  EXPECT_NE(text_of<ValueError>([&] { method_named("magic"); }).find("ibp, hbox, deepz, crown-ibp, crown, alpha-crown"), std::string::npos);
+  EXPECT_NE(text_of<ValueError>([&] { method_named("magic"); }).find("ibp, hbox, deepz, crown-ibp, crown, alpha-crown"),
+            std::string::npos);
 }
 
-// The norm of a ball's rows is rounded as well, and nothing else here makes up for its charge: the output is the first of many inputs, whose
-// number alone decides how much is charged at the input, and the least value, 1 − 1.9, is that of a point in the box.
+// The norm of a ball's rows is rounded as well, and nothing else here makes up for its charge: the output is the first
+// of many inputs, whose number alone decides how much is charged at the input, and the least value, 1 − 1.9, is that of
+// a point in the box.
 TEST(Ball, ChargesTheRoundingOfTheNorm) {
   constexpr int64_t kInputs = 800;
   const Graph graph([](const Tensor& x) { return slice(x, 1, 0, 1); }, {kInputs}, DType::f32);
@@ -306,7 +341,8 @@ TEST(Ball, ChargesTheRoundingOfTheNorm) {
   const float radius = 1.9f;
   const Region region{{-ones({1, kInputs}), center}, center, Tensor::scalar(radius)};
   const Tensor row = ones({1, 1, 1});
-  const double charged = Bounds(graph, region, {.method = Method::crown, .roundoff = unit_roundoff(DType::f32)}).lower(row).item();
+  const double charged =
+      Bounds(graph, region, {.method = Method::crown, .roundoff = unit_roundoff(DType::f32)}).lower(row).item();
   EXPECT_LE(charged, 1 - static_cast<double>(radius));
   EXPECT_GT(charged, 1 - static_cast<double>(radius) - 1e-3);
 }

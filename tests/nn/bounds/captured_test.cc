@@ -17,7 +17,8 @@ using Losses = std::function<Tensor(const Bounds& bounds, const Tensor& rows)>;
 
 std::vector<double> numbers(const Tensor& x) { return cast(x, DType::f64).to_vector<double>(); }
 
-// A training step by hand: the loss over balls around x whose radius is a number that moves, and plain gradient descent.
+// A training step by hand: the loss over balls around x whose radius is a number that moves, and plain gradient
+// descent.
 struct Step {
   Step(const Specimen& specimen, Method method, Losses loss, Device device)
       : s(on(device, specimen)), how{.method = method, .alpha = {.steps = 2}}, loss(std::move(loss)),
@@ -50,7 +51,8 @@ class Captured : public testing::TestWithParam<std::tuple<Method, Device>> {
     Shape shape = s.network->input();
     shape.insert(0, 3);
     for (int step = 0; step < 5; ++step) {
-      for (const Step* each : {&eager, &replayed}) assign(each->epsilon, Tensor::scalar(0.02 * (step + 1), s.weights.dtype()));
+      for (const Step* each : {&eager, &replayed})
+        assign(each->epsilon, Tensor::scalar(0.02 * (step + 1), s.weights.dtype()));
       const Tensor x = to(drawn(shape, 500 + static_cast<uint64_t>(step), s.weights.dtype()), device);
       const Tensor labels = to(Tensor::from(std::vector<int32_t>{step % 2, 1, 0}, {3}), device);
       ASSERT_EQ(numbers(eager(x, labels)), numbers(captured(Tensors{x, labels})[0])) << s.name << ", step " << step;
@@ -64,12 +66,14 @@ Tensor worst_case(const Bounds& bounds, const Tensor& rows) { return worst_case_
 
 TEST_P(Captured, CertifiedLosses) {
   for (const Specimen& s : zoo(std::get<Device>(GetParam()), DType::f32))
-    if (s.name == "dense" || s.name == "max_pool" || s.name == "shortcut" || s.name == "tanh") expect_same(s, worst_case);
+    if (s.name == "dense" || s.name == "max_pool" || s.name == "shortcut" || s.name == "tanh")
+      expect_same(s, worst_case);
 }
 
 TEST_P(Captured, WithTheRegulariserAndBoxes) {
   expect_same(zoo(DType::f32)[0], [](const Bounds& bounds, const Tensor& rows) {
-    return worst_case(bounds, rows) * 0.5 + worst_case_cross_entropy(lower_by_boxes(bounds, rows)) + relu_regularizer(bounds);
+    return worst_case(bounds, rows) * 0.5 + worst_case_cross_entropy(lower_by_boxes(bounds, rows)) +
+           relu_regularizer(bounds);
   });
 }
 
@@ -79,11 +83,13 @@ TEST_P(Captured, FusedLosses) {
   expect_same(zoo(DType::f32)[0], fused_cross_entropy);
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, Captured, testing::Combine(testing::ValuesIn(kMethods), testing::ValuesIn(devices())), [](const auto& info) {
-  std::string name = to_string(std::get<Method>(info.param)) + "_" + to_string(std::get<Device>(info.param));
-  for (char& c : name) c = c == '-' ? '_' : c;
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Methods, Captured, testing::Combine(testing::ValuesIn(kMethods), testing::ValuesIn(devices())),
+                         [](const auto& info) {
+                           std::string name =
+                               to_string(std::get<Method>(info.param)) + "_" + to_string(std::get<Device>(info.param));
+                           for (char& c : name) c = c == '-' ? '_' : c;
+                           return name;
+                         });
 
 // The CPU's and the GPU's losses and gradients are those of one function.
 TEST(OnCuda, CertifiedLossesAreTheCpus) {
@@ -91,14 +97,18 @@ TEST(OnCuda, CertifiedLossesAreTheCpus) {
   for (const Specimen& s : zoo(Device::cpu, DType::f64)) {
     if (s.name != "conv" && s.name != "residual" && s.name != "gelu") continue;
     for (const Method method : kMethods) {
-      const Losses loss = [](const Bounds& bounds, const Tensor& rows) { return worst_case(bounds, rows) + relu_regularizer(bounds); };
+      const Losses loss = [](const Bounds& bounds, const Tensor& rows) {
+        return worst_case(bounds, rows) + relu_regularizer(bounds);
+      };
       const Step cpu(s, method, loss, Device::cpu), cuda(s, method, loss, Device::cuda);
       Shape shape = s.network->input();
       shape.insert(0, 2);
       const Tensor x = drawn(shape, 600), labels = Tensor::from(std::vector<int32_t>{1, 0}, {2});
       for (const Step* each : {&cpu, &cuda}) assign(each->epsilon, Tensor::scalar(0.05, DType::f64));
-      EXPECT_NEAR(cpu(x, labels).item(), cuda(to(x, Device::cuda), to(labels, Device::cuda)).item(), 1e-10) << s.name << " " << to_string(method);
-      EXPECT_LT(max(abs(cpu.weights - to(cuda.weights, Device::cpu))).item(), 1e-9) << s.name << " " << to_string(method);
+      EXPECT_NEAR(cpu(x, labels).item(), cuda(to(x, Device::cuda), to(labels, Device::cuda)).item(), 1e-10)
+          << s.name << " " << to_string(method);
+      EXPECT_LT(max(abs(cpu.weights - to(cuda.weights, Device::cpu))).item(), 1e-9)
+          << s.name << " " << to_string(method);
     }
   }
 }

@@ -39,7 +39,8 @@ TEST(MarginRows, AreTheDifferencesToTheOtherClassesInOrder) {
   for (const Device device : devices()) {
     const Tensor rows = margin_rows(to(Tensor::from(std::vector<int32_t>{1, 0, 2}, {3}), device), 3);
     EXPECT_EQ(rows.shape(), (Shape{3, 2, 3}));
-    EXPECT_EQ(rows.to_vector<float>(), (std::vector<float>{-1, 1, 0, 0, 1, -1, 1, -1, 0, 1, 0, -1, -1, 0, 1, 0, -1, 1}));
+    EXPECT_EQ(rows.to_vector<float>(),
+              (std::vector<float>{-1, 1, 0, 0, 1, -1, 1, -1, 0, 1, 0, -1, -1, 0, 1, 0, -1, 1}));
   }
   EXPECT_THROW(margin_rows(Tensor::from(std::vector<int32_t>{3}, {1}), 3), ValueError);
   EXPECT_THROW(margin_rows(Tensor::from(std::vector<int32_t>{-1}, {1}), 3), ValueError);
@@ -83,7 +84,8 @@ double plain_regularizer(const Bounds& bounds) {
     }
     const auto short_of_half = [](double ratio) { return std::max(0.0, 0.5 - std::min(ratio, 1 / ratio)) / 0.5; };
     total += std::max(0.0, 0.5 - radius_of(bounds.region().box) / radius_of(box)) / 0.5;
-    if (active > 0 && inactive > 0) total += short_of_half(active / inactive) + short_of_half(active_spread / inactive_spread);
+    if (active > 0 && inactive > 0)
+      total += short_of_half(active / inactive) + short_of_half(active_spread / inactive_spread);
     ++relus;
   }
   return total / relus;
@@ -123,12 +125,14 @@ struct Trained {
 template <class F> void expect_gradient(const Trained& trained, const F& loss) {
   const Tensor weights = trained.specimen.weights, direction = to(drawn(weights.shape(), 9), weights.device());
   const double slope = sum(grad(loss)(weights) * direction).item(), step = 1e-6;
-  const double difference = (loss(weights + direction * step).item() - loss(weights - direction * step).item()) / (2 * step);
+  const double difference =
+      (loss(weights + direction * step).item() - loss(weights - direction * step).item()) / (2 * step);
   EXPECT_NEAR(slope, difference, 1e-5 * (1 + std::abs(difference)));
 }
 
 class CertifiedLosses : public testing::TestWithParam<Device> {};
-INSTANTIATE_TEST_SUITE_P(Devices, CertifiedLosses, testing::ValuesIn(devices()), [](const auto& info) { return std::string(to_string(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Devices, CertifiedLosses, testing::ValuesIn(devices()),
+                         [](const auto& info) { return std::string(to_string(info.param)); });
 TEST(CertifiedLossesOnCuda, AreTested) { MOLLIFY_SKIP_WITHOUT_CUDA(); }
 
 TEST_P(CertifiedLosses, HaveTheGradientsOfDifferences) {
@@ -136,7 +140,9 @@ TEST_P(CertifiedLosses, HaveTheGradientsOfDifferences) {
   for (const Method method : kMethods) {
     if (method == Method::alpha_crown) continue;  // its α are found anew at every point
     expect_gradient(trained, [&](const Tensor& w) {
-      return trained.through(w, method, [&](const Bounds& b) { return worst_case_cross_entropy(b.lower(trained.rows)) + relu_regularizer(b); });
+      return trained.through(w, method, [&](const Bounds& b) {
+        return worst_case_cross_entropy(b.lower(trained.rows)) + relu_regularizer(b);
+      });
     });
   }
   for (const Method method : {Method::crown_ibp, Method::crown, Method::deepz})
@@ -152,7 +158,9 @@ TEST_P(CertifiedLosses, AreTheSameWhetherTheHostReadsWhatIsStable) {
   for (const Method method : {Method::crown, Method::deepz, Method::hbox})
     for (const double radius : {0.01, 0.2}) {
       const Region region{on(GetParam(), boxes_for(*trained.specimen.network, 4, 5, radius, DType::f64))};
-      const auto lower = [&](bool read) { return Bounds(graph, region, {.method = method, .read_stable = read}).lower(trained.rows); };
+      const auto lower = [&](bool read) {
+        return Bounds(graph, region, {.method = method, .read_stable = read}).lower(trained.rows);
+      };
       EXPECT_LT(max(abs(lower(true) - lower(false))).item(), 1e-12) << to_string(method);
     }
 }
@@ -167,7 +175,8 @@ TEST(FusedCrossEntropy, BoundsTheLossFromAbove) {
       const double bound = fused_cross_entropy(Bounds(graph, {box}, {.method = method}), trained.rows).item();
       EXPECT_TRUE(std::isfinite(bound)) << radius;
       for (uint64_t draw = 0; draw < 50; ++draw) {
-        const double loss = mean_cross_entropy(evaluated(trained.specimen, point_in(box, draw, draw % 2 == 1)), labels).item();
+        const double loss =
+            mean_cross_entropy(evaluated(trained.specimen, point_in(box, draw, draw % 2 == 1)), labels).item();
         ASSERT_LE(loss, bound + 1e-6) << radius << " " << to_string(method);
       }
     }
@@ -177,7 +186,8 @@ TEST(FusedCrossEntropy, BoundsTheLossFromAbove) {
 TEST(LowerByBoxes, IsIntervalArithmetic) {
   const Trained trained;
   const Graph graph(*trained.specimen.network, trained.specimen.weights);
-  const Bounds ibp(graph, {trained.box}, {.method = Method::ibp}), crown_ibp(graph, {trained.box}, {.method = Method::crown_ibp});
+  const Bounds ibp(graph, {trained.box}, {.method = Method::ibp}),
+      crown_ibp(graph, {trained.box}, {.method = Method::crown_ibp});
   EXPECT_EQ(ibp.lower(trained.rows).to_vector<double>(), lower_by_boxes(crown_ibp, trained.rows).to_vector<double>());
 }
 

@@ -39,7 +39,9 @@ class Maker {
     std::vector<double> values(kNumbers);
     for (double& x : values) {
       const int kind = pick(4);
-      x = kind == 0 ? pick(7) - 3 : kind == 1 ? std::ldexp(1.0, pick(120) - 60) : std::normal_distribution<double>(0, kind == 2 ? 1 : 1e8)(random_);
+      x = kind == 0   ? pick(7) - 3
+          : kind == 1 ? std::ldexp(1.0, pick(120) - 60)
+                      : std::normal_distribution<double>(0, kind == 2 ? 1 : 1e8)(random_);
     }
     return {Tensor::from(values, {kNumbers}), {values.begin(), values.end()}, "leaf"};
   }
@@ -53,20 +55,24 @@ class Maker {
       case 2: return both(a, b, a.value * b.value, "*", [](Quad x, Quad y) { return x * y; });
       case 3: return both(a, b, a.value / b.value, "/", [](Quad x, Quad y) { return x / y; });
       case 4: return both(a, a, sqrt(abs(a.value)), "sqrt|.|", [](Quad x, Quad) { return root(x < 0 ? -x : x); });
-      case 5: return both(a, a, flip(a.value, 0) + a.value, "+ flip", {}, [](const std::vector<Quad>& x, size_t i) { return x[i] + x[kNumbers - 1 - i]; });
+      case 5:
+        return both(a, a, flip(a.value, 0) + a.value, "+ flip", {},
+                    [](const std::vector<Quad>& x, size_t i) { return x[i] + x[kNumbers - 1 - i]; });
       default:
-        return both(a, a, expand(sum(a.value, {0}, true), {kNumbers}), "sum", {}, [](const std::vector<Quad>& x, size_t) {
-          Quad total = 0;
-          for (const Quad v : x) total += v;
-          return total;
-        });
+        return both(a, a, expand(sum(a.value, {0}, true), {kNumbers}), "sum", {},
+                    [](const std::vector<Quad>& x, size_t) {
+                      Quad total = 0;
+                      for (const Quad v : x) total += v;
+                      return total;
+                    });
     }
   }
 
  private:
   int pick(int n) { return std::uniform_int_distribution<int>(0, n - 1)(random_); }
 
-  static Expression both(const Expression& a, const Expression& b, Tensor value, const std::string& name, const std::function<Quad(Quad, Quad)>& f,
+  static Expression both(const Expression& a, const Expression& b, Tensor value, const std::string& name,
+                         const std::function<Quad(Quad, Quad)>& f,
                          const std::function<Quad(const std::vector<Quad>&, size_t)>& of_all = {}) {
     Expression made{std::move(value), std::vector<Quad>(kNumbers), "(" + a.text + " " + name + " " + b.text + ")"};
     for (size_t i = 0; i < kNumbers; ++i) made.exact[i] = of_all ? of_all(a.exact, i) : f(a.exact[i], b.exact[i]);
@@ -80,17 +86,20 @@ TEST(ConstantRoundings, AreNoFewerThanRandomExpressionsShow) {
   int known = 0, exact = 0;
   for (uint64_t seed = 0; seed < 4000; ++seed) {
     Expression e;
-    const Trace traced = trace([&](const Tensor& x) { return x + (e = Maker(seed).make(static_cast<int>(seed % 6))).value; },
-                               Layout::packed({1, kNumbers}, DType::f64), Constants::kept);
+    const Trace traced =
+        trace([&](const Tensor& x) { return x + (e = Maker(seed).make(static_cast<int>(seed % 6))).value; },
+              Layout::packed({1, kNumbers}, DType::f64), Constants::kept);
     const double roundings = ConstantRoundings(traced.constants).of(e.value);
     const std::vector<double> computed = e.value.to_vector<double>();
     if (!(roundings < 1e12)) continue;
     known += roundings > 0;
     exact += roundings == 0 && seed % 6 != 0;
     for (size_t i = 0; i < computed.size(); ++i) {
-      const Quad error = Quad(computed[i]) - e.exact[i], most = (e.exact[i] < 0 ? -e.exact[i] : e.exact[i]) * Quad(roundings * 1.0001 * 0x1p-53);
+      const Quad error = Quad(computed[i]) - e.exact[i],
+                 most = (e.exact[i] < 0 ? -e.exact[i] : e.exact[i]) * Quad(roundings * 1.0001 * 0x1p-53);
       ASSERT_LE(static_cast<double>(error < 0 ? -error : error), static_cast<double>(most))
-          << "seed " << seed << ": " << e.text << "[" << i << "] is " << computed[i] << ", off by more than " << roundings << " roundings";
+          << "seed " << seed << ": " << e.text << "[" << i << "] is " << computed[i] << ", off by more than "
+          << roundings << " roundings";
     }
   }
   EXPECT_GT(known, 1000);
@@ -99,7 +108,8 @@ TEST(ConstantRoundings, AreNoFewerThanRandomExpressionsShow) {
 
 double roundings_of(const std::function<Tensor()>& constant, DType dtype = DType::f64) {
   Tensor c;
-  const Trace traced = trace([&](const Tensor& x) { return x * (c = constant()); }, Layout::packed({1, 1}, dtype), Constants::kept);
+  const Trace traced =
+      trace([&](const Tensor& x) { return x * (c = constant()); }, Layout::packed({1, 1}, dtype), Constants::kept);
   return ConstantRoundings(traced.constants).of(c);
 }
 
@@ -109,7 +119,8 @@ TEST(ConstantRoundings, OfFewSteps) {
   EXPECT_EQ(roundings_of([&] { return number(3) * number(5) - number(15); }), 0);
   EXPECT_EQ(roundings_of([&] { return number(0.1) * number(0.1); }), 1);
   EXPECT_EQ(roundings_of([&] { return number(1) / sqrt(number(2) + number(1e-5)); }), 2 * (2 * 1 + 1) + 1);
-  EXPECT_EQ(roundings_of([&] { return number(0x1p60) + number(1) - number(0x1p60); }), std::numeric_limits<double>::infinity());
+  EXPECT_EQ(roundings_of([&] { return number(0x1p60) + number(1) - number(0x1p60); }),
+            std::numeric_limits<double>::infinity());
   EXPECT_EQ(roundings_of([&] { return exp(number(-3)); }), 8);
   EXPECT_EQ(roundings_of([&] { return sin(number(0.1) * number(0.1)); }), std::numeric_limits<double>::infinity());
   EXPECT_GE(roundings_of([&] { return cast(cast(number(0.1) * number(0.1), DType::f32), DType::f64); }), 0x1p29);
@@ -120,7 +131,8 @@ TEST(ConstantRoundings, OfFewSteps) {
 TEST(ConstantRoundings, ACancelledConstantLeavesNoBound) {
   for (const Method method : {Method::ibp, Method::crown, Method::deepz}) {
     const auto bounds_of = [&](double large) {
-      const Graph graph([&](const Tensor& x) { return relu(x + (Tensor::scalar(large, DType::f64) + 1.0 - large)); }, {1}, DType::f64);
+      const Graph graph([&](const Tensor& x) { return relu(x + (Tensor::scalar(large, DType::f64) + 1.0 - large)); },
+                        {1}, DType::f64);
       const Region region{.box = {zeros({1, 1}, DType::f64), full({1, 1}, 1, DType::f64)}};
       const Box box = Bounds(graph, region, {.method = method, .roundoff = unit_roundoff(DType::f64)}).output();
       return std::pair(box.lower.to_vector<double>()[0], box.upper.to_vector<double>()[0]);

@@ -1,4 +1,5 @@
-// Lines and intervals of every rule: valid without tolerance when widened, tight, differentiable, and whole on degenerate boxes.
+// Lines and intervals of every rule: valid without tolerance when widened, tight, differentiable, and whole on
+// degenerate boxes.
 #include "../../devices.h"
 #include "relaxed_functions.h"
 
@@ -18,7 +19,9 @@ const double kInf = std::numeric_limits<double>::infinity();
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 double roundoff_of(DType dtype) { return dtype == DType::f32 ? 0x1p-24 : 0x1p-53; }
-Tensor tensor_of(const std::vector<double>& v, DType dtype) { return cast(Tensor::from(v, {static_cast<int64_t>(v.size())}), dtype); }
+Tensor tensor_of(const std::vector<double>& v, DType dtype) {
+  return cast(Tensor::from(v, {static_cast<int64_t>(v.size())}), dtype);
+}
 std::vector<double> numbers(const Tensor& t, int64_t count) {
   if (!t.defined()) return std::vector<double>(count, 0);
   return cast(expand(t, {count}), DType::f64).to_vector<double>();
@@ -32,10 +35,12 @@ struct Result {
   Real upper(size_t i, Real x) const { return upper_slope[i] * x + upper_intercept[i]; }
 };
 
-Trace traced(const Rule& rule, DType dtype, Device device = Device::cpu) { return trace(rule.run, Layout::packed({1}, dtype, device)); }
+Trace traced(const Rule& rule, DType dtype, Device device = Device::cpu) {
+  return trace(rule.run, Layout::packed({1}, dtype, device));
+}
 
-Result apply_rule(const Rule& rule, const std::vector<double>& l, const std::vector<double>& u, const Tensor& alpha, DType dtype,
-                  double roundoff, Device device = Device::cpu) {
+Result apply_rule(const Rule& rule, const std::vector<double>& l, const std::vector<double>& u, const Tensor& alpha,
+                  DType dtype, double roundoff, Device device = Device::cpu) {
   const Trace t = traced(rule, dtype, device);
   const Step& step = t.steps[0];
   const Relaxation* relaxation = find_relaxation(step.op().name);
@@ -44,8 +49,10 @@ Result apply_rule(const Rule& rule, const std::vector<double>& l, const std::vec
   const Box range = relaxation->interval(step, box, roundoff);
   const Lines lines = relaxation->lines(step, box, alpha, roundoff);
   const int64_t n = static_cast<int64_t>(l.size());
-  return {numbers(box.lower, n), numbers(box.upper, n), numbers(range.lower, n), numbers(range.upper, n), numbers(lines.lower_slope, n),
-          numbers(lines.lower_intercept, n), numbers(lines.upper_slope, n), numbers(lines.upper_intercept, n)};
+  return {numbers(box.lower, n),         numbers(box.upper, n),
+          numbers(range.lower, n),       numbers(range.upper, n),
+          numbers(lines.lower_slope, n), numbers(lines.lower_intercept, n),
+          numbers(lines.upper_slope, n), numbers(lines.upper_intercept, n)};
 }
 
 struct Boxes { std::vector<double> l, u; };
@@ -89,8 +96,9 @@ bool holds(const Rule& rule, const Result& r, size_t i, Real x, Real h, double r
     const Real terms = std::abs(slope) * reach + std::abs(range) + fabsl(h) + rule.absolute;
     return tolerance == 0 ? 0 : tolerance * roundoff_of(dtype) * terms + 0x1p-122L * (1 + reach);
   };
-  return r.lower(i, x) <= h + slack(r.lower_slope[i], r.low[i]) && r.upper(i, x) >= h - slack(r.upper_slope[i], r.high[i]) &&
-         r.low[i] <= h + slack(0, r.low[i]) && r.high[i] >= h - slack(0, r.high[i]);
+  return r.lower(i, x) <= h + slack(r.lower_slope[i], r.low[i]) &&
+         r.upper(i, x) >= h - slack(r.upper_slope[i], r.high[i]) && r.low[i] <= h + slack(0, r.low[i]) &&
+         r.high[i] >= h - slack(0, r.high[i]);
 }
 
 // For both dtypes and several α.
@@ -98,7 +106,8 @@ void expect_valid(const Rule& rule, const Boxes& boxes, bool widened, Device dev
   std::vector<std::pair<DType, Result>> results;
   for (const DType dtype : {DType::f32, DType::f64})
     for (const Tensor& alpha : alphas(boxes.l.size(), dtype, device))
-      results.push_back({dtype, apply_rule(rule, boxes.l, boxes.u, alpha, dtype, widened ? roundoff_of(dtype) : 0, device)});
+      results.push_back(
+          {dtype, apply_rule(rule, boxes.l, boxes.u, alpha, dtype, widened ? roundoff_of(dtype) : 0, device)});
   for (size_t i = 0, failures = 0; i < boxes.l.size() && failures < 5; ++i) {
     const double reach = std::max(std::abs(boxes.l[i]), std::abs(boxes.u[i]));
     for (const Real x : points_of(rule, boxes.l[i], boxes.u[i])) {
@@ -106,9 +115,10 @@ void expect_valid(const Rule& rule, const Boxes& boxes, bool widened, Device dev
       for (const auto& [dtype, r] : results) {
         if (holds(rule, r, i, x, h, reach, dtype, widened ? 0 : 256)) continue;
         ++failures;
-        ADD_FAILURE() << rule.name << " on [" << r.l[i] << ", " << r.u[i] << "] at " << x << ": h = " << h << ", lines " << r.lower(i, x)
-                      << " (" << r.lower_slope[i] << ", " << r.lower_intercept[i] << ") and " << r.upper(i, x) << " (" << r.upper_slope[i]
-                      << ", " << r.upper_intercept[i] << "), interval [" << r.low[i] << ", " << r.high[i] << "]";
+        ADD_FAILURE() << rule.name << " on [" << r.l[i] << ", " << r.u[i] << "] at " << x << ": h = " << h << ", lines "
+                      << r.lower(i, x) << " (" << r.lower_slope[i] << ", " << r.lower_intercept[i] << ") and "
+                      << r.upper(i, x) << " (" << r.upper_slope[i] << ", " << r.upper_intercept[i] << "), interval ["
+                      << r.low[i] << ", " << r.high[i] << "]";
       }
     }
   }
@@ -126,7 +136,8 @@ TEST_P(Rules, HoldWithoutToleranceWhenWidened) { expect_valid(GetParam(), random
 TEST_P(Rules, HoldToRoundingWhenNot) { expect_valid(GetParam(), random_boxes(GetParam(), 500, 2), false); }
 TEST_P(Rules, HoldOnCuda) {
   MOLLIFY_SKIP_WITHOUT_CUDA();
-  for (const bool widened : {true, false}) expect_valid(GetParam(), random_boxes(GetParam(), 100, 7), widened, Device::cuda);
+  for (const bool widened : {true, false})
+    expect_valid(GetParam(), random_boxes(GetParam(), 100, 7), widened, Device::cuda);
 }
 
 // The hull's value at x, by the best of all chords (from both sides) of sample points.
@@ -149,8 +160,8 @@ Real hull_at(const std::vector<std::pair<Real, Real>>& samples, Real x, int sign
   return sign * chain.back().second;
 }
 
-// The area between a line and h is least when the line meets the hull in the middle of the box: so do all default lines, but exp's, whose
-// lower line rather stays positive.
+// The area between a line and h is least when the line meets the hull in the middle of the box: so do all default
+// lines, but exp's, whose lower line rather stays positive.
 TEST_P(Rules, AreOfLeastArea) {
   const Rule& rule = GetParam();
   if (rule.name == "sign") return;
@@ -158,7 +169,8 @@ TEST_P(Rules, AreOfLeastArea) {
   std::uniform_real_distribution<double> unit(0, 1);
   std::vector<double> l, u;
   for (int i = 0; i < 300; ++i) {
-    const double width = std::pow(10, unit(random) * 3 - 2), at = unit(random) * 10 + (rule.positive ? 0.01 : -6 - width / 2);
+    const double width = std::pow(10, unit(random) * 3 - 2),
+                 at = unit(random) * 10 + (rule.positive ? 0.01 : -6 - width / 2);
     l.push_back(at), u.push_back(at + width);
   }
   const Result r = apply_rule(rule, l, u, {}, DType::f64, 0);
@@ -175,9 +187,11 @@ TEST_P(Rules, AreOfLeastArea) {
       least = std::min(least, samples.back().second), greatest = std::max(greatest, samples.back().second);
     }
     const Real middle = (Real(r.l[i]) + r.u[i]) / 2, tolerance = 1e-5L * (greatest - least) + 1e-12L;
-    EXPECT_NEAR(r.upper(i, middle), hull_at(samples, middle, -1), tolerance) << rule.name << " [" << l[i] << ", " << u[i] << "]";
+    EXPECT_NEAR(r.upper(i, middle), hull_at(samples, middle, -1), tolerance)
+        << rule.name << " [" << l[i] << ", " << u[i] << "]";
     if (rule.name != "exp" || u[i] - l[i] < 1.9) {
-      EXPECT_NEAR(r.lower(i, middle), hull_at(samples, middle, 1), tolerance) << rule.name << " [" << l[i] << ", " << u[i] << "]";
+      EXPECT_NEAR(r.lower(i, middle), hull_at(samples, middle, 1), tolerance)
+          << rule.name << " [" << l[i] << ", " << u[i] << "]";
     }
     EXPECT_NEAR(r.low[i], least, tolerance) << rule.name;
     EXPECT_NEAR(r.high[i], greatest, tolerance) << rule.name;
@@ -193,7 +207,8 @@ TEST_P(Rules, LosesLittleByWidening) {
       const double reach = std::max(std::abs(exact.l[i]), std::abs(exact.u[i]));
       const auto near = [&](double a, double b, double slope, double value) {
         if (std::abs(value) > (dtype == DType::f32 ? 1e36 : 1e306)) return;
-        EXPECT_LE(std::abs(a - b), 1500 * roundoff_of(dtype) * ((1 + std::abs(slope)) * reach + std::abs(value) + 1) + 1e-36)
+        EXPECT_LE(std::abs(a - b),
+                  1500 * roundoff_of(dtype) * ((1 + std::abs(slope)) * reach + std::abs(value) + 1) + 1e-36)
             << GetParam().name << " [" << exact.l[i] << ", " << exact.u[i] << "] " << a << " " << b;
       };
       near(exact.low[i], wide.low[i], 0, exact.low[i]);
@@ -211,15 +226,18 @@ TEST_P(Rules, AnswerNaNByNaNAndInfinityWithoutIt) {
     for (const double roundoff : {0., roundoff_of(dtype)})
       for (const Tensor& alpha : {Tensor(), Tensor::scalar(0.3, dtype)}) {
         const double big = dtype == DType::f32 ? 3e38 : 1.7e308, small = dtype == DType::f32 ? 1e-44 : 4e-324;
-        const Result bad = apply_rule(rule, {kNaN, 1, kNaN, -1, kNaN, -kInf}, {kNaN, kNaN, 2, kNaN, kInf, kNaN}, alpha, dtype, roundoff);
+        const Result bad = apply_rule(rule, {kNaN, 1, kNaN, -1, kNaN, -kInf}, {kNaN, kNaN, 2, kNaN, kInf, kNaN}, alpha,
+                                      dtype, roundoff);
         for (size_t i = 0; i < bad.size(); ++i)
-          EXPECT_TRUE(std::isnan(bad.lower_slope[i]) || std::isnan(bad.lower_intercept[i]) || std::isnan(bad.upper_slope[i]) ||
-                      std::isnan(bad.upper_intercept[i])) << rule.name << " " << i;
+          EXPECT_TRUE(std::isnan(bad.lower_slope[i]) || std::isnan(bad.lower_intercept[i]) ||
+                      std::isnan(bad.upper_slope[i]) || std::isnan(bad.upper_intercept[i]))
+              << rule.name << " " << i;
         std::vector<double> l = {1, -1, -kInf, -kInf, -kInf, -big, -big, 2, -2, 0, -small, -1, -small, 0.5, 6};
         std::vector<double> u = {kInf, kInf, 1, -1, kInf, big, 1, 2, -2, 0, 1, small, small, 6, 6};
         if (rule.positive) {
           for (double& v : l) v = std::abs(v);
-          for (size_t i = 0; i < l.size(); ++i) u[i] = std::abs(u[i]), l[i] = std::min({l[i], u[i], static_cast<double>(big) / 10});
+          for (size_t i = 0; i < l.size(); ++i)
+            u[i] = std::abs(u[i]), l[i] = std::min({l[i], u[i], static_cast<double>(big) / 10});
         }
         const Result r = apply_rule(rule, l, u, alpha, dtype, roundoff);
         for (size_t i = 0; i < r.size(); ++i) {
@@ -252,7 +270,8 @@ TEST_P(Rules, AreDifferentiableInTheBoxAndInAlpha) {
       const Box box{slice(v, 0, 0, 1), slice(v, 0, 1, 2)};
       const Lines lines = relaxation->lines(step, box, slice(v, 0, 2, 3), 0);
       const Box range = relaxation->interval(step, box, 0);
-      Tensor sum_of_all = sum(lines.lower_slope) + sum(lines.upper_slope) * 0.7 + sum(range.lower) * 0.3 + sum(range.upper) * 1.1;
+      Tensor sum_of_all =
+          sum(lines.lower_slope) + sum(lines.upper_slope) * 0.7 + sum(range.lower) * 0.3 + sum(range.upper) * 1.1;
       if (lines.lower_intercept.defined()) sum_of_all = sum_of_all + sum(lines.lower_intercept) * 1.3;
       if (lines.upper_intercept.defined()) sum_of_all = sum_of_all - sum(lines.upper_intercept) * 0.6;
       return sum_of_all;
@@ -271,7 +290,8 @@ TEST_P(Rules, AreDifferentiableInTheBoxAndInAlpha) {
         continue;
       }
       ++compared;
-      EXPECT_NEAR(gradient[k], fine, 2e-6 * (1 + std::abs(fine))) << rule.name << " [" << l << ", " << u << "] α " << a << " in " << k;
+      EXPECT_NEAR(gradient[k], fine, 2e-6 * (1 + std::abs(fine)))
+          << rule.name << " [" << l << ", " << u << "] α " << a << " in " << k;
     }
   }
   EXPECT_GT(compared, 20 * skipped) << rule.name;
@@ -297,7 +317,8 @@ TEST(Relaxations, OfReluAreTheFormulasExactly) {
       EXPECT_EQ(wide.upper_slope[i], r.upper_slope[i]);
       EXPECT_EQ(wide.upper_intercept[i], 0);
     }
-    const Result unbounded = apply_rule(rule_named("relu"), {-2, -kInf, -kInf}, {kInf, 3, kInf}, {}, dtype, roundoff_of(dtype));
+    const Result unbounded =
+        apply_rule(rule_named("relu"), {-2, -kInf, -kInf}, {kInf, 3, kInf}, {}, dtype, roundoff_of(dtype));
     EXPECT_EQ(unbounded.upper_slope, (std::vector<double>{1, 0, 1}));
     EXPECT_EQ(unbounded.upper_intercept, (std::vector<double>{2, 3, kInf}));
   }
@@ -308,7 +329,8 @@ TEST(Relaxations, TakeTheSlopesOfEveryRuleOfLowerLines) {
   const Box box{tensor_of({-3, -1, -2, 1, -4}, DType::f64), tensor_of({1, 3, 2, 2, -1}, DType::f64)};
   const Relaxation& relaxation = *find_relaxation("relu");
   const auto slopes = [&](LowerLine rule) {
-    return relaxation.lines(t.steps[0], box, relaxation.alpha(t.steps[0], box, rule), 0).lower_slope.to_vector<double>();
+    return relaxation.lines(t.steps[0], box, relaxation.alpha(t.steps[0], box, rule), 0)
+        .lower_slope.to_vector<double>();
   };
   EXPECT_EQ(slopes(LowerLine::adaptive), (std::vector<double>{0, 1, 1, 1, 0}));
   EXPECT_EQ(slopes(LowerLine::zero), (std::vector<double>{0, 0, 0, 1, 0}));
@@ -316,7 +338,8 @@ TEST(Relaxations, TakeTheSlopesOfEveryRuleOfLowerLines) {
   EXPECT_EQ(slopes(LowerLine::same), (std::vector<double>{0.25, 0.75, 0.5, 1, 0}));
 }
 
-// α = 0 and 1 put the tangent at the ends of its range: the box's ends, or where the tangent meets the curve at the other end.
+// α = 0 and 1 put the tangent at the ends of its range: the box's ends, or where the tangent meets the curve at the
+// other end.
 TEST(Relaxations, ReachTheEndsWithAlpha) {
   const auto lines = [](const char* name, double l, double u, double alpha) {
     return apply_rule(rule_named(name), {l}, {u}, Tensor::scalar(alpha, DType::f64), DType::f64, 0);
@@ -352,7 +375,8 @@ TEST(Relaxations, BroadcastOneAlphaForEachRow) {
   for (const char* name : {"relu", "leaky_relu 3.000000", "clip", "exp", "tanh", "gelu"}) {
     const Trace t = traced(rule_named(name), DType::f32);
     const Relaxation& relaxation = *find_relaxation(t.steps[0].op().name);
-    const Tensor zero = Tensor::scalar(0, DType::i32), c = normal({2, 1, 5}, {1, 2}, zero), alpha = uniform({2, 3, 5}, {1, 3}, zero);
+    const Tensor zero = Tensor::scalar(0, DType::i32), c = normal({2, 1, 5}, {1, 2}, zero),
+                 alpha = uniform({2, 3, 5}, {1, 3}, zero);
     const Box box{c - 1.0, c + 2.0};
     const Lines lines = relaxation.lines(t.steps[0], box, alpha, 0x1p-24);
     for (int row = 0; row < 3; ++row) {
@@ -360,7 +384,9 @@ TEST(Relaxations, BroadcastOneAlphaForEachRow) {
       const auto expect_row = [&](const Tensor& all, const Tensor& one) {
         ASSERT_EQ(all.defined(), one.defined());
         if (!one.defined()) return;
-        EXPECT_EQ(slice(expand(all, {2, 3, 5}), 1, row, row + 1).to_vector<float>(), expand(one, {2, 1, 5}).to_vector<float>()) << name;
+        EXPECT_EQ(slice(expand(all, {2, 3, 5}), 1, row, row + 1).to_vector<float>(),
+                  expand(one, {2, 1, 5}).to_vector<float>())
+            << name;
       };
       expect_row(lines.lower_slope, alone.lower_slope);
       expect_row(lines.lower_intercept, alone.lower_intercept);
@@ -375,8 +401,10 @@ TEST(Relaxations, PassGradientsToTheNoise) {
   for (const auto& f : {smoothing::abs_smoothed, smoothing::sign_smoothed}) {
     const auto total = [&](const Tensor& s) {
       const Trace t = trace([&](const Tensor& x) { return f(x, s); }, Layout::packed({2}, DType::f64));
-      const Lines lines = find_relaxation(t.steps[0].op().name)->lines(t.steps[0], box, Tensor::scalar(0.2, DType::f64), 0);
-      return sum(lines.lower_slope + lines.lower_intercept * 0.7 + lines.upper_slope * 0.3 + lines.upper_intercept * 1.1);
+      const Lines lines =
+          find_relaxation(t.steps[0].op().name)->lines(t.steps[0], box, Tensor::scalar(0.2, DType::f64), 0);
+      return sum(lines.lower_slope + lines.lower_intercept * 0.7 + lines.upper_slope * 0.3 +
+                 lines.upper_intercept * 1.1);
     };
     const double s = 0.6, step = 1e-5;
     const auto at = [&](double v) { return total(Tensor::scalar(v, DType::f64)).item(); };
@@ -388,7 +416,8 @@ TEST(Relaxations, AreFoundByNameOrNot) {
   EXPECT_EQ(find_relaxation("unknown"), nullptr);
   EXPECT_EQ(find_relaxation("dense"), nullptr);
   EXPECT_STREQ(find_relaxation("relu")->operation, "relu");
-  const Trace t = trace([](const Tensor& x) { return smoothing::relu_smoothed(x, Tensor::scalar(1), 2); }, Layout::packed({1}, DType::f32));
+  const Trace t = trace([](const Tensor& x) { return smoothing::relu_smoothed(x, Tensor::scalar(1), 2); },
+                        Layout::packed({1}, DType::f32));
   const Box box{zeros({1}), ones({1})};
   EXPECT_THROW(find_relaxation("relu_smoothed")->lines(t.steps[0], box, {}, 0), ValueError);
   EXPECT_THROW(find_relaxation("relu_smoothed")->interval(t.steps[0], box, 0), ValueError);

@@ -43,26 +43,39 @@ inline std::vector<Rule> rules() {
   std::vector<Rule> all = {
       {"relu", [](const Tensor& x) { return relu(x); }, [](Real x) { return std::max<Real>(x, 0); }},
       {"abs", [](const Tensor& x) { return abs(x); }, [](Real x) { return fabsl(x); }},
-      {"clip", [](const Tensor& x) { return clip(x, 0.5, 6); }, [](Real x) { return std::min<Real>(std::max<Real>(x, 0.5), 6); }, {0.5, 6}},
-      {"clip_above", [](const Tensor& x) { return clip(x, -std::numeric_limits<double>::infinity(), 6); },
-       [](Real x) { return std::min<Real>(x, 6); }, {6}},
+      {"clip",
+       [](const Tensor& x) { return clip(x, 0.5, 6); },
+       [](Real x) { return std::min<Real>(std::max<Real>(x, 0.5), 6); },
+       {0.5, 6}},
+      {"clip_above",
+       [](const Tensor& x) { return clip(x, -std::numeric_limits<double>::infinity(), 6); },
+       [](Real x) { return std::min<Real>(x, 6); },
+       {6}},
       {"sign", [](const Tensor& x) { return sign(x); }, [](Real x) { return Real((x > 0) - (x < 0)); }},
       {"exp", [](const Tensor& x) { return exp(x); }, [](Real x) { return expl(x); }},
-      {"softplus", [](const Tensor& x) { return softplus(x); }, [](Real x) { return std::max<Real>(x, 0) + log1pl(expl(-fabsl(x))); }},
+      {"softplus", [](const Tensor& x) { return softplus(x); },
+       [](Real x) { return std::max<Real>(x, 0) + log1pl(expl(-fabsl(x))); }},
       {"elu", [](const Tensor& x) { return elu(x); }, [](Real x) { return x > 0 ? x : expm1l(x); }},
       {"square", [](const Tensor& x) { return square(x); }, [](Real x) { return x * x; }},
       {"log", [](const Tensor& x) { return log(x); }, [](Real x) { return logl(x); }, {1}, true},
       {"sigmoid", [](const Tensor& x) { return sigmoid(x); }, sigmoid_of},
       {"tanh", [](const Tensor& x) { return tanh(x); }, [](Real x) { return tanhl(x); }},
       {"erf", [](const Tensor& x) { return erf(x); }, [](Real x) { return erfl(x); }},
-      {"gelu", [](const Tensor& x) { return gelu(x); }, [](Real x) { return x * cdf(x); }, {0, -0.7517915, 1.4142135, -1.4142135}},
-      {"silu", [](const Tensor& x) { return silu(x); }, [](Real x) { return x * sigmoid_of(x); }, {0, -1.2784645, 2.39935728, -2.39935728}},
+      {"gelu",
+       [](const Tensor& x) { return gelu(x); },
+       [](Real x) { return x * cdf(x); },
+       {0, -0.7517915, 1.4142135, -1.4142135}},
+      {"silu",
+       [](const Tensor& x) { return silu(x); },
+       [](Real x) { return x * sigmoid_of(x); },
+       {0, -1.2784645, 2.39935728, -2.39935728}},
   };
   for (const double slope : {double(0.01f), -0.3125, 3.0})
     all.push_back({"leaky_relu " + std::to_string(slope), [=](const Tensor& x) { return leaky_relu(x, slope); },
                    [=](Real x) { return x > 0 ? x : x * slope; }});
   for (const double s : {0.25, 2.0, 0.0})
-    all.push_back({"relu_smoothed " + std::to_string(s), [=](const Tensor& x) { return smoothing::relu_smoothed(x, scalar(s)(x)); },
+    all.push_back({"relu_smoothed " + std::to_string(s),
+                   [=](const Tensor& x) { return smoothing::relu_smoothed(x, scalar(s)(x)); },
                    [=](Real x) { return relu_smoothed_of(x, s); }});
   const auto relu_s = [](Real x, Real s) { return relu_smoothed_of(x, s); };
   for (const double s : {0.25, 2.0}) {
@@ -71,16 +84,25 @@ inline std::vector<Rule> rules() {
                    [=](Real x) { return fabsl(x) + 2 * relu_s(-fabsl(x), s); }});
     all.push_back({"sign_smoothed" + at, [=](const Tensor& x) { return smoothing::sign_smoothed(x, scalar(s)(x)); },
                    [=](Real x) { return erfl(x / s / sqrtl(2)); }});
-    all.push_back({"clip_smoothed" + at, [=](const Tensor& x) { return smoothing::clip_smoothed(x, scalar(s)(x), 0.5, 6); },
+    all.push_back({"clip_smoothed" + at,
+                   [=](const Tensor& x) { return smoothing::clip_smoothed(x, scalar(s)(x), 0.5, 6); },
                    [=](Real x) {
-                     return x > 3.25L ? 6 - relu_s(6 - x, s) + relu_s(0.5L - x, s) : 0.5L + relu_s(x - 0.5L, s) - relu_s(x - 6, s);
+                     return x > 3.25L ? 6 - relu_s(6 - x, s) + relu_s(0.5L - x, s)
+                                      : 0.5L + relu_s(x - 0.5L, s) - relu_s(x - 6, s);
                    },
-                   {3.25, 0.5, 6}, false, true});
-    all.push_back({"elu_smoothed" + at, [=](const Tensor& x) { return smoothing::elu_smoothed(x, scalar(s)(x)); },
+                   {3.25, 0.5, 6},
+                   false,
+                   true});
+    all.push_back({"elu_smoothed" + at,
+                   [=](const Tensor& x) { return smoothing::elu_smoothed(x, scalar(s)(x)); },
                    [=](Real x) {
-                     const Real shift = (x + Real(s) * s) / s, below = shift > 50 ? 0 : expl(x + Real(s) * s / 2) * cdf(-shift);
+                     const Real shift = (x + Real(s) * s) / s,
+                                below = shift > 50 ? 0 : expl(x + Real(s) * s / 2) * cdf(-shift);
                      return relu_s(x, s) + below - cdf(-x / s);
-                   }, {0}, false, true});
+                   },
+                   {0},
+                   false,
+                   true});
     all.push_back({"gelu_smoothed" + at, [=](const Tensor& x) { return smoothing::gelu_smoothed(x, scalar(s)(x)); },
                    [=](Real x) {
                      const Real q = sqrtl(1 + Real(s) * s), r = x / q;

@@ -1,4 +1,5 @@
-// Verification at its edges: who is believed, when it ends, rounding, numbers that are none, sets without rows, what is refused.
+// Verification at its edges: who is believed, when it ends, rounding, numbers that are none, sets without rows, what is
+// refused.
 #include "verify_problems.h"
 
 #include <random>
@@ -19,7 +20,8 @@ Halfspaces at_most(const Problem& p, double limit) {
   return {row, {limit}};
 }
 
-// Unsafe is y_0 ≤ limit, with limits just below the least value of y_0 and just above it: bounds of the whole box leave them open.
+// Unsafe is y_0 ≤ limit, with limits just below the least value of y_0 and just above it: bounds of the whole box leave
+// them open.
 struct Hard {
   Problem p = problem("deep", {2}, deep, 1);
   Graph graph = p.graph();
@@ -59,7 +61,8 @@ TEST(VerifyTrust, FindsAWitnessThatReplayAccepts) {
 
 TEST(VerifyTrust, RepeatsWhatAnAttackClaims) {
   const Hard hard;
-  for (const Values& claim : {Values{0, 0}, Values{kNaN, 0}, Values{kInfinity, -kInfinity}, Values{1e300, 5}, Values{-1, -1}})
+  for (const Values& claim :
+       {Values{0, 0}, Values{kNaN, 0}, Values{kInfinity, -kInfinity}, Values{1e300, 5}, Values{-1, -1}})
     for (const int64_t splits : {16, -1}) {
       int64_t asked = 0;
       VerifyOptions options{.max_split_inputs = splits};
@@ -152,7 +155,8 @@ TEST(VerifyEdges, SinglePointsHaveVerdicts) {
       for (const std::vector<std::string>& stages : {std::vector<std::string>{}, {"guess"}, {"branch"}}) {
         const auto run = [&](double limit) {
           const Property property = property_of(hard.p, {{x, x, {at_most(hard.p, limit)}}});
-          const Outcome outcome = verify(hard.graph, property, {.seconds = 300, .max_split_inputs = splits, .stages = stages});
+          const Outcome outcome =
+              verify(hard.graph, property, {.seconds = 300, .max_split_inputs = splits, .stages = stages});
           if (outcome.verdict == Verdict::sat) {
             expect_witness(hard.graph, property, outcome);
           }
@@ -183,10 +187,12 @@ TEST(VerifyEdges, ASetWithoutRowsIsEverywhere) {
   const Property property = property_of(hard.p, {{hard.box.lower, hard.box.upper, {{}}}});
   for (const int64_t splits : {16, -1})
     for (const std::vector<std::string>& stages : {std::vector<std::string>{}, {"guess"}, {"bounds"}, {"branch"}}) {
-      const Outcome outcome = verify(hard.graph, property, {.seconds = 300, .max_split_inputs = splits, .stages = stages});
+      const Outcome outcome =
+          verify(hard.graph, property, {.seconds = 300, .max_split_inputs = splits, .stages = stages});
       expect_witness(hard.graph, property, outcome);
     }
-  EXPECT_EQ(verify(hard.graph, property_of(hard.p, {{hard.box.lower, hard.box.upper, {}}})).verdict, Verdict::unsat) << "no set";
+  EXPECT_EQ(verify(hard.graph, property_of(hard.p, {{hard.box.lower, hard.box.upper, {}}})).verdict, Verdict::unsat)
+      << "no set";
 }
 
 // ---- Rounding
@@ -194,7 +200,8 @@ TEST(VerifyEdges, ASetWithoutRowsIsEverywhere) {
 // y = relu(x + 2⁵²) − 2⁵² − x is 0 for every x > 0, and (0.6, 0.9) computes to more.
 TEST(VerifyRounding, ALostFractionIsNoMargin) {
   const double big = 0x1p52;
-  const auto network = std::make_shared<Network>("lost", Shape{1}, sequential(residual(sequential(dense(1), relu(), dense(1)), dense(1))));
+  const auto network = std::make_shared<Network>(
+      "lost", Shape{1}, sequential(residual(sequential(dense(1), relu(), dense(1)), dense(1))));
   const Tensor weights = Tensor::from(Values{1, big, 1, -big, -1, 0}, {6});
   const Problem p{{"lost", network, weights, {}}, {}};
   const Graph graph = p.graph();
@@ -207,7 +214,8 @@ TEST(VerifyRounding, ALostFractionIsNoMargin) {
       }
 }
 
-// The same network computes 0 or less where it is more: y = x + 2⁵³ − 2⁵³ loses an odd fraction, and what the computer finds is no witness.
+// The same network computes 0 or less where it is more: y = x + 2⁵³ − 2⁵³ loses an odd fraction, and what the computer
+// finds is no witness.
 TEST(VerifyRounding, ALostFractionIsNoWitness) {
   const double big = 0x1p53;
   const auto network = std::make_shared<Network>("lost", Shape{1}, sequential(dense(1), relu(), dense(1)));
@@ -229,18 +237,22 @@ TEST(VerifyRounding, TheLastBitIsNoMargin) {
   const Graph graph = p.graph();
   const Values x{1, 1, 1};
   for (const int64_t splits : {16, -1})
-    EXPECT_NE(verify(graph, property_of(p, {{x, x, {at_most(p, 0x1p-55)}}}), {.max_split_inputs = splits}).verdict, Verdict::unsat);
+    EXPECT_NE(verify(graph, property_of(p, {{x, x, {at_most(p, 0x1p-55)}}}), {.max_split_inputs = splits}).verdict,
+              Verdict::unsat);
   EXPECT_EQ(verify(graph, property_of(p, {{x, x, {at_most(p, -1e-14)}}})).verdict, Verdict::unsat);
 }
 
-// Networks of large integers that cancel: their exact outputs are integers of 128 bits. Limits just above these, where the computed ones
-// are above the limit, must not be shown safe.
+// Networks of large integers that cancel: their exact outputs are integers of 128 bits. Limits just above these, where
+// the computed ones are above the limit, must not be shown safe.
 TEST(VerifyRounding, CancellationIsNoMargin) {
   using Exact = __int128;
   constexpr size_t kInputs = 24, kHidden = 12;
   std::mt19937_64 generator(11);
-  const auto integer = [&](int bits) { return static_cast<int64_t>(generator() >> (64 - bits)) - (int64_t{1} << (bits - 1)); };
-  const auto network = std::make_shared<Network>("cancelling", Shape{kInputs}, sequential(dense(kHidden), relu(), dense(1)));
+  const auto integer = [&](int bits) {
+    return static_cast<int64_t>(generator() >> (64 - bits)) - (int64_t{1} << (bits - 1));
+  };
+  const auto network =
+      std::make_shared<Network>("cancelling", Shape{kInputs}, sequential(dense(kHidden), relu(), dense(1)));
   int traps = 0;
   for (int trial = 0; trial < 400; ++trial) {
     std::vector<int64_t> x, weights;
@@ -286,7 +298,8 @@ TEST(VerifyNumbers, NaNShowsNothing) {
         p.network.weights = Tensor::from(broken, {static_cast<int64_t>(broken.size())});
         const Property property = property_of(p, {{hard.box.lower, hard.box.upper, {at_most(p, limit)}}});
         const Outcome outcome = verify(p.graph(), property, {.seconds = 0.3, .max_split_inputs = splits});
-        EXPECT_EQ(outcome.verdict, Verdict::unknown) << "weight " << place << ", limit " << limit << ", " << outcome.stage;
+        EXPECT_EQ(outcome.verdict, Verdict::unknown)
+            << "weight " << place << ", limit " << limit << ", " << outcome.stage;
       }
 }
 
@@ -304,7 +317,8 @@ TEST(VerifyNumbers, InfinityIsNeverSafe) {
           const Property property = property_of(p, {{hard.box.lower, hard.box.upper, {at_most(p, limit)}}});
           const Graph graph = p.graph();
           const Outcome outcome = verify(graph, property, {.seconds = 0.3, .max_split_inputs = splits});
-          EXPECT_NE(outcome.verdict, Verdict::unsat) << value << " at weight " << place << ", limit " << limit << ", " << outcome.stage;
+          EXPECT_NE(outcome.verdict, Verdict::unsat)
+              << value << " at weight " << place << ", limit " << limit << ", " << outcome.stage;
           if (outcome.verdict == Verdict::sat) expect_witness(graph, property, outcome);
         }
 }
@@ -335,7 +349,8 @@ TEST(VerifyErrors, SayWhatIsNeeded) {
                              [&] { verify(hard.graph, long_one); });
   expect_refused<ValueError>("verify: stage 'branches' given; there are guess, attack, bounds, branch",
                              [&] { verify(hard.graph, hard.safe, {.stages = {"guess", "branches"}}); });
-  EXPECT_EQ(to_string(Verdict::unsat) + " " + to_string(Verdict::sat) + " " + to_string(Verdict::unknown), "unsat sat unknown");
+  EXPECT_EQ(to_string(Verdict::unsat) + " " + to_string(Verdict::sat) + " " + to_string(Verdict::unknown),
+            "unsat sat unknown");
 }
 
 }  // namespace

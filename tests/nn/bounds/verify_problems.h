@@ -25,16 +25,18 @@ struct Problem {
   Specimen network;
   Tensor steepness;  // [inputs, outputs]: no output moves faster with an input
   Graph graph(Device device = Device::cpu) const {
-    return Graph(*network.network, to(network.weights, device), network.state.defined() ? to(network.state, device) : Tensor());
+    return Graph(*network.network, to(network.weights, device),
+                 network.state.defined() ? to(network.state, device) : Tensor());
   }
   int64_t inputs() const { return network.network->input().size(); }
   int64_t outputs() const { return network.network->output().size(); }
 };
 
-// `root` builds the layers with an activation of a slope of at most 1. With relu for it, weights |W| and no biases, the network's output
-// at e_j bounds how fast the outputs move with input j.
-inline Problem problem(const std::string& name, const Shape& input, const std::function<LayerPointer(const std::string&)>& root,
-                       uint64_t seed, const std::string& with = "relu") {
+// `root` builds the layers with an activation of a slope of at most 1. With relu for it, weights |W| and no biases, the
+// network's output at e_j bounds how fast the outputs move with input j.
+inline Problem problem(const std::string& name, const Shape& input,
+                       const std::function<LayerPointer(const std::string&)>& root, uint64_t seed,
+                       const std::string& with = "relu") {
   Problem p{specimen(name, input, root(with), seed, DType::f64), {}};
   const Network steepest(name, input, root("relu"));
   Values weights = p.network.weights.to_vector<double>();
@@ -56,13 +58,16 @@ inline Values outputs_at(const Graph& graph, const Values& points, int64_t count
   return graph(Tensor::from(points, shape)).to_vector<double>();
 }
 
-inline Property property_of(const Problem& p, std::vector<Case> cases) { return {p.inputs(), p.outputs(), std::move(cases)}; }
+inline Property property_of(const Problem& p, std::vector<Case> cases) {
+  return {p.inputs(), p.outputs(), std::move(cases)};
+}
 
 // Sets of outputs with so many rows each, of random directions and limits.
 inline std::vector<Halfspaces> random_sets(const Problem& p, const std::vector<int64_t>& rows, uint64_t stream) {
   std::vector<Halfspaces> sets;
   for (const int64_t count : rows) {
-    sets.push_back({drawn({count * p.outputs()}, stream).to_vector<double>(), drawn({count}, stream + 1).to_vector<double>()});
+    sets.push_back(
+        {drawn({count * p.outputs()}, stream).to_vector<double>(), drawn({count}, stream + 1).to_vector<double>()});
     stream += 2;
   }
   return sets;
@@ -83,7 +88,8 @@ inline double distance(const Case& box, const double* y, int64_t outputs) {
     double most = -std::numeric_limits<double>::infinity();
     for (size_t r = 0; r < set.bounds.size(); ++r) {
       double value = -set.bounds[r];
-      for (int64_t j = 0; j < outputs; ++j) value += set.coefficients[r * static_cast<size_t>(outputs) + static_cast<size_t>(j)] * y[j];
+      for (int64_t j = 0; j < outputs; ++j)
+        value += set.coefficients[r * static_cast<size_t>(outputs) + static_cast<size_t>(j)] * y[j];
       most = std::max(most, value);
     }
     least = std::min(least, most);
@@ -100,14 +106,16 @@ inline Values steepness_of(const Problem& p, const Case& box) {
     for (size_t r = 0; r < set.bounds.size(); ++r)
       for (size_t i = 0; i < inputs; ++i) {
         double total = 0;
-        for (size_t j = 0; j < outputs; ++j) total += std::abs(set.coefficients[r * outputs + j]) * each[i * outputs + j];
+        for (size_t j = 0; j < outputs; ++j)
+          total += std::abs(set.coefficients[r * outputs + j]) * each[i * outputs + j];
         steepest[i] = std::max(steepest[i], total);
       }
   return steepest;
 }
 
-// The least distance over the case's box, found at x; no distance is less by more than `gap`. A grid is made finer wherever its steepness
-// lets something less lie between its points; nothing is returned where that takes too many, as around plateaus.
+// The least distance over the case's box, found at x; no distance is less by more than `gap`. A grid is made finer
+// wherever its steepness lets something less lie between its points; nothing is returned where that takes too many, as
+// around plateaus.
 struct Least {
   double distance = std::numeric_limits<double>::infinity();
   Values x;
@@ -130,14 +138,17 @@ inline std::optional<Least> least_distance(const Problem& p, const Case& box, do
     for (size_t c = 0; c < count; ++c) {
       found[c] = distance(box, y.data() + c * outputs, p.outputs());
       if (!(found[c] < least.distance)) continue;
-      least = {found[c], {cells.begin() + static_cast<int64_t>(c * inputs), cells.begin() + static_cast<int64_t>((c + 1) * inputs)}};
+      least = {
+          found[c],
+          {cells.begin() + static_cast<int64_t>(c * inputs), cells.begin() + static_cast<int64_t>((c + 1) * inputs)}};
     }
     double reach = 0;
     for (size_t i = 0; i < inputs; ++i) reach += steepness[i] * half[i];
     Values finer;
     for (size_t c = 0; c < count; ++c) {
       if (found[c] - reach >= least.distance - gap) continue;
-      Values corners(cells.begin() + static_cast<int64_t>(c * inputs), cells.begin() + static_cast<int64_t>((c + 1) * inputs));
+      Values corners(cells.begin() + static_cast<int64_t>(c * inputs),
+                     cells.begin() + static_cast<int64_t>((c + 1) * inputs));
       for (size_t i = 0; i < inputs; ++i) {
         if (half[i] == 0) continue;
         const size_t before = corners.size();
@@ -163,7 +174,8 @@ inline void expect_witness(const Graph& graph, const Property& property, const O
   bool inside_one = false;
   for (const Case& box : property.cases) {
     bool inside = true;
-    for (size_t i = 0; i < box.lower.size(); ++i) inside &= box.lower[i] <= outcome.input[i] && outcome.input[i] <= box.upper[i];
+    for (size_t i = 0; i < box.lower.size(); ++i)
+      inside &= box.lower[i] <= outcome.input[i] && outcome.input[i] <= box.upper[i];
     inside_one |= inside;
   }
   EXPECT_TRUE(inside_one);

@@ -12,20 +12,22 @@ LayerPointer deep(const std::string& with) {
 }
 LayerPointer shallow(const std::string& with) { return sequential(dense(12), activation(with), dense(2)); }
 LayerPointer residual_dense(const std::string& with) {
-  return sequential(dense(6), activation(with), residual(sequential(dense(5), activation(with), dense(6))), activation(with), dense(2));
+  return sequential(dense(6), activation(with), residual(sequential(dense(5), activation(with), dense(6))),
+                    activation(with), dense(2));
 }
 LayerPointer convolutional(const std::string& with) {
-  return sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), activation(with), conv2d({.filters = 2, .kernel = 2, .stride = 2}),
-                    activation(with), flatten(), dense(3));
+  return sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), activation(with),
+                    conv2d({.filters = 2, .kernel = 2, .stride = 2}), activation(with), flatten(), dense(3));
 }
 LayerPointer residual_images(const std::string& with) {
   return sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1}), activation(with),
-                    residual(sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1, .bias = false}), activation(with),
-                                        conv2d({.filters = 2, .kernel = 1}))),
+                    residual(sequential(conv2d({.filters = 2, .kernel = 3, .padding = 1, .bias = false}),
+                                        activation(with), conv2d({.filters = 2, .kernel = 1}))),
                     activation(with), flatten(), dense(2));
 }
 LayerPointer pooled(const std::string& with) {
-  return sequential(conv2d({.filters = 2, .kernel = 2, .padding = 1}), activation(with), max_pool(2, 2), flatten(), dense(2));
+  return sequential(conv2d({.filters = 2, .kernel = 2, .padding = 1}), activation(with), max_pool(2, 2), flatten(),
+                    dense(2));
 }
 
 // Inputs 0 and 1 move, the others stay where they are.
@@ -43,21 +45,23 @@ struct Answers {
   Values x;  // a witness of `unsafe`
 };
 
-// Random sets with so many rows each, with limits that are off by `margin` either way. The first whose least distance the grid finds;
-// nothing where it gets too fine for all of them.
-std::optional<Answers> tried_answers(const Problem& p, double low, double high, const std::vector<int64_t>& rows, uint64_t stream,
-                                     double margin) {
+// Random sets with so many rows each, with limits that are off by `margin` either way. The first whose least distance
+// the grid finds; nothing where it gets too fine for all of them.
+std::optional<Answers> tried_answers(const Problem& p, double low, double high, const std::vector<int64_t>& rows,
+                                     uint64_t stream, double margin) {
   constexpr double kGap = 1e-6;
   for (int attempt = 0; attempt < 20; ++attempt, stream += 1000) {
     const Property property = property_of(p, {box_of(p, low, high, random_sets(p, rows, stream))});
     const std::optional<Least> least = least_distance(p, property.cases[0], kGap);
     if (!least) continue;
-    return Answers{moved(property, least->distance + margin), moved(property, least->distance - kGap - margin), least->x};
+    return Answers{moved(property, least->distance + margin), moved(property, least->distance - kGap - margin),
+                   least->x};
   }
   return {};
 }
 
-Answers answers(const Problem& p, double low, double high, const std::vector<int64_t>& rows, uint64_t stream, double margin) {
+Answers answers(const Problem& p, double low, double high, const std::vector<int64_t>& rows, uint64_t stream,
+                double margin) {
   const std::optional<Answers> found = tried_answers(p, low, high, rows, stream, margin);
   if (!found) throw std::runtime_error("answers: the grid gets too fine; needs another network than " + p.network.name);
   return *found;
@@ -116,8 +120,8 @@ TEST(VerifyByInputs, IsRightOfCurves) {
     expect_right_by_input_splits(problem(with, {2}, shallow, 8, with), 1e-3);
 }
 
-// A witness inside the box may be none of the corners that rows point to, so that splits of relus alone end as unknown; with guesses of
-// the place they must not.
+// A witness inside the box may be none of the corners that rows point to, so that splits of relus alone end as unknown;
+// with guesses of the place they must not.
 void expect_right_by_relu_splits(const Problem& p, double margin) {
   const Graph graph = p.graph();
   uint64_t stream = 400;
@@ -127,7 +131,8 @@ void expect_right_by_relu_splits(const Problem& p, double margin) {
     stream += 10;
     VerifyOptions options = searching(kSplitRelus);
     const Outcome safe = verify(graph, a.safe, options);
-    EXPECT_EQ(safe.verdict, Verdict::unsat) << safe.stage << ", worst " << safe.worst << ", " << safe.domains << " domains";
+    EXPECT_EQ(safe.verdict, Verdict::unsat)
+        << safe.stage << ", worst " << safe.worst << ", " << safe.domains << " domains";
     options.seconds = 5;
     const Outcome alone = verify(graph, a.unsafe, options);
     EXPECT_NE(alone.verdict, Verdict::unsat);
@@ -145,14 +150,16 @@ TEST(VerifyByRelus, IsRightOfDenseNetworks) {
   }
 }
 
-// Random widths and depths, most of them with relus behind relus, whose boxes are found anew after splits. A hundredth of
-// MOLLIFY_RANDOM_NETWORKS of them, or a few.
+// Random widths and depths, most of them with relus behind relus, whose boxes are found anew after splits. A hundredth
+// of MOLLIFY_RANDOM_NETWORKS of them, or a few.
 TEST(VerifyByRelus, IsNeverWrongOfRandomNetworks) {
   const char* given = std::getenv("MOLLIFY_RANDOM_NETWORKS");
   const uint64_t count = given ? std::max(1, std::atoi(given) / 100) : 20;
   std::mt19937_64 random(17);
   uint64_t shown = 0, all = 0;
-  const auto between = [&](int64_t low, int64_t high) { return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1)); };
+  const auto between = [&](int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1));
+  };
   for (uint64_t seed = 0; seed < count; ++seed) {
     const std::vector<int64_t> widths{between(3, 9), between(3, 9), between(2, 7)};
     const int64_t depth = std::max(between(1, 3), between(1, 3));
@@ -170,7 +177,8 @@ TEST(VerifyByRelus, IsNeverWrongOfRandomNetworks) {
     for (const auto& rows : kSets) {
       SCOPED_TRACE(format("{}, {} sets", p.network.name, rows.size()));
       VerifyOptions options = searching(kSplitRelus);
-      const auto wide = tried_answers(p, -1, 1, rows, 600 + seed, 1e-2), narrow = tried_answers(p, -1, 1, rows, 600 + seed, 1e-5);
+      const auto wide = tried_answers(p, -1, 1, rows, 600 + seed, 1e-2),
+                 narrow = tried_answers(p, -1, 1, rows, 600 + seed, 1e-5);
       if (!wide || !narrow) continue;
       const Outcome safe = verify(graph, wide->safe, options);
       options.seconds = 1;  // unknown is an answer
@@ -189,7 +197,9 @@ TEST(VerifyByRelus, IsRightOfResidualNetworks) {
   expect_right_by_relu_splits(problem("residual images", {3, 3, 1}, residual_images, 4), 1e-2);
 }
 
-TEST(VerifyByRelus, IsRightOfConvolutions) { expect_right_by_relu_splits(problem("convolutional", {4, 4, 1}, convolutional, 6), 1e-2); }
+TEST(VerifyByRelus, IsRightOfConvolutions) {
+  expect_right_by_relu_splits(problem("convolutional", {4, 4, 1}, convolutional, 6), 1e-2);
+}
 
 // The margin that is left becomes less than the search can tell: unknown is an answer then, the wrong verdict never.
 TEST(VerifyByRelus, IsNeverWrongByLittle) {
@@ -220,7 +230,8 @@ TEST(Verify, ManyBoxesAreOneQuestion) {
   const Problem p = problem("deep", {2}, deep, 9);
   const Graph graph = p.graph();
   std::vector<Case> safe, unsafe;
-  for (const auto& [low, high, stream] : {std::tuple(-1.0, 0.0, 600u), std::tuple(0.5, 1.5, 610u), std::tuple(-0.25, 0.25, 620u)}) {
+  for (const auto& [low, high, stream] :
+       {std::tuple(-1.0, 0.0, 600u), std::tuple(0.5, 1.5, 610u), std::tuple(-0.25, 0.25, 620u)}) {
     const Answers a = answers(p, low, high, {1, 2}, stream, 1e-3);
     safe.push_back(a.safe.cases[0]);
     unsafe.push_back(a.unsafe.cases[0]);
@@ -241,14 +252,16 @@ TEST(Verify, ManyBoxesAreOneQuestion) {
 
 TEST(Verify, AnswersOnCuda) {
   MOLLIFY_SKIP_WITHOUT_CUDA();
-  for (const Problem& p : {problem("shallow", {2}, shallow, 1), problem("residual images", {3, 3, 1}, residual_images, 4)}) {
+  for (const Problem& p :
+       {problem("shallow", {2}, shallow, 1), problem("residual images", {3, 3, 1}, residual_images, 4)}) {
     const Graph graph = p.graph(Device::cuda);
     const Answers a = answers(p, -1, 1, {1, 2}, 650, 1e-1);
     for (const int64_t splits : {int64_t{16}, kSplitRelus}) {
       VerifyOptions options = searching(splits, {"guess", "bounds", "attack", "branch"});
       options.attack = [&, &answer = a](const Case&, const Halfspaces&, double) { return answer.x; };
       const Outcome found = verify(graph, a.unsafe, options);
-      EXPECT_TRUE(found.verdict == Verdict::sat && formats::violates(a.unsafe, found.input, found.output)) << found.stage;
+      EXPECT_TRUE(found.verdict == Verdict::sat && formats::violates(a.unsafe, found.input, found.output))
+          << found.stage;
       options.stages = {"branch"};
       EXPECT_EQ(verify(graph, a.safe, options).verdict, Verdict::unsat);
     }
@@ -266,7 +279,8 @@ TEST(Verify, AnOpenBoxIsNotForgotten) {
   VerifyOptions options;
   options.stages = {"guess", "bounds"};
   ASSERT_EQ(verify(graph, a.safe, options).verdict, Verdict::unknown) << "the test needs a harder property";
-  for (const auto& cases : {std::vector<Case>{a.safe.cases[0], easy_safe}, std::vector<Case>{easy_safe, a.safe.cases[0]}}) {
+  for (const auto& cases :
+       {std::vector<Case>{a.safe.cases[0], easy_safe}, std::vector<Case>{easy_safe, a.safe.cases[0]}}) {
     const Outcome outcome = verify(graph, property_of(p, cases), options);
     EXPECT_EQ(outcome.verdict, Verdict::unknown);
     EXPECT_EQ(outcome.stage, "no stage left");

@@ -15,44 +15,63 @@ using datasets::expect_error;
 // Files as numpy 2.4 wrote them.
 // asfortranarray([[1.5, -2, 3], [4, 5, 1e-300]])
 constexpr const char* kFortran =
-    "934e554d5059010076007b276465736372273a20273c6638272c2027666f727472616e5f6f72646572273a20547275652c20277368617065273a2028322c2033"
-    "292c207d20202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020200a"
+    "934e554d5059010076007b276465736372273a20273c6638272c2027666f727472616e5f6f72646572273a20547275652c2027736861706527"
+    "3a2028322c2033"
+    "292c207d2020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020"
+    "2020202020200a"
     "000000000000f83f000000000000104000000000000000c00000000000001440000000000000084059f3f8c21f6ea501";
 // [[1, -2**31], [2**31 - 1, 0]] of int64, NPY 2.0
 constexpr const char* kLongs =
-    "934e554d50590200740000007b276465736372273a20273c6938272c2027666f727472616e5f6f72646572273a2046616c73652c20277368617065273a202832"
-    "2c2032292c207d20202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020200a"
+    "934e554d50590200740000007b276465736372273a20273c6938272c2027666f727472616e5f6f72646572273a2046616c73652c2027736861"
+    "7065273a202832"
+    "2c2032292c207d2020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020"
+    "2020202020200a"
     "010000000000000000000080ffffffffffffff7f000000000000000000000000";
 // savez(w=[1, 2.5] of float32, b=[[True], [False]])
 constexpr const char* kStored =
-    "504b03042d00000000000000210038ee2f72ffffffffffffffff05001400772e6e70790100100088000000000000008800000000000000934e554d5059010076"
-    "007b276465736372273a20273c6634272c2027666f727472616e5f6f72646572273a2046616c73652c20277368617065273a2028322c292c207d202020202020"
-    "2020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020200a0000803f0000204050"
-    "4b03042d000000000000002100f46c7e67ffffffffffffffff05001400622e6e70790100100082000000000000008200000000000000934e554d505901007600"
-    "7b276465736372273a20277c6231272c2027666f727472616e5f6f72646572273a2046616c73652c20277368617065273a2028322c2031292c207d2020202020"
-    "20202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020200a0100504b01022d032d00"
-    "000000000000210038ee2f728800000088000000050000000000000000000000800100000000772e6e7079504b01022d032d000000000000002100f46c7e6782"
+    "504b03042d00000000000000210038ee2f72ffffffffffffffff05001400772e6e70790100100088000000000000008800000000000000934e"
+    "554d5059010076"
+    "007b276465736372273a20273c6634272c2027666f727472616e5f6f72646572273a2046616c73652c20277368617065273a2028322c292c20"
+    "7d202020202020"
+    "2020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020200a0000"
+    "803f0000204050"
+    "4b03042d000000000000002100f46c7e67ffffffffffffffff05001400622e6e70790100100082000000000000008200000000000000934e55"
+    "4d505901007600"
+    "7b276465736372273a20277c6231272c2027666f727472616e5f6f72646572273a2046616c73652c20277368617065273a2028322c2031292c"
+    "207d2020202020"
+    "20202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020200a010050"
+    "4b01022d032d00"
+    "000000000000210038ee2f728800000088000000050000000000000000000000800100000000772e6e7079504b01022d032d00000000000000"
+    "2100f46c7e6782"
     "000000820000000500000000000000000000008001bf000000622e6e7079504b0506000000000200020066000000780100000000";
 // savez_compressed(w=arange(2000).reshape(2, 1000) // 500 of int32, b=7 of uint8)
 constexpr const char* kDeflated =
-    "504b03042d0000000800000021002cb7c9ecffffffffffffffff05001400772e6e707901001000c01f0000000000007700000000000000edc8b10ac2301485e1"
-    "54b73ec5ddae4286284ee2dc4d71e9e024a18d28882d49e9223e852fdcfa0a6e81ff876f38e77baa8fe74b6146f3d636a426ea5ef4f0d8a915bd757188fe75ed"
-    "621b7e7fe59f29cc7fbafb3ecc7bb5b5b271ceadad7ce4bf4a43444444d957000080ec2d000040f6960000207b13504b03042d000000080000002100760e1389"
-    "ffffffffffffffff05001400622e6e707901001000810000000000000043000000000000009bec17ea1b10c9c850c650ad9e925a9c5ca46ea5a05e536aa8aea3"
-    "a09e965f54529498179f5f94920a12774bcc294e058a17672416a402f91a9a3a0ab50a14012e7600504b01022d032d0000000800000021002cb7c9ec77000000"
-    "c01f0000050000000000000000000000800100000000772e6e7079504b01022d032d000000080000002100760e13894300000081000000050000000000000000"
+    "504b03042d0000000800000021002cb7c9ecffffffffffffffff05001400772e6e707901001000c01f0000000000007700000000000000edc8"
+    "b10ac2301485e1"
+    "54b73ec5ddae4286284ee2dc4d71e9e024a18d28882d49e9223e852fdcfa0a6e81ff876f38e77baa8fe74b6146f3d636a426ea5ef4f0d8a915"
+    "bd757188fe75ed"
+    "621b7e7fe59f29cc7fbafb3ecc7bb5b5b271ceadad7ce4bf4a43444444d957000080ec2d000040f6960000207b13504b03042d000000080000"
+    "002100760e1389"
+    "ffffffffffffffff05001400622e6e707901001000810000000000000043000000000000009bec17ea1b10c9c850c650ad9e925a9c5ca46ea5"
+    "a05e536aa8aea3"
+    "a09e965f54529498179f5f94920a12774bcc294e058a17672416a402f91a9a3a0ab50a14012e7600504b01022d032d0000000800000021002c"
+    "b7c9ec77000000"
+    "c01f0000050000000000000000000000800100000000772e6e7079504b01022d032d000000080000002100760e138943000000810000000500"
+    "00000000000000"
     "0000008001ae000000622e6e7079504b0506000000000200020066000000280100000000";
 
 Bytes from_hex(const std::string& text) {
   Bytes out;
-  for (size_t i = 0; i < text.size(); i += 2) out.push_back(static_cast<uint8_t>(std::stoi(text.substr(i, 2), nullptr, 16)));
+  for (size_t i = 0; i < text.size(); i += 2)
+    out.push_back(static_cast<uint8_t>(std::stoi(text.substr(i, 2), nullptr, 16)));
   return out;
 }
 
 // An NPY 1.0 file of the given dictionary and data, or one whose header claims another length.
 Bytes npy(const std::string& dictionary, const Bytes& data, int claimed = -1) {
   const int length = claimed < 0 ? static_cast<int>(dictionary.size()) : claimed;
-  const std::string text = std::string("\x93NUMPY\1\0", 8) + static_cast<char>(length) + static_cast<char>(length >> 8) + dictionary;
+  const std::string text =
+      std::string("\x93NUMPY\1\0", 8) + static_cast<char>(length) + static_cast<char>(length >> 8) + dictionary;
   Bytes out(text.begin(), text.end());
   out.insert(out.end(), data.begin(), data.end());
   return out;
@@ -133,14 +152,17 @@ TEST_F(Npy, RoundTrips) {
   const Tensor matrix = Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6}, {2, 3});
   EXPECT_EQ(read(written(transpose(matrix))).to_vector<float>(), (std::vector<float>{1, 4, 2, 5, 3, 6}));
   EXPECT_EQ(read(written(slice(matrix, 0, 1, 2))).to_vector<float>(), (std::vector<float>{4, 5, 6}));
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2) << "no temporary file stays";
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2)
+      << "no temporary file stays";
   expect_error<FormatError>([&] { write_npy(folder / "no/folder.npy", matrix); }, {"write_npy: ", "cannot be written"});
 }
 
 TEST_F(Npy, WritesAsNumpyDoes) {
-  const Bytes expected = from_hex(kFortran), got = written(Tensor::from(std::vector<double>{1.5, 4, -2, 5, 3, 1e-300}, {3, 2}));
+  const Bytes expected = from_hex(kFortran),
+              got = written(Tensor::from(std::vector<double>{1.5, 4, -2, 5, 3, 1e-300}, {3, 2}));
   const std::string text(got.begin(), got.begin() + 128);
-  EXPECT_EQ(text.substr(0, 69), std::string("\x93NUMPY\1\0v\0", 10) + "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }");
+  EXPECT_EQ(text.substr(0, 69),
+            std::string("\x93NUMPY\1\0v\0", 10) + "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }");
   EXPECT_EQ(text.find_first_not_of(' ', 69), 127u);
   EXPECT_EQ(text.back(), '\n');
   EXPECT_EQ(Bytes(got.begin() + 128, got.end()), Bytes(expected.begin() + 128, expected.end()));
@@ -149,9 +171,11 @@ TEST_F(Npy, WritesAsNumpyDoes) {
 }
 
 TEST_F(Npy, RefusesOtherDtypesByName) {
-  expect_refused(npy_of(">f4", "(1,)", Bytes(4)), {"a.npy: dtype '>f4' (float32, big endian); needs little endian: astype('<f4')"});
+  expect_refused(npy_of(">f4", "(1,)", Bytes(4)),
+                 {"a.npy: dtype '>f4' (float32, big endian); needs little endian: astype('<f4')"});
   expect_refused(npy_of(">i8", "(1,)", Bytes(8)), {"'>i8' (int64, big endian)"});
-  for (const char* descr : {"<f2", "<c8", "<U3", "|S1", "|O", "<u4", "<i2", "|i1", "<M8[s]", "=f4", "f4", "<", "", "|f4"})
+  for (const char* descr :
+       {"<f2", "<c8", "<U3", "|S1", "|O", "<u4", "<i2", "|i1", "<M8[s]", "=f4", "f4", "<", "", "|f4"})
     expect_refused(npy_of(descr, "(1,)", Bytes(4)), {"dtype '" + std::string(descr) + "'; needs <f4"});
   expect_refused(npy("{'descr': [('a', '<i4')], 'fortran_order': False, 'shape': (1,), }", Bytes(4)),
                  {"byte 20", "structured arrays cannot be read"});
@@ -187,7 +211,9 @@ TEST_F(Npy, RefusesHostileHeaders) {
 
 // Every truncation is refused. Changed bytes either give an array or FormatError.
 TEST_F(Npy, SurvivesDamage) {
-  const auto cut = [](const Bytes& whole, size_t size) { return Bytes(whole.begin(), whole.begin() + static_cast<int64_t>(size)); };
+  const auto cut = [](const Bytes& whole, size_t size) {
+    return Bytes(whole.begin(), whole.begin() + static_cast<int64_t>(size));
+  };
   const Bytes array = from_hex(kFortran), archives[] = {from_hex(kStored), from_hex(kDeflated)};
   for (size_t size = 0; size < array.size(); ++size) EXPECT_THROW(read(cut(array, size)), FormatError) << size;
   for (const Bytes& whole : archives)
@@ -216,7 +242,8 @@ TEST_F(Npy, SurvivesDamage) {
 
 TEST_F(Npy, RefusesHostileArchives) {
   const Bytes whole = from_hex(kStored);
-  const auto refused = [&](size_t at, std::initializer_list<uint8_t> values, std::initializer_list<std::string> fragments) {
+  const auto refused = [&](size_t at, std::initializer_list<uint8_t> values,
+                           std::initializer_list<std::string> fragments) {
     Bytes bytes = whole;
     std::copy(values.begin(), values.end(), bytes.begin() + static_cast<int64_t>(at));
     expect_error<FormatError>([&] { read_zip(bytes); }, fragments);

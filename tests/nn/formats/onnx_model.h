@@ -61,7 +61,9 @@ inline Plain mapped(Plain x, const Function& f) {
 // f on operands that broadcast, by ONNX's rules.
 inline Plain broadcast(const Plain& a, const Plain& b, const std::function<double(double, double)>& f) {
   const size_t rank = std::max(a.shape.size(), b.shape.size());
-  const auto extent = [&](const Plain& p, size_t axis) { return axis + p.shape.size() < rank ? 1 : p.shape[axis + p.shape.size() - rank]; };
+  const auto extent = [&](const Plain& p, size_t axis) {
+    return axis + p.shape.size() < rank ? 1 : p.shape[axis + p.shape.size() - rank];
+  };
   Extents shape;
   for (size_t axis = 0; axis < rank; ++axis) shape.push_back(std::max(extent(a, axis), extent(b, axis)));
   Plain out(shape);
@@ -106,12 +108,13 @@ class Model {
     return *this;
   }
   Model& integers(const std::string& name, const Extents& values, bool scalar = false) {
-    ::onnx::TensorProto& tensor =
-        begin_tensor(name, scalar ? Extents() : Extents{static_cast<int64_t>(values.size())}, ::onnx::TensorProto::INT64);
+    ::onnx::TensorProto& tensor = begin_tensor(name, scalar ? Extents() : Extents{static_cast<int64_t>(values.size())},
+                                               ::onnx::TensorProto::INT64);
     for (const int64_t value : values) tensor.add_int64_data(value);
     return *this;
   }
-  Model& node(const std::string& type, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs) {
+  Model& node(const std::string& type, const std::vector<std::string>& inputs,
+              const std::vector<std::string>& outputs) {
     ::onnx::NodeProto& node = *graph().add_node();
     node.set_op_type(type);
     for (const std::string& name : inputs) node.add_input(name);
@@ -176,12 +179,15 @@ inline Model dense_model() {
 inline std::vector<double> evaluate(const OnnxModel& model, const std::vector<double>& x, int64_t rows, DType dtype) {
   Shape shape = model.network.input();
   shape.insert(0, rows);
-  return cast(model.network(cast(model.weights, dtype), cast(Tensor::from(x, shape), dtype)), DType::f64).to_vector<double>();
+  return cast(model.network(cast(model.weights, dtype), cast(Tensor::from(x, shape), dtype)), DType::f64)
+      .to_vector<double>();
 }
 
-// The model gives what `reference` does for each of three rows: in f64 and f32, together and one by one. It can be traced, with every
-// step labelled, and its derivatives along a random direction of weights and input are those of finite differences.
-inline void expect_computes(const OnnxModel& model, const std::function<Plain(const Plain& x)>& reference, uint32_t seed = 1) {
+// The model gives what `reference` does for each of three rows: in f64 and f32, together and one by one. It can be
+// traced, with every step labelled, and its derivatives along a random direction of weights and input are those of
+// finite differences.
+inline void expect_computes(const OnnxModel& model, const std::function<Plain(const Plain& x)>& reference,
+                            uint32_t seed = 1) {
   constexpr int64_t kRows = 3;
   std::mt19937 random(seed);
   const Extents shape(model.input.begin(), model.input.end());
@@ -201,22 +207,28 @@ inline void expect_computes(const OnnxModel& model, const std::function<Plain(co
   }
   const std::vector<double> together = evaluate(model, all, kRows, DType::f64);
   ASSERT_EQ(together.size(), expected.size());
-  for (size_t i = 0; i < together.size(); ++i) EXPECT_NEAR(together[i], expected[i], 1e-12 * (1 + std::abs(expected[i])));
+  for (size_t i = 0; i < together.size(); ++i)
+    EXPECT_NEAR(together[i], expected[i], 1e-12 * (1 + std::abs(expected[i])));
 
   Shape rows = model.network.input();
   rows.insert(0, 5);
-  const Trace traced = trace([&](const Tensor& x) { return model.network(model.weights, x); }, Layout::packed(rows, DType::f32));
+  const Trace traced =
+      trace([&](const Tensor& x) { return model.network(model.weights, x); }, Layout::packed(rows, DType::f32));
   EXPECT_EQ(traced.output.shape()[0], 5);
-  for (const Step& step : traced.steps) EXPECT_TRUE(step.label.starts_with("node '") || step.label == "output 'y'") << step.op().name;
+  for (const Step& step : traced.steps)
+    EXPECT_TRUE(step.label.starts_with("node '") || step.label == "output 'y'") << step.op().name;
 
   rows[0] = kRows;
   const Tensor w = cast(model.weights, DType::f64), x = Tensor::from(all, rows);
-  const auto direction = [&](const Tensor& like) { return Tensor::from(random_plain(random, {like.size()}, 1).values, like.shape()); };
+  const auto direction = [&](const Tensor& like) {
+    return Tensor::from(random_plain(random, {like.size()}, 1).values, like.shape());
+  };
   const Tensor dw = direction(w), dx = direction(x), seed_of_y = direction(model.network(w, x));
   const auto along = [&](const Tensor& t) { return sum(model.network(w + dw * t, x + dx * t) * seed_of_y); };
   const double step = 1e-6, zero = 0;
   const auto at = [&](double t) { return along(Tensor::scalar(t, DType::f64)).item(); };
-  const double derivative = grad(along)(Tensor::scalar(zero, DType::f64)).item(), difference = (at(step) - at(-step)) / (2 * step);
+  const double derivative = grad(along)(Tensor::scalar(zero, DType::f64)).item(),
+               difference = (at(step) - at(-step)) / (2 * step);
   EXPECT_NEAR(derivative, difference, 1e-6 * (1 + std::abs(difference) + std::abs(at(0))));
 }
 

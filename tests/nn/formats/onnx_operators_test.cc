@@ -32,7 +32,8 @@ struct Windows {
   }
 };
 
-// Calls f(channel, row, column, value) for all places of x that the window (i, j) sees, and `outside` in place of the value elsewhere.
+// Calls f(channel, row, column, value) for all places of x that the window (i, j) sees, and `outside` in place of the
+// value elsewhere.
 template <class F>
 void for_window(const Plain& x, const Windows& how, int64_t channel, int64_t i, int64_t j, const F& f) {
   for (int64_t r = 0; r < how.kernel[0]; ++r)
@@ -87,14 +88,21 @@ class OnnxOperators : public testing::Test {
 
 TEST_F(OnnxOperators, Elementwise) {
   const std::map<std::string, Function> functions{
-      {"Abs", [](double x) { return std::abs(x); }},     {"Cos", [](double x) { return std::cos(x); }},
-      {"Elu", [](double x) { return x > 0 ? x : std::expm1(x); }}, {"Erf", [](double x) { return std::erf(x); }},
-      {"Exp", [](double x) { return std::exp(x); }},     {"Gelu", [](double x) { return x * std::erfc(-x / std::sqrt(2.0)) / 2; }},
-      {"Identity", [](double x) { return x; }},          {"Dropout", [](double x) { return x; }},
+      {"Abs", [](double x) { return std::abs(x); }},
+      {"Cos", [](double x) { return std::cos(x); }},
+      {"Elu", [](double x) { return x > 0 ? x : std::expm1(x); }},
+      {"Erf", [](double x) { return std::erf(x); }},
+      {"Exp", [](double x) { return std::exp(x); }},
+      {"Gelu", [](double x) { return x * std::erfc(-x / std::sqrt(2.0)) / 2; }},
+      {"Identity", [](double x) { return x; }},
+      {"Dropout", [](double x) { return x; }},
       {"LeakyRelu", [](double x) { return x > 0 ? x : static_cast<double>(0.01F) * x; }},
-      {"Neg", [](double x) { return -x; }},              {"Relu", [](double x) { return std::max(x, 0.0); }},
-      {"Sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }}, {"Sin", [](double x) { return std::sin(x); }},
-      {"Softplus", [](double x) { return std::log1p(std::exp(x)); }}, {"Tanh", [](double x) { return std::tanh(x); }}};
+      {"Neg", [](double x) { return -x; }},
+      {"Relu", [](double x) { return std::max(x, 0.0); }},
+      {"Sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }},
+      {"Sin", [](double x) { return std::sin(x); }},
+      {"Softplus", [](double x) { return std::log1p(std::exp(x)); }},
+      {"Tanh", [](double x) { return std::tanh(x); }}};
   for (const auto& [type, f] : functions)
     for (const Extents& shape : {Extents{1, 5}, Extents{4}, Extents{1, 2, 3, 2}, Extents{2, 3}}) {
       SCOPED_TRACE(type);
@@ -103,17 +111,23 @@ TEST_F(OnnxOperators, Elementwise) {
       if (type == "LeakyRelu") model.set("alpha", 0.01);
       expect_computes(model.parse(), [&f = f](const Plain& x) { return mapped(x, f); });
     }
-  expect_computes(
-      Model({1, 5}).node("Exp", {"x"}, {"e"}).node("Log", {"e"}, {"l"}).node("Mul", {"l", "l"}, {"q"}).node("Sqrt", {"q"}, {"y"}).parse(),
-      [](const Plain& x) { return mapped(x, [](double v) { return std::abs(v); }); });
+  expect_computes(Model({1, 5})
+                      .node("Exp", {"x"}, {"e"})
+                      .node("Log", {"e"}, {"l"})
+                      .node("Mul", {"l", "l"}, {"q"})
+                      .node("Sqrt", {"q"}, {"y"})
+                      .parse(),
+                  [](const Plain& x) { return mapped(x, [](double v) { return std::abs(v); }); });
   expect_computes(Model({1, 5}).node("Elu", {"x"}, {"y"}).set("alpha", 0.25).parse(),
                   [](const Plain& x) { return mapped(x, [](double v) { return v > 0 ? v : 0.25 * std::expm1(v); }); });
   expect_computes(Model({1, 5}).node("Cast", {"x"}, {"y"}).set("to", 11).parse(), [](const Plain& x) { return x; });
   const auto clipped = [](double low, double high) {
     return [=](const Plain& x) { return mapped(x, [=](double v) { return std::clamp(v, low, high); }); };
   };
-  expect_computes(Model({1, 9}).node("Clip", {"x"}, {"y"}).set("min", -0.25).set("max", 0.5).parse(), clipped(-0.25, 0.5));
-  expect_computes(Model({1, 9}).constant("high", Plain({}, {0.5})).node("Clip", {"x", "", "high"}, {"y"}).parse(), clipped(-1e300, 0.5));
+  expect_computes(Model({1, 9}).node("Clip", {"x"}, {"y"}).set("min", -0.25).set("max", 0.5).parse(),
+                  clipped(-0.25, 0.5));
+  expect_computes(Model({1, 9}).constant("high", Plain({}, {0.5})).node("Clip", {"x", "", "high"}, {"y"}).parse(),
+                  clipped(-1e300, 0.5));
   expect_computes(Model({1, 5}).node("Softmax", {"x"}, {"y"}).set("axis", 1).parse(), [](const Plain& x) {
     const Plain e = mapped(x, [](double v) { return std::exp(v); });
     const double total = std::accumulate(e.values.begin(), e.values.end(), 0.0);
@@ -122,8 +136,8 @@ TEST_F(OnnxOperators, Elementwise) {
 }
 
 TEST_F(OnnxOperators, ArithmeticBroadcasts) {
-  const std::map<std::string, std::function<double(double, double)>> functions{{"Add", std::plus<>()}, {"Sub", std::minus<>()},
-                                                                               {"Mul", std::multiplies<>()}, {"Div", std::divides<>()}};
+  const std::map<std::string, std::function<double(double, double)>> functions{
+      {"Add", std::plus<>()}, {"Sub", std::minus<>()}, {"Mul", std::multiplies<>()}, {"Div", std::divides<>()}};
   const std::vector<std::pair<Extents, std::vector<Extents>>> shapes{
       {{1, 2, 3, 4}, {{}, {4}, {3, 1}, {2, 1, 1}, {1, 2, 1, 1}, {2, 2, 3, 4}, {2, 1, 2, 3, 4}}},
       {{5}, {{}, {1}, {5}, {1, 5}, {3, 5}}},
@@ -137,12 +151,19 @@ TEST_F(OnnxOperators, ArithmeticBroadcasts) {
         // also on values that lie channels last
         expect_computes(Model(input).constant("c", c).node(type, {"x", "c"}, {"y"}).parse(),
                         [&](const Plain& x) { return broadcast(x, c, call); });
-        expect_computes(Model(input).constant("c", c).node("Softplus", {"x"}, {"p"}).node(type, {"c", "p"}, {"y"}).parse(),
-                        [&](const Plain& x) { return broadcast(c, mapped(x, [](double v) { return std::log1p(std::exp(v)); }), call); });
-        if (input.size() < 4) continue;
         expect_computes(
-            Model(input).constant("c", c).node("MaxPool", {"x"}, {"p"}).set("kernel_shape", {1, 1}).node(type, {"p", "c"}, {"y"}).parse(),
-            [&](const Plain& x) { return broadcast(x, c, call); });
+            Model(input).constant("c", c).node("Softplus", {"x"}, {"p"}).node(type, {"c", "p"}, {"y"}).parse(),
+            [&](const Plain& x) {
+              return broadcast(c, mapped(x, [](double v) { return std::log1p(std::exp(v)); }), call);
+            });
+        if (input.size() < 4) continue;
+        expect_computes(Model(input)
+                            .constant("c", c)
+                            .node("MaxPool", {"x"}, {"p"})
+                            .set("kernel_shape", {1, 1})
+                            .node(type, {"p", "c"}, {"y"})
+                            .parse(),
+                        [&](const Plain& x) { return broadcast(x, c, call); });
       }
   // two computed values: both channels last, one of them, of different ranks
   const Plain c = normal({4});
@@ -162,7 +183,8 @@ TEST_F(OnnxOperators, ArithmeticBroadcasts) {
 TEST_F(OnnxOperators, Products) {
   const Plain w = normal({6, 4}), wt = normal({4, 6});
   for (const Extents& shape : {Extents{1, 6}, Extents{6}, Extents{3, 6}, Extents{1, 3, 6}, Extents{2, 3, 6}})
-    expect_computes(Model(shape).constant("w", w).node("MatMul", {"x", "w"}, {"y"}).parse(), [&](const Plain& x) { return product(x, w); });
+    expect_computes(Model(shape).constant("w", w).node("MatMul", {"x", "w"}, {"y"}).parse(),
+                    [&](const Plain& x) { return product(x, w); });
   for (const Extents& shape : {Extents{6}, Extents{6, 1}, Extents{6, 3}, Extents{1, 6, 3}}) {
     expect_computes(Model(shape).constant("w", wt).node("MatMul", {"w", "x"}, {"y"}).parse(), [&](const Plain& x) {
       const Extents& s = x.shape;
@@ -191,8 +213,11 @@ TEST_F(OnnxOperators, Products) {
       });
     }
   // a weight that is computed from another
-  expect_computes(Model({1, 6}).constant("w", wt).node("Transpose", {"w"}, {"t"}).node("MatMul", {"x", "t"}, {"y"}).parse(),
-                  [&](const Plain& x) { return reshaped(product(wt, reshaped(x, {6, 1})), {1, 4}); });
+  expect_computes(
+      Model({1, 6}).constant("w", wt).node("Transpose", {"w"}, {"t"}).node("MatMul", {"x", "t"}, {"y"}).parse(),
+      [&](const Plain& x) {
+        return reshaped(product(wt, reshaped(x, {6, 1})), {1, 4});
+      });
 }
 
 TEST_F(OnnxOperators, Convolutions) {
@@ -211,7 +236,8 @@ TEST_F(OnnxOperators, Convolutions) {
     windows(model, how).set("dilations", how.dilations).set("group", static_cast<int>(groups));
     const OnnxModel parsed = model.parse();
     EXPECT_EQ(parsed.network.weights()[0].shape, (Shape{filters, how.kernel[0], how.kernel[1], channels / groups}));
-    expect_computes(parsed, [&](const Plain& x) { return convolved(x, w, bias, groups, how); }, static_cast<uint32_t>(round));
+    expect_computes(
+        parsed, [&](const Plain& x) { return convolved(x, w, bias, groups, how); }, static_cast<uint32_t>(round));
   }
 }
 
@@ -223,14 +249,19 @@ TEST_F(OnnxOperators, AutomaticPadding) {
       const Extents image{1, 2, 7, 6};
       for (size_t i = 0; i < 2 && pad[0] == 'S'; ++i) {
         const int64_t extent = image[2 + i],
-                      total = std::max<int64_t>(0, ((extent + stride - 1) / stride - 1) * stride + how.kernel[i] - extent);
+                      total =
+                          std::max<int64_t>(0, ((extent + stride - 1) / stride - 1) * stride + how.kernel[i] - extent);
         how.pads[i] = pad == std::string("SAME_LOWER") ? total - total / 2 : total / 2;
         how.pads[i + 2] = total - how.pads[i];
       }
       const Plain w = normal({3, 2, 3, 2});
-      expect_computes(
-          Model(image).constant("w", w).node("Conv", {"x", "w"}, {"y"}).set("strides", how.strides).set("auto_pad", pad).parse(),
-          [&](const Plain& x) { return convolved(x, w, Plain({3}), 1, how); });
+      expect_computes(Model(image)
+                          .constant("w", w)
+                          .node("Conv", {"x", "w"}, {"y"})
+                          .set("strides", how.strides)
+                          .set("auto_pad", pad)
+                          .parse(),
+                      [&](const Plain& x) { return convolved(x, w, Plain({3}), 1, how); });
       expect_computes(Model(image)
                           .node("MaxPool", {"x"}, {"y"})
                           .set("kernel_shape", how.kernel)
@@ -245,7 +276,8 @@ TEST_F(OnnxOperators, AutomaticPadding) {
 TEST_F(OnnxOperators, InfinitePadsBeforeMaxPooling) {
   for (int round = 0; round < 12; ++round) {
     SCOPED_TRACE(round);
-    Windows how{{3, 2}, {between(1, 3), between(1, 3)}, {1, 1}, {between(0, 2), between(0, 1), between(0, 2), between(0, 1)}};
+    Windows how{
+        {3, 2}, {between(1, 3), between(1, 3)}, {1, 1}, {between(0, 2), between(0, 1), between(0, 2), between(0, 1)}};
     const int64_t own = between(0, 1);  // rows that the pooling pads itself
     Model model({1, 3, 6, 5});
     model.integers("n", {0, 0, how.pads[0], how.pads[1], 0, 0, how.pads[2], how.pads[3]})
@@ -269,7 +301,8 @@ TEST_F(OnnxOperators, InfinitePadsBeforeMaxPooling) {
     const bounds::Graph graph(f, parsed.network.input(), DType::f32);
     const Tensor x = zeros(one);
     for (const bounds::Method method : {bounds::Method::ibp, bounds::Method::crown}) {
-      const bounds::Box box = bounds::Bounds(graph, {.box = bounds::ball(x, 0.5, -1, 1)}, {.method = method, .roundoff = 0x1p-24}).output();
+      const bounds::Box box =
+          bounds::Bounds(graph, {.box = bounds::ball(x, 0.5, -1, 1)}, {.method = method, .roundoff = 0x1p-24}).output();
       for (const Tensor& end : {box.lower, box.upper})
         for (const float number : end.to_vector<float>()) EXPECT_LT(std::abs(number), 0.51);
     }
@@ -286,7 +319,9 @@ TEST_F(OnnxOperators, Pooling) {
     const auto model = [&](const char* type) {
       return windows(Model({1, 3, 6, 5}).node(type, {"x"}, {"y"}).set("kernel_shape", how.kernel), how);
     };
-    const auto expected = [&](enum Pooling kind) { return [kind, &how](const Plain& x) { return pooled(x, kind, how); }; };
+    const auto expected = [&](enum Pooling kind) {
+      return [kind, &how](const Plain& x) { return pooled(x, kind, how); };
+    };
     expect_computes(model("MaxPool").parse(), expected(Pooling::max));
     expect_computes(model("AveragePool").parse(), expected(Pooling::average));
     expect_computes(model("AveragePool").set("count_include_pad", 1).parse(), expected(Pooling::average_with_padding));
@@ -317,10 +352,15 @@ TEST_F(OnnxOperators, BatchNormalization) {
 
 // Two blocks with a shortcut, one of them a convolution; then a dense layer on the file's (C, H, W).
 TEST_F(OnnxOperators, ResidualNetwork) {
-  const Plain w1 = normal({4, 3, 3, 3}), b1 = normal({4}), w2 = normal({4, 4, 3, 3}), w3 = normal({4, 3, 1, 1}), dense = normal({5, 36}),
-              bias = normal({5});
+  const Plain w1 = normal({4, 3, 3, 3}), b1 = normal({4}), w2 = normal({4, 4, 3, 3}), w3 = normal({4, 3, 1, 1}),
+              dense = normal({5, 36}), bias = normal({5});
   Model model({-1, 3, 6, 6});
-  model.constant("w1", w1).constant("b1", b1).constant("w2", w2).constant("w3", w3).constant("dense", dense).constant("bias", bias);
+  model.constant("w1", w1)
+      .constant("b1", b1)
+      .constant("w2", w2)
+      .constant("w3", w3)
+      .constant("dense", dense)
+      .constant("bias", bias);
   model.node("Conv", {"x", "w1", "b1"}, {"c1"})
       .set("pads", {1, 1, 1, 1})
       .node("Relu", {"c1"}, {"r1"})
@@ -331,7 +371,10 @@ TEST_F(OnnxOperators, ResidualNetwork) {
       .node("Relu", {"a"}, {"r2"})
       .node("AveragePool", {"r2"}, {"p"})
       .set("kernel_shape", {2, 2});
-  model.set("strides", {2, 2}).node("Flatten", {"p"}, {"f"}).node("Gemm", {"f", "dense", "bias"}, {"y"}).set("transB", 1);
+  model.set("strides", {2, 2})
+      .node("Flatten", {"p"}, {"f"})
+      .node("Gemm", {"f", "dense", "bias"}, {"y"})
+      .set("transB", 1);
   const OnnxModel parsed = model.parse();
   EXPECT_TRUE(parsed.batched);
   EXPECT_EQ(parsed.network.input(), (Shape{3, 6, 6}));

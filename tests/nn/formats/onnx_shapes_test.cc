@@ -21,12 +21,16 @@ TEST(OnnxShapes, Shapes) {
   };
   const std::vector<Extents> flat{{1, 24}, {1, 24}, {2, 12}, {6, 4}, {24, 1}};
   for (int axis = -4; axis <= 4; ++axis)
-    expect_shape(image().node("Flatten", {"p"}, {"y"}).set("axis", axis), flat[static_cast<size_t>(axis < 0 ? axis + 4 : axis)]);
-  const std::vector<std::pair<Extents, Extents>> targets{{{1, -1}, {1, 24}}, {{-1, 24}, {1, 24}}, {{-1}, {24}}, {{0, 0, -1}, {1, 2, 12}},
-                                                         {{1, 4, 3, 2}, {1, 4, 3, 2}}, {{3, 8}, {3, 8}}, {{1, 1, 24}, {1, 1, 24}}};
-  for (const auto& [target, shape] : targets) expect_shape(image().integers("t", target).node("Reshape", {"p", "t"}, {"y"}), shape);
+    expect_shape(image().node("Flatten", {"p"}, {"y"}).set("axis", axis),
+                 flat[static_cast<size_t>(axis < 0 ? axis + 4 : axis)]);
+  const std::vector<std::pair<Extents, Extents>> targets{
+      {{1, -1}, {1, 24}}, {{-1, 24}, {1, 24}},     {{-1}, {24}}, {{0, 0, -1}, {1, 2, 12}}, {{1, 4, 3, 2}, {1, 4, 3, 2}},
+      {{3, 8}, {3, 8}},   {{1, 1, 24}, {1, 1, 24}}};
+  for (const auto& [target, shape] : targets)
+    expect_shape(image().integers("t", target).node("Reshape", {"p", "t"}, {"y"}), shape);
   expect_shape(image().integers("a", {0}).node("Squeeze", {"p", "a"}, {"y"}), {2, 3, 4});
-  expect_shape(image().integers("a", {0, -1}).node("Unsqueeze", {"p", "a"}, {"q"}).node("Squeeze", {"q"}, {"y"}), {2, 3, 4});
+  expect_shape(image().integers("a", {0, -1}).node("Unsqueeze", {"p", "a"}, {"q"}).node("Squeeze", {"q"}, {"y"}),
+               {2, 3, 4});
   expect_shape(image().node("Unsqueeze", {"p"}, {"y"}).set("axes", Extents{1}), {1, 1, 2, 3, 4});
   // as PyTorch writes view(x.size(0), -1)
   expect_shape(image()
@@ -93,16 +97,24 @@ TEST(OnnxShapes, Parts) {
   expect_computes(sliced({-1}, {kBegin}, {-2}, {-1}), along(2, {2, 1, 0}));
   expect_computes(sliced({-9}, {1}, {1}, {1}), along(1, {0}));
   expect_computes(sliced({0}, {1}, {0}, {1}), along(0, {0}));
-  expect_computes(image().node("Split", {"p"}, {"a", "b"}).set("axis", 1).node("Concat", {"b", "a"}, {"y"}).set("axis", 1).parse(),
-                  along(1, {1, 0}));
-  expect_computes(image().node("Split", {"p"}, {"a", "b"}).set("axis", 3).set("split", {1, 3}).node("Identity", {"b"}, {"y"}).parse(),
+  expect_computes(
+      image().node("Split", {"p"}, {"a", "b"}).set("axis", 1).node("Concat", {"b", "a"}, {"y"}).set("axis", 1).parse(),
+      along(1, {1, 0}));
+  expect_computes(image()
+                      .node("Split", {"p"}, {"a", "b"})
+                      .set("axis", 3)
+                      .set("split", {1, 3})
+                      .node("Identity", {"b"}, {"y"})
+                      .parse(),
                   along(3, {1, 2, 3}));
   for (int axis = 0; axis < 4; ++axis) {
     Extents twice;
     for (int copy = 0; copy < 2; ++copy)
       for (int64_t i = 0; i < Extents{1, 2, 3, 4}[static_cast<size_t>(axis)]; ++i) twice.push_back(i);
-    expect_computes(image().node("Concat", {"p", "x"}, {"y"}).set("axis", axis).parse(), along(static_cast<size_t>(axis), twice));
-    expect_computes(image().node("Concat", {"p", "p"}, {"y"}).set("axis", axis - 4).parse(), along(static_cast<size_t>(axis), twice));
+    expect_computes(image().node("Concat", {"p", "x"}, {"y"}).set("axis", axis).parse(),
+                    along(static_cast<size_t>(axis), twice));
+    expect_computes(image().node("Concat", {"p", "p"}, {"y"}).set("axis", axis - 4).parse(),
+                    along(static_cast<size_t>(axis), twice));
   }
   expect_computes(image()
                       .constant("c", mapped(Plain({1, 2, 3, 1}), [](double) { return 0.5; }))
@@ -110,12 +122,16 @@ TEST(OnnxShapes, Parts) {
                       .set("axis", 3)
                       .parse(),
                   along(3, {-1, 0, 1, 2, 3}, 0.5));
-  expect_computes(
-      image().integers("n", {0, 0, 2, 0, 0, 0, 1, 0}).constant("v", Plain({}, {0.5})).node("Pad", {"p", "n", "v"}, {"y"}).parse(),
-      along(2, {-1, -1, 0, 1, 2, -1}, 0.5));
+  expect_computes(image()
+                      .integers("n", {0, 0, 2, 0, 0, 0, 1, 0})
+                      .constant("v", Plain({}, {0.5}))
+                      .node("Pad", {"p", "n", "v"}, {"y"})
+                      .parse(),
+                  along(2, {-1, -1, 0, 1, 2, -1}, 0.5));
   expect_computes(image().node("Pad", {"p"}, {"y"}).set("pads", {1, 0, 0, 0, 0, 0, 0, 0}).parse(), along(0, {-1, 0}));
-  expect_computes(image().integers("s", {3, 4}).node("ConstantOfShape", {"s"}, {"c"}).node("Add", {"p", "c"}, {"y"}).parse(),
-                  [](const Plain& x) { return x; });
+  expect_computes(
+      image().integers("s", {3, 4}).node("ConstantOfShape", {"s"}, {"c"}).node("Add", {"p", "c"}, {"y"}).parse(),
+      [](const Plain& x) { return x; });
 }
 
 TEST(OnnxShapes, Reductions) {
@@ -125,18 +141,21 @@ TEST(OnnxShapes, Reductions) {
         Extents axes;
         for (int axis = 0; axis < 4; ++axis)
           if (set >> axis & 1) axes.push_back(axis % 2 ? axis : axis - 4);
-        expect_computes(image().node(type, {"p"}, {"y"}).set("axes", axes).set("keepdims", keep ? 1 : 0).parse(), [&](const Plain& x) {
-          Extents kept = x.shape, shape;
-          double count = 1;
-          for (size_t axis = 0; axis < 4; ++axis)
-            if (set >> axis & 1) count *= static_cast<double>(std::exchange(kept[axis], 1));
-            else shape.push_back(x.shape[axis]);
-          Plain y(kept);
-          for (int64_t i = 0; i < 24; ++i)
-            y(0, kept[1] > 1 ? i / 12 : 0, kept[2] > 1 ? i / 4 % 3 : 0, kept[3] > 1 ? i % 4 : 0) +=
-                x.values[static_cast<size_t>(i)] / (type[6] == 'M' ? count : 1);
-          return keep ? y : reshaped(y, shape);
-        });
+        expect_computes(image().node(type, {"p"}, {"y"}).set("axes", axes).set("keepdims", keep ? 1 : 0).parse(),
+                        [&](const Plain& x) {
+                          Extents kept = x.shape, shape;
+                          double count = 1;
+                          for (size_t axis = 0; axis < 4; ++axis)
+                            if (set >> axis & 1)
+                              count *= static_cast<double>(std::exchange(kept[axis], 1));
+                            else
+                              shape.push_back(x.shape[axis]);
+                          Plain y(kept);
+                          for (int64_t i = 0; i < 24; ++i)
+                            y(0, kept[1] > 1 ? i / 12 : 0, kept[2] > 1 ? i / 4 % 3 : 0, kept[3] > 1 ? i % 4 : 0) +=
+                                x.values[static_cast<size_t>(i)] / (type[6] == 'M' ? count : 1);
+                          return keep ? y : reshaped(y, shape);
+                        });
       }
 }
 

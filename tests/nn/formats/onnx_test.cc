@@ -51,7 +51,8 @@ TEST(Onnx, ToyNetworks) {
     EXPECT_EQ(model.output, Shape{1});
     return evaluate(model, x, static_cast<int64_t>(x.size()), DType::f64);
   };
-  const std::vector<double> nano = values("test_nano.onnx"), tiny = values("test_tiny.onnx"), small = values("test_small.onnx");
+  const std::vector<double> nano = values("test_nano.onnx"), tiny = values("test_tiny.onnx"),
+                            small = values("test_small.onnx");
   for (size_t i = 0; i < x.size(); ++i) {
     EXPECT_DOUBLE_EQ(nano[i], std::max(0.0, 0.5 * x[i]));
     EXPECT_DOUBLE_EQ(tiny[i], std::max(0.0, x[i]));
@@ -110,7 +111,8 @@ TEST(Onnx, ACastToFloatRoundsADoubleConstant) {
 
 // Attributes of the standard are floats, given or not.
 TEST(Onnx, DefaultAttributesAreFloats) {
-  EXPECT_EQ(evaluate(Model({1, 1}).node("LeakyRelu", {"x"}, {"y"}).parse(), {-1}, 1, DType::f64), std::vector<double>{-static_cast<double>(0.01F)});
+  EXPECT_EQ(evaluate(Model({1, 1}).node("LeakyRelu", {"x"}, {"y"}).parse(), {-1}, 1, DType::f64),
+            std::vector<double>{-static_cast<double>(0.01F)});
   Model norm({1, 1});
   norm.constant("one", Plain({1}, {1})).constant("zero", Plain({1}, {0}));
   const OnnxModel model = norm.node("BatchNormalization", {"x", "one", "zero", "zero", "zero"}, {"y"}).parse();
@@ -119,21 +121,26 @@ TEST(Onnx, DefaultAttributesAreFloats) {
 
 TEST(Onnx, NumbersOfEveryKindAndPlace) {
   const std::vector<double> numbers{0.5, -1.25, 3};
-  const auto expect_read = [&](int type, const std::string& raw, const std::function<void(::onnx::TensorProto&)>& fill) {
+  const auto expect_read = [&](int type, const std::string& raw,
+                               const std::function<void(::onnx::TensorProto&)>& fill) {
     Model model({1, 3});
     model.constant("c", Plain({3}, {0, 0, 0})).node("Add", {"x", "c"}, {"y"});
     ::onnx::TensorProto& tensor = *model.graph().mutable_initializer(0);
     tensor.clear_float_data();
     tensor.set_data_type(type);
-    if (raw.empty()) fill(tensor);
-    else tensor.set_raw_data(raw);
+    if (raw.empty())
+      fill(tensor);
+    else
+      tensor.set_raw_data(raw);
     EXPECT_EQ(evaluate(model.parse(), {0, 0, 0}, 1, DType::f64), numbers);
   };
   const std::vector<float> floats(numbers.begin(), numbers.end());
   expect_read(::onnx::TensorProto::FLOAT, std::string(reinterpret_cast<const char*>(floats.data()), 12), {});
   expect_read(::onnx::TensorProto::DOUBLE, std::string(reinterpret_cast<const char*>(numbers.data()), 24), {});
-  expect_read(::onnx::TensorProto::FLOAT, "", [&](auto& tensor) { tensor.mutable_float_data()->Add(floats.begin(), floats.end()); });
-  expect_read(::onnx::TensorProto::DOUBLE, "", [&](auto& tensor) { tensor.mutable_double_data()->Add(numbers.begin(), numbers.end()); });
+  expect_read(::onnx::TensorProto::FLOAT, "",
+              [&](auto& tensor) { tensor.mutable_float_data()->Add(floats.begin(), floats.end()); });
+  expect_read(::onnx::TensorProto::DOUBLE, "",
+              [&](auto& tensor) { tensor.mutable_double_data()->Add(numbers.begin(), numbers.end()); });
   Model in_node({1, 3}, ::onnx::TensorProto::DOUBLE);
   in_node.node("Constant", {}, {"c"});
   auto& attribute = *in_node.graph().mutable_node(0)->add_attribute();
@@ -148,8 +155,13 @@ TEST(Onnx, NumbersOfEveryKindAndPlace) {
 TEST(Onnx, WeightsAreTheInitializersThatReachTheOutput) {
   std::mt19937 random(3);
   Model model({1, 2, 4, 4});
-  const Plain w = random_plain(random, {3, 2, 2, 2}), s = random_plain(random, {3, 1, 1}), shared = random_plain(random, {3, 3, 1, 1});
-  model.constant("unused", Plain({7})).constant("s", s).constant("w", w).constant("shared", shared).integers("unread", {1});
+  const Plain w = random_plain(random, {3, 2, 2, 2}), s = random_plain(random, {3, 1, 1}),
+              shared = random_plain(random, {3, 3, 1, 1});
+  model.constant("unused", Plain({7}))
+      .constant("s", s)
+      .constant("w", w)
+      .constant("shared", shared)
+      .integers("unread", {1});
   model.node("Nonsense", {"unused"}, {"nothing"})
       .node("Conv", {"x", "w"}, {"c"})
       .node("Mul", {"s", "c"}, {"m"})
@@ -189,7 +201,9 @@ TEST(Onnx, ReadsPackedFilesAndSaysWhichItRefuses) {
 TEST(Onnx, SurvivesDamage) {
   std::mt19937 random(11);
   Model conv({1, 2, 4, 4});
-  conv.constant("w", random_plain(random, {3, 2, 2, 2})).constant("s", random_plain(random, {3})).integers("t", {1, -1});
+  conv.constant("w", random_plain(random, {3, 2, 2, 2}))
+      .constant("s", random_plain(random, {3}))
+      .integers("t", {1, -1});
   conv.node("Conv", {"x", "w"}, {"c"})
       .set("pads", {1, 0, 1, 0})
       .set("strides", {2, 1})
@@ -233,7 +247,8 @@ TEST(Onnx, SurvivesDamage) {
     }
   };
   for (const Bytes& whole_file : files)
-    for (size_t size = 0; size < whole_file.size(); ++size) load({whole_file.begin(), whole_file.begin() + static_cast<int64_t>(size)});
+    for (size_t size = 0; size < whole_file.size(); ++size)
+      load({whole_file.begin(), whole_file.begin() + static_cast<int64_t>(size)});
   for (int round = 0; round < 20000; ++round) {
     Bytes bytes = files[static_cast<size_t>(round) % files.size()];
     for (uint32_t edits = 1 + random() % 3; edits > 0; --edits) {

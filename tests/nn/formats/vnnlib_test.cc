@@ -16,7 +16,8 @@ using datasets::expect_error;
 using datasets::TemporaryFolder;
 using Values = std::vector<double>;
 
-const std::string kTwo = "(declare-const X_0 Real)\n(declare-const X_1 Real)\n(declare-const Y_0 Real)\n(declare-const Y_1 Real)\n";
+const std::string kTwo =
+    "(declare-const X_0 Real)\n(declare-const X_1 Real)\n(declare-const Y_0 Real)\n(declare-const Y_1 Real)\n";
 const std::string kBox = "(assert (and (<= X_0 1) (>= X_0 -1) (<= 0.25 X_1) (>= 5e-1 X_1)))\n";
 
 Property parse(const std::string& text) { return parse_vnnlib("file", text); }
@@ -25,9 +26,10 @@ void expect_refused(const std::string& text, std::initializer_list<std::string> 
 }
 
 TEST(Vnnlib, ReadsEveryKindOfComparison) {
-  const Property property = parse("; a comment (with parentheses\n" + kTwo + kBox +
-                                  "(assert (<= Y_0 Y_1)) (assert(>= Y_0 Y_1)); here too\n\t(assert (<= Y_0 0.1))\r\n(assert (>= Y_1 0.1))"
-                                  "(assert (<= 2 Y_0))(assert (>= (- 3) Y_1))(assert (<= Y_1 Y_1))");
+  const Property property =
+      parse("; a comment (with parentheses\n" + kTwo + kBox +
+            "(assert (<= Y_0 Y_1)) (assert(>= Y_0 Y_1)); here too\n\t(assert (<= Y_0 0.1))\r\n(assert (>= Y_1 0.1))"
+            "(assert (<= 2 Y_0))(assert (>= (- 3) Y_1))(assert (<= Y_1 Y_1))");
   EXPECT_EQ(property.inputs, 2);
   EXPECT_EQ(property.outputs, 2);
   ASSERT_EQ(property.cases.size(), 1u);
@@ -40,7 +42,8 @@ TEST(Vnnlib, ReadsEveryKindOfComparison) {
 }
 
 TEST(Vnnlib, ReadsTheTightestOfRepeatedBounds) {
-  const Property property = parse(kTwo + kBox + "(assert (<= X_0 2)) (assert (>= X_0 -0.5)) (assert (<= X_1 0.30000000000000004))");
+  const Property property =
+      parse(kTwo + kBox + "(assert (<= X_0 2)) (assert (>= X_0 -0.5)) (assert (<= X_1 0.30000000000000004))");
   EXPECT_EQ(property.cases[0].lower, (Values{-0.5, 0.25}));
   EXPECT_EQ(property.cases[0].upper, (Values{1, 0.30000000000000004}));
   EXPECT_EQ(property.cases[0].unsafe.size(), 1u) << "without output constraints the whole box is unsafe";
@@ -48,9 +51,10 @@ TEST(Vnnlib, ReadsTheTightestOfRepeatedBounds) {
 }
 
 TEST(Vnnlib, DistributesNestedFormulas) {
-  const Property property = parse(kTwo + kBox +
-                                  "(assert (or (<= Y_0 1) (and (or (<= Y_0 2) (<= Y_0 3)) (<= Y_1 4) (or (<= Y_1 5) (<= Y_1 6)))))"
-                                  "(assert (or (<= Y_0 7) (or (<= Y_0 8) (and (<= Y_0 9)))))(assert (<= Y_0 10))");
+  const Property property =
+      parse(kTwo + kBox +
+            "(assert (or (<= Y_0 1) (and (or (<= Y_0 2) (<= Y_0 3)) (<= Y_1 4) (or (<= Y_1 5) (<= Y_1 6)))))"
+            "(assert (or (<= Y_0 7) (or (<= Y_0 8) (and (<= Y_0 9)))))(assert (<= Y_0 10))");
   ASSERT_EQ(property.cases.size(), 1u);
   std::vector<Values> bounds;
   for (const Halfspaces& set : property.cases[0].unsafe) {
@@ -72,14 +76,15 @@ TEST(Vnnlib, EqualBoxesShareACase) {
   const auto choice = [](const std::string& low, const std::string& y) {
     return "(and (<= X_0 1) (>= X_0 " + low + ") (<= X_1 1) (>= X_1 0) (<= Y_0 " + y + "))";
   };
-  const Property property =
-      parse(kTwo + "(assert (or " + choice("0", "1") + choice("0.5", "2") + choice("-0.0", "3") + choice("0.50", "4") + "))");
+  const Property property = parse(kTwo + "(assert (or " + choice("0", "1") + choice("0.5", "2") + choice("-0.0", "3") +
+                                  choice("0.50", "4") + "))");
   ASSERT_EQ(property.cases.size(), 2u);
   EXPECT_EQ(property.cases[0].lower, (Values{0, 0}));
   EXPECT_EQ(property.cases[1].lower, (Values{0.5, 0}));
   EXPECT_EQ(property.cases[0].unsafe[1].bounds, Values{3});
   EXPECT_EQ(property.cases[1].unsafe[1].bounds, Values{4});
-  const Property split = parse(kTwo + kBox + "(assert (or (and (<= X_0 0) (<= Y_0 1)) (and (>= X_0 0) (<= Y_0 2)) (<= Y_0 3)))");
+  const Property split =
+      parse(kTwo + kBox + "(assert (or (and (<= X_0 0) (<= Y_0 1)) (and (>= X_0 0) (<= Y_0 2)) (<= Y_0 3)))");
   ASSERT_EQ(split.cases.size(), 3u);
   EXPECT_EQ(split.cases[0].upper, (Values{0, 0.5}));
   EXPECT_EQ(split.cases[1].lower, (Values{0, 0.25}));
@@ -109,7 +114,8 @@ TEST(Vnnlib, SaysWhatIsWrongAndWhere) {
   expect_refused(good + "(assert (or (<= Y_0 1) (<= X_0 -2)))",
                  {"line 6: X_0 has lower bound -1 and upper bound -2; needs lower <= upper"});
   expect_refused("(declare-const X_0 Real)(assert (<= X_0 1))(assert (>= X_0 1))", {"Y_0 is not declared"});
-  expect_refused("(declare-const X_0 Real)\n(declare-const X_2 Real)\n(declare-const Y_0 Real)", {"line 3: X_1 is not declared"});
+  expect_refused("(declare-const X_0 Real)\n(declare-const X_2 Real)\n(declare-const Y_0 Real)",
+                 {"line 3: X_1 is not declared"});
   expect_refused(good + "(declare-const X_1 Real)", {"line 6: X_1 is declared again"});
   for (const char* name : {"Z_0", "X_", "X_-1", "X_01", "X_1a", "X_99999999999", "X", "x_0", "()"})
     expect_refused("(declare-const " + std::string(name) + " Real)", {"line 1: '", "needs a variable X_i"});
@@ -125,7 +131,8 @@ TEST(Vnnlib, SaysWhatIsWrongAndWhere) {
   expect_refused(good + "(assert (<= Y_0 (+ 1 2)))", {"'+'; needs '-' and a number"});
   for (const char* pair : {"X_0 Y_0", "X_0 X_1", "1 2"})
     expect_refused(good + "(assert (<= " + pair + "))", {"line 6: compares other things"});
-  for (const char* number : {"nan", "inf", "-inf", "1e400", "1e-400", "0x10", "1.5.2", "--1", "+1", "1e", "\x01\xFF", "#b1"})
+  for (const char* number :
+       {"nan", "inf", "-inf", "1e400", "1e-400", "0x10", "1.5.2", "--1", "+1", "1e", "\x01\xFF", "#b1"})
     expect_refused(good + "(assert (<= Y_0 " + number + "))", {"line 6: '", "needs a variable or a decimal number"});
   expect_refused(good + "(assert (<= Y_0 1)", {"the text ends; needs ')'"});
   expect_refused(good + "(assert (<= Y_0 1)))", {"')'; needs a command"});
@@ -163,7 +170,8 @@ TEST(Vnnlib, HostileNestingDoesNotGrow) {
 
 // Whatever happens to a good text, it parses to a whole property or is refused with FormatError.
 TEST(Vnnlib, SurvivesDamage) {
-  const std::string whole = kTwo + kBox + "(assert (or (and (<= X_0 0) (<= Y_0 1.5e-3)) (and (>= Y_0 Y_1) (>= (- 2) Y_1))))\n; end";
+  const std::string whole =
+      kTwo + kBox + "(assert (or (and (<= X_0 0) (<= Y_0 1.5e-3)) (and (>= Y_0 Y_1) (>= (- 2) Y_1))))\n; end";
   int parsed = 0, refused = 0;
   const auto attempt = [&](const std::string& text) {
     try {
@@ -199,8 +207,11 @@ TEST(Vnnlib, ReadsPlainAndPackedFiles) {
   EXPECT_EQ(read_vnnlib(folder.write("p.vnnlib", bytes)).cases[0].upper, (Values{1, 0.5}));
   EXPECT_EQ(read_vnnlib(folder.write("p.vnnlib.gz", packed)).cases[0].upper, (Values{1, 0.5}));
   for (size_t size = 2; size < packed.size(); ++size)
-    expect_error<FormatError>([&] { read_vnnlib(folder.write("cut.gz", {packed.begin(), packed.begin() + static_cast<int64_t>(size)})); },
-                              {"read_vnnlib: ", "cut.gz, byte " + std::to_string(size), "truncated"});
+    expect_error<FormatError>(
+        [&] {
+          read_vnnlib(folder.write("cut.gz", {packed.begin(), packed.begin() + static_cast<int64_t>(size)}));
+        },
+        {"read_vnnlib: ", "cut.gz, byte " + std::to_string(size), "truncated"});
   expect_error<FormatError>([&] { read_vnnlib(folder / "absent"); }, {"read_vnnlib: ", "absent is no file"});
   expect_error<FormatError>([&] { read_vnnlib(folder.write("bad", {'x'})); }, {"read_vnnlib: ", "bad, line 1: 'x'"});
 }
@@ -286,7 +297,8 @@ TEST(Vnnlib, AcasXuWitness) {
   const fs::path path = verification_data() / "acasxu/prop_3.vnnlib";
   if (!fs::exists(path)) GTEST_SKIP() << "no acasxu/prop_3.vnnlib in the folder vnn of $MOLLIFY_DATA or ../shared/data";
   const Property property = read_vnnlib(path);
-  const Values x{-0.30104199, 0, 0.49669015, 0.4, 0.4}, y{-0.020311581, -0.018862747, -0.018985584, -0.017946711, -0.017920513};
+  const Values x{-0.30104199, 0, 0.49669015, 0.4, 0.4},
+      y{-0.020311581, -0.018862747, -0.018985584, -0.017946711, -0.017920513};
   EXPECT_TRUE(violates(property, x, y));
   EXPECT_FALSE(violates(property, x, Values{y[1], y[0], y[2], y[3], y[4]}));
   EXPECT_FALSE(violates(property, Values{0, 0, 0.49669015, 0.4, 0.4}, y));
