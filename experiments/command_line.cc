@@ -2,7 +2,6 @@
 
 #include <mollify/experiments/info.h>
 #include <mollify/experiments/terminal.h>
-#include <mollify/nn/models.h>
 
 #include <CLI/CLI.hpp>
 
@@ -14,16 +13,6 @@
 
 namespace mollify::experiments {
 namespace {
-
-template <class T> struct Field { using Value = T; static constexpr Kind kind = Kind::text; };
-template <> struct Field<int64_t> { using Value = int64_t; static constexpr Kind kind = Kind::whole; };
-template <> struct Field<double> { using Value = double; static constexpr Kind kind = Kind::number; };
-template <> struct Field<std::optional<double>> : Field<double> {};
-
-std::string default_text(const std::string& value) { return value; }
-std::string default_text(int64_t value) { return std::to_string(value); }
-std::string default_text(double value) { return format("{}", value); }
-std::string default_text(const std::optional<double>&) { return ""; }
 
 constexpr size_t kLongestChoice = 40;  // longer lists of choices stand in the description
 
@@ -106,27 +95,46 @@ class Formatter final : public CLI::Formatter {
   }
 };
 
-template <class T>
-CLI::Option* add(CLI::App& app, const Description& d, T& field, const Rule& rule) {
-  using Value = typename Field<T>::Value;
-  constexpr Kind kind = Field<T>::kind;
-  using Given = std::conditional_t<kind == Kind::number, std::string, Value>;  // numbers are read by number_of
+// Adds an option whose text, once it follows the rule, goes to `take`. A flag that is on by itself can be given as
+// --no-NAME.
+using Take = std::function<void(const std::string& text)>;
+CLI::Option* add(CLI::App& app, const Option& option, const Take& take) {
+  const Description& d = option.description;
+  const Kind kind = kind_of(option);
   const std::string name = (d.positional ? "" : "--") + std::string(d.name);
-  const auto take = [&field](const Given& value) {
-    if constexpr (kind == Kind::number) field = *number_of(value);
-    else field = value;
-  };
-  CLI::Option* option = app.add_option_function<Given>(name, take, description(d, rule));
-  option->group(d.group)
-      ->type_name(d.value ? d.value : placeholder(kind, rule))
-      ->default_str(d.default_text ? d.default_text : default_text(field));
-  option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  return option->check(CLI::Validator([rule](const std::string& text) { return fault(rule, kind, text); }, ""));
+  if (kind == Kind::flag) {
+    const bool on = *std::get<bool*>(option.field);
+    const auto take_flag = [take](int64_t count) { take(count > 0 ? "true" : "false"); };
+    return app.add_flag_function(name + (on ? ",!--no-" + std::string(d.name) : ""), take_flag, d.help)->group(d.group);
+  }
+  CLI::Option* added = app.add_option_function<std::string>(name, take, description(d, option.rule));
+  added->group(d.group)
+      ->type_name(d.value ? d.value : placeholder(kind, option.rule))
+      ->default_str(default_text(option));
+  added->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  const auto check = [rule = option.rule, kind](const std::string& text) { return fault(rule, kind, text); };
+  return added->check(CLI::Validator(check, ""));
 }
-// A flag; what is on by itself can be given as --no-NAME.
-CLI::Option* add(CLI::App& app, const Description& d, bool& field, const Rule&) {
-  const std::string name = d.name;
-  return app.add_flag("--" + name + (field ? ",!--no-" + name : ""), field, d.help)->group(d.group);
+CLI::Option* add(CLI::App& app, const Option& option) {
+  return add(app, option, [option](const std::string& text) { set(option, text); });
+}
+
+// Adds what the file gives and the command line does not.
+void read_config(const std::string& file, std::map<std::string, std::string>& given) {
+  std::vector<CLI::ConfigItem> items;
+  try {
+    items = CLI::ConfigTOML().from_file(file);
+  } catch (const CLI::FileError&) { throw UsageError(format("mollify train: --config: {} cannot be read", file)); }
+  for (const CLI::ConfigItem& item : items) {
+    const std::string name = item.fullname(), text = join(item.inputs, ",");
+    const Options& all = all_train_options();
+    const auto option =
+        std::find_if(all.begin(), all.end(), [&](const Option& o) { return o.description.name == name; });
+    require<UsageError>(option != all.end(), "mollify train: --config: {} has {}; there is no such option", file, name);
+    const std::string wrong = fault(option->rule, kind_of(*option), text);
+    require<UsageError>(wrong.empty(), "mollify train: --config: {}: {}: {}", file, name, wrong);
+    given.emplace(name, text);
+  }
 }
 
 using NamedOptions = std::vector<std::pair<std::string, CLI::Option*>>;
@@ -151,8 +159,8 @@ struct Line {
       "mollify"};
   CLI::App *train, *eval, *reproduce;
   TrainCommand train_command;
+  std::string train_config;
   EvaluateCommand evaluate_command;
-  NamedOptions train_options;
   std::vector<Reproduction> reproductions;
   std::vector<std::pair<const CLI::App*, std::function<Command()>>> about_networks;
   RunCommand run_command;
@@ -183,9 +191,16 @@ struct Line {
   void add_train() {
     train = app.add_subcommand("train", "Train a network; keeps metrics, curves and checkpoints in a folder")
                 ->allow_extras();
-    each_option(train_command.options, nn::model_names(), [&](const Description& d, auto& field, const Rule& rule) {
-      train_options.emplace_back(d.name, add(*train, d, field, rule));
-    });
+    for (const Option& option : all_train_options())
+      add(*train, option, [this, name = std::string(option.description.name)](const std::string& text) {
+        train_command.given[name] = text;
+      });
+    const auto config = [this](const std::string& value) { train_config = value; };
+    train
+        ->add_option_function<std::string>(
+            "--config", config, "file with options, a line NAME = VALUE each; those on the command line come first")
+        ->type_name("FILE")
+        ->group("Run");
     train->add_flag("--resume", train_command.resume, "go on from the last checkpoint in --out, with its options")
         ->group("Run");
     train->add_flag("--overwrite", train_command.overwrite, "start afresh in a folder that holds a run")->group("Run");
@@ -199,19 +214,7 @@ struct Line {
                                            "weights to evaluate, such as a run's model.safetensors")
         ->type_name("FILE")
         ->required();
-    const auto option = [&](const char* name, const char* help, const char* otherwise, auto& field, const Rule& rule) {
-      add(*eval, Description{name, "Options", help, otherwise}, field, rule);
-    };
-    option("data", "dataset", "the one that the weights were trained on", c.data, one_of(data_names()));
-    option("data-dir", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", c.data_dir, Rule{});
-    option("split", "which images", nullptr, c.split, one_of({"test", "train"}));
-    option("batch", "images in a batch", nullptr, c.batch, at_least(1));
-    option("sigma", "evaluate the network smoothed with this sigma; 0: the plain one", "both of what was trained",
-           c.sigma, at_least(0));
-    each_device_option(c.device, "Options",
-                       [&](const Description& d, auto& field, const Rule& rule) { add(*eval, d, field, rule); });
-    option("threads", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all", c.threads,
-           thread_rule());
+    for (const Option& option : options_of(c)) add(*eval, option);
     eval->add_flag("--json", c.json, "print one JSON object");
   }
 
@@ -226,11 +229,7 @@ struct Line {
       r.command.experiment = experiments[i];
       r.app = reproduce->add_subcommand(experiments[i]->name(), experiments[i]->summary())->allow_extras();
       for (const Option& option : experiments[i]->options())
-        std::visit(
-            [&](auto* field) {
-              r.options.emplace_back(option.description.name, add(*r.app, option.description, *field, option.rule));
-            },
-            option.field);
+        r.options.emplace_back(option.description.name, add(*r.app, option));
       r.app->add_flag("--resume", r.command.resume, "go on with the cells that are not finished in --out")
           ->group("Run");
       r.app->add_flag("--overwrite", r.command.overwrite, "start afresh in a folder that holds a run")->group("Run");
@@ -240,7 +239,7 @@ struct Line {
   template <class C>
   void add_about_network(const char* name, const char* help, C& command) {
     CLI::App* sub = app.add_subcommand(name, help)->allow_extras();
-    each_option(command, [&](const Description& d, auto& field, const Rule& rule) { add(*sub, d, field, rule); });
+    for (const Option& option : options_of(command)) add(*sub, option);
     about_networks.emplace_back(sub, [&command] { return Command(command); });
   }
 
@@ -291,7 +290,7 @@ struct Line {
   Command command() {
     require_no_rest();
     if (train->parsed()) {
-      train_command.given = given_of(train_options);
+      if (!train_config.empty()) read_config(train_config, train_command.given);
       return train_command;
     }
     if (eval->parsed()) return evaluate_command;
@@ -312,16 +311,12 @@ Command parse(int argc, const char* const* argv) {
   Line line;
   try {
     line.app.parse(argc, argv);
-  } catch (const CLI::CallForVersion&) {
-    return ShowText{version_text() + "\n"};
-  } catch (const CLI::CallForHelp&) {
+  } catch (const CLI::CallForVersion&) { return ShowText{version_text() + "\n"}; } catch (const CLI::CallForHelp&) {
     return ShowText{line.app.help()};
   } catch (const CLI::ArgumentMismatch& error) {
     const std::string text = error.what();
     throw UsageError(format("{}: {}: no value given; needs one", line.place(), text.substr(0, text.find(':'))));
-  } catch (const CLI::ParseError& error) {
-    throw UsageError(format("{}: {}", line.place(), error.what()));
-  }
+  } catch (const CLI::ParseError& error) { throw UsageError(format("{}: {}", line.place(), error.what())); }
   return line.command();
 }
 

@@ -141,4 +141,21 @@ int evaluate_command(const EvaluateCommand& command) {
   return 0;
 }
 
+Options options_of(EvaluateCommand& c) {
+  Options all = {
+      {{"data", "Options", "dataset", "the one that the weights were trained on"}, &c.data, one_of(data_names())},
+      {{"data-dir", "Options", "folder above the dataset's", "$MOLLIFY_DATA, then ./data"}, &c.data_dir, {}},
+      {{"split", "Options", "which images", nullptr}, &c.split, one_of({"test", "train"})},
+      {{"batch", "Options", "images in a batch", nullptr}, &c.batch, at_least(1)},
+      {{"sigma", "Options", "evaluate the network smoothed with this sigma; 0: the plain one",
+        "both of what was trained"},
+       &c.sigma,
+       at_least(0)}};
+  add(all, device_options(c.device, "Options"));
+  add(all, {{{"threads", "Options", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all"},
+             &c.threads,
+             thread_rule()}});
+  return all;
+}
+
 }  // namespace mollify::experiments

@@ -1,7 +1,7 @@
 // How well weights do on a dataset.
 #pragma once
 
-#include <mollify/experiments/task.h>
+#include <mollify/experiments/training/task.h>
 
 #include <filesystem>
 #include <functional>
@@ -38,6 +38,7 @@ struct EvaluateCommand {
   DeviceRequest device;
   bool json = false;
 };
+Options options_of(EvaluateCommand& command);          // but for the weights and --json
 int evaluate_command(const EvaluateCommand& command);  // `mollify eval`
 
 }  // namespace mollify::experiments

@@ -29,4 +29,24 @@ int run_command(const RunCommand& command) {
   return 0;
 }
 
+Options options_of(RunCommand& c) {
+  Options all;
+  add(all,
+      {{{"network", "Arguments", "network: .onnx, .onnx.gz, or .safetensors of a run", "", false, true},
+        &c.network,
+        {}},
+       {{"input", "Options",
+         "array (.npy) of the network's input shape, in the file's own order of axes, or of rows of it", ""},
+        &c.input,
+        {}},
+       {{"output", "Options", "file (.npy) for the outputs, with rows where the input has them", ""}, &c.output, {}},
+       {{"dtype", "Options", "numbers in which the network is evaluated", nullptr}, &c.dtype, one_of({"f32", "f64"})},
+       {{"batch", "Options", "rows evaluated at once", nullptr}, &c.batch, at_least(1)}});
+  add(all, device_option(c.device, "Options"));
+  add(all, {{{"threads", "Options", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all"},
+             &c.threads,
+             thread_rule()}});
+  return all;
+}
+
 }  // namespace mollify::experiments

@@ -6,23 +6,15 @@
 #include <mollify/experiments/reproduce/grid.h>
 
 #include <memory>
-#include <variant>
 
 namespace mollify::experiments {
-
-// An option as the command line and settings.json know it; the field belongs to the experiment.
-struct Option {
-  Description description;
-  std::variant<std::string*, int64_t*, double*, std::optional<double>*> field;
-  Rule rule;
-};
 
 class Experiment {
  public:
   virtual ~Experiment() = default;
   virtual const char* name() const = 0;
   virtual const char* summary() const = 0;  // one line
-  virtual std::vector<Option> options() = 0;
+  virtual Options options() = 0;
 
   virtual void resolve() = 0;  // fills in what depends on other options; throws UsageError
   virtual void load() = 0;     // reads the data
@@ -37,7 +29,7 @@ class Experiment {
   Device device = Device::cpu;  // where cells compute: set before load
 
  protected:
-  std::vector<Option> shared_options();
+  Options shared_options();
   void resolve_shared();  // data and out
   bool is(const char* scale_name) const { return scale == scale_name; }
 };

@@ -6,8 +6,8 @@ namespace mollify::experiments {
 
 std::vector<std::shared_ptr<Experiment>> all_experiments() { return {gsmooth_heat_map(), gsmooth_svrg(), paradox()}; }
 
-std::vector<Option> Experiment::shared_options() {
-  std::vector<Option> all = {
+Options Experiment::shared_options() {
+  Options all = {
       {{"scale", "Run", "tiny: seconds, to see it run; quick: minutes; paper: all of it", nullptr},
        &scale,
        one_of({"tiny", "quick", "paper"})},
@@ -19,9 +19,7 @@ std::vector<Option> Experiment::shared_options() {
        thread_rule()},
       {{"out", "Run", "folder of the results", "runs/<experiment>-<data>-<scale>", true}, &out, Rule{}},
   };
-  each_device_option(device_request, "Run", [&](const Description& d, std::string& field, const Rule& rule) {
-    all.push_back({d, &field, rule});
-  });
+  add(all, device_options(device_request, "Run"));
   return all;
 }
 

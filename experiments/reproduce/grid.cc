@@ -2,7 +2,7 @@
 
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/interrupt.h>
-#include <mollify/experiments/metrics.h>
+#include <mollify/experiments/training/metrics.h>
 #include <mollify/experiments/progress.h>
 
 #include <nlohmann/json.hpp>

@@ -10,7 +10,7 @@
 #include <mollify/experiments/reproduce/image_table.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/reproduce/training.h>
-#include <mollify/experiments/task.h>
+#include <mollify/experiments/training/task.h>
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
 #include <mollify/smoothing/gsmooth.h>
@@ -63,7 +63,7 @@ class GSmoothHeatMap final : public Experiment {
     return "GSmoothSGD and GSmoothAdam under input and label noise, by sigma (Starnes & Webster 2023)";
   }
   std::vector<std::string> files() const override { return {"results.csv", "table.txt", "heatmap.svg", "noise.svg"}; }
-  std::vector<Option> options() override;
+  Options options() override;
   void resolve() override;
   void load() override;
   std::string run(Grid& grid, const std::filesystem::path& folder) override;
@@ -105,9 +105,9 @@ class GSmoothHeatMap final : public Experiment {
   std::optional<nn::Network> network_;
 };
 
-std::vector<Option> GSmoothHeatMap::options() {
-  std::vector<Option> all = shared_options();
-  const std::vector<Option> own = {
+Options GSmoothHeatMap::options() {
+  Options all = shared_options();
+  const Options own = {
       {{"seeds", "Run", "seeds of the quoted cells: the corners of the noise, for SGD", "3, 1 at tiny"},
        &seeds_,
        at_least(1)},

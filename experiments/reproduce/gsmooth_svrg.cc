@@ -3,14 +3,14 @@
 // those of their code, which measures the spread over 100 images at fixed weights; the spread along the steps stands
 // beside it.
 #include <mollify/engine/grad.h>
-#include <mollify/experiments/curves.h>
+#include <mollify/experiments/training/curves.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
 #include <mollify/experiments/reproduce/heat_map.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/reproduce/training.h>
-#include <mollify/experiments/task.h>
+#include <mollify/experiments/training/task.h>
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
 #include <mollify/smoothing/gsmooth.h>
@@ -60,7 +60,7 @@ class GSmoothSvrgExperiment final : public Experiment {
   std::vector<std::string> files() const override {
     return {"results.csv", "blocks.csv", "table.txt", "curves.svg", "accuracy.svg", "deviation.svg"};
   }
-  std::vector<Option> options() override;
+  Options options() override;
   void resolve() override;
   void load() override;
   std::string run(Grid& grid, const std::filesystem::path& folder) override;
@@ -90,9 +90,9 @@ class GSmoothSvrgExperiment final : public Experiment {
   std::optional<nn::Network> network_;
 };
 
-std::vector<Option> GSmoothSvrgExperiment::options() {
-  std::vector<Option> all = shared_options();
-  const std::vector<Option> own = {
+Options GSmoothSvrgExperiment::options() {
+  Options all = shared_options();
+  const Options own = {
       {{"seeds", "Run", "seeds of weights and order without noise; with noise there is one", "3, 1 at tiny"},
        &seeds_,
        at_least(1)},

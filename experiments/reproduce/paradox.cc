@@ -1,11 +1,13 @@
 // The paradox of certified training (Jovanović et al. 2022, "On the Paradox of Certified Training"; arXiv 2102.06700):
 // among relaxations, training through the tighter ones gives the worse networks. Every method has the same data,
 // initial weights, optimiser and schedules, and every network the same verifiers.
-#include <mollify/experiments/curves.h>
+#include <mollify/experiments/robustness/pixel_ball.h>
+#include <mollify/experiments/training/curves.h>
+#include <mollify/experiments/training/settings.h>
+#include <mollify/experiments/training/task.h>
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/interrupt.h>
-#include <mollify/experiments/objective.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
 #include <mollify/experiments/reproduce/report.h>
@@ -64,7 +66,7 @@ class Paradox final : public Experiment {
     return "Training through tighter relaxations: worse networks? (Jovanovic et al. 2022)";
   }
   std::vector<std::string> files() const override { return {"results.csv", "table.txt", "curves.svg"}; }
-  std::vector<Option> options() override;
+  Options options() override;
   void resolve() override;
   void load() override;
   std::string run(Grid& grid, const std::filesystem::path& folder) override;
@@ -91,9 +93,9 @@ class Paradox final : public Experiment {
   Images train_, test_;
 };
 
-std::vector<Option> Paradox::options() {
-  std::vector<Option> all = shared_options();
-  const std::vector<Option> own = {
+Options Paradox::options() {
+  Options all = shared_options();
+  const Options own = {
       {{"seeds", "Run", "networks of each kind", "3, 1 at tiny"}, &seeds_, at_least(1)},
       {{"model", "Training", "network", "cnn3_tiny, at paper cnn3 and cnn5"}, &model_, one_of(nn::model_names())},
       {{"eps", "Training", "radius for training and verification, of pixels from 0 to 1", nullptr},
@@ -155,32 +157,31 @@ std::vector<std::string> Paradox::models() const {
 }
 
 Tensor Paradox::trained_weights(const Training& how, const nn::Network& network) const {
-  const int64_t batches = (limit_ + batch_ - 1) / batch_;
-  const bool natural = how.objective == kNatural;
-  TrainOptions options;
-  options.objective = how.objective;
-  options.epsilon = natural ? 0 : epsilon_;
-  options.epsilon_epochs = ramp_epochs_;
-  options.epochs = epochs_;
-  options.regularizer = 0;
-  options.seed = how.seed;
-  experiments::resolve(options);
-  std::optional<Objective> objective;
-  if (!natural) objective.emplace(options, network, preparation_, batches, nn::mean_cross_entropy, device);
+  Timetable timetable(limit_, {batch_});
+  const int64_t batches = timetable.steps(0);
+  TrainSettings::Texts texts{{"objective", how.objective}, {"epochs", std::to_string(epochs_)}};
+  if (how.objective != kNatural) {
+    texts.insert({{"eps", format("{}", epsilon_)}, {"eps-epochs", std::to_string(ramp_epochs_)}, {"regularizer", "0"}});
+  }
+  TrainSettings settings(texts);
+  settings.resolve();
+  const uint64_t seed = static_cast<uint64_t>(how.seed);
+  Objective& objective = settings.objective();
+  objective.prepare({network, preparation_, timetable, nn::mean_cross_entropy, device, seed});
   const auto optimizer = optim::adam(
       optim::milestones(rate_, 0.2, {5 * epochs_ * batches / 7, 6 * epochs_ * batches / 7}), {.clip_norm = 10});
   const int64_t rows = how.objective == "deeppoly" ? rows_ : batch_;
-  const uint64_t seed = static_cast<uint64_t>(how.seed);
+  const Tensor state = to(network.initial_state(), device);
+  const Tensor number = Tensor::scalar(0, DType::i32);  // of the step: only dropout reads it
   const Tensor weights = to(network.initial_weights(nn::Initialization::ibp, seed), device);
   for (int64_t epoch = 0; epoch < epochs_; ++epoch) {
     const std::vector<int32_t> order = datasets::epoch_order(limit_, seed, epoch);
     for (int64_t first = 0; first < limit_; first += batch_) {
       stop_if_interrupted();
       const Images batch = chosen(train_, std::span(order).subspan(first, std::min(batch_, limit_ - first)));
-      if (objective) objective->advance(optimizer->steps());
+      objective.advance(optimizer->steps());
       const auto of_images = [&](const Tensor& w, const Images& part) {
-        return objective ? (*objective)(w, {}, {part.images, part.labels}).loss
-                         : nn::mean_cross_entropy(network(w, part.images), part.labels);
+        return objective(w, state, {part.images, part.labels}, number).loss;
       };
       const bool in_parts = rows < batch.count();
       const auto loss = [&](const Tensor& w) {

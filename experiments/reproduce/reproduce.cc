@@ -3,10 +3,11 @@
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
-#include <mollify/experiments/metrics.h>
+#include <mollify/experiments/training/metrics.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/run_folder.h>
-#include <mollify/experiments/stored_options.h>
+
+#include <nlohmann/json.hpp>
 
 #include <cstdio>
 
@@ -16,17 +17,10 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-auto each_of(const std::vector<Option>& options) {
-  return [&options](const auto& visit) {
-    for (const Option& option : options)
-      std::visit([&](auto* field) { visit(option.description, *field, option.rule); }, option.field);
-  };
-}
-
 std::string place(const Experiment& experiment) { return format("mollify reproduce {}", experiment.name()); }
 
 // Options of the run that goes on: those in its settings, with what may change taken from the command.
-void restore(const ReproduceCommand& command, const std::vector<Option>& options) {
+void restore(const ReproduceCommand& command, const Options& options) {
   Experiment& experiment = *command.experiment;
   const std::string folder = experiment.out, file = (fs::path(folder) / "settings.json").string();
   require<UsageError>(fs::exists(file), "{}: --resume: {} does not exist; needs a run that was started",
@@ -36,8 +30,7 @@ void restore(const ReproduceCommand& command, const std::vector<Option>& options
                        "{}: names no experiment; needs settings that mollify reproduce wrote", file);
   require<UsageError>(stored["experiment"] == experiment.name(), "{}: --resume: the run in {} is of {}",
                       place(experiment), folder, stored["experiment"].dump());
-  options_from_json(each_of(options), file,
-                    merged_options(each_of(options), stored, command.given, place(experiment), folder));
+  options_from_json(options, file, merged_options(options, stored, command.given, place(experiment), folder));
   experiment.out = folder;
 }
 
@@ -55,7 +48,7 @@ int reproduce_command(const ReproduceCommand& command) {
   const std::string at = place(experiment);
   require<UsageError>(!(command.resume && command.overwrite),
                       "{}: --resume and --overwrite given; needs one of them at most", at);
-  const std::vector<Option> options = experiment.options();
+  const Options options = experiment.options();
   if (command.resume) {
     if (experiment.out.empty()) experiment.resolve();
     restore(command, options);
@@ -74,7 +67,7 @@ int reproduce_command(const ReproduceCommand& command) {
   const FolderLock lock(at + ": --out", experiment.out);
   if (!command.resume) clear_folder(experiment);
   ordered_json settings = {{"experiment", experiment.name()}};
-  settings.update(options_to_json(each_of(options)));
+  settings.update(options_to_json(options));
   write_text(fs::path(experiment.out) / "settings.json", settings.dump(2) + "\n");
 
   Grid grid(experiment.out, one_at_a_time         ? 1

@@ -3,7 +3,7 @@
 
 #include <mollify/datasets/loader.h>
 #include <mollify/engine/ops.h>
-#include <mollify/experiments/metrics.h>
+#include <mollify/experiments/training/metrics.h>
 
 #include <functional>
 #include <span>

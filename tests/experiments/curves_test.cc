@@ -1,7 +1,7 @@
 // Pictures of curves: what is drawn where, as the SVG says it.
 #include "program.h"
 
-#include <mollify/experiments/curves.h>
+#include <mollify/experiments/training/curves.h>
 
 #include <regex>
 #include <set>

@@ -1,5 +1,6 @@
 // What objectives train on: their boxes, radii and how they answer requests that cannot be met.
-#include <mollify/experiments/objective.h>
+#include <mollify/experiments/robustness/pixel_ball.h>
+#include <mollify/experiments/training/settings.h>
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
 
@@ -64,58 +65,65 @@ TEST(SmallBox, LiesInTheBallWithItsRadius) {
   }
 }
 
-TrainOptions options_for(const std::string& objective) {
-  TrainOptions options;
-  options.objective = objective;
-  options.epsilon = 0.1;
-  options.epochs = 4;
-  options.epsilon_start = 1;
-  options.epsilon_epochs = 2;
-  return options;
+using Texts = TrainSettings::Texts;
+
+Texts options_for(const std::string& objective, const Texts& more = {}) {
+  Texts texts{{"objective", objective}, {"eps", "0.1"}, {"epochs", "4"}, {"eps-start", "1"}, {"eps-epochs", "2"}};
+  for (const auto& [name, text] : more) texts[name] = text;
+  return texts;
 }
+
+// An objective that is ready to train cnn3_tiny; ten batches make an epoch.
+struct Prepared {
+  nn::Network network;
+  datasets::Preparation preparation = {};
+  Timetable timetable{100, {10}};
+  TrainSettings settings;
+
+  Prepared(const Texts& texts, const std::string& model) : network(nn::make(model, {12, 12, 1}, 4)), settings(texts) {
+    settings.resolve();
+    settings.objective().prepare({network, preparation, timetable, nn::mean_cross_entropy, Device::cpu, 0});
+  }
+};
 
 struct Case {
   nn::Network network = nn::make("cnn3_tiny", {12, 12, 1}, 4);
   Tensor weights = network.initial_weights(nn::Initialization::ibp, 1);
   Tensor images = drawn({6, 12, 12, 1}, kImages), labels = Tensor::from(std::vector<int32_t>{0, 1, 2, 3, 0, 1}, {6});
-  double loss(TrainOptions options, int64_t step) const {
-    resolve(options);
-    Objective objective(options, network, {}, 10, nn::mean_cross_entropy);
+  double loss(const Texts& texts, int64_t step) const {
+    Prepared prepared(texts, "cnn3_tiny");
+    Objective& objective = prepared.settings.objective();
     objective.advance(step);
-    const Tensor state = network.initial_state();
-    return objective(weights, state, objective.inputs(weights, state, images, labels)).loss.item();
+    const Tensor state = network.initial_state(), indices = arange(6, DType::i32);
+    const Tensors inputs = objective.inputs(weights, state, {images, labels, indices});
+    return objective(weights, state, inputs, Tensor::scalar(0, DType::i32)).loss.item();
   }
 };
 
 TEST(Objective, RadiusGrowsByStepAfterItsStart) {
-  TrainOptions options = options_for("ibp");
-  resolve(options);
-  const Case c;
-  const Objective objective(options, c.network, {}, 10, nn::mean_cross_entropy);
-  EXPECT_EQ(objective.epsilon(9), 0);
-  EXPECT_EQ(objective.epsilon(10), 0);
-  EXPECT_NEAR(objective.epsilon(15), 0.1 / 13, 1e-12);
-  EXPECT_LT(objective.epsilon(29), 0.1);
-  EXPECT_EQ(objective.epsilon(30), 0.1);
+  Prepared prepared(options_for("ibp"), "cnn3_tiny");
+  const auto radius = [&](int64_t step) { return *prepared.settings.objective().radius(step); };
+  EXPECT_EQ(radius(9), 0);
+  EXPECT_EQ(radius(10), 0);
+  EXPECT_NEAR(radius(15), 0.1 / 13, 1e-12);
+  EXPECT_LT(radius(29), 0.1);
+  EXPECT_EQ(radius(30), 0.1);
+  EXPECT_FALSE(make_objective("natural")->radius(0).has_value());
 }
 
+// Of the terms natural, bounded, walked, boxed and regularized.
 TEST(Objective, PhasesTellWhichTermsAStepHas) {
-  TrainOptions options = options_for("crown-ibp");
-  options.mix = 0;
-  options.kappa_start = 1;
-  resolve(options);
-  const Case c;
-  Objective objective(options, c.network, {}, 10, nn::mean_cross_entropy);
-  using Phase = Objective::Phase;
+  Prepared prepared(options_for("crown-ibp", {{"mix", "0"}, {"kappa-start", "1"}}), "cnn3_tiny");
+  Objective& objective = prepared.settings.objective();
   const auto phase = [&](int64_t step) {
     objective.advance(step);
     return objective.phase();
   };
-  EXPECT_EQ(phase(9), (Phase{.natural = true}));
-  EXPECT_EQ(phase(10), (Phase{.natural = true}));  // the natural loss's share is still 1
-  EXPECT_EQ(phase(20), (Phase{.natural = true, .bounded = true, .walked = true, .boxed = true, .regularized = true}));
+  EXPECT_EQ(phase(9), 0b00001);
+  EXPECT_EQ(phase(10), 0b00001);  // the natural loss's share is still 1
+  EXPECT_EQ(phase(20), 0b11111);
   EXPECT_EQ(phase(21), phase(29));
-  EXPECT_EQ(phase(30), (Phase{.bounded = true, .boxed = true}));
+  EXPECT_EQ(phase(30), 0b01010);
 }
 
 TEST(Objective, EveryOneGoesFromTheNaturalLossToItsOwn) {
@@ -123,15 +131,12 @@ TEST(Objective, EveryOneGoesFromTheNaturalLossToItsOwn) {
   const double natural = nn::mean_cross_entropy(c.network(c.weights, c.images), c.labels).item();
   for (const std::string& name : objective_names()) {
     if (name == "natural") continue;
-    TrainOptions options = options_for(name);
-    EXPECT_NEAR(c.loss(options, 0), natural, 1e-6) << name;
-    const double grown = c.loss(options, 30);
+    EXPECT_NEAR(c.loss(options_for(name), 0), natural, 1e-6) << name;
+    const double grown = c.loss(options_for(name), 30);
     EXPECT_GT(grown, natural) << name;
     if (name == "pgd") continue;
-    options.kappa = 1;
-    EXPECT_NEAR(c.loss(options, 30), natural, 1e-6) << name;
-    options.kappa = 0.5;
-    EXPECT_NEAR(c.loss(options, 30), (natural + grown) / 2, 1e-5) << name;
+    EXPECT_NEAR(c.loss(options_for(name, {{"kappa", "1"}}), 30), natural, 1e-6) << name;
+    EXPECT_NEAR(c.loss(options_for(name, {{"kappa", "0.5"}}), 30), (natural + grown) / 2, 1e-5) << name;
   }
 }
 
@@ -147,66 +152,63 @@ TEST(Objective, LossesAreOrdered) {
   EXPECT_LE(loss["sabr"], loss["ibp"]);
   EXPECT_LE(loss["mtl-ibp"], loss["ibp"]);
   EXPECT_LE(loss["alpha-crown"], loss["deeppoly"] + 1e-6);
-  TrainOptions sabr = options_for("sabr"), mixed = options_for("crown-ibp"), mtl = options_for("mtl-ibp");
-  sabr.sabr_lambda = 1;
-  mixed.mix = 0;
-  mtl.mtl_alpha = 1;
-  for (const TrainOptions& same : {sabr, mixed, mtl})
-    EXPECT_NEAR(c.loss(same, 30), loss["ibp"], 1e-5) << same.objective;
+  for (const auto& [objective, option, text] :
+       {std::tuple{"sabr", "sabr-lambda", "1"}, {"crown-ibp", "mix", "0"}, {"mtl-ibp", "mtl-alpha", "1"}})
+    EXPECT_NEAR(c.loss(options_for(objective, {{option, text}}), 30), loss["ibp"], 1e-5) << objective;
 }
 
 TEST(Objective, WeightNormAndRegularizerAdd) {
   const Case c;
-  TrainOptions options = options_for("ibp");
-  options.regularizer = 0;
-  const double plain = c.loss(options, 20), last = c.loss(options, 30);
-  options.regularizer = 2;
-  EXPECT_GT(c.loss(options, 20), plain);
-  EXPECT_EQ(c.loss(options, 30), last);
-  options.regularizer = 0;
-  options.l1 = 0.01;
-  EXPECT_GT(c.loss(options, 30), last);
+  const Texts plain_options = options_for("ibp", {{"regularizer", "0"}});
+  const double plain = c.loss(plain_options, 20), last = c.loss(plain_options, 30);
+  EXPECT_GT(c.loss(options_for("ibp", {{"regularizer", "2"}}), 20), plain);
+  EXPECT_EQ(c.loss(options_for("ibp", {{"regularizer", "2"}}), 30), last);
+  EXPECT_GT(c.loss(options_for("ibp", {{"regularizer", "0"}, {"l1", "0.01"}}), 30), last);
 }
 
-TEST(Objective, RequestsThatCannotBeMetThrow) {
-  const auto fault = [](TrainOptions options, const char* part) {
+TEST(Settings, RequestsThatCannotBeMetThrow) {
+  const auto fault = [](const Texts& texts, const char* part) {
     try {
-      resolve(options);
+      TrainSettings(texts).resolve();
       return std::string("nothing thrown");
     } catch (const UsageError& error) {
       const std::string text = error.what();
       return text.find(part) == std::string::npos ? text : std::string();
     }
   };
-  TrainOptions missing = options_for("ibp"), natural = options_for("natural"), noise = options_for("ibp"),
-               squares = options_for("sabr");
-  TrainOptions fusion = options_for("ibp"), mix = options_for("hbox"), late = options_for("ibp"),
-               disorder = options_for("ibp");
-  missing.epsilon = 0;
-  noise.input_noise = 0.1;
-  squares.loss = "squared_error";
-  fusion.fusion = true;
-  mix.mix = 0.5;
-  late.epsilon_epochs = 9;
-  disorder.milestones = "3,2";
-  EXPECT_EQ(fault(missing, "--eps: not given"), "");
-  EXPECT_EQ(fault(natural, "--eps: 0.1 given with --objective natural"), "");
-  EXPECT_EQ(fault(noise, "--input-noise"), "");
-  EXPECT_EQ(fault(squares, "--loss: squared_error given"), "");
-  EXPECT_EQ(fault(fusion, "--fusion"), "");
-  EXPECT_EQ(fault(mix, "--mix: 0.5 given"), "");
-  EXPECT_EQ(fault(late, "--eps-epochs: the radius has grown after 10 epochs"), "");
-  EXPECT_EQ(fault(disorder, "--milestones: 3,2 given"), "");
-  TrainOptions norm = options_for("natural"), share = options_for("pgd");
-  norm.epsilon = 0;
-  norm.l1 = 1e-6;
-  share.kappa = 0.5;
-  EXPECT_EQ(fault(norm, "--l1: 1e-06 given"), "");
-  EXPECT_EQ(fault(share, "--kappa, --kappa-start or --regularizer: given with --objective pgd"), "");
-  TrainOptions normalised = options_for("ibp");
-  resolve(normalised);
-  const nn::Network with_statistics = nn::make("lenet_300_100", {12, 12, 1}, 4);
-  EXPECT_THROW(Objective(normalised, with_statistics, {}, 10, nn::mean_cross_entropy), UsageError);
+  EXPECT_EQ(fault({{"objective", "ibp"}}, "--eps: not given; --objective ibp needs a radius above 0"), "");
+  EXPECT_EQ(fault({{"eps", "0.1"}}, "--eps: 0.1 given with --objective natural; it is an option of pgd, ibp"), "");
+  EXPECT_EQ(fault(options_for("ibp", {{"input-noise", "0.1"}}), "--input-noise"), "");
+  EXPECT_EQ(fault(options_for("sabr", {{"loss", "squared_error"}}), "--loss: squared_error given"), "");
+  EXPECT_EQ(fault(options_for("ibp", {{"fusion", "true"}}), "it is an option of deepz, crown-ibp, deeppoly"), "");
+  EXPECT_EQ(fault(options_for("hbox", {{"mix", "0.5"}}), "--mix: 0.5 given with --objective hbox"), "");
+  EXPECT_EQ(fault(options_for("crown-ibp", {{"mix", "0.5"}, {"fusion", "true"}}), "--mix: 0.5 given with --fusion"),
+            "");
+  EXPECT_EQ(fault(options_for("ibp", {{"eps-epochs", "9"}}), "--eps-epochs: the radius has grown after 10 epochs"), "");
+  EXPECT_EQ(fault(options_for("ibp", {{"milestones", "3,2"}}), "--milestones: 3,2 given"), "");
+  EXPECT_EQ(fault({{"l1", "1e-6"}}, "--l1: 1e-6 given with --objective natural"), "");
+  EXPECT_EQ(
+      fault(options_for("pgd", {{"kappa", "0.5"}}), "--kappa: 0.5 given with --objective pgd; it is an option of ibp"),
+      "");
+  EXPECT_THROW(Prepared(options_for("ibp"), "lenet_300_100"), UsageError);  // statistics that move
+}
+
+// Settings are written and read without loss, and every option of every method has one description.
+TEST(Settings, RoundTripAndShareDescriptions) {
+  std::map<std::string, std::string> help;
+  for (const std::string& name : objective_names()) {
+    const Texts texts = name == "natural" ? Texts{{"lr", "0.3"}} : options_for(name, {{"l1", "0.25"}});
+    TrainSettings settings(texts);
+    settings.resolve();
+    EXPECT_EQ(TrainSettings::from_json("file", settings.to_json()).to_json(), settings.to_json()) << name;
+    for (const Option& option : settings.options()) {
+      const auto [known, added] = help.emplace(option.description.name, option.description.help);
+      EXPECT_EQ(known->second, option.description.help) << option.description.name << " of " << name;
+    }
+  }
+  EXPECT_EQ(help.size(), all_train_options().size());
+  EXPECT_THROW(TrainSettings::from_json("file", "{}"), FormatError);
+  EXPECT_THROW(TrainSettings::from_json("file", "{\"objective\": \"of_nobody\"}"), FormatError);
 }
 
 }  // namespace

@@ -154,18 +154,18 @@ TEST_F(Program, CertifiedTrainingIsCertifiedMore) {
 }
 
 TEST_F(Program, ObjectivesGoOnAsIfUnbroken) {
-  const std::vector<std::string> objectives = {"pgd",
+  const std::vector<std::string> objectives = {"pgd --attack-steps 2",
                                                "ibp --kappa-start 1 --kappa 0.5 --l1 1e-6",
                                                "hbox",
                                                "deepz --fusion",
                                                "crown-ibp --mix 0",
                                                "deeppoly --certify-limit 50",
                                                "alpha-crown --alpha-steps 1 --certify-limit 50",
-                                               "sabr",
-                                               "mtl-ibp --mtl-alpha 0.1"};
+                                               "sabr --attack-steps 2",
+                                               "mtl-ibp --mtl-alpha 0.1 --attack-steps 2"};
   for (const std::string& objective : objectives) {
     const std::string options =
-        "--epochs 3 --eps-start 1 --eps-epochs 1 --limit 160 --attack-steps 2 --overwrite --eps 0.05 --eps-test 0.01 "
+        "--epochs 3 --eps-start 1 --eps-epochs 1 --limit 160 --overwrite --eps 0.05 --eps-test 0.01 "
         "--objective " +
         objective;
     const Outcome unbroken = run(job("unbroken", options + " --threads 2"));
@@ -175,6 +175,23 @@ TEST_F(Program, ObjectivesGoOnAsIfUnbroken) {
     expect_same_run("unbroken", "broken");
     EXPECT_TRUE(last_line(in("broken") / "metrics.jsonl").contains("certified_accuracy")) << objective;
   }
+}
+
+TEST_F(Program, OptionsComeFromAFile) {
+  std::ofstream(in("run.toml")) << "# a run\nobjective = \"ibp\"\neps = 0.05\nepochs = 2\neps-epochs = 1\nlr = 0.01\ncapture = false\n";
+  ASSERT_EQ(run(job("file", "--epochs 1 --config " + in("run.toml").string())).status, 0);
+  ASSERT_EQ(run(job("line", "--epochs 1 --objective ibp --eps 0.05 --eps-epochs 1 --lr 0.01")).status, 0);
+  expect_same_run("file", "line");
+  EXPECT_EQ(json::parse(contents(in("file") / "config.json"))["capture"], false);
+  for (const auto& [line, fragment] : {std::pair{"wrong = 1", "has wrong; there is no such option"},
+                                       {"epochs = -3", "epochs: -3 given; needs at least 1"},
+                                       {"eps = 0.1", "it is an option of pgd, ibp"}}) {
+    std::ofstream(in("bad.toml")) << line << "\n";
+    const Outcome outcome = run(job("bad", "--config " + in("bad.toml").string()));
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_NE(outcome.error.find(fragment), std::string::npos) << outcome.error;
+  }
+  EXPECT_NE(run(job("bad", "--config " + in("none.toml").string())).error.find("cannot be read"), std::string::npos);
 }
 
 TEST_F(Program, AnInterruptLeavesARunThatGoesOn) {
@@ -248,6 +265,9 @@ TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
       {"train --wrong 1", "mollify train: --wrong given"},
       {"train --objective idp", "--objective: idp given; needs natural, pgd, ibp, "},
       {"train --objective ibp", "mollify train: --eps: not given; --objective ibp needs a radius above 0"},
+      {"train --objective pgd --eps 0.1 --kappa 0.5",
+       "--kappa: 0.5 given with --objective pgd; it is an option of ibp, hbox"},
+      {"train --eps 0.1", "--eps: 0.1 given with --objective natural; it is an option of pgd, ibp"},
       {"train --objective ibp --eps 2", "--eps: 2 given; needs from 0 to 1"},
       {"train --objective ibp --eps 0.1 --epochs 4 --eps-epochs 5",
        "--eps-epochs: the radius has grown after 5 epochs; needs at most --epochs, 4"},

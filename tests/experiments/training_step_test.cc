@@ -1,22 +1,25 @@
 // Steps of a run: captured ones leave the bits of eager ones, results come in order, and devices agree.
 #include <mollify/engine/cuda/device.h>
-#include <mollify/experiments/training_step.h>
+#include <mollify/experiments/training/training_step.h>
 #include <mollify/nn/layers.h>
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace mollify::experiments {
 namespace {
 
-constexpr int64_t kClasses = 4, kBatches = 5;
+constexpr int64_t kClasses = 4, kBatch = 6, kImages = 27, kBatches = 5;
 
 datasets::Batch batch_of(const Shape& image, int64_t number) {
-  const int64_t rows = (number + 1) % kBatches == 0 ? 3 : 6;  // an epoch's last batch is smaller
+  const int64_t rows = (number + 1) % kBatches == 0 ? kImages % kBatch : kBatch;  // an epoch's last batch is smaller
   Shape shape = image;
   shape.insert(0, rows);
   std::vector<int32_t> labels, indices(static_cast<size_t>(rows));
+  for (int32_t i = 0; i < rows; ++i) indices[static_cast<size_t>(i)] = i;
   for (int32_t i = 0; i < rows; ++i) labels.push_back(static_cast<int32_t>((i + number) % kClasses));
   return {uniform(shape, {3, 1}, Tensor::scalar(static_cast<double>(number), DType::i32)), Tensor::from(labels, {rows}),
           indices};
@@ -30,15 +33,15 @@ struct Trained {
 
 struct Job {
   std::function<nn::Network()> network;
-  TrainOptions options = {};
+  TrainSettings::Texts options = {};
   LossFunction loss = nn::mean_cross_entropy;
   bool adam = false;
   int64_t steps = 3 * kBatches;
 
   Trained run(bool capture, Device device = Device::cpu) const {
-    TrainOptions how = options;
-    resolve(how);
-    how.capture = capture;
+    TrainSettings settings(options);
+    settings.resolve();
+    settings.run().capture = capture;
     const optim::Schedule rate = optim::cosine(0.01, steps);
     const Task task{.train = {},
                     .validation = {},
@@ -47,12 +50,12 @@ struct Job {
                     .plain = {},
                     .network = network(),
                     .loss = loss,
-                    .batches = kBatches,
-                    .learning_rate = rate,
+                    .timetable = Timetable(kImages, {kBatch}),
+                    .device = Device::cpu,
                     .optimizer = adam ? optim::adam(rate, {.clip_norm = 1}) : optim::sgd(rate, {.momentum = 0.9})};
     const Tensor weights = to(task.network.initial_weights(nn::Initialization::fan_in_uniform, 1), device);
     const Tensor state = to(task.network.initial_state(), device);
-    TrainingStep step(how, task, weights, state);
+    TrainingStep step(settings, task, weights, state);
     Trained out;
     const auto note = [&](const std::vector<StepResult>& results) {
       for (const StepResult& result : results) {
@@ -98,23 +101,21 @@ nn::Network with_dropout() {
 }
 
 Job smoothed() {
-  Job job{.network = model("cnn", {12, 12, 1}), .loss = nn::mean_squared_error};
-  job.options.loss = "squared_error";
-  job.options.sigma = 0.3;
-  job.options.sigma_decay = 0.5;
-  return job;
+  return {.network = model("cnn", {12, 12, 1}),
+          .options = {{"loss", "squared_error"}, {"sigma", "0.3"}, {"sigma-decay", "0.5"}},
+          .loss = nn::mean_squared_error};
+}
+
+bool is_one_of(const std::string& name, std::initializer_list<const char*> names) {
+  return std::any_of(names.begin(), names.end(), [&](const char* other) { return name == other; });
 }
 
 Job with_objective(const std::string& name) {
   Job job{.network = model("cnn3_tiny", {12, 12, 1}), .adam = true, .steps = 6 * kBatches};
-  job.options.objective = name;
-  job.options.epsilon = 0.1;
-  job.options.epochs = 6;
-  job.options.epsilon_start = 1;
-  job.options.epsilon_epochs = 3;
-  job.options.attack_steps = 2;
-  if (certified(name)) job.options.kappa_start = 1;
-  if (name == "crown-ibp") job.options.mix = 0;
+  job.options = {{"objective", name}, {"eps", "0.1"}, {"epochs", "6"}, {"eps-start", "1"}, {"eps-epochs", "3"}};
+  if (is_one_of(name, {"pgd", "sabr", "mtl-ibp"})) job.options["attack-steps"] = "2";
+  if (name != "pgd") job.options["kappa-start"] = "1";
+  if (name == "crown-ibp") job.options["mix"] = "0";
   return job;
 }
 
@@ -125,7 +126,7 @@ TEST(TrainingStep, CapturedIsEagerForPlainNetworks) {
 TEST(TrainingStep, CapturedIsEagerWithDropout) {
   expect_same_captured({.network = with_dropout});
   Job job{.network = with_dropout}, other = job;
-  other.options.seed = 1;
+  other.options["seed"] = "1";
   EXPECT_NE(job.run(true).losses, other.run(true).losses);
 }
 TEST(TrainingStep, CapturedIsEagerForResidualNetworks) {
@@ -140,10 +141,46 @@ TEST(TrainingStep, CapturedIsEagerForEveryObjective) {
   }
 }
 
+// Batches of several sizes: each is captured anew, and the numbers are those of eager steps.
+TEST(TrainingStep, CapturesBatchesOfEverySize) {
+  const auto trained = [](bool capture) {
+    TrainSettings settings({{"objective", "ibp"}, {"eps", "0.1"}, {"epochs", "3"}, {"eps-epochs", "2"}});
+    settings.resolve();
+    settings.run().capture = capture;
+    const Task task{.train = {},
+                    .validation = {},
+                    .test = {},
+                    .training = {},
+                    .plain = {},
+                    .network = nn::make("cnn3_tiny", {12, 12, 1}, kClasses),
+                    .loss = nn::mean_cross_entropy,
+                    .timetable = Timetable(24, {4, 8, 12}),
+                    .device = Device::cpu,
+                    .optimizer = optim::adam(optim::constant(0.01))};
+    const Tensor weights = task.network.initial_weights(nn::Initialization::ibp, 1);
+    TrainingStep step(settings, task, weights, task.network.initial_state());
+    std::vector<double> losses;
+    for (int64_t epoch = 0; epoch < 3; ++epoch)
+      for (int64_t i = 0; i < task.timetable.steps(epoch); ++i) {
+        const int64_t rows = task.timetable.batch(epoch);
+        std::vector<int32_t> indices(static_cast<size_t>(rows), 1);
+        step.launch({uniform({rows, 12, 12, 1}, {3, 1}, Tensor::scalar(static_cast<double>(losses.size()), DType::i32)),
+                     Tensor::from(indices, {rows}), indices},
+                    epoch);
+        losses.push_back(step.results(/*all=*/true).at(0).loss);
+      }
+    return losses;
+  };
+  const std::vector<double> eager = trained(false);
+  EXPECT_EQ(trained(true), eager);
+  EXPECT_EQ(eager.size(), 6u + 3 + 2);
+}
+
 TEST(TrainingStep, TellsWhatIsNotCaptured) {
   const auto text = [](Job job, bool capture) {
-    resolve(job.options);
-    job.options.capture = capture;
+    TrainSettings settings(job.options);
+    settings.resolve();
+    settings.run().capture = capture;
     const Task task{.train = {},
                     .validation = {},
                     .test = {},
@@ -151,10 +188,10 @@ TEST(TrainingStep, TellsWhatIsNotCaptured) {
                     .plain = {},
                     .network = job.network(),
                     .loss = job.loss,
-                    .batches = kBatches,
-                    .learning_rate = {},
+                    .timetable = Timetable(kImages, {kBatch}),
+                    .device = Device::cpu,
                     .optimizer = nullptr};
-    return TrainingStep(job.options, task, task.network.initial_weights(nn::Initialization::ibp, 1),
+    return TrainingStep(settings, task, task.network.initial_weights(nn::Initialization::ibp, 1),
                         task.network.initial_state())
         .uncaptured();
   };

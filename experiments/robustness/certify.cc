@@ -1,0 +1,277 @@
+#include <mollify/experiments/robustness/certify.h>
+
+#include <mollify/experiments/robustness/cascade.h>
+#include <mollify/experiments/device.h>
+#include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/training/metrics.h>
+#include <mollify/experiments/progress.h>
+#include <mollify/experiments/reproduce/report.h>
+#include <mollify/experiments/run_folder.h>
+
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <map>
+
+namespace mollify::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+ordered_json json_of(const Decision& d) {
+  return {{"index", d.index},
+          {"label", d.label},
+          {"predicted", d.predicted},
+          {"stage", d.stage},
+          {"margin", std::isfinite(d.margin) ? ordered_json(d.margin) : ordered_json()},
+          {"verdict", d.verdict}};
+}
+
+Decision decision_of(const ordered_json& line) {
+  return {line.at("index"), line.at("label"),   line.at("predicted"),
+          line.at("stage"), line.at("verdict"), line.at("margin").is_null() ? NAN : line.at("margin").get<double>()};
+}
+
+// FNV-1a, 64 bits.
+std::string checksum(const std::string& bytes) {
+  uint64_t sum = 0xcbf29ce484222325;
+  for (const char byte : bytes) sum = (sum ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
+  return std::to_string(sum);
+}
+
+// Decisions on the first `images` images, kept in a folder if there is one.
+class Decisions {
+ public:
+  Decisions(const CertifyCommand& command, int64_t images) : folder_(command.out), images_(images) {
+    if (folder_.empty()) return;
+    make_folder("mollify certify: --out", folder_);
+    lock_.emplace("mollify certify: --out", folder_);
+    CertifyCommand copy = command;
+    const Options options = options_of(copy);
+    const std::string weights = checksum(read_text(command.request.weights));
+    const fs::path settings = folder_ / "certify.json";
+    if (fs::exists(settings)) {
+      std::set<std::string> all;
+      for (const Option& option : options) all.insert(option.description.name);
+      const ordered_json stored = ordered_json::parse(read_text(settings), nullptr, /*allow_exceptions=*/false);
+      require<FormatError>(stored.is_object(), "{}: no JSON object; needs a folder of mollify certify, or a new one",
+                           settings.string());
+      merged_options(options, stored, all, "mollify certify", command.out);
+      require<UsageError>(stored.value("checksum", "") == weights,
+                          "mollify certify: --weights: {} given; the file has changed since the run in {}",
+                          command.request.weights, command.out);
+      if (fs::exists(file())) read();
+      return;
+    }
+    require<FormatError>(!fs::exists(file()), "{}: there without certify.json; needs another --out", file().string());
+    ordered_json written = options_to_json(options);
+    written["checksum"] = weights;
+    write_text(settings, written.dump(2) + "\n");
+  }
+
+  void add(const Decision& decision) {
+    if (!folder_.empty()) append_line(file(), json_of(decision).dump());
+    all_[decision.index] = decision;
+  }
+  const std::map<int64_t, Decision>& all() const { return all_; }
+
+ private:
+  fs::path file() const { return folder_ / "certify.jsonl"; }
+
+  void read() {
+    int64_t number = 0;
+    try {
+      for (const std::string& line : whole_lines(file())) {
+        ++number;
+        const Decision decision = decision_of(ordered_json::parse(line));
+        if (decision.index < images_) all_[decision.index] = decision;
+      }
+    } catch (const nlohmann::json::exception& error) {
+      throw FormatError(format("{}: line {}: {}", file().string(), number, error.what()));
+    }
+  }
+
+  const fs::path folder_;
+  std::optional<FolderLock> lock_;
+  const int64_t images_;
+  std::map<int64_t, Decision> all_;
+};
+
+struct StageCount {
+  int64_t wrong = 0, certified = 0, attacked = 0;
+};
+
+struct Totals {
+  std::map<std::string, StageCount> stages;
+  int64_t images = 0, natural = 0, resisting = 0, certified = 0, unknown = 0;
+
+  explicit Totals(const std::map<int64_t, Decision>& decisions) {
+    for (const auto& [index, d] : decisions) {
+      ++images;
+      StageCount& stage = stages[d.stage];
+      stage.wrong += d.verdict == "wrong";
+      stage.certified += d.verdict == "certified";
+      stage.attacked += d.verdict == "attacked";
+      natural += d.verdict != "wrong";
+      resisting += d.verdict == "certified" || d.verdict == "unknown";
+      certified += d.verdict == "certified";
+      unknown += d.verdict == "unknown";
+    }
+  }
+  double share(int64_t count) const {
+    return images == 0 ? 0 : static_cast<double>(count) / static_cast<double>(images);
+  }
+};
+
+std::string percent(double share) { return number_text(100 * share, "%.2f %%"); }
+
+void print_text(const CertifyCommand& command, const Classifier& classifier, const Totals& s, double seconds) {
+  std::printf("%s\n", format("{} on {} {} images of {}, l-infinity radius {}, {}", command.request.weights, s.images,
+                             command.request.split, classifier.images().name, command.epsilon,
+                             command.fast ? "bounds in f32" : "certificates hold in real arithmetic")
+                          .c_str());
+  TextTable table({"stage", "wrong", "attacked", "certified", "certified so far"});
+  int64_t so_far = 0;
+  for (const std::string& name : Cascade::stages(command.method)) {
+    const auto found = s.stages.find(name);
+    const StageCount count = found == s.stages.end() ? StageCount() : found->second;
+    const bool refutes = name == "attack" || name == "complete", proves = name != "clean" && name != "attack";
+    so_far += count.certified;
+    table.add({name, name == "clean" ? std::to_string(count.wrong) : "", refutes ? std::to_string(count.attacked) : "",
+               proves ? std::to_string(count.certified) : "", proves ? percent(s.share(so_far)) : ""});
+  }
+  std::printf("%s", table.text().c_str());
+  std::printf("natural accuracy   %8s\nattacked accuracy  %8s\ncertified accuracy %8s   (%lld undecided, %.1f s)\n",
+              percent(s.share(s.natural)).c_str(), percent(s.share(s.resisting)).c_str(),
+              percent(s.share(s.certified)).c_str(), static_cast<long long>(s.unknown), seconds);
+}
+
+void print_json(const CertifyCommand& command, double epsilon, const Classifier& classifier, const Totals& s) {
+  ordered_json out = {{"weights", command.request.weights},
+                      {"data", classifier.images().name},
+                      {"split", command.request.split},
+                      {"images", s.images},
+                      {"epsilon", epsilon},
+                      {"method", command.method},
+                      {"sound", !command.fast},
+                      {"natural", s.share(s.natural)},
+                      {"attacked", s.share(s.resisting)},
+                      {"certified", s.share(s.certified)},
+                      {"undecided", s.unknown},
+                      {"stages", ordered_json::array()}};
+  for (const std::string& name : Cascade::stages(command.method)) {
+    const auto found = s.stages.find(name);
+    const StageCount count = found == s.stages.end() ? StageCount() : found->second;
+    out["stages"].push_back(
+        {{"stage", name}, {"wrong", count.wrong}, {"attacked", count.attacked}, {"certified", count.certified}});
+  }
+  std::printf("%s\n", out.dump().c_str());
+}
+
+// Decides the images that are left, a batch at a time; false: interrupted.
+bool decide_all(const CertifyCommand& command, const Classifier& classifier, double epsilon, Decisions& decisions) {
+  StatusLine status;
+  int64_t certified = Totals(decisions.all()).certified;
+  const int64_t total = classifier.images().size();
+  const auto record = [&](const Decision& decision) {
+    decisions.add(decision);
+    certified += decision.verdict == "certified";
+  };
+  const auto working_on = [&](const std::string& stage) {
+    if (status.due())
+      status.update(format("{} of {} images, {} certified, now {}", decisions.all().size(), total, certified, stage));
+  };
+  Cascade cascade(classifier,
+                  {.epsilon = epsilon,
+                   .method = command.method,
+                   .sound = !command.fast,
+                   .alpha_steps = command.alpha_steps,
+                   .attack_steps = command.attack_steps,
+                   .attack_restarts = command.attack_restarts,
+                   .seed = command.seed,
+                   .timeout = command.timeout_per_image},
+                  record, working_on);
+  try {
+    std::vector<int32_t> indices;
+    for (int32_t index = 0; index < total; ++index) {
+      if (!decisions.all().count(index)) indices.push_back(index);
+      if (static_cast<int64_t>(indices.size()) < command.batch && index + 1 < total) continue;
+      if (!indices.empty()) cascade.decide(indices);
+      indices.clear();
+    }
+  } catch (const Interrupted&) { return false; }
+  return true;
+}
+
+}  // namespace
+
+int certify_command(const CertifyCommand& command) {
+  const double epsilon = radius_of("mollify certify: --eps", command.epsilon);
+  use_threads(command.threads);
+  catch_interrupts();
+  const Classifier classifier("certify", command.request,
+                              use_device_for_bounds("certify", command.device, command.fast));
+  Decisions decisions(command, classifier.images().size());
+  const auto start = Clock::now();
+  const bool complete = decide_all(command, classifier, epsilon, decisions);
+  const Totals totals(decisions.all());
+  if (command.json)
+    print_json(command, epsilon, classifier, totals);
+  else
+    print_text(command, classifier, totals, seconds_since(start));
+  if (complete) return 0;
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s\n",
+               format("mollify certify: interrupted after {} of {} images{}", totals.images, classifier.images().size(),
+                      command.out.empty() ? "" : "; the same command goes on")
+                   .c_str());
+  return 130;
+}
+
+Options options_of(CertifyCommand& c) {
+  Options all;
+  add(all, classifier_options(c.request));
+  add(all,
+      {{{"eps", "Certificate",
+         "radius of the l-infinity ball, such as 0.1 or 8/255; pixels are 0 to 1, before normalisation, and "
+         "stay there",
+         "", false, false, "X"},
+        &c.epsilon,
+        {}},
+       {{"method", "Certificate",
+         "last stage of: ibp, crown-ibp, crown or alpha-crown, (attack), complete: branch and bound", nullptr},
+        &c.method,
+        one_of({"ibp", "crown-ibp", "crown", "alpha-crown", "complete"})},
+       {{"timeout-per-image", "Certificate", "seconds of branch and bound; images that need more are not certified",
+         nullptr},
+        &c.timeout_per_image,
+        above(0)},
+       {{"alpha-steps", "Certificate", "steps of alpha-crown", nullptr}, &c.alpha_steps, at_least(1)},
+       {{"fast", "Certificate", "bounds in f32 that let rounding errors be; else certificates hold in real arithmetic",
+         nullptr},
+        &c.fast,
+        {}},
+       {{"attack-steps", "Attack", "steps of PGD", nullptr}, &c.attack_steps, at_least(1)},
+       {{"attack-restarts", "Attack", "runs of PGD, from random starts", nullptr}, &c.attack_restarts, at_least(1)},
+       {{"seed", "Attack", "seed of the starts", nullptr}, &c.seed, at_least(0)},
+       {{"out", "Run",
+         "folder that keeps what is decided (certify.jsonl, a line an image); the same command goes on where it ended",
+         "none", true},
+        &c.out,
+        {}},
+       {{"batch", "Run", "images that go through the stages together; results do not depend on it", nullptr, true},
+        &c.batch,
+        at_least(1)}});
+  add(all, device_options(c.device, "Run"));
+  add(all,
+      {{{"threads", "Run", "threads; results do not depend on them, but for what branch and bound does in its time",
+         "$MOLLIFY_NUM_THREADS, else all", true},
+        &c.threads,
+        thread_rule()},
+       {{"json", "Run", "print one JSON object", nullptr, true}, &c.json, {}}});
+  return all;
+}
+
+}  // namespace mollify::experiments

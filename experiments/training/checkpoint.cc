@@ -1,0 +1,68 @@
+#include <mollify/experiments/training/checkpoint.h>
+
+#include <mollify/nn/weights_file.h>
+
+#include <nlohmann/json.hpp>
+
+namespace mollify::experiments {
+namespace {
+
+using nlohmann::ordered_json;
+
+const std::string kOptimizer = "optimizer.";
+
+// JSON keeps doubles exactly: they are written with as many digits as reading them back needs.
+ordered_json json_of(const Position& p) {
+  ordered_json out = {{"epoch", p.epoch},     {"batch", p.batch},     {"loss_sum", p.loss_sum},    {"images", p.images},
+                      {"correct", p.correct}, {"seconds", p.seconds}, {"best_epoch", p.best_epoch}};
+  if (p.best_validation_loss) out["best_validation_loss"] = *p.best_validation_loss;
+  return out;
+}
+
+Position position_of(const ordered_json& value) {
+  Position p{.epoch = value.at("epoch"),
+             .batch = value.at("batch"),
+             .loss_sum = value.at("loss_sum"),
+             .images = value.at("images"),
+             .correct = value.at("correct"),
+             .seconds = value.at("seconds"),
+             .best_validation_loss = {},
+             .best_epoch = value.at("best_epoch")};
+  if (value.contains("best_validation_loss")) p.best_validation_loss = value.at("best_validation_loss").get<double>();
+  return p;
+}
+
+}  // namespace
+
+void write_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
+  nn::SafeTensors content{.tensors = {{"weights", checkpoint.weights}, {"state", checkpoint.state}},
+                          .metadata = {{"model", checkpoint.model},
+                                       {"data", checkpoint.data},
+                                       {"options", checkpoint.options},
+                                       {"position", json_of(checkpoint.position).dump()}}};
+  for (const auto& [name, tensor] : checkpoint.optimizer) content.tensors[kOptimizer + name] = tensor;
+  nn::write_safetensors(path, content);
+}
+
+Checkpoint read_checkpoint(const std::filesystem::path& path) {
+  nn::SafeTensors content = nn::read_safetensors(path);
+  const std::string file = path.string();
+  Checkpoint checkpoint;
+  for (const auto& [name, tensor] : content.tensors)
+    if (name.rfind(kOptimizer, 0) == 0) checkpoint.optimizer[name.substr(kOptimizer.size())] = tensor;
+  checkpoint.weights = content.tensors["weights"];
+  checkpoint.state = content.tensors["state"];
+  require<FormatError>(checkpoint.weights.defined() && checkpoint.state.defined(),
+                       "{}: has no tensors 'weights' and 'state'; needs a checkpoint of mollify train", file);
+  checkpoint.model = content.metadata["model"];
+  checkpoint.data = content.metadata["data"];
+  checkpoint.options = content.metadata["options"];
+  try {
+    checkpoint.position = position_of(ordered_json::parse(content.metadata["position"]));
+  } catch (const nlohmann::json::exception& error) {
+    throw FormatError(format("{}: the run's position cannot be read: {}", file, error.what()));
+  }
+  return checkpoint;
+}
+
+}  // namespace mollify::experiments

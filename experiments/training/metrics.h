@@ -1,0 +1,55 @@
+// The record of a run: metrics.jsonl with what a second run repeats to the last digit, timings.jsonl with what it does
+// not.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mollify::experiments {
+
+struct Score {
+  double loss = 0, accuracy = 0;
+};
+
+struct EpochMetrics {
+  int64_t epoch = 0, steps = 0;  // epoch counts from 1; optimizer steps since the run's start
+  Score train;                   // means over the epoch's batches, as they were trained on
+  std::optional<Score> validation;
+  Score test;
+  std::optional<Score> smoothed_test;  // of the network smoothed with the epoch's noise, where that is trained
+  double learning_rate = 0;            // of the epoch's last step
+  struct Ball {
+    std::optional<double> epsilon;             // radius in the epoch's last step, of objectives that have one
+    std::optional<double> certified_accuracy;  // of the test images, where it is asked for
+  } ball = {};
+};
+
+struct EpochTimings {
+  int64_t epoch = 0;
+  double training_seconds = 0, evaluation_seconds = 0, images_per_second = 0;
+  int64_t peak_memory_bytes = 0;  // of tensors
+};
+
+struct History {
+  std::vector<EpochMetrics> metrics;
+  std::vector<EpochTimings> timings;
+};
+
+// Writes a file under a temporary name and renames it. Throws WriteError naming the file.
+void write_text(const std::filesystem::path& path, const std::string& text);
+std::string read_text(const std::filesystem::path& path);  // throws FormatError
+
+// One write of the line and its end: a kill leaves it out or cuts it off, and writers that end together do not mix.
+// Throws WriteError.
+void append_line(const std::filesystem::path& file, const std::string& line);
+// What append_line wrote; a last line that a kill cut off is dropped, in the file too.
+std::vector<std::string> whole_lines(const std::filesystem::path& file);
+
+void write_history(const std::filesystem::path& folder, const History& history);
+// The first `epochs` epochs; throws FormatError where the files have fewer.
+History read_history(const std::filesystem::path& folder, int64_t epochs);
+
+}  // namespace mollify::experiments

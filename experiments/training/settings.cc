@@ -1,0 +1,280 @@
+#include <mollify/experiments/training/settings.h>
+
+#include <mollify/nn/models.h>
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <charconv>
+
+namespace mollify::experiments {
+namespace {
+
+using nlohmann::ordered_json;
+
+// Whole numbers above 0, rising, between commas.
+std::vector<int64_t> milestones_of(const std::string& text) {
+  std::vector<int64_t> epochs;
+  for (size_t first = 0; first <= text.size();) {
+    const size_t end = std::min(text.find(',', first), text.size());
+    int64_t epoch = 0;
+    const auto [stop, error] = std::from_chars(text.data() + first, text.data() + end, epoch);
+    const bool good = error == std::errc() && stop == text.data() + end && epoch > (epochs.empty() ? 0 : epochs.back());
+    require<UsageError>(
+        good, "mollify train: --milestones: {} given; needs rising whole numbers between commas, such as 50,60", text);
+    epochs.push_back(epoch);
+    first = end + 1;
+  }
+  return epochs;
+}
+
+void require_validation(const RunOptions& o) {
+  require<UsageError>(o.patience == 0 || o.validation > 0, "mollify train: --patience: {} given; needs --validation",
+                      o.patience);
+}
+
+std::vector<std::string> initialization_names() {
+  return {"fan_in_uniform", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal", "ibp"};
+}
+
+bool has(const Options& options, const std::string& name) {
+  return std::any_of(options.begin(), options.end(), [&](const Option& o) { return o.description.name == name; });
+}
+
+void add_new(Options& all, const Options& more) {
+  for (const Option& option : more)
+    if (!has(all, option.description.name)) all.push_back(option);
+}
+
+// The objectives that have the option.
+std::string owners(const std::string& name) {
+  std::string text;
+  for (const std::string& objective : objective_names())
+    if (has(make_objective(objective)->options(), name)) text += (text.empty() ? "" : ", ") + objective;
+  return text;
+}
+
+Options data_options(RunOptions& o) {
+  return {
+      {{"data", "Data", "dataset", nullptr}, &o.data, one_of(data_names())},
+      {{"data-dir", "Data", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", true}, &o.data_dir, {}},
+      {{"limit", "Data", "use only the first N training images", "all"}, &o.limit, at_least(1)},
+      {{"validation", "Data", "hold N training images out, chosen by the seed", "none"}, &o.validation, at_least(1)},
+      {{"input-noise", "Data",
+        "standard deviation of Gaussian noise fixed to the training images, whose pixels are 0 to 1", nullptr},
+       &o.input_noise,
+       at_least(0)},
+      {{"label-noise", "Data", "share of training labels replaced by others, each as likely", nullptr},
+       &o.label_noise,
+       share()},
+      {{"augment", "Data", "random crops (padding 4) and flips of training images; auto: for CIFAR", nullptr},
+       &o.augment,
+       one_of({"auto", "on", "off"})},
+
+      {{"model", "Network", "network", nullptr}, &o.model, one_of(nn::model_names())},
+      {{"init", "Network", "initial weights", "fan_in_uniform; ibp for certified objectives"},
+       &o.initialization,
+       one_of(initialization_names())},
+      {{"loss", "Network", "loss", nullptr}, &o.loss, one_of({"cross_entropy", "squared_error"})}};
+}
+
+Options optimizer_options(RunOptions& o) {
+  return {
+      {{"optimizer", "Optimizer", "method", "sgd; adam for certified objectives"},
+       &o.optimizer,
+       one_of({"sgd", "adam", "adamw"})},
+      {{"lr", "Optimizer", "learning rate", "0.1 for sgd, 0.001 for adam and adamw, 0.002 for certified objectives"},
+       &o.learning_rate,
+       above(0)},
+      {{"momentum", "Optimizer", "momentum, for sgd", "0.9"},
+       &o.momentum,
+       Rule{.low = 0, .high = 1, .below_high = true}},
+      {{"nesterov", "Optimizer", "Nesterov's momentum, for sgd", nullptr}, &o.nesterov, {}},
+      {{"weight-decay", "Optimizer", "weight decay", "0.0005 for sgd, 0.01 for adamw, 0 for adam"},
+       &o.weight_decay,
+       at_least(0)},
+      {{"clip-norm", "Optimizer", "scale longer gradients down to this norm; 0: never",
+        "0; 10 for certified objectives"},
+       &o.clip_norm,
+       at_least(0)},
+      {{"schedule", "Optimizer",
+        "learning rate's course: constant, falling in steps or at milestones, half a cosine to 0 at the last step",
+        "cosine; milestones for certified objectives"},
+       &o.schedule,
+       one_of({"constant", "step", "milestones", "cosine"})},
+      {{"warmup", "Optimizer", "steps of linear warm-up before the schedule", nullptr}, &o.warmup, at_least(0)},
+      {{"step-every", "Optimizer", "epochs between the falls of --schedule step", nullptr}, &o.step_every, at_least(1)},
+      {{"milestones", "Optimizer", "epochs after which --schedule milestones falls, such as 50,60",
+        "5/7 and 6/7 of the epochs", false, false, "N,N"},
+       &o.milestones,
+       {}},
+      {{"step-factor", "Optimizer", "factor of each fall", "0.1; 0.2 for milestones"}, &o.step_factor, above(0)}};
+}
+
+Options objective_options(RunOptions& o) {
+  return {{{"objective", "Objective",
+            "what is minimised: the natural loss; that of images attacked by PGD; an upper bound of the loss over the "
+            "ball around each image, by a relaxation (certified: ibp to alpha-crown); IBP in a small box around an "
+            "attacked image (sabr); IBP and PGD mixed (mtl-ibp)",
+            nullptr},
+           &o.objective,
+           one_of(objective_names())},
+          {{"eps-test", "Objective",
+            "radius at which the test images are certified after each epoch; with 0, they are not", "as --eps"},
+           &o.epsilon_test,
+           share()},
+          {{"certify-limit", "Objective",
+            "certify only the first N test images; by IBP for natural, pgd, ibp, hbox, sabr and mtl-ibp, by CROWN with "
+            "IBP's boxes for crown-ibp, by CROWN for deeppoly and alpha-crown, by DeepZ for deepz",
+            "all with IBP's boxes, else 1000", true},
+           &o.certify_limit,
+           at_least(1)}};
+}
+
+Options run_options(RunOptions& o) {
+  Options all = {
+      {{"epochs", "Run", "passes over the training images", "3; 20 for certified objectives", true},
+       &o.epochs,
+       at_least(1)},
+      {{"batch", "Run", "images in a batch", "64"}, &o.batch, at_least(1)},
+      {{"steps", "Run", "stop after step N, within an epoch if need be; --resume goes on", "none", true},
+       &o.steps,
+       at_least(1)},
+      {{"checkpoint-minutes", "Run", "minutes between checkpoints within an epoch; each epoch ends with one", nullptr,
+        true},
+       &o.checkpoint_minutes,
+       at_least(0)},
+      {{"patience", "Run", "stop after N epochs without a lower validation loss; needs --validation", "never", true},
+       &o.patience,
+       at_least(1)},
+      {{"seed", "Run", "seed of weights, order, noise, augmentation and validation", nullptr}, &o.seed, at_least(0)}};
+  add(all, device_options(o.device, "Run"));
+  add(all, {{{"capture", "Run", "record the step once and replay it; the results are the same", nullptr, true},
+             &o.capture,
+             {}},
+            {{"threads", "Run", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all", true},
+             &o.threads,
+             thread_rule()},
+            {{"out", "Run", "folder of the run", "runs/<data>-<model>-<optimizer>-s<seed>", true}, &o.out, {}}});
+  return all;
+}
+
+void resolve_optimizer(RunOptions& o) {
+  const bool sgd = o.optimizer == "sgd";
+  require<UsageError>(sgd || !o.momentum, "mollify train: --momentum: given with {}; needs --optimizer sgd",
+                      o.optimizer);
+  require<UsageError>(sgd || !o.nesterov, "mollify train: --nesterov: given with {}; needs --optimizer sgd",
+                      o.optimizer);
+  if (!o.learning_rate) o.learning_rate = sgd ? 0.1 : 0.001;
+  if (!o.momentum && sgd) o.momentum = 0.9;
+  if (!o.weight_decay) o.weight_decay = sgd ? 0.0005 : o.optimizer == "adamw" ? 0.01 : 0;
+  require<UsageError>(!o.nesterov || *o.momentum > 0,
+                      "mollify train: --nesterov: given with momentum 0; needs a positive --momentum");
+  if (!o.step_factor) o.step_factor = o.schedule == "milestones" ? 0.2 : 0.1;
+  require<UsageError>(o.milestones.empty() || o.schedule == "milestones",
+                      "mollify train: --milestones: given with --schedule {}; needs --schedule milestones", o.schedule);
+  if (o.schedule != "milestones") return;
+  const int64_t first = (5 * o.epochs + 6) / 7, second = std::max(first + 1, (6 * o.epochs + 6) / 7);
+  if (o.milestones.empty()) o.milestones = format("{},{}", first, second);
+  milestones(o);
+}
+
+}  // namespace
+
+std::vector<int64_t> milestones(const RunOptions& options) { return milestones_of(options.milestones); }
+
+Options RunOptions::options() {
+  Options all = data_options(*this);
+  add(all, optimizer_options(*this));
+  add(all, objective_options(*this));
+  add(all, run_options(*this));
+  return all;
+}
+
+TrainSettings::TrainSettings(const Texts& given)
+    : run_(std::make_unique<RunOptions>()), smoothing_(std::make_unique<ClosedFormSmoothing>()) {
+  if (const auto named = given.find("objective"); named != given.end()) run_->objective = named->second;
+  objective_ = make_objective(run_->objective);
+  const Options own = options();
+  for (const auto& [name, text] : given) {
+    const auto option =
+        std::find_if(own.begin(), own.end(), [&, &name = name](const Option& o) { return o.description.name == name; });
+    require<UsageError>(option != own.end(), "mollify train: --{}: {} given with --objective {}; it is an option of {}",
+                        name, text, run_->objective, owners(name));
+    set(*option, text);
+  }
+}
+
+Options TrainSettings::options() const {
+  Options all = run_->options();
+  add(all, objective_->options());
+  add(all, smoothing_->options());
+  return all;
+}
+
+void TrainSettings::resolve() {
+  RunOptions& o = *run_;
+  objective_->resolve(o);
+  if (o.batch == 0) o.batch = 64;
+  resolve_optimizer(o);
+  smoothing_->resolve(o, *objective_);
+  require_validation(o);
+  if (!o.out.empty()) return;
+  const std::string about = objective_->tag();
+  o.out = format("runs/{}-{}-{}-s{}", o.data, o.model, about.empty() ? o.optimizer : about, o.seed);
+}
+
+std::string TrainSettings::to_json() const { return options_to_json(options()).dump(2); }
+
+TrainSettings TrainSettings::from_json(const std::string& file, const std::string& text) {
+  const ordered_json stored = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const ordered_json objective = stored.is_object() ? stored.value("objective", ordered_json()) : ordered_json();
+  const std::vector<std::string> names = objective_names();
+  require<FormatError>(objective.is_string() && std::count(names.begin(), names.end(), objective.get<std::string>()),
+                       "{}: the run's options cannot be read: they name no objective that there is", file);
+  TrainSettings settings({{"objective", objective.get<std::string>()}});
+  options_from_json(settings.options(), file, stored);
+  return settings;
+}
+
+const Options& all_train_options() {
+  static const Options all = [] {
+    static RunOptions run;
+    static ClosedFormSmoothing smoothing;
+    static std::vector<std::unique_ptr<Objective>> objectives;
+    Options options = data_options(run);
+    add(options, optimizer_options(run));
+    add(options, objective_options(run));
+    for (const std::string& name : objective_names()) {
+      objectives.push_back(make_objective(name));
+      add_new(options, objectives.back()->options());
+    }
+    add(options, smoothing.options());
+    add(options, run_options(run));
+    return options;
+  }();
+  return all;
+}
+
+TrainSettings resumed(TrainSettings stored, const TrainCommand& command, const std::string& folder) {
+  const int64_t epochs = stored.run().epochs;
+  TrainSettings::Texts texts = command.given;
+  std::set<std::string> given;
+  for (const auto& [name, text] : texts) given.insert(name);
+  texts.emplace("objective", stored.run().objective);
+  const TrainSettings now(texts);
+  const ordered_json before = options_to_json(stored.options());
+  ordered_json merged = merged_options(now.options(), before, given, "mollify train", folder);
+  options_from_json(stored.options(), folder, merged);
+  RunOptions& run = stored.run();
+  run.out = folder;
+  if (!given.count("steps")) run.steps = 0;
+  require<UsageError>(run.schedule != "cosine" || run.epochs == epochs,
+                      "mollify train: --epochs: {} given; the cosine schedule of the run in {} ends with epoch {}",
+                      run.epochs, run.out, epochs);
+  require_validation(run);
+  stored.objective().require_epochs(run);
+  return stored;
+}
+
+}  // namespace mollify::experiments

@@ -1,0 +1,124 @@
+#include <mollify/experiments/training/task.h>
+
+#include <mollify/datasets/digits.h>
+#include <mollify/datasets/load.h>
+#include <mollify/experiments/device.h>
+#include <mollify/nn/losses.h>
+#include <mollify/nn/models.h>
+
+namespace mollify::experiments {
+namespace {
+
+void keep_first(datasets::Dataset& images, int64_t count, const char* kind, const std::string& option) {
+  if (count == 0) return;
+  require<UsageError>(count <= images.size(), "{}: {} given; {} has {} {} images", option, count, images.name,
+                      images.size(), kind);
+  images = datasets::take(images, 0, count);
+}
+
+optim::Schedule make_schedule(const RunOptions& options, const Timetable& timetable) {
+  const double rate = *options.learning_rate;
+  const int64_t total = timetable.first_step(options.epochs);
+  optim::Schedule schedule = optim::constant(rate);
+  if (options.schedule == "step" || options.schedule == "milestones") {
+    std::vector<int64_t> steps;
+    if (options.schedule == "milestones")
+      for (const int64_t epoch : milestones(options)) steps.push_back(timetable.first_step(epoch));
+    else
+      for (int64_t epoch = options.step_every; epoch <= options.epochs; epoch += options.step_every)
+        steps.push_back(timetable.first_step(epoch));
+    schedule = optim::milestones(rate, *options.step_factor, steps);
+  }
+  if (options.schedule == "cosine") {
+    require<UsageError>(options.warmup < total,
+                        "mollify train: --warmup: {} given; needs fewer than the run's {} steps", options.warmup,
+                        total);
+    schedule = optim::cosine(rate, total - options.warmup);
+  }
+  return options.warmup > 0 ? optim::linear_warmup(options.warmup, schedule) : schedule;
+}
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const RunOptions& options, const optim::Schedule& rate) {
+  if (options.optimizer == "sgd")
+    return optim::sgd(rate, {.momentum = *options.momentum,
+                             .weight_decay = *options.weight_decay,
+                             .nesterov = options.nesterov,
+                             .clip_norm = *options.clip_norm});
+  const optim::AdamOptions how{.weight_decay = *options.weight_decay, .clip_norm = *options.clip_norm};
+  return options.optimizer == "adam" ? optim::adam(rate, how) : optim::adamw(rate, how);
+}
+
+bool is_cifar(const std::string& data) { return data == "cifar10" || data == "cifar100"; }
+
+}  // namespace
+
+LossFunction loss_named(const std::string& name) {
+  if (name == "cross_entropy") return nn::mean_cross_entropy;
+  if (name == "squared_error") return nn::mean_squared_error;
+  throw ValueError(format("loss: '{}' given; needs cross_entropy or squared_error", name));
+}
+
+datasets::Preparation plain_preparation(const std::string& data) {
+  datasets::Preparation preparation;
+  if (data == "cifar10") {
+    preparation.mean = {0.4914f, 0.4822f, 0.4465f};
+    preparation.deviation = {0.2470f, 0.2435f, 0.2616f};
+  } else if (data == "cifar100") {
+    preparation.mean = {0.5071f, 0.4865f, 0.4409f};
+    preparation.deviation = {0.2673f, 0.2564f, 0.2762f};
+  }
+  return preparation;
+}
+
+nn::Network network_for(const std::string& model, const datasets::Dataset& dataset) {
+  return nn::make(model, {dataset.height, dataset.width, dataset.channels}, dataset.classes);
+}
+
+datasets::Splits load_images(const std::string& data, const std::string& data_dir, int64_t train, int64_t test,
+                             const std::string& option) {
+  if (data == "digits")  // drawn as they are asked for: the same digits as load's first
+    return {datasets::digits(train > 0 ? train : 60000, 0, datasets::Split::train),
+            datasets::digits(test > 0 ? test : 10000, 0, datasets::Split::test)};
+  datasets::Splits all = datasets::load(data, data_dir);
+  keep_first(all.train, train, "training", option);
+  keep_first(all.test, test, "test", option);
+  return all;
+}
+
+Task make_task(const RunOptions& options) {
+  const Device device = use_device("train", options.device);
+  const uint64_t seed = static_cast<uint64_t>(options.seed);
+  datasets::Splits all = load_images(options.data, options.data_dir, options.limit, 0, "mollify train: --limit");
+  const int64_t count = all.train.size();
+  require<UsageError>(options.validation < count,
+                      "mollify train: --validation: {} given; needs fewer than the {} training images",
+                      options.validation, count);
+  datasets::Splits parts;
+  if (options.validation > 0)
+    parts = datasets::split(all.train, options.validation, seed);
+  else
+    parts.train = std::move(all.train);
+
+  const datasets::Preparation plain = plain_preparation(options.data);
+  datasets::Preparation training = plain;
+  training.noise = {.input_deviation = options.input_noise, .label_share = options.label_noise, .seed = seed};
+  if (options.augment == "on" || (options.augment == "auto" && is_cifar(options.data)))
+    training.augmentation = {.padding = 4, .flip = true};
+  training.seed = seed;
+
+  nn::Network network = network_for(options.model, parts.train);
+  Timetable timetable(parts.train.size(), {options.batch});
+  timetable.learning_rate = make_schedule(options, timetable);
+  return {.train = std::move(parts.train),
+          .validation = std::move(parts.test),
+          .test = std::move(all.test),
+          .training = training,
+          .plain = plain,
+          .network = std::move(network),
+          .loss = loss_named(options.loss),
+          .timetable = timetable,
+          .device = device,
+          .optimizer = make_optimizer(options, timetable.learning_rate)};
+}
+
+}  // namespace mollify::experiments

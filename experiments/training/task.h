@@ -1,0 +1,37 @@
+// What a run trains and where: data, network, loss, timetable, optimizer and device, made from its options.
+#pragma once
+
+#include <mollify/datasets/loader.h>
+#include <mollify/experiments/training/settings.h>
+#include <mollify/nn/network.h>
+#include <mollify/optim/optimizer.h>
+
+#include <memory>
+#include <string>
+
+namespace mollify::experiments {
+
+LossFunction loss_named(const std::string& name);  // throws ValueError
+
+// Digits and MNIST stay on [0, 1]; the channels of CIFAR are brought to mean 0 and deviation 1.
+datasets::Preparation plain_preparation(const std::string& data);
+
+nn::Network network_for(const std::string& model, const datasets::Dataset& dataset);
+
+// The first `train` training and `test` test images; 0: all. Throws UsageError, which starts with `option`, where there
+// are not as many.
+datasets::Splits load_images(const std::string& data, const std::string& data_dir, int64_t train, int64_t test,
+                             const std::string& option);
+
+struct Task {
+  datasets::Dataset train, validation, test;  // validation may hold no image
+  datasets::Preparation training, plain;      // `plain` has neither noise nor augmentation: for evaluation
+  nn::Network network;
+  LossFunction loss;
+  Timetable timetable;
+  Device device;
+  std::unique_ptr<optim::Optimizer> optimizer;
+};
+Task make_task(const RunOptions& options);  // resolved; throws UsageError, datasets::MissingData, FormatError
+
+}  // namespace mollify::experiments

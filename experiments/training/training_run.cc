@@ -1,0 +1,295 @@
+#include <mollify/experiments/training/training_run.h>
+
+#include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/cuda/device.h>
+#include <mollify/experiments/evaluate.h>
+#include <mollify/experiments/progress.h>
+#include <mollify/experiments/robustness/pixel_ball.h>
+#include <mollify/experiments/training/curves.h>
+#include <mollify/experiments/training/training_step.h>
+#include <mollify/nn/weights_file.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace mollify::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Scalars stay: they are the host's.
+std::map<std::string, Tensor> moved(std::map<std::string, Tensor> tensors, Device device) {
+  for (auto& [name, tensor] : tensors)
+    if (tensor.rank() > 0) tensor = to(tensor, device);
+  return tensors;
+}
+
+class Training {
+ public:
+  Training(const TrainSettings& settings, Task task, const fs::path& folder,
+           const std::optional<Checkpoint>& checkpoint, const RunEvents& events);
+  RunOutcome run();
+
+ private:
+  using End = RunOutcome::End;
+  End train_epoch();
+  End train_batches();
+  void count(const std::vector<StepResult>& results);
+  void count_all();
+  bool evaluate_epoch();  // false: interrupted
+  void finish_epoch(const EpochMetrics& metrics, double evaluation_seconds);
+  bool certifies() const { return *options_.epsilon_test > 0; }
+  bool all_steps_done() const { return options_.steps > 0 && task_.optimizer->steps() >= options_.steps; }
+  bool out_of_patience() const;
+  bool stopped() const { return events_.stop && events_.stop(); }
+  RunOutcome outcome(End end);
+  void save();
+  void save_now_and_then();
+  void save_weights(const char* file) const;
+  void require_finite(double number, const char* what, int64_t step) const;  // throws Diverged
+  std::string about() const;
+  std::string picture() const;
+
+  const TrainSettings& settings_;
+  const RunOptions& options_;
+  const RunEvents& events_;
+  const fs::path folder_;
+  Task task_;
+  const Device device_;
+  Tensor weights_, state_;
+  std::optional<TrainingStep> step_;
+  Position position_;
+  History history_;
+  double last_loss_ = 0;
+  Clock::time_point saved_ = Clock::now(), counted_ = Clock::now();  // up to when position_.seconds counts
+};
+
+Training::Training(const TrainSettings& settings, Task task, const fs::path& folder,
+                   const std::optional<Checkpoint>& checkpoint, const RunEvents& events)
+    : settings_(settings),
+      options_(settings.run()),
+      events_(events),
+      folder_(folder),
+      task_(std::move(task)),
+      device_(task_.device) {
+  if (checkpoint) {
+    weights_ = to(checkpoint->weights, device_);
+    state_ = to(checkpoint->state, device_);
+    require<FormatError>(weights_.size() == task_.network.weight_count(), "{}: {} weights; the network {} has {}",
+                         (folder_ / "checkpoint.safetensors").string(), weights_.size(), options_.model,
+                         task_.network.weight_count());
+    task_.optimizer->set_state(moved(checkpoint->optimizer, device_));
+    position_ = checkpoint->position;
+    history_ = read_history(folder_, position_.epoch);
+  } else {
+    weights_ = to(task_.network.initial_weights(nn::initialization_named(options_.initialization),
+                                                static_cast<uint64_t>(options_.seed)),
+                  device_);
+    state_ = to(task_.network.initial_state(), device_);
+  }
+  step_.emplace(settings_, task_, weights_, state_);
+}
+
+void Training::require_finite(double number, const char* what, int64_t step) const {
+  require<Diverged>(
+      std::isfinite(number),
+      "train: {} {} (epoch {}) is {}; try a lower --lr or --clip-norm with --overwrite; the checkpoint in {} "
+      "stays as it was",
+      what, step, position_.epoch + 1, number, options_.out);
+}
+
+void Training::count(const std::vector<StepResult>& results) {
+  for (const StepResult& result : results) {
+    require_finite(result.loss, "the loss of step", result.step);
+    last_loss_ = result.loss;
+    position_.loss_sum += result.loss * static_cast<double>(result.images);
+    position_.images += result.images;
+    position_.correct += result.correct;
+  }
+}
+
+Training::End Training::train_batches() {
+  datasets::Loader loader(task_.train, {.batch_size = task_.timetable.batch(position_.epoch),
+                                        .seed = static_cast<uint64_t>(options_.seed),
+                                        .preparation = task_.training});
+  loader.start_epoch(position_.epoch, position_.batch);
+  while (const auto batch = loader.next()) {
+    step_->launch(*batch, position_.epoch);
+    ++position_.batch;
+    count(step_->results(/*all=*/false));
+    if (events_.progress) events_.progress(position_.epoch, position_.images, last_loss_);
+    save_now_and_then();
+    if (stopped()) return End::interrupted;
+    if (all_steps_done()) return position_.batch == task_.timetable.steps(position_.epoch) ? End::complete : End::steps;
+  }
+  return End::complete;
+}
+
+Training::End Training::train_epoch() {
+  counted_ = Clock::now();
+  const End end = train_batches();
+  count_all();
+  return end;
+}
+
+// Results are fetched one step behind: a checkpoint has those of all its steps.
+void Training::count_all() {
+  count(step_->results(/*all=*/true));
+  position_.seconds += seconds_since(counted_);
+  counted_ = Clock::now();
+}
+
+void Training::save_now_and_then() {
+  if (seconds_since(saved_) < 60 * options_.checkpoint_minutes) return;
+  count_all();
+  save();
+}
+
+bool Training::evaluate_epoch() {
+  const auto start = Clock::now();
+  const auto score = [&](const datasets::Dataset& dataset, const OutputsOf& outputs) -> std::optional<Score> {
+    const auto result = evaluate(outputs, device_, dataset, task_.plain, task_.loss, kEvaluationBatch, events_.stop);
+    if (!result) return std::nullopt;
+    require_finite(result->loss, "the evaluation's loss after step", task_.optimizer->steps());
+    return Score{result->loss, result->accuracy()};
+  };
+  if (events_.evaluating) events_.evaluating(position_.epoch);
+  std::optional<Score> validation;
+  const OutputsOf plain = outputs_of(task_.network, weights_, state_);
+  if (options_.validation > 0 && !(validation = score(task_.validation, plain))) return false;
+  const std::optional<Score> test = score(task_.test, plain);
+  if (!test) return false;
+  std::optional<Score> smoothed;
+  if (settings_.smoothing().active()) {
+    const double sigma = settings_.smoothing().sigma(position_.epoch);
+    if (!(smoothed = score(task_.test, smoothed_outputs_of(task_.network, weights_, state_, sigma)))) return false;
+  }
+  EpochMetrics::Ball ball;
+  if (certifies()) {
+    const auto share = certified_share(task_.network, weights_, task_.test, task_.plain, *options_.epsilon_test,
+                                       settings_.objective().certifying(), options_.certify_limit, events_.stop);
+    if (!share) return false;
+    ball.certified_accuracy = *share;
+  }
+  ball.epsilon = settings_.objective().radius(task_.optimizer->steps() - 1);
+  const double images = static_cast<double>(position_.images);
+  finish_epoch({.epoch = position_.epoch + 1,
+                .steps = task_.optimizer->steps(),
+                .train = {position_.loss_sum / images, static_cast<double>(position_.correct) / images},
+                .validation = validation,
+                .test = *test,
+                .smoothed_test = smoothed,
+                .learning_rate = task_.timetable.learning_rate(task_.optimizer->steps() - 1),
+                .ball = ball},
+               seconds_since(start));
+  return true;
+}
+
+void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_seconds) {
+  const double rate = static_cast<double>(position_.images) / position_.seconds;
+  history_.metrics.push_back(metrics);
+  history_.timings.push_back(
+      {metrics.epoch, position_.seconds, evaluation_seconds, rate, memory_statistics(device_).peak_bytes});
+  if (events_.epoch) events_.epoch(history_.metrics.back(), history_.timings.back());
+
+  const bool best = metrics.validation &&
+                    (!position_.best_validation_loss || metrics.validation->loss < *position_.best_validation_loss);
+  position_ = {.epoch = position_.epoch + 1,
+               .best_validation_loss = position_.best_validation_loss,
+               .best_epoch = position_.best_epoch};
+  if (best) {
+    position_.best_validation_loss = metrics.validation->loss;
+    position_.best_epoch = metrics.epoch;
+    save_weights("best.safetensors");
+  }
+  write_history(folder_, history_);
+  write_text(folder_ / "curves.svg", picture());
+  save();
+}
+
+std::string Training::picture() const {
+  std::string heading =
+      format("{} on {}, {}, seed {}", options_.model, options_.data, options_.optimizer, options_.seed);
+  if (!settings_.objective().radius(0)) return curves_svg(heading, history_.metrics);
+  heading += format(": {}", settings_.objective().about());
+  if (certifies()) heading += format(", certified at {}", *options_.epsilon_test);
+  return curves_svg(heading, history_.metrics,
+                    {format("train: {} loss, as the radius grows", options_.objective), "test: natural loss"});
+}
+
+bool Training::out_of_patience() const {
+  return options_.patience > 0 && position_.batch == 0 && position_.epoch - position_.best_epoch >= options_.patience;
+}
+
+void Training::save_weights(const char* file) const {
+  std::map<std::string, std::string> about{
+      {"data", options_.data}, {"loss", options_.loss}, {"epoch", std::to_string(position_.epoch)}};
+  if (settings_.smoothing().active())  // of the last epoch
+    about["sigma"] = format("{}", settings_.smoothing().sigma(std::max<int64_t>(0, position_.epoch - 1)));
+  nn::save(folder_ / file, task_.network, to(weights_, Device::cpu), to(state_, Device::cpu), about);
+}
+
+// The last step may have spoilt weights whose loss nobody has seen yet: those never replace a good checkpoint.
+void Training::save() {
+  require_finite(sum(weights_).item(), "the weights' sum after step", task_.optimizer->steps());
+  save_weights("model.safetensors");
+  write_checkpoint(folder_ / "checkpoint.safetensors",
+                   {to(weights_, Device::cpu), to(state_, Device::cpu), moved(task_.optimizer->state(), Device::cpu),
+                    position_, options_.model, options_.data, settings_.to_json()});
+  saved_ = Clock::now();
+}
+
+// What is trained, on what, for what, and how it is certified.
+std::string Training::about() const {
+  std::string text = format(
+      "{} ({} weights) on {}: {} training, {} validation, {} test images; {}, learning rate {}, batch {}, {} threads; "
+      "in {}\n",
+      options_.model, task_.network.weight_count(), options_.data, task_.train.size(), task_.validation.size(),
+      task_.test.size(), options_.optimizer, *options_.learning_rate, options_.batch, num_threads(), options_.out);
+  std::string objective = settings_.objective().about();
+  if (certifies()) {
+    const int64_t images =
+        options_.certify_limit > 0 ? std::min(options_.certify_limit, task_.test.size()) : task_.test.size();
+    objective += (objective.empty() ? "" : "; ") +
+                 format("certified: the share of {} test images that {} proves for radius {}", images,
+                        nn::bounds::to_string(settings_.objective().certifying()), *options_.epsilon_test);
+  }
+  if (!objective.empty()) text += objective + "\n";
+  if (device_ == Device::cuda) text += format("on {}, {}\n", cuda::description(), options_.device.precision);
+  if (const std::string steps = step_->uncaptured(); !steps.empty()) text += steps + "\n";
+  return text;
+}
+
+RunOutcome Training::outcome(End end) {
+  if (end != End::complete) save();
+  return {end, weights_, state_, position_, task_.optimizer->steps(), out_of_patience(), last_loss_};
+}
+
+RunOutcome Training::run() {
+  if (events_.started) events_.started(about());
+  if (task_.optimizer->steps() == 0) save();  // so that a run that ends in its first epoch, however it does, can go on
+  write_text(folder_ / "config.json", settings_.to_json() + "\n");
+  while (position_.epoch < options_.epochs && !all_steps_done() && !out_of_patience()) {
+    const End end = train_epoch();
+    if (end != End::complete) return outcome(end);
+    if (!evaluate_epoch()) return outcome(End::interrupted);
+    if (stopped() && position_.epoch < options_.epochs) return outcome(End::interrupted);
+  }
+  return outcome(End::complete);
+}
+
+}  // namespace
+
+const std::vector<const char*>& run_files() {
+  static const std::vector<const char*> files = {"config.json",     "metrics.jsonl",          "timings.jsonl",
+                                                 "curves.svg",      "checkpoint.safetensors", "model.safetensors",
+                                                 "best.safetensors"};
+  return files;
+}
+
+RunOutcome train(const TrainSettings& settings, Task task, const fs::path& folder,
+                 const std::optional<Checkpoint>& checkpoint, const RunEvents& events) {
+  return Training(settings, std::move(task), folder, checkpoint, events).run();
+}
+
+}  // namespace mollify::experiments
