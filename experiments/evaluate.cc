@@ -3,6 +3,7 @@
 #include <mollify/datasets/load.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/device.h>
+#include <mollify/experiments/networks.h>
 #include <mollify/nn/weights_file.h>
 #include <mollify/smoothing/smooth.h>
 
@@ -113,15 +114,19 @@ int evaluate_command(const EvaluateCommand& command) {
   if (command.threads > 0) set_num_threads(static_cast<int>(command.threads));
   const Device device = use_device("eval", command.device);
   const nn::SafeTensors file = nn::read_safetensors(command.weights);
-  const std::string model = said(file, "model", ""),
+  const std::string path = command.weights.string(),
                     data = command.data.empty() ? said(file, "data", "") : command.data;
-  require<FormatError>(!model.empty(), "{}: its metadata names no model; needs weights that mollify saved",
-                       command.weights.string());
+  const nn::Network network = nn::described_network(path, file.metadata);
+  const datasets::Preparation preparation = preparation_of(path, file.metadata);
   require<UsageError>(!data.empty(), "mollify eval: --data: not given, and {} does not name its data",
                       command.weights.string());
   const datasets::Splits splits = datasets::load(data, command.data_dir);
   const datasets::Dataset& dataset = command.split == "train" ? splits.train : splits.test;
-  const nn::Network network = network_for(model, dataset);
+  require<UsageError>(network.input() == Shape{dataset.height, dataset.width, dataset.channels} &&
+                          network.output() == Shape{dataset.classes},
+                      "mollify eval: --data: {} given, images of {} and {} classes; {} is a network of {} to {}", data,
+                      Shape{dataset.height, dataset.width, dataset.channels}, dataset.classes, path, network.input(),
+                      network.output());
   const nn::Loaded loaded = nn::load(command.weights, network);
   const Tensor weights = to(loaded.weights, device), state = to(loaded.state, device);
   std::vector<double> sigmas = {command.sigma.value_or(0)};
@@ -131,7 +136,7 @@ int evaluate_command(const EvaluateCommand& command) {
   for (const double sigma : sigmas) {
     const OutputsOf outputs =
         sigma > 0 ? smoothed_outputs_of(network, weights, state, sigma) : outputs_of(network, weights, state);
-    const Evaluation result = *evaluate(outputs, device, dataset, plain_preparation(data),
+    const Evaluation result = *evaluate(outputs, device, dataset, preparation,
                                         loss_named(said(file, "loss", "cross_entropy")), command.batch);
     if (!command.json) print_text(command, network, dataset, result, sigma);
     else if (all.empty()) all = as_json(command, network, dataset, result, sigma);

@@ -7,42 +7,65 @@
 #include <mollify/nn/weights_file.h>
 
 #include <algorithm>
+#include <map>
+#include <sstream>
 
 namespace mollify::experiments {
 namespace {
-
-constexpr struct { const char* data; int64_t extent, channels, classes; } kImages[] = {
-    {"digits", 28, 1, 10}, {"mnist", 28, 1, 10}, {"cifar10", 32, 3, 10}, {"cifar100", 32, 3, 100}};
 
 bool ends_in(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
+std::string joined(const std::vector<float>& values) {
+  std::string text;
+  for (const float value : values) text += format("{}{}", text.empty() ? "" : ",", static_cast<double>(value));
+  return text;
+}
+
+// Numbers between commas; empty where the metadata has none.
+std::vector<float> numbers_in(const std::string& file, const std::map<std::string, std::string>& metadata,
+                              const char* key) {
+  const auto found = metadata.find(key);
+  std::vector<float> values;
+  if (found == metadata.end() || found->second.empty()) return values;
+  std::istringstream text(found->second);
+  for (std::string part; std::getline(text, part, ',');) {
+    const std::optional<double> value = number_of(part);
+    require<FormatError>(value.has_value(), "{}: its metadata gives {} as '{}'; needs numbers between commas", file, key,
+                         found->second.substr(0, 100));
+    values.push_back(static_cast<float>(*value));
+  }
+  return values;
+}
+
 NamedNetwork read_weights(const std::filesystem::path& path) {
   const auto metadata = nn::read_safetensors(path).metadata;
-  const auto said = [&](const char* key) {
-    const auto found = metadata.find(key);
-    require<FormatError>(found != metadata.end(), "{}: its metadata has no '{}'; needs weights that mollify saved",
-                         path.string(), key);
-    return found->second;
-  };
-  const std::string model = said("model"), data = said("data");
-  const auto images =
-      std::find_if(std::begin(kImages), std::end(kImages), [&](const auto& known) { return known.data == data; });
-  const std::vector<std::string> models = nn::model_names();
-  require<FormatError>(images != std::end(kImages) && std::find(models.begin(), models.end(), model) != models.end(),
-                       "{}: of model '{}' on '{}'; this version knows no such pair", path.string(), model, data);
-  nn::Network network = nn::make(model, {images->extent, images->extent, images->channels}, images->classes);
+  nn::Network network = nn::described_network(path.string(), metadata);
   nn::Loaded loaded = nn::load(path, network);
-  return {std::move(network), loaded.weights, loaded.state, data};
+  const auto data = metadata.find("data");
+  return {std::move(network), loaded.weights, loaded.state, data == metadata.end() ? "" : data->second,
+          preparation_of(path.string(), metadata)};
 }
 
 NamedNetwork read_onnx_network(const std::filesystem::path& path) {
   nn::formats::OnnxModel model = nn::formats::read_onnx(path);
-  return {std::move(model.network), model.weights, Tensor(), "", true};
+  return {std::move(model.network), model.weights, Tensor(), "", {}, true};
 }
 
 }  // namespace
+
+std::map<std::string, std::string> metadata_of(const datasets::Preparation& preparation) {
+  if (preparation.mean.empty() && preparation.deviation.empty()) return {};
+  return {{"mean", joined(preparation.mean)}, {"deviation", joined(preparation.deviation)}};
+}
+
+datasets::Preparation preparation_of(const std::string& file, const std::map<std::string, std::string>& metadata) {
+  datasets::Preparation preparation;
+  preparation.mean = numbers_in(file, metadata, "mean");
+  preparation.deviation = numbers_in(file, metadata, "deviation");
+  return preparation;
+}
 
 std::function<Tensor(const Tensor&)> NamedNetwork::function(DType dtype) const {
   const Tensor own_weights = cast(weights, dtype), own_state = state.defined() ? cast(state, dtype) : state;

@@ -1,6 +1,7 @@
 // Networks that a command line names, and what the commands about them share.
 #pragma once
 
+#include <mollify/datasets/loader.h>
 #include <mollify/engine/ops.h>
 #include <mollify/experiments/options.h>
 #include <mollify/nn/network.h>
@@ -15,12 +16,18 @@ namespace mollify::experiments {
 struct NamedNetwork {
   nn::Network network;
   Tensor weights, state;  // f32, on the device that computes
-  std::string data = {};  // what weights that mollify saved were trained on
+  // Of weights that mollify saved: what they were trained on, and how images were prepared then.
+  std::string data = {};
+  datasets::Preparation preparation = {};
   bool onnx = false;
 
   // Rows to outputs in evaluation mode, computed in `dtype`. This object must outlive the function.
   std::function<Tensor(const Tensor&)> function(DType dtype) const;
 };
+
+// What weights files say of the preparation of images, and back; throws FormatError, which starts with `file`.
+std::map<std::string, std::string> metadata_of(const datasets::Preparation& preparation);
+datasets::Preparation preparation_of(const std::string& file, const std::map<std::string, std::string>& metadata);
 
 // By the name's end: .onnx, .onnx.gz or .safetensors. Throws UsageError, which starts with `command`, for another one,
 // FormatError for files that are not what they claim to be.

@@ -1,10 +1,12 @@
 #include <mollify/nn/weights_file.h>
 
 #include <mollify/engine/file.h>
+#include <mollify/nn/models.h>
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -93,6 +95,34 @@ json parse_header(const std::string& file, const std::string& text) {
   } catch (const json::parse_error& error) {
     throw FormatError(format("{}: the header is no JSON at byte {}: {}", file, 8 + error.byte, error.what()));
   }
+}
+
+// Extents between commas.
+std::string text_of(const Shape& shape) {
+  std::string text;
+  for (const int64_t extent : shape) text += (text.empty() ? "" : ",") + std::to_string(extent);
+  return text;
+}
+
+constexpr int64_t kMostNumbers = int64_t{1} << 31;  // in an input or output
+
+Shape shape_of(const std::string& file, const char* key, const std::string& text) {
+  Shape shape;
+  bool good = !text.empty();
+  int64_t size = 1;
+  for (const char *at = text.data(), *end = at + text.size(); good && at <= end; ++at) {
+    int64_t extent = 0;
+    const auto [stop, error] = std::from_chars(at, end, extent);
+    good = error == std::errc() && (stop == end || *stop == ',') && extent >= 1 && shape.rank() < kMaxRank &&
+           extent <= kMostNumbers / size;
+    if (!good) break;
+    size *= extent;
+    shape.push_back(extent);
+    at = stop;
+  }
+  require<FormatError>(good, "{}: its metadata gives {} as '{}'; needs extents between commas, such as 28,28,1", file, key,
+                       text.substr(0, 100));
+  return shape;
 }
 
 }  // namespace
@@ -206,9 +236,32 @@ void save(const std::filesystem::path& path, const Network& network, const Tenso
           const std::map<std::string, std::string>& metadata) {
   SafeTensors content{.tensors = {}, .metadata = metadata};
   content.metadata["model"] = network.name();
+  content.metadata["input"] = text_of(network.input());
+  content.metadata["output"] = text_of(network.output());
   store(content, "", network.weights(), weights);
   if (!network.statistics().empty()) store(content, kStatePrefix, network.statistics(), state);
   write_safetensors(path, content);
+}
+
+Network described_network(const std::string& file, const std::map<std::string, std::string>& metadata) {
+  const auto said = [&](const char* key) {
+    const auto found = metadata.find(key);
+    require<FormatError>(found != metadata.end(), "{}: its metadata has no '{}'; needs weights that mollify saved", file,
+                         key);
+    return found->second;
+  };
+  const std::string model = said("model");
+  const std::vector<std::string> models = model_names();
+  require<FormatError>(std::find(models.begin(), models.end(), model) != models.end(),
+                       "{}: of model '{}'; this version has none of this name", file, model.substr(0, 100));
+  const Shape input = shape_of(file, "input", said("input")), output = shape_of(file, "output", said("output"));
+  require<FormatError>(output.rank() == 1, "{}: its metadata gives output as '{}'; needs one extent", file,
+                       text_of(output));
+  try {
+    return make(model, input, output[0]);
+  } catch (const Error& error) {
+    throw FormatError(format("{}: its metadata describes no network: {}", file, error.what()));
+  }
 }
 
 Loaded load(const std::filesystem::path& path, const Network& network) {

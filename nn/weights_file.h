@@ -23,9 +23,14 @@ void write_safetensors(const std::filesystem::path& path, const SafeTensors& con
 // MB, unknown dtypes, shapes that do not fit their bytes, holes, overlaps, and what follows the last tensor.
 SafeTensors read_safetensors(const std::filesystem::path& path);
 
-// A network's weights and state by piece name ("conv1.weight", "state.norm1.mean"); metadata "model" holds its name.
+// A network's weights and state by piece name ("conv1.weight", "state.norm1.mean"); metadata "model", "input" and
+// "output" hold its name and shapes, such as 28,28,1.
 void save(const std::filesystem::path& path, const Network& network, const Tensor& weights, const Tensor& state,
           const std::map<std::string, std::string>& metadata = {});
+
+// The network that a file's metadata describes, among those that make() knows. Throws FormatError, which starts with
+// `file`.
+Network described_network(const std::string& file, const std::map<std::string, std::string>& metadata);
 
 struct Loaded { Tensor weights, state; std::map<std::string, std::string> metadata; };
 // Throws FormatError unless the file holds exactly this network's pieces, in their shapes.

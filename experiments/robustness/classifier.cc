@@ -30,7 +30,8 @@ Classifier::Classifier(const char* command, const ClassifierRequest& request, De
 }
 
 std::function<Tensor(const Tensor&)> Classifier::function(DType dtype) const {
-  const datasets::Preparation preparation = plain_preparation(data_);
+  // An ONNX file does not say: where asked, it takes images as mollify's own networks do.
+  const datasets::Preparation preparation = named_.onnx ? plain_preparation(data_) : named_.preparation;
   Tensor mean, deviation;
   if (normalize_ && !preparation.mean.empty()) {
     mean = per_channel(preparation.mean, dtype, device());

@@ -18,7 +18,7 @@ class Classifier {
   // network that does not classify these images.
   Classifier(const char* command, const ClassifierRequest& request, Device device);
 
-  // Pixels [N, H, W, C] to outputs [N, classes]. mollify's own networks normalise CIFAR first, ONNX networks do if
+  // Pixels [N, H, W, C] to outputs [N, classes]. mollify's own networks normalise as their file says, ONNX networks if
   // asked to. ONNX networks get the order of axes that they have, [C, H, W] where both fit, and pixels in that order
   // where their input has none.
   std::function<Tensor(const Tensor&)> function(DType dtype) const;

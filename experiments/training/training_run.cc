@@ -3,6 +3,7 @@
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/cuda/device.h>
 #include <mollify/experiments/evaluate.h>
+#include <mollify/experiments/networks.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/robustness/pixel_ball.h>
 #include <mollify/experiments/training/curves.h>
@@ -222,8 +223,12 @@ bool Training::out_of_patience() const {
 }
 
 void Training::save_weights(const char* file) const {
-  std::map<std::string, std::string> about{
-      {"data", options_.data}, {"loss", options_.loss}, {"epoch", std::to_string(position_.epoch)}};
+  std::map<std::string, std::string> about = metadata_of(task_.plain);
+  about.insert({{"data", options_.data},
+                {"loss", options_.loss},
+                {"epoch", std::to_string(position_.epoch)},
+                {"objective", settings_.objective().name()}});
+  if (const auto radius = settings_.objective().radius(task_.optimizer->steps())) about["radius"] = format("{}", *radius);
   if (settings_.smoothing().active())  // of the last epoch
     about["sigma"] = format("{}", settings_.smoothing().sigma(std::max<int64_t>(0, position_.epoch - 1)));
   nn::save(folder_ / file, task_.network, to(weights_, Device::cpu), to(state_, Device::cpu), about);

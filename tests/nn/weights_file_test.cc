@@ -68,9 +68,43 @@ TEST_F(WeightsFile, SavesAndLoadsANetworkWithItsState) {
   EXPECT_EQ(loaded.weights.to_vector<float>(), w.to_vector<float>());
   EXPECT_EQ(loaded.state.to_vector<float>(), state.to_vector<float>());
   EXPECT_EQ(loaded.metadata.at("model"), "lenet_300_100");
+  const Network again = described_network("file", loaded.metadata);
+  EXPECT_EQ(again.input(), network.input());
+  EXPECT_EQ(again.output(), network.output());
+  EXPECT_EQ(again.weight_count(), network.weight_count());
   EXPECT_EQ(loaded.metadata.at("epoch"), "3");
   EXPECT_THROW(load(path(), make("cnn", {28, 28, 1}, 10)), FormatError);
   EXPECT_THROW(load(path(), make("linear", {28, 28, 1}, 10)), FormatError);
+}
+
+TEST(DescribedNetwork, RefusesHostileMetadata) {
+  const std::map<std::string, std::string> good{{"model", "cnn"}, {"input", "28,28,1"}, {"output", "10"}};
+  EXPECT_EQ(described_network("f", good).weight_count(), 591'786);
+  const auto with = [&](const char* key, const char* text) {
+    auto metadata = good;
+    if (text)
+      metadata[key] = text;
+    else
+      metadata.erase(key);
+    return metadata;
+  };
+  for (const auto& [key, text] : {std::pair<const char*, const char*>{"model", nullptr},
+                                  {"model", "vgg"},
+                                  {"input", nullptr},
+                                  {"input", ""},
+                                  {"input", "28,28"},
+                                  {"input", "28,28,x"},
+                                  {"input", "28,,1"},
+                                  {"input", "28,28,1,"},
+                                  {"input", "0,28,1"},
+                                  {"input", "-1,28,1"},
+                                  {"input", "1,1,1,1,1,1,1,1"},
+                                  {"input", "99999999999,99999999999,9"},
+                                  {"input", "2,2,1"},
+                                  {"output", "10,10"},
+                                  {"output", "0"},
+                                  {"output", "1e9"}})
+    EXPECT_THROW(described_network("f", with(key, text)), FormatError) << key << " " << (text ? text : "none");
 }
 
 TEST_F(WeightsFile, RefusesWhatDoesNotFit) {
@@ -126,9 +160,7 @@ TEST_F(WeightsFile, MutatedFilesLoadOrThrow) {
     try {
       load(path(), network);
       ++loaded;
-    } catch (const Error&) {
-      ++refused;
-    }
+    } catch (const Error&) { ++refused; }
   }
   EXPECT_EQ(loaded + refused, 3000);
   EXPECT_GT(refused, 1000);
