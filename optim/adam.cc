@@ -8,17 +8,25 @@ namespace {
 
 class Adam final : public Optimizer {
  public:
-  Adam(Schedule learning_rate, const AdamOptions& options, bool decoupled)
-      : Optimizer(std::move(learning_rate)), options_(options), decoupled_(decoupled) {
+  Adam(Schedule learning_rate, const AdamOptions& options, bool decoupled, std::unique_ptr<Gradient> gradient)
+      : Optimizer(std::move(learning_rate), std::move(gradient)),
+        options_(options),
+        decoupled_(decoupled),
+        weight_decay_(numbers().add([at = options.weight_decay.at](int64_t step) {
+          const double value = at(step);
+          require<ValueError>(value >= 0, "adam: weight decay {}; needs at least 0", value);
+          return value;
+        })),
+        step_(numbers().add([](int64_t step) { return static_cast<double>(step + 1); })) {
     require<ValueError>(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
                         "adam: betas {} and {}; need 0 ≤ beta < 1", options.beta1, options.beta2);
-    require<ValueError>(options.epsilon >= 0 && options.weight_decay >= 0 && options.clip_norm >= 0,
+    require<ValueError>(options.epsilon >= 0 && options.clip_norm >= 0 && options.weight_decay.constant.value_or(0) >= 0,
                         "adam: epsilon {}, weight decay {}, clip norm {}; need at least 0", options.epsilon,
-                        options.weight_decay, options.clip_norm);
+                        options.weight_decay.constant.value_or(0), options.clip_norm);
   }
 
   Tensor update(const Tensor& weights, const Loss& loss) override {
-    auto [value, g] = gradient(weights, loss, options_.clip_norm);
+    const auto [value, g] = gradient(weights, loss, options_.clip_norm);
     if (!how_.learning_rate.defined()) start(weights);
     adam_step(weights, g, first_, second_, how_);
     return value;
@@ -50,9 +58,9 @@ class Adam final : public Optimizer {
             .beta1 = number(options_.beta1),
             .beta2 = number(options_.beta2),
             .epsilon = number(options_.epsilon_inside ? 0 : options_.epsilon),
-            .weight_decay = number(decoupled_ ? 0 : options_.weight_decay),
-            .decoupled_decay = number(decoupled_ ? options_.weight_decay : 0),
-            .step = options_.bias_correction ? step_number() : number(std::numeric_limits<double>::infinity()),
+            .weight_decay = decoupled_ ? number(0) : numbers()[weight_decay_],
+            .decoupled_decay = decoupled_ ? numbers()[weight_decay_] : number(0),
+            .step = options_.bias_correction ? numbers()[step_] : number(std::numeric_limits<double>::infinity()),
             .epsilon_inside = number(options_.epsilon_inside ? options_.epsilon : 0)};
     first_ = first_.defined() ? to(first_, weights.device()) : zeros_like(weights);
     second_ = second_.defined() ? to(second_, weights.device()) : zeros_like(weights);
@@ -60,17 +68,19 @@ class Adam final : public Optimizer {
 
   AdamOptions options_;
   bool decoupled_;
+  size_t weight_decay_, step_;  // among the numbers; the step's counts from 1
   AdamStep how_;
   Tensor first_, second_;
 };
 
 }  // namespace
 
-std::unique_ptr<Optimizer> adam(Schedule learning_rate, const AdamOptions& options) {
-  return std::make_unique<Adam>(std::move(learning_rate), options, false);
+std::unique_ptr<Optimizer> adam(Schedule learning_rate, const AdamOptions& options,
+                                std::unique_ptr<Gradient> gradient) {
+  return std::make_unique<Adam>(std::move(learning_rate), options, false, std::move(gradient));
 }
-std::unique_ptr<Optimizer> adamw(Schedule learning_rate, AdamOptions options) {
-  return std::make_unique<Adam>(std::move(learning_rate), options, true);
+std::unique_ptr<Optimizer> adamw(Schedule learning_rate, AdamOptions options, std::unique_ptr<Gradient> gradient) {
+  return std::make_unique<Adam>(std::move(learning_rate), options, true, std::move(gradient));
 }
 
 }  // namespace mollify::optim

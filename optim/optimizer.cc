@@ -4,14 +4,23 @@
 
 namespace mollify::optim {
 
+Optimizer::Optimizer(Schedule learning_rate, std::unique_ptr<Gradient> gradient)
+    : gradient_(gradient ? std::move(gradient) : exact_gradient()) {
+  numbers_.add(std::move(learning_rate));
+  gradient_->attach(numbers_);
+}
+
 std::map<std::string, Tensor> Optimizer::state() const {
-  return {{"steps", Tensor::scalar(static_cast<double>(steps_), DType::f64)}};
+  std::map<std::string, Tensor> state = gradient_->state();
+  state["steps"] = Tensor::scalar(static_cast<double>(steps_), DType::f64);
+  return state;
 }
 
 void Optimizer::set_state(const std::map<std::string, Tensor>& state) {
   const auto found = state.find("steps");
   require<ValueError>(found != state.end(), "optimizer: the state has no 'steps'; needs one");
   steps_ = static_cast<int64_t>(found->second.item());
+  gradient_->set_state(state);
 }
 
 void Optimizer::restore(Tensor& own, const std::map<std::string, Tensor>& state, const char* name, int64_t steps) {
@@ -28,20 +37,16 @@ void Optimizer::restore(Tensor& own, const std::map<std::string, Tensor>& state,
   assign(own, to(value.detach(), own.device()));
 }
 
-std::pair<Tensor, Tensor> Optimizer::gradient(const Tensor& weights, const Loss& loss, double clip) {
-  auto [value, g] = value_and_grad(loss)(weights);
-  return {value, clip > 0 ? clip_norm(g, clip) : g};
+Gradient::Estimate Optimizer::gradient(const Tensor& weights, const Loss& loss, double clip) {
+  Gradient::Estimate estimate = (*gradient_)(weights, loss);
+  if (clip > 0) estimate.gradient = clip_norm(estimate.gradient, clip);
+  return estimate;
 }
 
 void Optimizer::advance(DType dtype) {
   require_no_capture("optimizer: advance");
-  if (!rate_.defined() || rate_.dtype() != dtype) {
-    rate_ = zeros({}, dtype);
-    step_number_ = zeros({}, dtype);
-  }
-  assign(rate_, Tensor::scalar(learning_rate(), dtype));
+  numbers_.advance(steps_, dtype);
   ++steps_;
-  assign(step_number_, Tensor::scalar(static_cast<double>(steps_), dtype));
 }
 
 Tensor clip_norm(const Tensor& g, double longest) {

@@ -3,18 +3,16 @@
 
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
+#include <mollify/optim/gradient.h>
 #include <mollify/optim/schedule.h>
 
-#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <type_traits>
 
 namespace mollify::optim {
-
-// The loss of the step's batch at some weights: a scalar. First-order methods differentiate it once; zeroth-order and
-// variance-reduced methods evaluate it at several points.
-using Loss = std::function<Tensor(const Tensor& weights)>;
 
 class Optimizer {
  public:
@@ -32,7 +30,9 @@ class Optimizer {
   virtual Tensor update(const Tensor& weights, const Loss& loss) = 0;
 
   int64_t steps() const { return steps_; }
-  double learning_rate() const { return learning_rate_(steps_); }  // of the next step
+  double learning_rate() const { return numbers_.value(kRate, steps_); }  // of the next step
+  // For those whose loss reads further numbers that move with the steps, such as σ: added before the first step.
+  Numbers& numbers() { return numbers_; }
 
   // What a checkpoint keeps, by name: the optimizer's own tensors, which its next step overwrites. Scalars are f64, as
   // exact as the step count.
@@ -42,45 +42,60 @@ class Optimizer {
   virtual void set_state(const std::map<std::string, Tensor>& state);
 
  protected:
-  explicit Optimizer(Schedule learning_rate) : learning_rate_(std::move(learning_rate)) {}
+  // An empty gradient is the exact one.
+  explicit Optimizer(Schedule learning_rate, std::unique_ptr<Gradient> gradient = nullptr);
 
-  // Value and gradient of the loss, the gradient scaled down to the norm `clip_norm` where it is longer (0: never).
-  static std::pair<Tensor, Tensor> gradient(const Tensor& weights, const Loss& loss, double clip_norm);
+  // The loss and its gradient, scaled down to the norm `clip_norm` where it is longer (0: never).
+  Gradient::Estimate gradient(const Tensor& weights, const Loss& loss, double clip_norm);
 
   // For set_state: state[name] into `own`. Where the state has no such part, `own` is set to zeros if no step was
   // taken; else ValueError.
   static void restore(Tensor& own, const std::map<std::string, Tensor>& state, const char* name, int64_t steps);
 
-  const Tensor& rate() const { return rate_; }                // learning rate of the step under way
-  const Tensor& step_number() const { return step_number_; }  // from 1
+  const Tensor& rate() const { return numbers_[kRate]; }  // learning rate of the step under way
 
  private:
-  Schedule learning_rate_;
+  static constexpr size_t kRate = 0;
+
+  Numbers numbers_;
+  std::unique_ptr<Gradient> gradient_;
   int64_t steps_ = 0;
-  Tensor rate_, step_number_;
 };
 
 // g scaled to the norm `longest` where it is longer; NaN stays.
 Tensor clip_norm(const Tensor& g, double longest);
 
+// A number, or a schedule of it.
+struct Scheduled {
+  Scheduled(double number) : constant(number), at(optim::constant(number)) {}  // NOLINT: implicit, for options
+  template <class F>
+    requires std::is_invocable_r_v<double, F, int64_t>
+  Scheduled(F schedule) : at(std::move(schedule)) {}  // NOLINT
+  std::optional<double> constant;
+  Schedule at;
+};
+
 struct SgdOptions {
-  double momentum = 0, weight_decay = 0;
+  Scheduled momentum = 0.0, weight_decay = 0.0;
   bool nesterov = false;
   double clip_norm = 0;  // 0: no clipping
 };
 // v ← momentum·v + g + decay·w, w ← w − rate·v (PyTorch's convention).
-std::unique_ptr<Optimizer> sgd(Schedule learning_rate, const SgdOptions& options = {});
+std::unique_ptr<Optimizer> sgd(Schedule learning_rate, const SgdOptions& options = {},
+                               std::unique_ptr<Gradient> gradient = nullptr);
 
 struct AdamOptions {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
-  double weight_decay = 0;  // joins the gradient
+  Scheduled weight_decay = 0.0;  // joins the gradient
   double clip_norm = 0;
   bool bias_correction = true;
   bool epsilon_inside = false;  // w ← w − rate·m/√(v + ε)
 };
 // Kingma & Ba 2015, algorithm 1. GSmoothAdam as printed has no bias correction and ε inside the root.
-std::unique_ptr<Optimizer> adam(Schedule learning_rate, const AdamOptions& options = {});
+std::unique_ptr<Optimizer> adam(Schedule learning_rate, const AdamOptions& options = {},
+                                std::unique_ptr<Gradient> gradient = nullptr);
 // Loshchilov & Hutter 2019: the weights shrink by rate·weight_decay, apart from the gradient.
-std::unique_ptr<Optimizer> adamw(Schedule learning_rate, AdamOptions options = {.weight_decay = 0.01});
+std::unique_ptr<Optimizer> adamw(Schedule learning_rate, AdamOptions options = {.weight_decay = 0.01},
+                                 std::unique_ptr<Gradient> gradient = nullptr);
 
 }  // namespace mollify::optim

@@ -1,28 +1,39 @@
 #include <mollify/optim/optimizer.h>
 
+#include <limits>
+
 namespace mollify::optim {
 namespace {
 
+// The schedule, with every number checked to be from 0 to below `end`; a constant one at once.
+Schedule within(const char* what, const Scheduled& number, double end = std::numeric_limits<double>::infinity()) {
+  const Schedule checked = [what, at = number.at, end](int64_t step) {
+    const double value = at(step);
+    require<ValueError>(value >= 0 && value < end, "sgd: {} {}; needs 0 ≤ {} < {}", what, value, what, end);
+    return value;
+  };
+  if (number.constant) checked(0);
+  return checked;
+}
+
 class Sgd final : public Optimizer {
  public:
-  Sgd(Schedule learning_rate, const SgdOptions& options) : Optimizer(std::move(learning_rate)), options_(options) {
-    require<ValueError>(options.momentum >= 0 && options.momentum < 1, "sgd: momentum {}; needs 0 ≤ momentum < 1",
-                        options.momentum);
-    require<ValueError>(options.weight_decay >= 0 && options.clip_norm >= 0,
-                        "sgd: weight decay {}, clip norm {}; need at least 0", options.weight_decay, options.clip_norm);
-    require<ValueError>(!options.nesterov || options.momentum > 0,
-                        "sgd: Nesterov with momentum {}; needs a positive one", options.momentum);
+  Sgd(Schedule learning_rate, const SgdOptions& options, std::unique_ptr<Gradient> gradient)
+      : Optimizer(std::move(learning_rate), std::move(gradient)),
+        nesterov_(options.nesterov),
+        has_velocity_(options.momentum.constant != 0.0),
+        clip_norm_(options.clip_norm),
+        momentum_(numbers().add(within("momentum", options.momentum, 1))),
+        weight_decay_(numbers().add(within("weight decay", options.weight_decay))) {
+    require<ValueError>(options.clip_norm >= 0, "sgd: clip norm {}; needs at least 0", options.clip_norm);
+    require<ValueError>(!nesterov_ || has_velocity_, "sgd: Nesterov with momentum 0; needs a positive one");
   }
 
   Tensor update(const Tensor& weights, const Loss& loss) override {
-    auto [value, g] = gradient(weights, loss, options_.clip_norm);
-    if (!how_.learning_rate.defined()) {
-      how_ = {rate(), Tensor::scalar(options_.momentum, weights.dtype()),
-              Tensor::scalar(options_.weight_decay, weights.dtype()), options_.nesterov};
-      if (options_.momentum > 0)
-        velocity_ = velocity_.defined() ? to(velocity_, weights.device()) : zeros_like(weights);
-    }
-    sgd_step(weights, g, velocity_, how_);
+    const auto [value, g] = gradient(weights, loss, clip_norm_);
+    if (has_velocity_ && (!velocity_.defined() || velocity_.device() != weights.device()))
+      velocity_ = velocity_.defined() ? to(velocity_, weights.device()) : zeros_like(weights);
+    sgd_step(weights, g, velocity_, {rate(), numbers()[momentum_], numbers()[weight_decay_], nesterov_});
     return value;
   }
 
@@ -34,19 +45,20 @@ class Sgd final : public Optimizer {
 
   void set_state(const std::map<std::string, Tensor>& state) override {
     Optimizer::set_state(state);
-    if (options_.momentum > 0) restore(velocity_, state, "velocity", steps());
+    if (has_velocity_) restore(velocity_, state, "velocity", steps());
   }
 
  private:
-  SgdOptions options_;
-  SgdStep how_;
+  bool nesterov_, has_velocity_;
+  double clip_norm_;
+  size_t momentum_, weight_decay_;  // among the numbers
   Tensor velocity_;
 };
 
 }  // namespace
 
-std::unique_ptr<Optimizer> sgd(Schedule learning_rate, const SgdOptions& options) {
-  return std::make_unique<Sgd>(std::move(learning_rate), options);
+std::unique_ptr<Optimizer> sgd(Schedule learning_rate, const SgdOptions& options, std::unique_ptr<Gradient> gradient) {
+  return std::make_unique<Sgd>(std::move(learning_rate), options, std::move(gradient));
 }
 
 }  // namespace mollify::optim

@@ -12,6 +12,7 @@ optim::Loss at(const SmoothedLoss& loss, Sigma sigma) {
 GSmooth::GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma sigma)
     : optimizer_(std::move(optimizer)), sigma_(std::move(sigma)) {
   require<ValueError>(optimizer_ != nullptr, "gsmooth: no optimizer given; needs one");
+  number_ = optimizer_->numbers().add([sigma = sigma_](int64_t step) { return sigma.at(step).stddev(); });
 }
 
 GSmooth::GSmooth(std::unique_ptr<optim::Optimizer> optimizer, Sigma start, const SlghRule& rule)
@@ -27,16 +28,10 @@ Sigma GSmooth::sigma() const {
   return rule_ && s_.defined() ? Sigma::stddev(s_.item()) : sigma_.at(optimizer_->steps());
 }
 
-void GSmooth::advance(DType dtype) {
-  if (!rule_) {
-    if (!s_.defined() || s_.dtype() != dtype) s_ = zeros({}, dtype);
-    assign(s_, Tensor::scalar(sigma().stddev(), dtype));
-  }
-  optimizer_->advance(dtype);
-}
+void GSmooth::advance(DType dtype) { optimizer_->advance(dtype); }
 
 Tensor GSmooth::update(const Tensor& weights, const SmoothedLoss& loss) {
-  if (!rule_) return optimizer_->update(weights, at(loss, Sigma::stddev(s_)));
+  if (!rule_) return optimizer_->update(weights, at(loss, Sigma::stddev(optimizer_->numbers()[number_])));
   if (!s_.defined()) s_ = to(Tensor::scalar(sigma_.stddev(), DType::f64), weights.device());
   const NoGrad guard;
   const Tensor now = cast(s_, weights.dtype()), fixed = weights.detach();

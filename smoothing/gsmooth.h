@@ -42,7 +42,8 @@ class GSmooth {
   std::unique_ptr<optim::Optimizer> optimizer_;
   Sigma sigma_;
   std::optional<SlghRule> rule_;
-  Tensor s_;  // of the step under way: a number; with a rule f64, where the weights are, and from one step to the next
+  size_t number_;  // of σ among the optimizer's
+  Tensor s_;       // with a rule: f64, where the weights are, and from one step to the next
 };
 
 // GSmoothSVRG: SVRG whose round s uses σ_s, and at the anchor τ = σ_s or 0.

@@ -32,6 +32,7 @@
 #include <mollify/nn/network.h>
 #include <mollify/nn/own_activation.h>
 #include <mollify/nn/weights_file.h>
+#include <mollify/optim/gradient.h>
 #include <mollify/optim/optimizer.h>
 #include <mollify/optim/schedule.h>
 #include <mollify/optim/svrg.h>

@@ -47,15 +47,17 @@ void expect_near(const std::vector<double>& got, const std::vector<double>& expe
 TEST_P(OnDevice, SgdStepsAsByHand) {
   for (const SgdOptions& how :
        {SgdOptions{}, SgdOptions{.momentum = 0.9}, SgdOptions{.momentum = 0.9, .weight_decay = 0.1, .nesterov = true},
-        SgdOptions{.weight_decay = 0.2}}) {
+        SgdOptions{.weight_decay = 0.2},
+        SgdOptions{.momentum = linear_warmup(3, constant(0.9)), .weight_decay = step_decay(0.2, 0.5, 2)}}) {
     const double rate = 1e-3;
     std::vector<double> w = kStart, v(2, 0.0);
     for (int i = 0; i < 5; ++i) {
       std::vector<double> g = rosenbrock_gradient(w);
+      const double momentum = how.momentum.at(i);
       for (size_t j = 0; j < 2; ++j) {
-        g[j] += how.weight_decay * w[j];
-        v[j] = how.momentum * v[j] + g[j];
-        w[j] -= rate * (how.nesterov ? g[j] + how.momentum * v[j] : v[j]);
+        g[j] += how.weight_decay.at(i) * w[j];
+        v[j] = momentum * v[j] + g[j];
+        w[j] -= rate * (how.nesterov ? g[j] + momentum * v[j] : v[j]);
       }
     }
     expect_near(run(*sgd(constant(rate), how), 5), w);
@@ -64,15 +66,15 @@ TEST_P(OnDevice, SgdStepsAsByHand) {
 
 TEST_P(OnDevice, AdamStepsAsByHand) {
   for (const bool decoupled : {false, true}) {
-    const AdamOptions how{.beta1 = 0.8, .beta2 = 0.99, .epsilon = 1e-6, .weight_decay = 0.1};
+    const AdamOptions how{.beta1 = 0.8, .beta2 = 0.99, .epsilon = 1e-6, .weight_decay = step_decay(0.1, 0.5, 2)};
     std::vector<double> w = kStart, m(2, 0.0), v(2, 0.0);
     for (int i = 1; i <= 5; ++i) {
       const std::vector<double> g = rosenbrock_gradient(w);
       for (size_t j = 0; j < 2; ++j) {
-        const double gradient = g[j] + (decoupled ? 0 : how.weight_decay * w[j]);
+        const double decay = how.weight_decay.at(i - 1), gradient = g[j] + (decoupled ? 0 : decay * w[j]);
         m[j] = how.beta1 * m[j] + (1 - how.beta1) * gradient;
         v[j] = how.beta2 * v[j] + (1 - how.beta2) * gradient * gradient;
-        if (decoupled) w[j] -= 0.01 * how.weight_decay * w[j];
+        if (decoupled) w[j] -= 0.01 * decay * w[j];
         w[j] -= 0.01 * (m[j] / (1 - std::pow(how.beta1, i))) /
                 (std::sqrt(v[j] / (1 - std::pow(how.beta2, i))) + how.epsilon);
       }
@@ -103,6 +105,69 @@ TEST_P(OnDevice, ResumesFromItsStateToTheSameBits) {
       EXPECT_THROW(make(which)->set_state(part_missing), ValueError) << name;
     }
   }
+}
+
+// An estimate from two values of the loss along a random direction of the step, whose length moves with the steps.
+class TwoSided final : public Gradient {
+ public:
+  void attach(Numbers& numbers) override {
+    numbers_ = &numbers;
+    length_ = numbers.add(step_decay(0.01, 0.5, 3));
+  }
+  Estimate operator()(const Tensor& weights, const Loss& loss) override {
+    const NoGrad guard;
+    const Tensor direction = to(normal(weights.shape(), {5, 1}, numbers_->step(), weights.dtype()), weights.device());
+    const Tensor& length = (*numbers_)[length_];
+    const Tensor slope = (loss(weights + direction * length) - loss(weights - direction * length)) / (length * 2.0);
+    return {loss(weights), direction * slope};
+  }
+
+ private:
+  Numbers* numbers_ = nullptr;
+  size_t length_ = 0;
+};
+
+TEST_P(OnDevice, GradientsMayBeEstimates) {
+  for (const bool with_adam : {false, true}) {
+    const auto make = [&] {
+      auto gradient = std::make_unique<TwoSided>();
+      return with_adam ? adam(constant(0.01), {}, std::move(gradient)) : sgd(constant(1e-4), {}, std::move(gradient));
+    };
+    const auto whole = make(), first = make(), second = make();
+    const std::vector<double> expected = run(*whole, 12), middle = run(*first, 5);
+    EXPECT_NE(expected, run(*adam(constant(0.01)), 12));
+    second->set_state(first->state());  // the direction and its length go on with the steps
+    EXPECT_EQ(run(*second, 7, middle), expected);
+
+    const auto captured = make();
+    const Tensor w = to(Tensor::from(kStart, {2}), GetParam());
+    captured->advance(DType::f64);
+    Captured update = capture([&](const Tensors&) -> Tensors { return captured->update(w, rosenbrock); });
+    for (int step = 0; step < 12; ++step) {
+      if (step > 0) captured->advance(DType::f64);
+      update({});
+    }
+    EXPECT_EQ(w.to_vector<double>(), expected);
+  }
+}
+
+TEST(Numbers, AreThoseOfTheStep) {
+  const auto optimizer = sgd(constant(0.1));
+  const size_t sigma = optimizer->numbers().add([](int64_t step) { return 0.5 + static_cast<double>(step); });
+  const Tensor w = Tensor::from(kStart, {2});
+  for (int64_t step = 0; step < 4; ++step) {
+    optimizer->advance(DType::f64);
+    EXPECT_EQ(optimizer->numbers()[sigma].item(), 0.5 + static_cast<double>(step));
+    EXPECT_EQ(optimizer->numbers().step().item(), static_cast<double>(step));
+    EXPECT_EQ(optimizer->numbers().step().dtype(), DType::i32);
+    optimizer->update(w, rosenbrock);
+  }
+  EXPECT_THROW(optimizer->numbers().add({}), ValueError);
+  EXPECT_THROW(sgd(constant(0.1), {.momentum = 1.0}), ValueError);
+  const auto late = sgd(constant(0.1), {.momentum = [](int64_t step) { return step < 2 ? 0.5 : 1.5; }});
+  late->step(w, rosenbrock);
+  late->step(w, rosenbrock);
+  EXPECT_THROW(late->step(w, rosenbrock), ValueError);
 }
 
 // A replayed update has the eager step's bits, as the learning rate moves.
