@@ -198,4 +198,32 @@ detail::Value detail::pull_back(const char* operation, Tensor value, const Tenso
   return {std::move(value), gradient.defined() ? std::move(gradient) : zeros_like(x)};
 }
 
+Tensors detail::pull_back_all(const Tensor& value, Inputs variables, bool outer_recording) {
+  require(value.size() == 1, "grad: the function's value is {}; needs a single number", value.shape());
+  Walk walk({value}, variables);
+  walk.add_gradient(value, ones_like(value));
+  const bool create_graph = outer_recording && walk.has_other_history();
+  walk.run(variables, create_graph);
+  Tensors found(variables.size() + 1);  // the value last
+  for (size_t i = 0; i < variables.size(); ++i) {
+    const Tensor gradient = walk.gradient(variables[i]);
+    found[i] = gradient.defined() ? gradient : zeros_like(variables[i]);
+  }
+  found[variables.size()] = create_graph ? value : value.detach();
+  return found;
+}
+
+Tensor detail::zeros_of(const Tensor& y) { return zeros_like(y); }
+
+Tensor detail::jacobian(const Shape& y, const Tensor& x, const std::function<Tensor(const Tensor& seed)>& pulled) {
+  std::vector<Tensor> rows;
+  for (int64_t i = 0; i < y.size(); ++i) {
+    const Tensor seed = one_hot(Tensor::from(std::vector<int32_t>{static_cast<int32_t>(i)}, {1}), y.size(), x.dtype());
+    rows.push_back(pulled(to(reshape(seed, y), x.device())));
+  }
+  Shape shape = y;
+  for (const int64_t extent : x.shape()) shape.push_back(extent);
+  return rows.empty() ? zeros(shape, x.dtype(), x.device()) : reshape(stack(std::span<const Tensor>(rows)), shape);
+}
+
 }  // namespace mollify

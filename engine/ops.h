@@ -18,9 +18,14 @@ Tensor ones(const Shape& shape, DType dtype = DType::f32, Device device = Device
 Tensor zeros_like(const Tensor& x);
 Tensor ones_like(const Tensor& x);
 Tensor arange(int64_t count, DType dtype = DType::f32, Device device = Device::cpu);  // 0, 1, …, count − 1
+Tensor linspace(double first, double last, int64_t count, DType dtype = DType::f32);  // both ends are in it
+Tensor eye(int64_t count, DType dtype = DType::f32);                                  // the identity matrix
+// Random numbers of a seed, always the same: on (0, 1), and standard normal. For streams and steps see uniform and normal.
+Tensor rand(const Shape& shape, uint64_t seed, DType dtype = DType::f32);
+Tensor randn(const Shape& shape, uint64_t seed, DType dtype = DType::f32);
 Tensor to(const Tensor& x, Device device);  // the same values there; itself where it is there already
 
-// ---- Arithmetic (f32, f64)
+// ---- Arithmetic: f32, f64, and + − * of i32, where a result that is no i32 throws ValueError
 Tensor operator+(const Tensor& a, const Tensor& b);
 Tensor operator-(const Tensor& a, const Tensor& b);
 Tensor operator*(const Tensor& a, const Tensor& b);
@@ -34,11 +39,11 @@ Tensor operator+(double a, const Tensor& b);
 Tensor operator-(double a, const Tensor& b);
 Tensor operator*(double a, const Tensor& b);
 Tensor operator/(double a, const Tensor& b);
+Tensor floor(const Tensor& x);  // derivative 0
 Tensor square(const Tensor& x);
 Tensor sqrt(const Tensor& x);
-Tensor pow(
-    const Tensor& x,
-    const Tensor& exponent);  // C's pow, but NaN in either is NaN; ∂/∂exponent is 0 at x = 0 for exponents from 0
+// C's pow, but NaN in either is NaN; ∂/∂exponent is 0 at x = 0 for exponents from 0.
+Tensor pow(const Tensor& x, const Tensor& exponent);
 Tensor pow(const Tensor& x, double exponent);
 
 // ---- Comparisons and choice: u8 ones and zeros; NaN compares false, except not_equal
@@ -48,6 +53,12 @@ Tensor greater(const Tensor& a, const Tensor& b);
 Tensor greater_equal(const Tensor& a, const Tensor& b);
 Tensor equal(const Tensor& a, const Tensor& b);  // all comparisons also take i32 and u8
 Tensor not_equal(const Tensor& a, const Tensor& b);
+Tensor is_nan(const Tensor& x);
+// Of truth values, any number but 0 being true: u8 ones and zeros.
+Tensor logical_and(const Tensor& a, const Tensor& b);
+Tensor logical_or(const Tensor& a, const Tensor& b);
+Tensor logical_not(const Tensor& x);
+Tensor any(const Tensor& x);  // whether some number is not 0; all(x), whether none is, stands in indexing.h
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);  // condition (u8) ≠ 0 ? a : b
 Tensor minimum(const Tensor& a, const Tensor& b);                         // half of the gradient to each at equality
 Tensor maximum(const Tensor& a, const Tensor& b);                         // likewise
@@ -87,8 +98,8 @@ Tensor log_sigmoid(const Tensor& x);  // log of sigmoid, right in both tails
 Tensor silu(const Tensor& x);      // x·sigmoid(x)
 Tensor elu(const Tensor& x);       // x > 0 ? x : eˣ − 1
 Tensor gelu(const Tensor& x);      // x·Φ(x)
-Tensor gate(const Tensor& g,
-            const Tensor& x);  // x > 0 ? g : 0, NaN where x is: relu's derivative applied to g; no gradient to x
+// x > 0 ? g : 0, NaN where x is: relu's derivative applied to g; no gradient to x.
+Tensor gate(const Tensor& g, const Tensor& x);
 
 // ---- Reductions. `axes` empty: all of them. keep: reduced axes stay with extent 1. The order of summation is fixed by
 // the shape.
@@ -100,13 +111,18 @@ using Axes = std::initializer_list<int>;
 Tensor sum(const Tensor& x, std::span<const int> axes, bool keep = false);
 Tensor sum(const Tensor& x, Axes axes = {}, bool keep = false);
 Tensor mean(const Tensor& x, Axes axes = {}, bool keep = false);  // NaN of an empty axis
+// Σ(x − mean)²/(n − correction), from deviations: right for numbers far from 0. The deviation's gradient is 0 at 0.
+Tensor variance(const Tensor& x, Axes axes = {}, bool keep = false, int64_t correction = 0);
+Tensor standard_deviation(const Tensor& x, Axes axes = {}, bool keep = false, int64_t correction = 0);
+Tensor norm(const Tensor& x, Axes axes = {}, bool keep = false);  // Euclidean, of any scale; gradient 0 at 0
+Tensor prod(const Tensor& x, int axis, bool keep = false);        // in pairs: gradients are right at zeros
 Tensor sum_of_squares(const Tensor& x);                           // of all numbers
 Tensor max(const Tensor& x, Axes axes = {}, bool keep = false);  // ties share the gradient evenly; an empty axis throws
-Tensor min(const Tensor& x, Axes axes = {}, bool keep = false);   // likewise
+Tensor min(const Tensor& x, Axes axes = {}, bool keep = false);  // likewise
 Tensor logsumexp(const Tensor& x, int axis = -1, bool keep = false);
-Tensor argmax(
-    const Tensor& x,
-    int axis = -1);  // i32, so along at most 2³¹ − 1 numbers; the first of equals, the first NaN if there is one
+// i32, so along at most 2³¹ − 1 numbers; the first of equals, the first NaN if there is one.
+Tensor argmax(const Tensor& x, int axis = -1);
+Tensor argmin(const Tensor& x, int axis = -1);
 Tensor cumsum(const Tensor& x, int axis, bool reverse = false);  // inclusive
 Tensor sum_to(const Tensor& x, const Shape& shape);       // undoes broadcasting from `shape`
 
@@ -115,10 +131,13 @@ ValuesAndIndices sort(const Tensor& x, int axis = -1, bool descending = false); 
 ValuesAndIndices top_k(const Tensor& x, int64_t k, int axis = -1);  // the k largest, falling; NaN counts as largest
 
 // ---- Products
-Tensor matmul(const Tensor& a,
-              const Tensor& b);  // […, m, k]·[…, k, n]; leading axes broadcast; transposed views are read in place
-Tensor dense(const Tensor& x, const Tensor& weight,
-             const Tensor& bias);  // x[…, in]·weight[out, in]ᵀ + bias[out]; bias may be empty
+// […, m, k]·[…, k, n]; leading axes broadcast; transposed views are read in place.
+Tensor matmul(const Tensor& a, const Tensor& b);
+// x[…, in]·weight[out, in]ᵀ + bias[out]; bias may be empty.
+Tensor dense(const Tensor& x, const Tensor& weight, const Tensor& bias);
+// Products and sums over named axes, such as "bik,bkj->bij": letters that the result lacks are summed over. Without
+// "->" the result has the letters that stand once, in alphabetical order. Two operands meet in one matrix product.
+Tensor einsum(const std::string& axes, std::initializer_list<Tensor> operands);
 
 // ---- Convolution: x [N, H, W, C], w [O, KH, KW, C/groups], bias [O] or empty
 struct Conv2d {
@@ -147,8 +166,8 @@ struct Pool2d {
 Tensor average_pool2d(const Tensor& x, const Pool2d& how = {});  // padding counts as zeros and in the divisor
 Tensor average_pool2d_gradient(const Tensor& g, int64_t height, int64_t width, const Pool2d& how = {});
 ValuesAndIndices max_pool2d_with_indices(const Tensor& x, const Pool2d& how = {});  // indices into H·W·C of the image
-Tensor max_pool2d(const Tensor& x,
-                  const Pool2d& how = {});  // the gradient goes to the first of equals; padding never wins
+// The gradient goes to the first of equals; padding never wins.
+Tensor max_pool2d(const Tensor& x, const Pool2d& how = {});
 
 // ---- Shape: views share memory where strides allow
 Tensor reshape(const Tensor& x, const Shape& shape);
@@ -157,22 +176,22 @@ Tensor permute(const Tensor& x, std::span<const int> order);
 Tensor permute(const Tensor& x, Axes order);
 Tensor transpose(const Tensor& x, int axis_a = -2, int axis_b = -1);
 Tensor expand(const Tensor& x, const Shape& shape);                        // broadcast, as a view
-Tensor slice(const Tensor& x, int axis, int64_t start, int64_t stop,
-             int64_t step = 1);  // numbers as in Python; step may be negative
+// Numbers as in Python; step may be negative.
+Tensor slice(const Tensor& x, int axis, int64_t start, int64_t stop, int64_t step = 1);
 Tensor flip(const Tensor& x, int axis);
 Tensor pad(const Tensor& x, int axis, int64_t before, int64_t after, double value = 0);
-Tensors split(const Tensor& x, const std::vector<int64_t>& extents,
-              int axis = 0);  // views; their gradients are laid into one tensor
+// Views; their gradients are laid into one tensor.
+Tensors split(const Tensor& x, const std::vector<int64_t>& extents, int axis = 0);
 Tensor concat(std::span<const Tensor> parts, int axis = 0);
-Tensor stack(std::span<const Tensor> parts, int axis = 0);                 // along a new axis
-Tensor packed(const Tensor& x);                                            // itself, or a row-major copy
+Tensor stack(std::span<const Tensor> parts, int axis = 0);  // along a new axis
+Tensor packed(const Tensor& x);  // itself, or a row-major copy
 
 // ---- Indexing: indices i32, negative ones throw
-Tensor gather(const Tensor& x, const Tensor& indices,
-              int axis = -1);  // out[…, j, …] = x[…, indices[…, j, …], …]; other axes equal
-Tensor scatter_add(const Shape& shape, const Tensor& indices, const Tensor& x,
-                   int axis = -1);                                         // gather's transpose, into zeros
-Tensor take(const Tensor& x, const Tensor& indices, int axis = 0);         // whole slices by a 1-d list
+// out[…, j, …] = x[…, indices[…, j, …], …]; other axes equal.
+Tensor gather(const Tensor& x, const Tensor& indices, int axis = -1);
+// gather's transpose, into zeros.
+Tensor scatter_add(const Shape& shape, const Tensor& indices, const Tensor& x, int axis = -1);
+Tensor take(const Tensor& x, const Tensor& indices, int axis = 0);  // whole slices by a 1-d list
 Tensor one_hot(const Tensor& indices, int64_t classes, DType dtype = DType::f32);
 
 // ---- Classification: logits […, classes], labels i32 […]
@@ -181,9 +200,8 @@ Tensor log_softmax(const Tensor& logits);  // relative to the largest logit: rig
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels);  // one number per row: −log_softmax(logits)[label]
 
 // ---- Normalisation over all axes but the last; scale and shift [C]
-struct Normalized {
-  Tensor output, mean, variance;
-};  // variance without Bessel's correction; beyond the dtype's range ∞, and the output 0
+// Variance without Bessel's correction; beyond the dtype's range ∞, and the output 0.
+struct Normalized { Tensor output, mean, variance; };
 Normalized batch_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double epsilon = 1e-5);
 
 // ---- Random numbers: a function of (key, step, index), the same on every device. `step` is a 0-d i32 tensor.
@@ -204,8 +222,8 @@ Tensor dropout(const Tensor& x, double rate, RandomKey key, const Tensor& step);
 void assign(const Tensor& target, const Tensor& value);
 // One pass over flat vectors; every number that a schedule moves is a 0-d tensor of their dtype.
 struct SgdStep { Tensor learning_rate, momentum, weight_decay; bool nesterov = false; };
-void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& velocity,
-              const SgdStep& how);  // velocity may be empty: no momentum
+// velocity may be empty: no momentum.
+void sgd_step(const Tensor& weights, const Tensor& gradient, const Tensor& velocity, const SgdStep& how);
 // step counts from 1 (infinite: no bias correction); epsilon_inside joins the second moment under the root, and may be
 // empty: 0.
 struct AdamStep {
@@ -215,3 +233,5 @@ void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& firs
                const AdamStep& how);
 
 }  // namespace mollify
+
+#include <mollify/engine/shortcuts.h>  // other ways to write some of them: x > 0.5, sum(x, 1), x(0, all)

@@ -96,6 +96,17 @@ struct Layout {
   bool is_packed() const;
 };
 
+// Numbers in nested braces, such as {{1, 2}, {3, 4}}.
+struct NestedList {
+  NestedList(double number) : number(number) {}                                // NOLINT: implicit, for braces
+  NestedList(std::initializer_list<NestedList> list) : list(list), leaf(false) {}  // NOLINT
+  double number = 0;
+  std::vector<NestedList> list = {};
+  bool leaf = true;
+};
+
+class Index;
+
 struct Node;
 void retain(Node* node);
 void release(Node* node);
@@ -115,6 +126,10 @@ class Tensor {
   ~Tensor() {
     if (body_ && drop_reference(body_->references)) destroy();
   }
+
+  // Of numbers in braces, nested to as many axes; throws ShapeError where lists of one depth differ in length, ValueError
+  // where an integer dtype has no such number.
+  Tensor(std::initializer_list<NestedList> list, DType dtype = DType::f32);
 
   // A new packed tensor with values that are not set.
   static Tensor empty(const Layout& layout);
@@ -163,6 +178,26 @@ class Tensor {
   // The only element, as a double, from any device; throws ShapeError when there are more.
   double item() const;
 
+  // Views, as in Python: x[0], x(0, 1), x(Slice{1, 3}, all), x(-1), and copies of what lists and masks choose. See
+  // engine/indexing.h.
+  Tensor operator[](int64_t i) const;
+  template <class... Rest>
+  Tensor operator()(const Index& first, const Rest&... rest) const;
+  // Along the first axis: for (const Tensor& row : x).
+  class Rows;
+  Rows begin() const;
+  Rows end() const;
+
+  // In place, also for those who share the memory; throws GraphError where this has a history.
+  Tensor& operator+=(const Tensor& other);
+  Tensor& operator-=(const Tensor& other);
+  Tensor& operator*=(const Tensor& other);
+  Tensor& operator/=(const Tensor& other);
+  Tensor& operator+=(double other);
+  Tensor& operator-=(double other);
+  Tensor& operator*=(double other);
+  Tensor& operator/=(double other);
+
   // The same values without their history.
   Tensor detach() const;
   bool needs_grad() const { return body_ && body_->node; }
@@ -191,6 +226,9 @@ template <Element T>
 T* Tensor::data() const {
   return static_cast<T*>(typed_data(dtype_of<T>));
 }
+
+std::string to_string(const Tensor& x);  // as NumPy prints arrays
+std::ostream& operator<<(std::ostream& out, const Tensor& x);
 
 // A short list of tensors, mostly of one to four: no heap until there are more.
 class Tensors {

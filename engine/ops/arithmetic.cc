@@ -24,6 +24,8 @@ namespace mollify::cuda {  // the names of their CUDA kernels
 #include <mollify/engine/ops.h>
 #include <mollify/engine/ops/rules.h>
 
+#include <cmath>
+
 namespace mollify {
 namespace {
 
@@ -104,6 +106,11 @@ const Op sign_op{
       return {};
     }};
 
+const Op floor_op{
+    .name = "floor", .shape = broadcast_shape, MOLLIFY_POINTWISE(Floor), .vjp = [](const VjpArguments&) -> Tensors {
+      return {};
+    }};
+
 const Op less_op{.name = "less", .shape = compare_shape, MOLLIFY_POINTWISE(Less)};
 const Op less_equal_op{.name = "less_equal", .shape = compare_shape, MOLLIFY_POINTWISE(LessEqual)};
 const Op equal_op{.name = "equal", .shape = compare_shape, MOLLIFY_POINTWISE(Equal)};
@@ -159,26 +166,40 @@ const Op leaky_relu_op{.name = "leaky_relu",
                                  a.needs(1) ? where(positive, like(a.g, 0), a.g * a.in[0]) : Tensor()};
                        }};
 
+// Of i32 by way of f64, where results are exact unless they are no i32, and then the cast throws.
+Tensor arithmetic(const Op& op, const Tensor& a, const Tensor& b) {
+  if (a.dtype() != DType::i32 || b.dtype() != DType::i32) return apply(op, {a, b});
+  return cast(apply(op, {cast(a, DType::f64), cast(b, DType::f64)}), DType::i32);
+}
+
+// A fraction beside integers is refused: it would be cut off.
+Tensor number_beside(const Tensor& x, double value) {
+  require<ValueError>(is_floating(x.dtype()) || std::trunc(value) == value,
+                      "arithmetic: {} beside {}; needs a whole number, or a cast", value, x.dtype());
+  return like(x, value);
+}
+
 }  // namespace
 
-Tensor operator+(const Tensor& a, const Tensor& b) { return apply(add_op, {a, b}); }
-Tensor operator-(const Tensor& a, const Tensor& b) { return apply(subtract_op, {a, b}); }
-Tensor operator*(const Tensor& a, const Tensor& b) { return apply(multiply_op, {a, b}); }
+Tensor operator+(const Tensor& a, const Tensor& b) { return arithmetic(add_op, a, b); }
+Tensor operator-(const Tensor& a, const Tensor& b) { return arithmetic(subtract_op, a, b); }
+Tensor operator*(const Tensor& a, const Tensor& b) { return arithmetic(multiply_op, a, b); }
 Tensor operator/(const Tensor& a, const Tensor& b) { return apply(divide_op, {a, b}); }
-Tensor operator-(const Tensor& x) { return apply(negative_op, {x}); }
-Tensor operator+(const Tensor& a, double b) { return a + like(a, b); }
-Tensor operator-(const Tensor& a, double b) { return a - like(a, b); }
-Tensor operator*(const Tensor& a, double b) { return a * like(a, b); }
+Tensor operator-(const Tensor& x) { return x.dtype() == DType::i32 ? 0.0 - x : apply(negative_op, {x}); }
+Tensor operator+(const Tensor& a, double b) { return a + number_beside(a, b); }
+Tensor operator-(const Tensor& a, double b) { return a - number_beside(a, b); }
+Tensor operator*(const Tensor& a, double b) { return a * number_beside(a, b); }
 Tensor operator/(const Tensor& a, double b) { return a / like(a, b); }
-Tensor operator+(double a, const Tensor& b) { return like(b, a) + b; }
-Tensor operator-(double a, const Tensor& b) { return like(b, a) - b; }
-Tensor operator*(double a, const Tensor& b) { return like(b, a) * b; }
+Tensor operator+(double a, const Tensor& b) { return number_beside(b, a) + b; }
+Tensor operator-(double a, const Tensor& b) { return number_beside(b, a) - b; }
+Tensor operator*(double a, const Tensor& b) { return number_beside(b, a) * b; }
 Tensor operator/(double a, const Tensor& b) { return like(b, a) / b; }
 Tensor square(const Tensor& x) { return apply(square_op, {x}); }
 Tensor sum_of_squares(const Tensor& x) { return apply(sum_of_squares_op, {x}); }
 Tensor sqrt(const Tensor& x) { return apply(sqrt_op, {x}); }
 Tensor abs(const Tensor& x) { return apply(abs_op, {x}); }
 Tensor sign(const Tensor& x) { return apply(sign_op, {x}); }
+Tensor floor(const Tensor& x) { return apply(floor_op, {x}); }
 
 Tensor less(const Tensor& a, const Tensor& b) { return apply(less_op, {a, b}); }
 Tensor less_equal(const Tensor& a, const Tensor& b) { return apply(less_equal_op, {a, b}); }

@@ -55,6 +55,10 @@ struct Sign : Pointwise<Sign, 1> {
   }
 };
 
+struct Floor : Pointwise<Floor, 1> {
+  template <class M, class V> static MOLLIFY_FN V f(M m, V x) { return m.floor(x); }
+};
+
 struct Less : Pointwise<Less, 2> {
   template <class M, class V>
   static MOLLIFY_FN V f(M m, V a, V b) {

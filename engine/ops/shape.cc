@@ -94,9 +94,9 @@ const Op expand_op{.name = "expand",
 
 // ---- slice: start + i·step for i < count, all within the axis
 
-struct Slice { int axis; int64_t start, count, step; };
+struct SliceRun { int axis; int64_t start, count, step; };
 
-Layout sliced(Layout layout, const Slice& s) {
+Layout sliced(Layout layout, const SliceRun& s) {
   if (s.count > 0) layout.offset += s.start * layout.strides[s.axis];
   layout.shape[s.axis] = s.count;
   layout.strides[s.axis] *= s.step;
@@ -104,21 +104,21 @@ Layout sliced(Layout layout, const Slice& s) {
 }
 
 Layouts slice_shape(const Op&, Inputs in, const Attributes& attributes) {
-  return sliced(in[0].layout(), attributes.as<Slice>());
+  return sliced(in[0].layout(), attributes.as<SliceRun>());
 }
 
-Tensor unslice(const Tensor& g, const Slice& s, int64_t extent);
+Tensor unslice(const Tensor& g, const SliceRun& s, int64_t extent);
 
 const Op slice_op{.name = "slice",
                   .linearity = Linearity::sum,
                   .shape = slice_shape,
                   .vjp = [](const VjpArguments& a) -> Tensors {
-                    const Slice& s = a.as<Slice>();
+                    const SliceRun& s = a.as<SliceRun>();
                     return unslice(a.g, s, a.in[0].shape()[s.axis]);
                   },
                   .view = true};
 
-Slice resolve_slice(const Tensor& x, int axis, int64_t start, int64_t stop, int64_t step) {
+SliceRun resolve_slice(const Tensor& x, int axis, int64_t start, int64_t stop, int64_t step) {
   require(step != 0, "slice: step 0 along axis {} of {}; needs another", axis, x.shape());
   axis = resolve_axis("slice", axis, x.rank());
   const int64_t extent = x.shape()[axis];
@@ -134,7 +134,7 @@ Slice resolve_slice(const Tensor& x, int axis, int64_t start, int64_t stop, int6
 
 // ---- pad: puts a tensor at a slice of a constant one. It is slice's transpose, too.
 
-struct Place { Slice slice; int64_t extent; double value; };
+struct Place { SliceRun slice; int64_t extent; double value; };
 
 Layouts pad_shape(const Op&, Inputs in, const Attributes& attributes) {
   const Place& p = attributes.as<Place>();
@@ -167,7 +167,7 @@ Tensor padded_with(double value, const Tensor& x, const Attributes& pad) {
 
 namespace {
 
-Tensor unslice(const Tensor& g, const Slice& s, int64_t extent) { return apply(pad_op, {g}, Place{s, extent, 0}); }
+Tensor unslice(const Tensor& g, const SliceRun& s, int64_t extent) { return apply(pad_op, {g}, Place{s, extent, 0}); }
 
 // ---- split: views of consecutive extents along an axis (the list's first number), and concat, its transpose
 
@@ -378,7 +378,7 @@ Tensor slice(const Tensor& x, int axis, int64_t start, int64_t stop, int64_t ste
 Tensor flip(const Tensor& x, int axis) {
   const int resolved = resolve_axis("flip", axis, x.rank());
   const int64_t extent = x.shape()[resolved];
-  return apply(slice_op, {x}, Slice{resolved, std::max<int64_t>(0, extent - 1), extent, -1});
+  return apply(slice_op, {x}, SliceRun{resolved, std::max<int64_t>(0, extent - 1), extent, -1});
 }
 
 Tensor pad(const Tensor& x, int axis, int64_t before, int64_t after, double value) {

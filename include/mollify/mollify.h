@@ -6,12 +6,14 @@
 #include <mollify/engine/error.h>
 #include <mollify/engine/fetch.h>
 #include <mollify/engine/grad.h>
+#include <mollify/engine/indexing.h>
 #include <mollify/engine/memory.h>
 #include <mollify/engine/op.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/plan.h>
 #include <mollify/engine/precision.h>
 #include <mollify/engine/random.h>
+#include <mollify/engine/shortcuts.h>
 #include <mollify/engine/tensor.h>
 #include <mollify/engine/trace.h>
 #include <mollify/nn/bounds/alpha_crown.h>

@@ -174,7 +174,7 @@ const Rows& table() {
   static const Rows all = [] {
     Rows joined;
     for (const auto& family : {arithmetic_rows, elementary_rows, reduction_rows, product_rows, pooling_rows, shape_rows,
-                               index_rows, making_rows, update_rows, smoothed_rows, bounds_rows})
+                               index_rows, making_rows, update_rows, smoothed_rows, bounds_rows, composite_rows})
       for (Row& row : family()) joined.push_back(std::move(row));
     return joined;
   }();

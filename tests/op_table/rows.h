@@ -16,5 +16,6 @@ Rows making_rows();
 Rows update_rows();
 Rows smoothed_rows();
 Rows bounds_rows();
+Rows composite_rows();
 
 }  // namespace mollify::op_table

@@ -36,12 +36,13 @@ Rows arithmetic_rows() {
   const auto beside_number = [&rows](const char* name, const char* label, const auto& op, const char* reported,
                                      const Domain& domain) {
     rows.push_back(unary(name, op, op, domain).labelled(label).reported(reported));
+    rows.back().takes_integers = std::string(reported) != "divide";
   };
-  rows.push_back(binary("operator+", add, add).reported("add"));
-  rows.push_back(binary("operator-", subtract, subtract).reported("subtract"));
-  rows.push_back(binary("operator*", multiply, multiply).reported("multiply"));
+  rows.push_back(binary("operator+", add, add).reported("add").of_integers_too());
+  rows.push_back(binary("operator-", subtract, subtract).reported("subtract").of_integers_too());
+  rows.push_back(binary("operator*", multiply, multiply).reported("multiply").of_integers_too());
   rows.push_back(binary("operator/", divide, divide, {}, positive_values).reported("divide"));
-  rows.push_back(unary("operator-", negate, negate).labelled("of_one").reported("negative"));
+  rows.push_back(unary("operator-", negate, negate).labelled("of_one").reported("negative").of_integers_too());
   beside_number("operator+", "number_right", with_right(add), "add", {});
   beside_number("operator-", "number_right", with_right(subtract), "subtract", {});
   beside_number("operator*", "number_right", with_right(multiply), "multiply", {});
@@ -69,8 +70,8 @@ Rows arithmetic_rows() {
   rows.push_back(ternary("where", [](In c, In a, In b) { return where(positive(c), a, b); }, chosen, {-2, 2, {0}})
                      .selecting()
                      .of_integers_too());
-  rows.push_back(binary("minimum", minimum, [](double a, double b) { return nan_or(a, b, a < b ? a : b); }));
-  rows.push_back(binary("maximum", maximum, [](double a, double b) { return nan_or(a, b, a > b ? a : b); }));
+  rows.push_back(binary("minimum", [](In a, In b) { return minimum(a, b); }, [](double a, double b) { return nan_or(a, b, a < b ? a : b); }));
+  rows.push_back(binary("maximum", [](In a, In b) { return maximum(a, b); }, [](double a, double b) { return nan_or(a, b, a > b ? a : b); }));
   const auto clipped = [](double x, double low, double high) {
     if (std::isnan(x) || std::isnan(low) || std::isnan(high)) return std::numeric_limits<double>::quiet_NaN();
     const double raised = x > low ? x : low;
@@ -92,6 +93,7 @@ Rows arithmetic_rows() {
 
   rows.push_back(unary("abs", abs, [](double x) { return std::abs(x); }, {-2, 2, {0}}));
   rows.push_back(unary("sign", sign, [](double x) { return nan_or(x, x, x > 0 ? 1 : x < 0 ? -1 : x); }, {-2, 2, {0}}));
+  rows.push_back(unary("floor", floor, [](double x) { return std::floor(x); }, {-3, 3, {-2, -1, 0, 1, 2}}));
   rows.push_back(unary("relu", relu, [](double x) { return nan_or(x, x, x > 0 ? x : 0); }, {-2, 2, {0}}));
   const auto leaky = [](double x) { return x > 0 ? x : 0.25 * x; };
   rows.push_back(unary("leaky_relu", [](In x) { return leaky_relu(x, 0.25); }, leaky, {-2, 2, {0}}));
