@@ -35,15 +35,16 @@ auto value_and_gradients(const F& f, const Tensor& x, const Rest&... rest);
 
 }  // namespace detail
 
-// value_and_grad(f)(x) is {f(x), ∇f(x)} for a scalar f. Of several arguments, value_and_grad(f)(x, y), the gradients are
-// an array, one for each. f may return a pair of the scalar and anything else, which comes back beside the value:
+// value_and_grad(f)(x) is {f(x), ∇f(x)} for a scalar f. Of several arguments, value_and_grad(f)(x, y), the gradients
+// are an array, one for each. f may return a pair of the scalar and anything else, which comes back beside the value:
 // {{f's scalar, the rest}, ∇f}.
 template <class F>
 auto value_and_grad(F f) {
   return [f = std::move(f)](const auto&... x) { return detail::value_and_gradients(f, x...); };
 }
 
-// grad(f)(x) is ∇f(x) for a scalar f, grad(f)(x, y) the array of both; grad(grad(f)) and so on work for every operation.
+// grad(f)(x) is ∇f(x) for a scalar f, grad(f)(x, y) the array of both; grad(grad(f)) and so on work for every
+// operation.
 template <class F>
 auto grad(F f) {
   return [f = std::move(f)](const auto&... x) { return detail::value_and_gradients(f, x...).second; };

@@ -33,8 +33,8 @@ class Index {
   std::variant<int64_t, Slice, All, Tensor> what;
 };
 
-// Throws ShapeError for a place or an axis that is not there, and for more than one list or mask; TypeError for a tensor
-// of another dtype. Masks are read on the host.
+// Throws ShapeError for a place or an axis that is not there, and for more than one list or mask; TypeError for a
+// tensor of another dtype. Masks are read on the host.
 Tensor index(const Tensor& x, std::span<const Index> indices);
 
 template <class... Rest>

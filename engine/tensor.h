@@ -127,8 +127,8 @@ class Tensor {
     if (body_ && drop_reference(body_->references)) destroy();
   }
 
-  // Of numbers in braces, nested to as many axes; throws ShapeError where lists of one depth differ in length, ValueError
-  // where an integer dtype has no such number.
+  // Of numbers in braces, nested to as many axes; throws ShapeError where lists of one depth differ in length,
+  // ValueError where an integer dtype has no such number.
   Tensor(std::initializer_list<NestedList> list, DType dtype = DType::f32);
 
   // A new packed tensor with values that are not set.

@@ -26,7 +26,8 @@ int main() {
   const auto smoothed = smoothing::smooth(network, smoothing::Sigma::stddev(0.5), smoothing::PenaltyWeights::none(),
                                           smoothing::Approximations::allowed);
   const Tensor point = {{0, 0}};
-  std::cout << "at 0, plain and smoothed: " << network(weights, point) << " " << smoothed(weights, point).output << "\n";
+  std::cout << "at 0, plain and smoothed: " << network(weights, point) << " " << smoothed(weights, point).output
+            << "\n";
 
   // Bounded over a box around 0, by CROWN.
   const nn::bounds::Graph graph(network, weights);

@@ -32,8 +32,8 @@ std::vector<float> numbers_in(const std::string& file, const std::map<std::strin
   std::istringstream text(found->second);
   for (std::string part; std::getline(text, part, ',');) {
     const std::optional<double> value = number_of(part);
-    require<FormatError>(value.has_value(), "{}: its metadata gives {} as '{}'; needs numbers between commas", file, key,
-                         found->second.substr(0, 100));
+    require<FormatError>(value.has_value(), "{}: its metadata gives {} as '{}'; needs numbers between commas", file,
+                         key, found->second.substr(0, 100));
     values.push_back(static_cast<float>(*value));
   }
   return values;

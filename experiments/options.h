@@ -17,7 +17,8 @@
 
 namespace mollify::experiments {
 
-// A command line that cannot be obeyed; the text is the whole line that the user sees, such as "mollify train: --epochs:
+// A command line that cannot be obeyed; the text is the whole line that the user sees, such as "mollify train:
+// --epochs:
 // …".
 struct UsageError : ValueError { using ValueError::ValueError; };
 

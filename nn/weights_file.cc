@@ -120,8 +120,8 @@ Shape shape_of(const std::string& file, const char* key, const std::string& text
     shape.push_back(extent);
     at = stop;
   }
-  require<FormatError>(good, "{}: its metadata gives {} as '{}'; needs extents between commas, such as 28,28,1", file, key,
-                       text.substr(0, 100));
+  require<FormatError>(good, "{}: its metadata gives {} as '{}'; needs extents between commas, such as 28,28,1", file,
+                       key, text.substr(0, 100));
   return shape;
 }
 
@@ -246,8 +246,8 @@ void save(const std::filesystem::path& path, const Network& network, const Tenso
 Network described_network(const std::string& file, const std::map<std::string, std::string>& metadata) {
   const auto said = [&](const char* key) {
     const auto found = metadata.find(key);
-    require<FormatError>(found != metadata.end(), "{}: its metadata has no '{}'; needs weights that mollify saved", file,
-                         key);
+    require<FormatError>(found != metadata.end(), "{}: its metadata has no '{}'; needs weights that mollify saved",
+                         file, key);
     return found->second;
   };
   const std::string model = said("model");

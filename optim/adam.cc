@@ -20,9 +20,10 @@ class Adam final : public Optimizer {
         step_(numbers().add([](int64_t step) { return static_cast<double>(step + 1); })) {
     require<ValueError>(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
                         "adam: betas {} and {}; need 0 ≤ beta < 1", options.beta1, options.beta2);
-    require<ValueError>(options.epsilon >= 0 && options.clip_norm >= 0 && options.weight_decay.constant.value_or(0) >= 0,
-                        "adam: epsilon {}, weight decay {}, clip norm {}; need at least 0", options.epsilon,
-                        options.weight_decay.constant.value_or(0), options.clip_norm);
+    require<ValueError>(
+        options.epsilon >= 0 && options.clip_norm >= 0 && options.weight_decay.constant.value_or(0) >= 0,
+        "adam: epsilon {}, weight decay {}, clip norm {}; need at least 0", options.epsilon,
+        options.weight_decay.constant.value_or(0), options.clip_norm);
   }
 
   Tensor update(const Tensor& weights, const Loss& loss) override {

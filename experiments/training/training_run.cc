@@ -228,7 +228,8 @@ void Training::save_weights(const char* file) const {
                 {"loss", options_.loss},
                 {"epoch", std::to_string(position_.epoch)},
                 {"objective", settings_.objective().name()}});
-  if (const auto radius = settings_.objective().radius(task_.optimizer->steps())) about["radius"] = format("{}", *radius);
+  if (const auto radius = settings_.objective().radius(task_.optimizer->steps()))
+    about["radius"] = format("{}", *radius);
   if (settings_.smoothing().active())  // of the last epoch
     about["sigma"] = format("{}", settings_.smoothing().sigma(std::max<int64_t>(0, position_.epoch - 1)));
   nn::save(folder_ / file, task_.network, to(weights_, Device::cpu), to(state_, Device::cpu), about);

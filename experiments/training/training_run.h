@@ -36,10 +36,10 @@ struct RunOutcome {
   double last_loss;
 };
 
-// Trains until the end, or until it is told to stop, and keeps in the folder: config.json, metrics.jsonl, timings.jsonl,
-// curves.svg, checkpoint.safetensors, model.safetensors, best.safetensors. With a checkpoint it goes on from there, to the
-// same numbers as without a break. Settings are resolved, and the task is theirs. Throws Diverged, and UsageError where
-// the network cannot be trained as they ask.
+// Trains until the end, or until it is told to stop, and keeps in the folder: config.json, metrics.jsonl,
+// timings.jsonl, curves.svg, checkpoint.safetensors, model.safetensors, best.safetensors. With a checkpoint it goes on
+// from there, to the same numbers as without a break. Settings are resolved, and the task is theirs. Throws Diverged,
+// and UsageError where the network cannot be trained as they ask.
 RunOutcome train(const TrainSettings& settings, Task task, const std::filesystem::path& folder,
                  const std::optional<Checkpoint>& checkpoint, const RunEvents& events);
 

@@ -7,6 +7,7 @@
 #include <mollify/engine/fetch.h>
 #include <mollify/engine/grad.h>
 #include <mollify/engine/indexing.h>
+#include <mollify/engine/linear_algebra.h>
 #include <mollify/engine/memory.h>
 #include <mollify/engine/op.h>
 #include <mollify/engine/ops.h>

@@ -178,7 +178,8 @@ TEST_F(Program, ObjectivesGoOnAsIfUnbroken) {
 }
 
 TEST_F(Program, OptionsComeFromAFile) {
-  std::ofstream(in("run.toml")) << "# a run\nobjective = \"ibp\"\neps = 0.05\nepochs = 2\neps-epochs = 1\nlr = 0.01\ncapture = false\n";
+  std::ofstream(in("run.toml"))
+      << "# a run\nobjective = \"ibp\"\neps = 0.05\nepochs = 2\neps-epochs = 1\nlr = 0.01\ncapture = false\n";
   ASSERT_EQ(run(job("file", "--epochs 1 --config " + in("run.toml").string())).status, 0);
   ASSERT_EQ(run(job("line", "--epochs 1 --objective ibp --eps 0.05 --eps-epochs 1 --lr 0.01")).status, 0);
   expect_same_run("file", "line");

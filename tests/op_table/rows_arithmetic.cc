@@ -70,8 +70,12 @@ Rows arithmetic_rows() {
   rows.push_back(ternary("where", [](In c, In a, In b) { return where(positive(c), a, b); }, chosen, {-2, 2, {0}})
                      .selecting()
                      .of_integers_too());
-  rows.push_back(binary("minimum", [](In a, In b) { return minimum(a, b); }, [](double a, double b) { return nan_or(a, b, a < b ? a : b); }));
-  rows.push_back(binary("maximum", [](In a, In b) { return maximum(a, b); }, [](double a, double b) { return nan_or(a, b, a > b ? a : b); }));
+  rows.push_back(binary(
+      "minimum", [](In a, In b) { return minimum(a, b); },
+      [](double a, double b) { return nan_or(a, b, a < b ? a : b); }));
+  rows.push_back(binary(
+      "maximum", [](In a, In b) { return maximum(a, b); },
+      [](double a, double b) { return nan_or(a, b, a > b ? a : b); }));
   const auto clipped = [](double x, double low, double high) {
     if (std::isnan(x) || std::isnan(low) || std::isnan(high)) return std::numeric_limits<double>::quiet_NaN();
     const double raised = x > low ? x : low;

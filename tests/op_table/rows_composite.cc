@@ -156,7 +156,9 @@ Rows composite_rows() {
 
   rows.push_back(general("linspace", {single([](In x) { return linspace(-1, 2, 4, x.dtype()); }, {{4}, {-1, 0, 1, 2}})})
                      .constant().of_integers_too());
-  rows.push_back(general("eye", {single([](In x) { return eye(2, x.dtype()); }, {{2, 2}, {1, 0, 0, 1}})}).constant().of_integers_too());
+  rows.push_back(general("eye", {single([](In x) { return eye(2, x.dtype()); }, {{2, 2}, {1, 0, 0, 1}})})
+                     .constant()
+                     .of_integers_too());
   for (const auto& [name, draw] :
        {std::pair<const char*, Tensor (*)(const Shape&, RandomKey, In, DType, Device)>{"rand", uniform},
         {"randn", normal}}) {

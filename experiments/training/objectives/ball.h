@@ -1,4 +1,5 @@
-// What objectives with a ball around every image share: its radius, which grows, and attacks within it. Balls are boxes:
+// What objectives with a ball around every image share: its radius, which grows, and attacks within it. Balls are
+// boxes:
 // l-infinity, in pixels from 0 to 1 before normalisation.
 #pragma once
 

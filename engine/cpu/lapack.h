@@ -1,0 +1,17 @@
+// What linear_algebra.cc needs of LAPACK. Matrices are column-major; results are 0, or what LAPACK says is wrong. The
+// functions throw Error in a build without LAPACK. OpenBLAS is set to one thread at the first call, unless the
+// environment has MOLLIFY_OPENBLAS_THREADS: then it is left alone.
+#pragma once
+
+namespace mollify::cpu::lapack {
+
+template <class T>
+int cholesky_upper(int n, T* a);  // potrf, U
+template <class T>
+int solve_upper(bool transposed, int n, int columns, const T* u, T* b);  // trtrs
+template <class T>
+int solve_transposed(int n, int columns, T* a, T* b);  // getrf, getrs
+template <class T>
+int eigen_upper(int n, T* a, T* values);  // syevd, vectors in a
+
+}  // namespace mollify::cpu::lapack
