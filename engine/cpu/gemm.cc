@@ -23,6 +23,7 @@ constexpr int64_t kRowBlock = 96;             // rows of one unit of work
 constexpr int64_t kUnitProducts = 1 << 16;  // multiply-adds that pay for handing a range to another thread
 constexpr int64_t kUnitElements = 1 << 9;    // copied elements, per column, that do
 constexpr int64_t kRowsToPack = 64;          // rows of a that pay for packing b
+constexpr int64_t kFewRows = 8, kFewDepth = 2048;  // rows and depth (f32) for which packing b by panels is worth it
 constexpr int64_t kDepthToPack = 64;         // depth from which on a transposed a is packed
 
 // b by panels: where it lies if that is allowed and the panel is whole, else copied to `packed`, which holds the panels
@@ -119,6 +120,27 @@ void multiply_transposed(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T>
   });
 }
 
+// Few rows: each panel of b is packed where its thread keeps it, and multiplied at once. The vectors of
+// multiply_transposed would be mostly empty.
+template <class T>
+void multiply_few_rows(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T* bias, T* c,
+                       int64_t c_stride) {
+  const Panels<T> panels(n);
+  const int64_t widest = kPanelVectors * lanes<T>();
+  parallel_for(panels.size(), 1 + kUnitElements / (k * widest + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
+    const Scratch<T> packed(k * widest);
+    for (int64_t p = begin; p < end; ++p) {
+      const Panel panel = panels[p];
+      const PanelSource<T> source{k, b, false, packed.data(), panel.column};
+      pack_panel(k, panel.columns, b.data + panel.column * b.column_stride, b.row_stride, b.column_stride,
+                 packed.data(), panel.vectors * lanes<T>());
+      multiply_panel<T>(
+          m, k, a.column_stride, [&](int64_t r) { return a.data + r * a.row_stride; }, panel, source,
+          bias ? bias + panel.column : nullptr, false, [&](int64_t r) { return c + r * c_stride + panel.column; });
+    }
+  });
+}
+
 // The rows of a, when k steps through memory, as stripes of one vector's rows: [k, lanes] each, which is a plain copy.
 template <class T>
 void pack_rows(int64_t m, int64_t k, Matrix<T> a, T* packed) {
@@ -135,6 +157,8 @@ void pack_rows(int64_t m, int64_t k, Matrix<T> a, T* packed) {
 template <class T>
 void multiply(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T* bias, T* c, int64_t c_stride) {
   if (m == 0 || n == 0) return;
+  if (sizeof(T) == 4 && b.column_stride != 1 && m <= kFewRows && k > 0 && k <= kFewDepth)
+    return multiply_few_rows(m, n, k, a, b, bias, c, c_stride);
   if (b.column_stride != 1 && m * (n + k) < n * k) return multiply_transposed(m, n, k, a, b, bias, c, c_stride);
   const Panels<T> panels(n);
   const bool in_place = b.column_stride == 1 && (m < kRowsToPack || n <= kPanelVectors * lanes<T>());
