@@ -10,11 +10,30 @@ echo "== pkg-config"
 DESTDIR="$work/root" meson install -C "$build" --no-rebuild --quiet
 pc=$(dirname "$(find "$work/root" -name mollify.pc)")
 libdir=$(dirname "$pc")
-prefix=$(sed -n 's/^prefix=//p' "$pc/mollify.pc")
 export PKG_CONFIG_PATH="$pc"
-flags=$(pkg-config --define-variable=prefix="$work/root$prefix" --cflags --libs mollify)
+prefix=$(dirname "$(dirname "$(dirname "$(find "$work/root" -name mollify.h)")")")
+if grep -q pcfiledir "$pc/mollify.pc"; then  # relocatable, as builds are that were set up with the project's options
+  [ "$(realpath "$(pkg-config --variable=prefix mollify)")" = "$prefix" ] || { echo "mollify.pc is not relocatable"; exit 1; }
+fi
+flags=$(pkg-config --define-variable=prefix="$prefix" --cflags --libs mollify)
 ${CXX:-c++} -std=c++20 "$source/tests/install/program.cc" -o "$work/installed" $flags ${MOLLIFY_SANITIZE:-}
 LD_LIBRARY_PATH="$libdir" "$work/installed"
+case "$flags" in *hwy*|*protobuf*) echo "pkg-config links what the shared library hides: $flags"; exit 1 ;; esac
+
+echo "== the program, moved with its prefix"
+program=$(find "$work/root" -type f -name mollify -perm -u+x)
+[ -z "$program" ] || "$program" --version
+
+echo "== CMake"
+if command -v cmake > /dev/null; then
+  mkdir "$work/cmake"
+  printf 'cmake_minimum_required(VERSION 3.16)\nproject(outside CXX)\nfind_package(mollify 0.1 REQUIRED)\nadd_executable(outside %s/tests/install/program.cc)\ntarget_link_libraries(outside mollify::mollify)\n' "$source" > "$work/cmake/CMakeLists.txt"
+  cmake -S "$work/cmake" -B "$work/cmake/build" -Dmollify_DIR="$libdir/cmake/mollify" > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+  cmake --build "$work/cmake/build" > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+  LD_LIBRARY_PATH="$libdir" "$work/cmake/build/outside"
+else
+  echo "skipped: there is no cmake here"
+fi
 
 echo "== mollify.h has every header that is installed"
 echo '#include <mollify/mollify.h>' > "$work/all.cc"
