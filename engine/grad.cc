@@ -59,9 +59,15 @@ class Walk {
     }
   }
 
-  Tensor gradient(const Tensor& input) {
-    Visit* visit = find(input.node());
-    return visit ? visit->gradients[static_cast<size_t>(input.output_number())] : Tensor();
+  // Zeros where nothing depends on an input.
+  Tensors gradients(Inputs inputs) {
+    Tensors found(inputs.size());
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const Visit* visit = find(inputs[i].node());
+      if (visit) found[i] = visit->gradients[static_cast<size_t>(inputs[i].output_number())];
+      if (!found[i].defined()) found[i] = zeros_like(inputs[i]);
+    }
+    return found;
   }
 
  private:
@@ -177,40 +183,18 @@ Tensors vjp_of(Inputs outputs, Inputs seeds, Inputs inputs, bool create_graph) {
     walk.add_gradient(outputs[i], seeds[i]);
   }
   walk.run(inputs, create_graph);
-  Tensors result(inputs.size());
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    result[i] = walk.gradient(inputs[i]);
-    if (!result[i].defined()) result[i] = zeros_like(inputs[i]);
-  }
-  return result;
+  return walk.gradients(inputs);
 }
 
-detail::Value detail::pull_back(const char* operation, Tensor value, const Tensor& x, const Tensor* seed,
-                                bool outer_recording) {
-  if (seed) check_seed(operation, value, *seed);
-  else require(value.size() == 1, "{}: the function's value is {}; needs a single number", operation, value.shape());
-  Walk walk({value}, {x});
+detail::Value detail::pull_back(Tensor value, Inputs variables, const Tensor* seed, bool outer_recording) {
+  if (seed) check_seed("grad", value, *seed);
+  else require(value.size() == 1, "grad: the function's value is {}; needs a single number", value.shape());
+  Walk walk({value}, variables);
   walk.add_gradient(value, seed ? *seed : ones_like(value));
   const bool create_graph = outer_recording && (walk.has_other_history() || (seed && seed->needs_grad()));
   if (!create_graph) value = value.detach();  // the walk is now the record's only owner
-  walk.run({x}, create_graph);
-  Tensor gradient = walk.gradient(x);
-  return {std::move(value), gradient.defined() ? std::move(gradient) : zeros_like(x)};
-}
-
-Tensors detail::pull_back_all(const Tensor& value, Inputs variables, bool outer_recording) {
-  require(value.size() == 1, "grad: the function's value is {}; needs a single number", value.shape());
-  Walk walk({value}, variables);
-  walk.add_gradient(value, ones_like(value));
-  const bool create_graph = outer_recording && walk.has_other_history();
   walk.run(variables, create_graph);
-  Tensors found(variables.size() + 1);  // the value last
-  for (size_t i = 0; i < variables.size(); ++i) {
-    const Tensor gradient = walk.gradient(variables[i]);
-    found[i] = gradient.defined() ? gradient : zeros_like(variables[i]);
-  }
-  found[variables.size()] = create_graph ? value : value.detach();
-  return found;
+  return {std::move(value), walk.gradients(variables)};
 }
 
 Tensor detail::zeros_of(const Tensor& y) { return zeros_like(y); }

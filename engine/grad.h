@@ -10,23 +10,22 @@
 namespace mollify {
 
 // Vector–Jacobian product over the record: Σ_j seeds[j]ᵀ ∂outputs[j]/∂inputs[i] for each i, zeros where nothing depends
-// on it.
-// `inputs` are variables, or anything computed from one. With `create_graph` the result is recorded and can be
-// differentiated again.
-// Throws GraphError when an input has no history or when an operation's input was overwritten since.
+// on it. `inputs` are variables, or anything computed from one. With `create_graph` the result is recorded and can be
+// differentiated again. Throws GraphError when an input has no history or when an operation's input was overwritten
+// since.
 Tensors vjp_of(Inputs outputs, Inputs seeds, Inputs inputs, bool create_graph);
 
 namespace detail {
 
-struct Value { Tensor value, gradient; };
+struct Value {
+  Tensor value;
+  Tensors gradients;
+};
 
-// Runs f on variables made of `x` and pulls the seed (null: one) back. The gradient is recorded when something else
-// that it depends on has a history, so that gradients nest.
-template <class F>
-Value differentiate(const F& f, const Tensor& x, const Tensor* seed);
-Value pull_back(const char* operation, Tensor value, const Tensor& x, const Tensor* seed, bool outer_recording);
-// Gradients of a scalar with respect to variables, recorded where something else that it depends on has a history.
-Tensors pull_back_all(const Tensor& value, Inputs variables, bool outer_recording);
+// Pulls the seed (null: one, of a single number) back from `value` to the variables. Value and gradients are recorded
+// when something else that they depend on has a history, so that gradients nest. Else the record is freed on the way,
+// as far as the caller has moved it here.
+Value pull_back(Tensor value, Inputs variables, const Tensor* seed, bool outer_recording);
 Tensor zeros_of(const Tensor& y);
 Tensor jacobian(const Shape& y, const Tensor& x, const std::function<Tensor(const Tensor& seed)>& pulled);
 
@@ -53,8 +52,11 @@ auto grad(F f) {
 // vjp(f, x, v) is {f(x), vᵀ ∂f(x)/∂x}; v has the shape of f(x).
 template <class F>
 std::pair<Tensor, Tensor> vjp(const F& f, const Tensor& x, const Tensor& v) {
-  detail::Value result = detail::differentiate(f, x, &v);
-  return {std::move(result.value), std::move(result.gradient)};
+  const bool outer_recording = is_recording();
+  NoGrad recording(/*record=*/true);
+  const Tensor x_variable = variable(x);
+  detail::Value result = detail::pull_back(f(x_variable), x_variable, &v, outer_recording);
+  return {std::move(result.value), std::move(result.gradients[0])};
 }
 
 // jvp(f, x, v) is {f(x), ∂f(x)/∂x v}; v has the shape of x. Two reverse passes: the first is linear in its seed.
@@ -82,26 +84,16 @@ Tensor hvp(const F& f, const Tensor& x, const Tensor& v) {
   return vjp(grad(f), x, v).second;
 }
 
-template <class F>
-detail::Value detail::differentiate(const F& f, const Tensor& x, const Tensor* seed) {
-  const bool outer_recording = is_recording();
-  NoGrad recording(/*record=*/true);
-  const Tensor x_variable = variable(x);
-  return pull_back("grad", f(x_variable), x_variable, seed, outer_recording);
-}
+namespace detail {
 
 // A scalar alone, or with what else the function returns.
-inline const Tensor& scalar_of(const Tensor& value) { return value; }
+inline Tensor& scalar_of(Tensor& result) { return result; }
 template <class More>
-const Tensor& scalar_of(const std::pair<Tensor, More>& value) {
-  return value.first;
+Tensor& scalar_of(std::pair<Tensor, More>& result) {
+  return result.first;
 }
-inline Tensor with_scalar(const Tensor&, Tensor scalar) { return scalar; }
-template <class More>
-std::pair<Tensor, More> with_scalar(std::pair<Tensor, More> value, Tensor scalar) {
-  value.first = std::move(scalar);
-  return value;
-}
+
+}  // namespace detail
 
 template <class F, class... Rest>
 auto detail::value_and_gradients(const F& f, const Tensor& x, const Rest&... rest) {
@@ -109,20 +101,16 @@ auto detail::value_and_gradients(const F& f, const Tensor& x, const Rest&... res
   const bool outer_recording = is_recording();
   NoGrad recording(/*record=*/true);
   const std::array<Tensor, kCount> variables{variable(x), variable(rest)...};
-  auto value = std::apply(f, variables);
-  if constexpr (kCount == 1 && std::is_same_v<std::remove_cvref_t<decltype(value)>, Tensor>) {
-    Value found = pull_back("grad", value, variables[0], nullptr, outer_recording);
-    return std::pair<Tensor, Tensor>{std::move(found.value), std::move(found.gradient)};
+  auto result = std::apply(f, variables);
+  Tensor& scalar = scalar_of(result);
+  Value found = pull_back(std::move(scalar), std::span<const Tensor>(variables), nullptr, outer_recording);
+  scalar = std::move(found.value);
+  if constexpr (kCount == 1) {
+    return std::pair{std::move(result), std::move(found.gradients[0])};
   } else {
-    const Tensors found = pull_back_all(scalar_of(value), std::span<const Tensor>(variables), outer_recording);
-    const Tensor scalar = found[kCount];
-    if constexpr (kCount == 1) {
-      return std::pair{with_scalar(std::move(value), scalar), found[0]};
-    } else {
-      std::array<Tensor, kCount> gradients;
-      for (size_t i = 0; i < kCount; ++i) gradients[i] = found[i];
-      return std::pair{with_scalar(std::move(value), scalar), gradients};
-    }
+    std::array<Tensor, kCount> gradients;
+    std::move(found.gradients.begin(), found.gradients.end(), gradients.begin());
+    return std::pair{std::move(result), std::move(gradients)};
   }
 }
 
