@@ -1,5 +1,6 @@
 // Tensors as text, as NumPy prints arrays: numbers in columns, as few digits as tell them apart up to eight, and of
 // long axes the first and last three.
+#include <mollify/engine/ops/rules.h>
 #include <mollify/engine/trace.h>
 
 #include <algorithm>
@@ -30,6 +31,10 @@ int fraction(T value, std::chars_format form) {
   return point == std::string::npos ? 0 : static_cast<int>(end - point - 1);
 }
 
+std::string right_aligned(const std::string& word, size_t width) {
+  return std::string(width - word.size(), ' ') + word;
+}
+
 // All numbers in one form, with as many digits behind the point as any needs.
 template <class T>
 class Floats {
@@ -47,10 +52,7 @@ class Floats {
       if (std::isfinite(value)) digits_ = std::max(digits_, std::min(kDigits, fraction(value, form_)));
     for (const T value : values) width_ = std::max(width_, bare(value).size());
   }
-  std::string text(T value) const {
-    const std::string word = bare(value);
-    return std::string(width_ - word.size(), ' ') + word;
-  }
+  std::string text(T value) const { return right_aligned(bare(value), width_); }
 
  private:
   // "1." has no zeros behind the point; shorter fractions end in spaces, so that points stand below each other.
@@ -76,10 +78,7 @@ class Whole {
   explicit Whole(const std::vector<T>& values) {
     for (const T value : values) width_ = std::max(width_, std::to_string(value).size());
   }
-  std::string text(T value) const {
-    const std::string word = std::to_string(value);
-    return std::string(width_ - word.size(), ' ') + word;
-  }
+  std::string text(T value) const { return right_aligned(std::to_string(value), width_); }
 
  private:
   size_t width_ = 0;
@@ -109,8 +108,7 @@ class Writer {
   std::string block(int axis, int64_t first) {
     const auto indent = std::string(static_cast<size_t>(axis) + 1, ' ');
     const bool row = axis + 1 == shape_.rank();
-    int64_t stride = 1;
-    for (int a = axis + 1; a < shape_.rank(); ++a) stride *= shape_[a];
+    const int64_t stride = extent_product(shape_, axis + 1, shape_.rank());
     std::string out = "[",
                 between = row ? " " : std::string(static_cast<size_t>(shape_.rank() - axis - 1), '\n') + indent;
     size_t line = indent.size();
@@ -137,8 +135,7 @@ class Writer {
 // The numbers that are shown: of a long tensor only those are looked at.
 void collect(const Shape& shape, bool all, int axis, int64_t first, std::vector<int64_t>& places) {
   if (axis == shape.rank()) return places.push_back(first);
-  int64_t stride = 1;
-  for (int a = axis + 1; a < shape.rank(); ++a) stride *= shape[a];
+  const int64_t stride = extent_product(shape, axis + 1, shape.rank());
   for (const int64_t i : shown(shape[axis], all))
     if (i >= 0) collect(shape, all, axis + 1, first + i * stride, places);
 }

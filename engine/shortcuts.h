@@ -28,6 +28,8 @@ Tensor mean(const Tensor& x, int axis, bool keep = false);
 Tensor max(const Tensor& x, int axis, bool keep = false);
 Tensor min(const Tensor& x, int axis, bool keep = false);
 
+void assign(const Tensor& target, double value);  // every number of the target
+
 // Lists in braces. An extent of −1 is what the others leave.
 Tensor concat(std::initializer_list<Tensor> parts, int axis = 0);
 Tensor stack(std::initializer_list<Tensor> parts, int axis = 0);

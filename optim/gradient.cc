@@ -24,10 +24,10 @@ size_t Numbers::add(Schedule schedule) {
 
 void Numbers::advance(int64_t step, DType dtype) {
   if (!step_.defined()) step_ = zeros({}, DType::i32);
-  assign(step_, Tensor::scalar(static_cast<double>(step), DType::i32));
+  assign(step_, static_cast<double>(step));
   for (Moving& moving : all_) {
     if (!moving.number.defined() || moving.number.dtype() != dtype) moving.number = zeros({}, dtype);
-    assign(moving.number, Tensor::scalar(moving.schedule(step), dtype));
+    assign(moving.number, moving.schedule(step));
   }
 }
 

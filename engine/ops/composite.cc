@@ -88,6 +88,8 @@ Tensor All::operator()(const Tensor& x) const { return logical_not(any(logical_n
 Tensor minimum(const Tensor& a, double b) { return minimum(a, like(a, b)); }
 Tensor maximum(const Tensor& a, double b) { return maximum(a, like(a, b)); }
 
+void assign(const Tensor& target, double value) { assign(target, like(target, value)); }
+
 // ---- Reductions
 
 Tensor sum(const Tensor& x, int axis, bool keep) { return sum(x, Axes{axis}, keep); }

@@ -26,8 +26,6 @@ Shape extents(const std::string& letters, const std::map<char, int64_t>& extent)
   return shape;
 }
 
-int64_t product(const Shape& shape) { return shape.size(); }
-
 // Letters that stand twice in one term are its diagonal.
 Term without_repeats(Term term) {
   for (size_t i = 0; i < term.letters.size(); ++i) {
@@ -63,8 +61,8 @@ Term multiplied(const Term& a, const Term& b, const std::string& kept, const std
   }
   for (const char letter : b.letters)
     if (a.letters.find(letter) == std::string::npos) right += letter;
-  const int64_t m = product(extents(left, extent)), k = product(extents(inner, extent)),
-                n = product(extents(right, extent)), rows = product(extents(batch, extent));
+  const int64_t m = extents(left, extent).size(), k = extents(inner, extent).size(), n = extents(right, extent).size(),
+                rows = extents(batch, extent).size();
   const Tensor x = reshape(in_order(a, batch + left + inner), Shape{rows, m, k}),
                y = reshape(in_order(b, batch + inner + right), Shape{rows, k, n});
   const std::string letters = batch + left + right;

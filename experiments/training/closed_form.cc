@@ -52,7 +52,7 @@ void ClosedFormSmoothing::prepare(const Setting& setting) {
 }
 
 void ClosedFormSmoothing::advance(int64_t epoch) {
-  assign(deviation_, Tensor::scalar(smoothing::Sigma::paper(sigma(epoch)).stddev(), deviation_.dtype()));
+  assign(deviation_, smoothing::Sigma::paper(sigma(epoch)).stddev());
 }
 
 Objective::Result ClosedFormSmoothing::operator()(const Tensor& weights, const Tensor& state,

@@ -37,7 +37,7 @@ void TrainingStep::launch(const datasets::Batch& batch, int64_t epoch) {
   const int64_t before = task_.optimizer->steps();
   const Device device = weights_.device();
   Objective& objective = settings_.objective();
-  assign(number_, Tensor::scalar(static_cast<double>(before), DType::i32));
+  assign(number_, static_cast<double>(before));
   if (settings_.smoothing().active()) settings_.smoothing().advance(epoch);
   objective.advance(before);
   task_.optimizer->advance(weights_.dtype());

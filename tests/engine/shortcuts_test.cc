@@ -111,6 +111,8 @@ TEST(InPlace, ChangesWhoeverSharesTheMemory) {
   x -= 2.0;
   x /= Tensor{2, 2, 2};
   EXPECT_EQ(x.to_vector<float>(), (std::vector<float>{10, 11, 12}));
+  assign(row, 7.0);
+  EXPECT_EQ(x.to_vector<float>(), (std::vector<float>{7, 7, 12}));
   EXPECT_THROW(grad([](const Tensor& t) {
                  Tensor y = t * 1.0;
                  y += 1.0;

@@ -17,8 +17,6 @@ constexpr double kLeastWalkedShare = 1e-5;
 
 }  // namespace
 
-void write_number(const Tensor& number, double value) { assign(number, Tensor::scalar(value, number.dtype())); }
-
 Option fusion_option(bool& fusion) {
   return {{"fusion", "Objective",
            "loss fusion for crown-ibp, deepz and deeppoly: one row walks back in place of one for each wrong class",
@@ -94,12 +92,12 @@ void BoundedObjective::advance(int64_t step) {
             .walked = bounded && walks,
             .boxed = bounded && (!walks || walked != 1),
             .regularized = bounded && regularizer > 0};
-  write_number(numbers_.radius, radius_);
-  write_number(numbers_.natural, natural);
-  write_number(numbers_.bounded, 1 - natural);
-  write_number(numbers_.walked, walked);
-  write_number(numbers_.boxed, 1 - walked);
-  write_number(numbers_.regularizer, regularizer);
+  assign(numbers_.radius, radius_);
+  assign(numbers_.natural, natural);
+  assign(numbers_.bounded, 1 - natural);
+  assign(numbers_.walked, walked);
+  assign(numbers_.boxed, 1 - walked);
+  assign(numbers_.regularizer, regularizer);
 }
 
 int64_t BoundedObjective::phase() const {

@@ -65,9 +65,6 @@ class BoundedObjective : public BallObjective {
   } numbers_;
 };
 
-// Overwrites a 0-d tensor.
-void write_number(const Tensor& number, double value);
-
 Option fusion_option(bool& fusion);
 
 }  // namespace mollify::experiments

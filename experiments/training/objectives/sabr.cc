@@ -25,8 +25,8 @@ class Sabr final : public BoundedObjective {
 
   void advance(int64_t step) override {
     BoundedObjective::advance(step);
-    write_number(tau_, lambda_ * radius_now());
-    write_number(rest_, rest());
+    assign(tau_, lambda_ * radius_now());
+    assign(rest_, rest());
   }
   Tensors inputs(const Tensor& weights, const Tensor& state, const Sample& sample) const override {
     if (!is_bounded()) return Objective::inputs(weights, state, sample);
