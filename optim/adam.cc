@@ -12,18 +12,12 @@ class Adam final : public Optimizer {
       : Optimizer(std::move(learning_rate), std::move(gradient)),
         options_(options),
         decoupled_(decoupled),
-        weight_decay_(numbers().add([at = options.weight_decay.at](int64_t step) {
-          const double value = at(step);
-          require<ValueError>(value >= 0, "adam: weight decay {}; needs at least 0", value);
-          return value;
-        })),
+        weight_decay_(numbers().add(checked("adam: weight decay", options.weight_decay))),
         step_(numbers().add([](int64_t step) { return static_cast<double>(step + 1); })) {
     require<ValueError>(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
                         "adam: betas {} and {}; need 0 ≤ beta < 1", options.beta1, options.beta2);
-    require<ValueError>(
-        options.epsilon >= 0 && options.clip_norm >= 0 && options.weight_decay.constant.value_or(0) >= 0,
-        "adam: epsilon {}, weight decay {}, clip norm {}; need at least 0", options.epsilon,
-        options.weight_decay.constant.value_or(0), options.clip_norm);
+    require<ValueError>(options.epsilon >= 0 && options.clip_norm >= 0,
+                        "adam: epsilon {}, clip norm {}; need at least 0", options.epsilon, options.clip_norm);
   }
 
   Tensor update(const Tensor& weights, const Loss& loss) override {

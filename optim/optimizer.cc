@@ -49,6 +49,16 @@ void Optimizer::advance(DType dtype) {
   ++steps_;
 }
 
+Schedule checked(const char* what, const Scheduled& number, double end) {
+  const Schedule schedule = [what, at = number.at, end](int64_t step) {
+    const double value = at(step);
+    require<ValueError>(value >= 0 && value < end, "{} {}; needs at least 0 and less than {}", what, value, end);
+    return value;
+  };
+  if (number.constant) schedule(0);
+  return schedule;
+}
+
 Tensor clip_norm(const Tensor& g, double longest) {
   require<ValueError>(longest > 0, "clip_norm: longest norm {}; needs a positive number", longest);
   const Tensor norm = sqrt(sum_of_squares(g));

@@ -6,6 +6,7 @@
 #include <mollify/optim/gradient.h>
 #include <mollify/optim/schedule.h>
 
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -74,6 +75,9 @@ struct Scheduled {
   std::optional<double> constant;
   Schedule at;
 };
+// Its schedule, which throws ValueError for a number that is not from 0 to below `end`, for a constant one at once.
+// `what` names it, such as "sgd: momentum".
+Schedule checked(const char* what, const Scheduled& number, double end = std::numeric_limits<double>::infinity());
 
 struct SgdOptions {
   Scheduled momentum = 0.0, weight_decay = 0.0;

@@ -1,20 +1,7 @@
 #include <mollify/optim/optimizer.h>
 
-#include <limits>
-
 namespace mollify::optim {
 namespace {
-
-// The schedule, with every number checked to be from 0 to below `end`; a constant one at once.
-Schedule within(const char* what, const Scheduled& number, double end = std::numeric_limits<double>::infinity()) {
-  const Schedule checked = [what, at = number.at, end](int64_t step) {
-    const double value = at(step);
-    require<ValueError>(value >= 0 && value < end, "sgd: {} {}; needs 0 ≤ {} < {}", what, value, what, end);
-    return value;
-  };
-  if (number.constant) checked(0);
-  return checked;
-}
 
 class Sgd final : public Optimizer {
  public:
@@ -23,8 +10,8 @@ class Sgd final : public Optimizer {
         nesterov_(options.nesterov),
         has_velocity_(options.momentum.constant != 0.0),
         clip_norm_(options.clip_norm),
-        momentum_(numbers().add(within("momentum", options.momentum, 1))),
-        weight_decay_(numbers().add(within("weight decay", options.weight_decay))) {
+        momentum_(numbers().add(checked("sgd: momentum", options.momentum, 1))),
+        weight_decay_(numbers().add(checked("sgd: weight decay", options.weight_decay))) {
     require<ValueError>(options.clip_norm >= 0, "sgd: clip norm {}; needs at least 0", options.clip_norm);
     require<ValueError>(!nesterov_ || has_velocity_, "sgd: Nesterov with momentum 0; needs a positive one");
   }
