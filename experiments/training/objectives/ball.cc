@@ -47,14 +47,14 @@ std::optional<double> BallObjective::radius(int64_t step) const {
 }
 
 Tensor BallObjective::attacked(const Tensor& weights, const Tensor& state, const Sample& sample, double radius,
-                               int64_t steps, int64_t step) const {
+                               int64_t step) const {
   const Tensor fixed = weights.detach();
   const auto outputs = [&](const Tensor& x) { return setting().network(fixed, state, x, nn::Mode::evaluate).output; };
   const nn::bounds::Box ball = pixel_ball(sample.images, Tensor::scalar(radius), range());
   const double widest = max(range().unit).item() * radius;  // the box bounds it where channels differ
   return smoothing::pgd(outputs, sample.images, sample.labels,
                         {.epsilon = widest,
-                         .steps = steps,
+                         .steps = attack_steps_,
                          .stop_at_success = false,
                          .seed = (setting().seed << 32) + static_cast<uint64_t>(step)},
                         {ball.lower, ball.upper})
@@ -65,10 +65,10 @@ Tensor BallObjective::with_weight_norm(const Tensor& loss, const Tensor& weights
   return l1_ > 0 ? loss + nn::bounds::weight_norm_l1(setting().network, weights) * l1_ : loss;
 }
 
-Option attack_steps_option(int64_t& steps) {
+Option BallObjective::attack_steps_option() {
   return {
       {"attack-steps", "Objective", "gradient steps of PGD, from a random start, for pgd, sabr and mtl-ibp", nullptr},
-      &steps,
+      &attack_steps_,
       at_least(1)};
 }
 

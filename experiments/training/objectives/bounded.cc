@@ -17,14 +17,6 @@ constexpr double kLeastWalkedShare = 1e-5;
 
 }  // namespace
 
-Option fusion_option(bool& fusion) {
-  return {{"fusion", "Objective",
-           "loss fusion for crown-ibp, deepz and deeppoly: one row walks back in place of one for each wrong class",
-           nullptr},
-          &fusion,
-          {}};
-}
-
 BoundedObjective::BoundedObjective(const char* name, nn::bounds::Method training, nn::bounds::Method certifying,
                                    double regularizer)
     : name_(name), training_(training), certifying_(certifying), usual_regularizer_(regularizer) {
@@ -109,6 +101,14 @@ const char* BoundedObjective::uncaptured() const {
                                : "";
 }
 
+Option BoundedObjective::fusion_option() {
+  return {{"fusion", "Objective",
+           "loss fusion for crown-ibp, deepz and deeppoly: one row walks back in place of one for each wrong class",
+           nullptr},
+          &fusion_,
+          {}};
+}
+
 Box BoundedObjective::box(const Tensors& inputs) const { return pixel_ball(inputs[0], numbers_.radius, range()); }
 
 nn::bounds::Options BoundedObjective::bounds_options() const {
@@ -116,6 +116,7 @@ nn::bounds::Options BoundedObjective::bounds_options() const {
 }
 
 Tensor BoundedObjective::loss_of_margins(const Bounds& bounds, const Tensor& rows) const {
+  if (fusion_) return nn::bounds::fused_cross_entropy(bounds, rows);
   if (!phase_.boxed) return nn::bounds::worst_case_cross_entropy(bounds.lower(rows));
   const Tensor boxed = nn::bounds::lower_by_boxes(bounds, rows);
   return nn::bounds::worst_case_cross_entropy(

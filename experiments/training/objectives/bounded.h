@@ -32,24 +32,26 @@ class BoundedObjective : public BallObjective {
   virtual double walked_share(double /*grown*/) const { return 1; }  // of the method's margins; the rest is IBP's
   virtual nn::bounds::Box box(const Tensors& inputs) const;
   virtual nn::bounds::Options bounds_options() const;
-  virtual Tensor loss_of_margins(const nn::bounds::Bounds& bounds, const Tensor& rows) const;
   virtual Tensor mixed(const Tensor& bound, const Tensor& /*weights*/, const Tensors& /*inputs*/) const {
     return bound;
   }
 
+  Option fusion_option();  // of those whose margins can be one row
+  bool fusion() const { return fusion_; }
+
   bool is_bounded() const { return phase_.bounded; }  // the step under way
   int64_t step() const { return step_; }
   double radius_now() const { return radius_; }
-  const Tensor& radius_number() const { return numbers_.radius; }
 
  private:
+  Tensor loss_of_margins(const nn::bounds::Bounds& bounds, const Tensor& rows) const;
   Tensor bounded_loss(const Tensor& weights, const Tensors& inputs) const;
 
   const char* name_;
   nn::bounds::Method training_, certifying_;
   double usual_regularizer_, kappa_ = 0;
   std::optional<double> kappa_start_, regularizer_;
-  bool finds_stable_neurons_ = false;
+  bool fusion_ = false, finds_stable_neurons_ = false;
 
   int64_t step_ = 0;
   double radius_ = 0;
@@ -64,7 +66,5 @@ class BoundedObjective : public BallObjective {
     Tensor walked, boxed, regularizer;  // shares of the margins, weight of the regulariser
   } numbers_;
 };
-
-Option fusion_option(bool& fusion);
 
 }  // namespace mollify::experiments

@@ -1,6 +1,5 @@
 // CROWN-IBP (Zhang et al. 2020): margins by CROWN on IBP's boxes, mixed with IBP's own as the radius grows.
 #include <mollify/experiments/training/objectives/bounded.h>
-#include <mollify/nn/bounds/certified_loss.h>
 
 namespace mollify::experiments {
 namespace {
@@ -18,24 +17,20 @@ class CrownIbp final : public BoundedObjective {
                 nullptr},
                &mix_,
                share()},
-              fusion_option(fusion_)});
+              fusion_option()});
     return all;
   }
   void resolve(RunOptions& run) override {
-    require<UsageError>(mix_ == 1 || !fusion_, "mollify train: --mix: {} given with --fusion; needs crown-ibp without",
+    require<UsageError>(mix_ == 1 || !fusion(), "mollify train: --mix: {} given with --fusion; needs crown-ibp without",
                         mix_);
     BoundedObjective::resolve(run);
   }
 
  protected:
   double walked_share(double grown) const override { return mix_ + (1 - mix_) * (1 - grown); }
-  Tensor loss_of_margins(const nn::bounds::Bounds& bounds, const Tensor& rows) const override {
-    return fusion_ ? nn::bounds::fused_cross_entropy(bounds, rows) : BoundedObjective::loss_of_margins(bounds, rows);
-  }
 
  private:
   double mix_ = 1;
-  bool fusion_ = false;
 };
 
 }  // namespace

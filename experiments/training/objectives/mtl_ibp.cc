@@ -13,15 +13,14 @@ class MtlIbp final : public BoundedObjective {
   Options options() override {
     Options all = BoundedObjective::options();
     add(all, {{{"mtl-alpha", "Objective", "IBP's share of mtl-ibp's loss", nullptr}, &alpha_, share()},
-              attack_steps_option(attack_steps_)});
+              attack_steps_option()});
     return all;
   }
-  const char* uncaptured() const override { return "attacks run as they are, without capture"; }
+  const char* uncaptured() const override { return kAttacksUncaptured; }
 
   Tensors inputs(const Tensor& weights, const Tensor& state, const Sample& sample) const override {
     if (!is_bounded()) return Objective::inputs(weights, state, sample);
-    return {sample.images, sample.labels, sample.indices,
-            attacked(weights, state, sample, radius_now(), attack_steps_, step())};
+    return {sample.images, sample.labels, sample.indices, attacked(weights, state, sample, radius_now(), step())};
   }
 
  protected:
@@ -31,7 +30,6 @@ class MtlIbp final : public BoundedObjective {
 
  private:
   double alpha_ = 0.5;
-  int64_t attack_steps_ = 8;
 };
 
 }  // namespace

@@ -9,16 +9,16 @@ class Pgd final : public BallObjective {
   const char* name() const override { return "pgd"; }
   Options options() override {
     Options all = BallObjective::options();
-    all.push_back(attack_steps_option(attack_steps_));
+    all.push_back(attack_steps_option());
     return all;
   }
-  const char* uncaptured() const override { return "attacks run as they are, without capture"; }
+  const char* uncaptured() const override { return kAttacksUncaptured; }
 
   void advance(int64_t step) override { step_ = step; }
   Tensors inputs(const Tensor& weights, const Tensor& state, const Sample& sample) const override {
     const double reached = *radius(step_);
     if (!(reached > 0)) return Objective::inputs(weights, state, sample);
-    return {attacked(weights, state, sample, reached, attack_steps_, step_), sample.labels, sample.indices};
+    return {attacked(weights, state, sample, reached, step_), sample.labels, sample.indices};
   }
   Result operator()(const Tensor& weights, const Tensor& state, const Tensors& inputs, const Tensor&) const override {
     const nn::Network::Result result = setting().network(weights, state, inputs[0], nn::Mode::train);
@@ -27,7 +27,7 @@ class Pgd final : public BallObjective {
   }
 
  private:
-  int64_t attack_steps_ = 8, step_ = 0;
+  int64_t step_ = 0;
 };
 
 }  // namespace

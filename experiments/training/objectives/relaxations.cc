@@ -1,7 +1,6 @@
 // Training through one relaxation: IBP (Gowal et al. 2018), hybrid boxes, DeepZ, DeepPoly (CROWN) and α-CROWN.
 #include <mollify/experiments/training/objectives/bounded.h>
 #include <mollify/experiments/training/settings.h>
-#include <mollify/nn/bounds/certified_loss.h>
 
 namespace mollify::experiments {
 namespace {
@@ -26,7 +25,7 @@ class Relaxed final : public BoundedObjective {
 
   Options options() override {
     Options all = BoundedObjective::options();
-    if (method_ == Method::deepz || method_ == Method::crown) all.push_back(fusion_option(fusion_));
+    if (method_ == Method::deepz || method_ == Method::crown) all.push_back(fusion_option());
     if (method_ == Method::alpha_crown)
       add(all, {{{"alpha-steps", "Objective", "steps that find alpha, for alpha-crown", nullptr},
                  &alpha_steps_,
@@ -44,13 +43,9 @@ class Relaxed final : public BoundedObjective {
     options.alpha.steps = alpha_steps_;
     return options;
   }
-  Tensor loss_of_margins(const nn::bounds::Bounds& bounds, const Tensor& rows) const override {
-    return fusion_ ? nn::bounds::fused_cross_entropy(bounds, rows) : BoundedObjective::loss_of_margins(bounds, rows);
-  }
 
  private:
   Method method_;
-  bool fusion_ = false;
   int64_t alpha_steps_ = 3;
 };
 

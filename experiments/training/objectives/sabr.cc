@@ -18,10 +18,10 @@ class Sabr final : public BoundedObjective {
                 nullptr},
                &lambda_,
                Rule{.low = 0, .high = 1, .above_low = true}},
-              attack_steps_option(attack_steps_)});
+              attack_steps_option()});
     return all;
   }
-  const char* uncaptured() const override { return "attacks run as they are, without capture"; }
+  const char* uncaptured() const override { return kAttacksUncaptured; }
 
   void advance(int64_t step) override {
     BoundedObjective::advance(step);
@@ -30,8 +30,7 @@ class Sabr final : public BoundedObjective {
   }
   Tensors inputs(const Tensor& weights, const Tensor& state, const Sample& sample) const override {
     if (!is_bounded()) return Objective::inputs(weights, state, sample);
-    return {sample.images, sample.labels, sample.indices,
-            attacked(weights, state, sample, rest(), attack_steps_, step())};
+    return {sample.images, sample.labels, sample.indices, attacked(weights, state, sample, rest(), step())};
   }
 
  protected:
@@ -43,7 +42,6 @@ class Sabr final : public BoundedObjective {
   double rest() const { return (1 - lambda_) * radius_now(); }
 
   double lambda_ = 0.4;
-  int64_t attack_steps_ = 8;
   Tensor tau_, rest_;  // 0-d: the small radius, and what is left of the ball's
 };
 
