@@ -127,10 +127,8 @@ void read_config(const std::string& file, std::map<std::string, std::string>& gi
   } catch (const CLI::FileError&) { throw UsageError(format("mollify train: --config: {} cannot be read", file)); }
   for (const CLI::ConfigItem& item : items) {
     const std::string name = item.fullname(), text = join(item.inputs, ",");
-    const Options& all = all_train_options();
-    const auto option =
-        std::find_if(all.begin(), all.end(), [&](const Option& o) { return o.description.name == name; });
-    require<UsageError>(option != all.end(), "mollify train: --config: {} has {}; there is no such option", file, name);
+    const Option* option = find(all_train_options(), name);
+    require<UsageError>(option, "mollify train: --config: {} has {}; there is no such option", file, name);
     const std::string wrong = fault(option->rule, kind_of(*option), text);
     require<UsageError>(wrong.empty(), "mollify train: --config: {}: {}: {}", file, name, wrong);
     given.emplace(name, text);

@@ -1,5 +1,6 @@
 #include <mollify/experiments/device.h>
 
+#include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/cuda/device.h>
 
 #include <cstdio>
@@ -27,6 +28,10 @@ Device use_device_for_bounds(const std::string& command, const DeviceRequest& re
                       "or --fast",
                       command, request.precision);
   return use_device(command, request);
+}
+
+void use_threads(int64_t count) {
+  if (count > 0) set_num_threads(static_cast<int>(count));
 }
 
 FullPrecision::FullPrecision() : before_(precision()) { set_precision(Precision::fp32); }

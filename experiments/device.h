@@ -1,4 +1,4 @@
-// Where a command computes: --device and --precision.
+// Where a command computes: --device, --precision and --threads.
 #pragma once
 
 #include <mollify/engine/precision.h>
@@ -14,6 +14,8 @@ namespace mollify::experiments {
 Device use_device(const std::string& command, const DeviceRequest& request);
 // The same where bounds are to hold in real arithmetic unless `fast`: they count on fp32.
 Device use_device_for_bounds(const std::string& command, const DeviceRequest& request, bool fast);
+
+void use_threads(int64_t count);  // 0: as many as there were
 
 // Products in fp32 while this lives: certificates count on them.
 class FullPrecision {

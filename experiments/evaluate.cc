@@ -111,7 +111,7 @@ std::optional<Evaluation> evaluate(const OutputsOf& outputs_of_images, Device de
 }
 
 int evaluate_command(const EvaluateCommand& command) {
-  if (command.threads > 0) set_num_threads(static_cast<int>(command.threads));
+  use_threads(command.threads);
   const Device device = use_device("eval", command.device);
   const nn::SafeTensors file = nn::read_safetensors(command.weights);
   const std::string path = command.weights.string(),
@@ -157,9 +157,7 @@ Options options_of(EvaluateCommand& c) {
        &c.sigma,
        at_least(0)}};
   add(all, device_options(c.device, "Options"));
-  add(all, {{{"threads", "Options", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all"},
-             &c.threads,
-             thread_rule()}});
+  all.push_back(threads_option(c.threads, "Options"));
   return all;
 }
 

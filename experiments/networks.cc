@@ -1,6 +1,5 @@
 #include <mollify/experiments/networks.h>
 
-#include <mollify/engine/cpu/threads.h>
 #include <mollify/nn/formats/npy.h>
 #include <mollify/nn/formats/onnx.h>
 #include <mollify/nn/models.h>
@@ -124,12 +123,12 @@ Range range_of(const std::string& option, const std::string& text) {
   return {*low, *high};
 }
 
-void require_given(const std::string& text, const char* command, const char* what, const char* need) {
-  require<UsageError>(!text.empty(), "mollify {}: {}: not given; needs {}", command, what, need);
+Option network_option(std::string& file) {
+  return {{"network", "Arguments", "network: .onnx, .onnx.gz, or .safetensors of a run", "", false, true}, &file, {}};
 }
 
-void use_threads(int64_t count) {
-  if (count > 0) set_num_threads(static_cast<int>(count));
+void require_given(const std::string& text, const char* command, const char* what, const char* need) {
+  require<UsageError>(!text.empty(), "mollify {}: {}: not given; needs {}", command, what, need);
 }
 
 }  // namespace mollify::experiments

@@ -51,9 +51,9 @@ double radius_of(const std::string& option, const std::string& text);
 struct Range { double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity(); };
 Range range_of(const std::string& option, const std::string& text);
 
+Option network_option(std::string& file);  // NETWORK of the command line
+
 // Throws UsageError "mollify COMMAND: WHAT: not given; needs NEED".
 void require_given(const std::string& text, const char* command, const char* what, const char* need);
-
-void use_threads(int64_t count);  // 0: as many as there were
 
 }  // namespace mollify::experiments

@@ -39,6 +39,12 @@ ordered_json json_of(const Option& option) {
 
 void add(Options& all, const Options& more) { all.insert(all.end(), more.begin(), more.end()); }
 
+const Option* find(const Options& options, const std::string& name) {
+  for (const Option& option : options)
+    if (name == option.description.name) return &option;
+  return nullptr;
+}
+
 Kind kind_of(const Option& option) {
   return std::visit(
       Overloaded{[](const std::string*) { return Kind::text; }, [](const int64_t*) { return Kind::whole; },
@@ -143,6 +149,10 @@ Options device_options(DeviceRequest& r, const char* group) {
         &r.precision,
         one_of({"fp32", "tf32", "bf16"})}});
   return all;
+}
+
+Option threads_option(int64_t& threads, const char* group, const char* help) {
+  return {{"threads", group, help, "$MOLLIFY_NUM_THREADS, else all", true}, &threads, thread_rule()};
 }
 
 std::vector<std::string> data_names() { return {"digits", "mnist", "cifar10", "cifar100"}; }

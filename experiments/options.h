@@ -17,9 +17,8 @@
 
 namespace mollify::experiments {
 
-// A command line that cannot be obeyed; the text is the whole line that the user sees, such as "mollify train:
-// --epochs:
-// …".
+// A command line that cannot be obeyed; the text is the whole line that the user sees:
+// "mollify train: --epochs: …".
 struct UsageError : ValueError { using ValueError::ValueError; };
 
 // Values that an option takes: numbers from low to high, or one of the choices.
@@ -49,6 +48,7 @@ struct Option {
 };
 using Options = std::vector<Option>;
 void add(Options& all, const Options& more);
+const Option* find(const Options& options, const std::string& name);  // null where there is none
 
 enum class Kind { text, whole, number, flag };
 Kind kind_of(const Option& option);
@@ -77,6 +77,7 @@ nlohmann::ordered_json merged_options(const Options& now, const nlohmann::ordere
 struct DeviceRequest { std::string device = "cpu", precision = "fp32"; };
 Options device_option(DeviceRequest& request, const char* group);
 Options device_options(DeviceRequest& request, const char* group);  // with the precision
+Option threads_option(int64_t& threads, const char* group, const char* help = "threads; results do not depend on them");
 
 std::vector<std::string> data_names();  // of datasets::load
 

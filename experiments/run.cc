@@ -32,9 +32,7 @@ int run_command(const RunCommand& command) {
 Options options_of(RunCommand& c) {
   Options all;
   add(all,
-      {{{"network", "Arguments", "network: .onnx, .onnx.gz, or .safetensors of a run", "", false, true},
-        &c.network,
-        {}},
+      {network_option(c.network),
        {{"input", "Options",
          "array (.npy) of the network's input shape, in the file's own order of axes, or of rows of it", ""},
         &c.input,
@@ -43,9 +41,7 @@ Options options_of(RunCommand& c) {
        {{"dtype", "Options", "numbers in which the network is evaluated", nullptr}, &c.dtype, one_of({"f32", "f64"})},
        {{"batch", "Options", "rows evaluated at once", nullptr}, &c.batch, at_least(1)}});
   add(all, device_option(c.device, "Options"));
-  add(all, {{{"threads", "Options", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all"},
-             &c.threads,
-             thread_rule()}});
+  all.push_back(threads_option(c.threads, "Options"));
   return all;
 }
 

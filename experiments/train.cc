@@ -1,6 +1,6 @@
 #include <mollify/experiments/train.h>
 
-#include <mollify/engine/cpu/threads.h>
+#include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/run_folder.h>
@@ -138,7 +138,7 @@ int train_command(const TrainCommand& command) {
     settings.emplace(resumed(TrainSettings::from_json(file, checkpoint->options), command, folder.string()));
   }
   const RunOptions& run = settings->run();
-  if (run.threads > 0) set_num_threads(static_cast<int>(run.threads));
+  use_threads(run.threads);
   catch_interrupts();
   Task task = make_task(run);  // reads the data: what is missing shows before the folder is made
   make_folder(option, folder);

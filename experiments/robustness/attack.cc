@@ -119,10 +119,7 @@ Options options_of(AttackCommand& c) {
         {}},
        {{"batch", "Run", "images attacked at once", nullptr}, &c.batch, at_least(1)}});
   add(all, device_options(c.device, "Run"));
-  add(all, {{{"threads", "Run", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all"},
-             &c.threads,
-             thread_rule()},
-            {{"json", "Run", "print one JSON object", nullptr}, &c.json, {}}});
+  add(all, {threads_option(c.threads, "Run"), {{"json", "Run", "print one JSON object", nullptr}, &c.json, {}}});
   return all;
 }
 

@@ -84,9 +84,7 @@ int bounds_command(const BoundsCommand& command) {
 Options options_of(BoundsCommand& c) {
   Options all;
   add(all,
-      {{{"network", "Arguments", "network: .onnx, .onnx.gz, or .safetensors of a run", "", false, true},
-        &c.network,
-        {}},
+      {network_option(c.network),
        {{"input", "Options", "array (.npy) of the balls' centres: of the network's input shape, or of rows of it", ""},
         &c.input,
         {}},
@@ -108,9 +106,7 @@ Options options_of(BoundsCommand& c) {
         {}},
        {{"batch", "Options", "rows bounded at once", nullptr}, &c.batch, at_least(1)}});
   add(all, device_options(c.device, "Options"));
-  add(all, {{{"threads", "Options", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all"},
-             &c.threads,
-             thread_rule()}});
+  all.push_back(threads_option(c.threads, "Options"));
   return all;
 }
 

@@ -120,6 +120,10 @@ struct Totals {
       unknown += d.verdict == "unknown";
     }
   }
+  StageCount stage(const std::string& name) const {
+    const auto found = stages.find(name);
+    return found == stages.end() ? StageCount() : found->second;
+  }
   double share(int64_t count) const {
     return images == 0 ? 0 : static_cast<double>(count) / static_cast<double>(images);
   }
@@ -135,8 +139,7 @@ void print_text(const CertifyCommand& command, const Classifier& classifier, con
   TextTable table({"stage", "wrong", "attacked", "certified", "certified so far"});
   int64_t so_far = 0;
   for (const std::string& name : Cascade::stages(command.method)) {
-    const auto found = s.stages.find(name);
-    const StageCount count = found == s.stages.end() ? StageCount() : found->second;
+    const StageCount count = s.stage(name);
     const bool refutes = name == "attack" || name == "complete", proves = name != "clean" && name != "attack";
     so_far += count.certified;
     table.add({name, name == "clean" ? std::to_string(count.wrong) : "", refutes ? std::to_string(count.attacked) : "",
@@ -162,8 +165,7 @@ void print_json(const CertifyCommand& command, double epsilon, const Classifier&
                       {"undecided", s.unknown},
                       {"stages", ordered_json::array()}};
   for (const std::string& name : Cascade::stages(command.method)) {
-    const auto found = s.stages.find(name);
-    const StageCount count = found == s.stages.end() ? StageCount() : found->second;
+    const StageCount count = s.stage(name);
     out["stages"].push_back(
         {{"stage", name}, {"wrong", count.wrong}, {"attacked", count.attacked}, {"certified", count.certified}});
   }
@@ -265,12 +267,9 @@ Options options_of(CertifyCommand& c) {
         &c.batch,
         at_least(1)}});
   add(all, device_options(c.device, "Run"));
-  add(all,
-      {{{"threads", "Run", "threads; results do not depend on them, but for what branch and bound does in its time",
-         "$MOLLIFY_NUM_THREADS, else all", true},
-        &c.threads,
-        thread_rule()},
-       {{"json", "Run", "print one JSON object", nullptr, true}, &c.json, {}}});
+  add(all, {threads_option(c.threads, "Run",
+                           "threads; results do not depend on them, but for what branch and bound does in its time"),
+            {{"json", "Run", "print one JSON object", nullptr, true}, &c.json, {}}});
   return all;
 }
 

@@ -188,9 +188,7 @@ int verify_command(const VerifyCommand& command) {
 
 Options options_of(VerifyCommand& c) {
   Options all;
-  add(all, {{{"network", "Arguments", "network: .onnx, .onnx.gz, or .safetensors of a run", "", false, true},
-             &c.network,
-             {}},
+  add(all, {network_option(c.network),
             {{"property", "Arguments", "unsafe set: .vnnlib or .vnnlib.gz", "", false, true}, &c.property, {}},
             {{"timeout", "Options", "seconds for an instance", "60, or as the list says"}, &c.timeout, above(0)},
             {{"csv", "Options",
@@ -205,10 +203,8 @@ Options options_of(VerifyCommand& c) {
              thread_rule()},
             {{"out", "Options", "file (.csv) for the list's results", "none"}, &c.out, {}}});
   add(all, device_option(c.device, "Options"));
-  add(all, {{{"threads", "Options", "threads; verdicts do not depend on them, but for the time that they take",
-              "$MOLLIFY_NUM_THREADS, else all"},
-             &c.threads,
-             thread_rule()}});
+  all.push_back(
+      threads_option(c.threads, "Options", "threads; verdicts do not depend on them, but for the time that they take"));
   return all;
 }
 

@@ -37,20 +37,16 @@ std::vector<std::string> initialization_names() {
   return {"fan_in_uniform", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal", "ibp"};
 }
 
-bool has(const Options& options, const std::string& name) {
-  return std::any_of(options.begin(), options.end(), [&](const Option& o) { return o.description.name == name; });
-}
-
 void add_new(Options& all, const Options& more) {
   for (const Option& option : more)
-    if (!has(all, option.description.name)) all.push_back(option);
+    if (!find(all, option.description.name)) all.push_back(option);
 }
 
 // The objectives that have the option.
 std::string owners(const std::string& name) {
   std::string text;
   for (const std::string& objective : objective_names())
-    if (has(make_objective(objective)->options(), name)) text += (text.empty() ? "" : ", ") + objective;
+    if (find(make_objective(objective)->options(), name)) text += (text.empty() ? "" : ", ") + objective;
   return text;
 }
 
@@ -152,9 +148,7 @@ Options run_options(RunOptions& o) {
   add(all, {{{"capture", "Run", "record the step once and replay it; the results are the same", nullptr, true},
              &o.capture,
              {}},
-            {{"threads", "Run", "threads; results do not depend on them", "$MOLLIFY_NUM_THREADS, else all", true},
-             &o.threads,
-             thread_rule()},
+            threads_option(o.threads, "Run"),
             {{"out", "Run", "folder of the run", "runs/<data>-<model>-<optimizer>-s<seed>", true}, &o.out, {}}});
   return all;
 }
@@ -197,10 +191,10 @@ TrainSettings::TrainSettings(const Texts& given)
   objective_ = make_objective(run_->objective);
   const Options own = options();
   for (const auto& [name, text] : given) {
-    const auto option =
-        std::find_if(own.begin(), own.end(), [&, &name = name](const Option& o) { return o.description.name == name; });
-    require<UsageError>(option != own.end(), "mollify train: --{}: {} given with --objective {}; it is an option of {}",
-                        name, text, run_->objective, owners(name));
+    const Option* option = find(own, name);
+    if (!option)
+      throw UsageError(format("mollify train: --{}: {} given with --objective {}; it is an option of {}", name, text,
+                              run_->objective, owners(name)));
     set(*option, text);
   }
 }
