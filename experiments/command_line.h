@@ -1,15 +1,15 @@
 // The command line as data: which subcommand, with what.
 #pragma once
 
-#include <mollify/experiments/robustness/attack.h>
-#include <mollify/experiments/robustness/bounds.h>
-#include <mollify/experiments/robustness/certify.h>
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/options.h>
 #include <mollify/experiments/reproduce/reproduce.h>
+#include <mollify/experiments/robustness/attack.h>
+#include <mollify/experiments/robustness/bounds.h>
+#include <mollify/experiments/robustness/certify.h>
+#include <mollify/experiments/robustness/verify.h>
 #include <mollify/experiments/run.h>
 #include <mollify/experiments/training/settings.h>
-#include <mollify/experiments/robustness/verify.h>
 
 #include <string>
 #include <variant>

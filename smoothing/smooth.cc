@@ -304,8 +304,9 @@ SmoothedNetwork smooth(const nn::Network& network, const Sigma& sigma, const Pen
   return {network, sigma, weights, approximations};
 }
 
-Tensor smoothed_squared_error(const SmoothedNetwork::Result& result, const Tensor& labels) {
-  return nn::mean_squared_error(result.output, labels) + result.penalty + result.constant;
+Tensor smoothed_squared_error(const SmoothedNetwork::Result& result, const Tensor& labels, double weight) {
+  const Tensor error = nn::mean_squared_error(result.output, labels);
+  return (weight == 1 ? error : error * weight) + result.penalty + result.constant;
 }
 
 }  // namespace mollify::smoothing

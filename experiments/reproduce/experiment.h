@@ -31,6 +31,7 @@ class Experiment {
  protected:
   Options shared_options();
   void resolve_shared();  // data and out
+  void choose(int64_t& field, int64_t tiny, int64_t quick, int64_t paper) const;  // by scale, where not given: 0
   bool is(const char* scale_name) const { return scale == scale_name; }
 };
 

@@ -23,6 +23,10 @@ Options Experiment::shared_options() {
   return all;
 }
 
+void Experiment::choose(int64_t& field, int64_t tiny, int64_t quick, int64_t paper) const {
+  if (field == 0) field = is("tiny") ? tiny : is("quick") ? quick : paper;
+}
+
 void Experiment::resolve_shared() {
   if (data.empty()) data = is("tiny") ? "digits" : "mnist";
   if (out.empty()) out = format("runs/{}-{}-{}", name(), data, scale);

@@ -2,8 +2,8 @@
 
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/interrupt.h>
-#include <mollify/experiments/training/metrics.h>
 #include <mollify/experiments/progress.h>
+#include <mollify/experiments/training/metrics.h>
 
 #include <nlohmann/json.hpp>
 

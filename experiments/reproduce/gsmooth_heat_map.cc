@@ -107,46 +107,43 @@ class GSmoothHeatMap final : public Experiment {
 
 Options GSmoothHeatMap::options() {
   Options all = shared_options();
-  const Options own = {
-      {{"seeds", "Run", "seeds of the quoted cells: the corners of the noise, for SGD", "3, 1 at tiny"},
-       &seeds_,
-       at_least(1)},
-      {{"grid-seeds", "Run", "seeds of the other cells", nullptr}, &grid_seeds_, at_least(1)},
-      {{"limit", "Training", "training images", "tiny 300, quick 6000, paper nine tenths of all"},
-       &limit_,
-       at_least(1)},
-      {{"validation", "Training", "images held out from training, with the same noise",
-        "tiny 100, quick 1000, paper the last tenth"},
-       &validation_,
-       at_least(1)},
-      {{"test-limit", "Training", "test images", "tiny 200, quick 5000, paper all"}, &test_limit_, at_least(1)},
-      {{"epochs", "Training", "epochs at most", "tiny 2, quick 8, paper 20"}, &epochs_, at_least(1)},
-      {{"patience", "Training", "stop after N epochs without a lower validation loss", nullptr},
-       &patience_,
-       at_least(1)},
-      {{"batch", "Training", "images in a batch", nullptr}, &batch_, at_least(1)},
-      {{"settings", "Training", "tuned, or published: those of the authors' code", nullptr},
-       &settings_,
-       one_of({"tuned", "published"})},
-      {{"lr-sgd", "Training", "learning rate of SGD for every sigma", "searched, by sigma; published 0.1"},
-       &lr_sgd_,
-       above(0)},
-      {{"lr-adam", "Training", "learning rate of Adam for every sigma", "searched, by sigma; published 0.01"},
-       &lr_adam_,
-       above(0)},
-      {{"tuning-epochs", "Training", "epochs of the learning rates' search", "tiny 1, quick 2, paper 3"},
-       &tuning_epochs_,
-       at_least(1)},
-  };
-  all.insert(all.end(), own.begin(), own.end());
+  add(all,
+      {
+          {{"seeds", "Run", "seeds of the quoted cells: the corners of the noise, for SGD", "3, 1 at tiny"},
+           &seeds_,
+           at_least(1)},
+          {{"grid-seeds", "Run", "seeds of the other cells", nullptr}, &grid_seeds_, at_least(1)},
+          {{"limit", "Training", "training images", "tiny 300, quick 6000, paper nine tenths of all"},
+           &limit_,
+           at_least(1)},
+          {{"validation", "Training", "images held out from training, with the same noise",
+            "tiny 100, quick 1000, paper the last tenth"},
+           &validation_,
+           at_least(1)},
+          {{"test-limit", "Training", "test images", "tiny 200, quick 5000, paper all"}, &test_limit_, at_least(1)},
+          {{"epochs", "Training", "epochs at most", "tiny 2, quick 8, paper 20"}, &epochs_, at_least(1)},
+          {{"patience", "Training", "stop after N epochs without a lower validation loss", nullptr},
+           &patience_,
+           at_least(1)},
+          {{"batch", "Training", "images in a batch", nullptr}, &batch_, at_least(1)},
+          {{"settings", "Training", "tuned, or published: those of the authors' code", nullptr},
+           &settings_,
+           one_of({"tuned", "published"})},
+          {{"lr-sgd", "Training", "learning rate of SGD for every sigma", "searched, by sigma; published 0.1"},
+           &lr_sgd_,
+           above(0)},
+          {{"lr-adam", "Training", "learning rate of Adam for every sigma", "searched, by sigma; published 0.01"},
+           &lr_adam_,
+           above(0)},
+          {{"tuning-epochs", "Training", "epochs of the learning rates' search", "tiny 1, quick 2, paper 3"},
+           &tuning_epochs_,
+           at_least(1)},
+      });
   return all;
 }
 
 void GSmoothHeatMap::resolve() {
   resolve_shared();
-  const auto choose = [&](int64_t& field, int64_t tiny, int64_t quick, int64_t paper) {
-    if (field == 0) field = is("tiny") ? tiny : is("quick") ? quick : paper;
-  };
   if (published()) {
     if (!lr_sgd_) lr_sgd_ = 0.1;
     if (!lr_adam_) lr_adam_ = 0.01;
@@ -229,8 +226,7 @@ Results GSmoothHeatMap::train(const Training& how) const {
       const Images batch = chosen(training, std::span(order).subspan(first, std::min(batch_, limit_ - first)));
       const auto loss = [&](const Tensor& w, const smoothing::Sigma& s) {
         if (plain) return nn::mean_squared_error(plain_model(w, batch.images), batch.labels) * share;
-        const auto result = smoothed(w, {}, batch.images, s);
-        return nn::mean_squared_error(result.output, batch.labels) * share + result.penalty + result.constant;
+        return smoothed_squared_error(smoothed(w, {}, batch.images, s), batch.labels, share);
       };
       finite = std::isfinite(optimizer.step(weights, loss).item());
     }

@@ -3,13 +3,13 @@
 // those of their code, which measures the spread over 100 images at fixed weights; the spread along the steps stands
 // beside it.
 #include <mollify/engine/grad.h>
-#include <mollify/experiments/training/curves.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
 #include <mollify/experiments/reproduce/heat_map.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/reproduce/training.h>
+#include <mollify/experiments/training/curves.h>
 #include <mollify/experiments/training/task.h>
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
@@ -92,36 +92,34 @@ class GSmoothSvrgExperiment final : public Experiment {
 
 Options GSmoothSvrgExperiment::options() {
   Options all = shared_options();
-  const Options own = {
-      {{"seeds", "Run", "seeds of weights and order without noise; with noise there is one", "3, 1 at tiny"},
-       &seeds_,
-       at_least(1)},
-      {{"noises", "Run", "clean: none; all: input deviations 0 to 1 and label shares 0 to 40 %, 25 in all",
-        "all, clean at tiny"},
-       &noises_,
-       one_of({"clean", "all"})},
-      {{"limit", "Training", "training images", "tiny 200, quick 5000, paper all"}, &limit_, at_least(1)},
-      {{"anchor", "Training", "images of a full gradient of SVRG, drawn for each; all where there are no more", "4000"},
-       &anchor_,
-       at_least(1)},
-      {{"test-limit", "Training", "test images", "tiny 200, quick 2000, paper all"}, &test_limit_, at_least(1)},
-      {{"steps", "Training", "steps, of one image each", "5000, tiny 120"}, &steps_, at_least(1)},
-      {{"inner", "Training", "steps between two full gradients of SVRG", "1000, tiny 40"}, &inner_, at_least(1)},
-      {{"block", "Training", "steps between measurements", "500, tiny 40"}, &block_, at_least(2)},
-      {{"sigma", "Training", "sigma of the paper: noise of standard deviation sigma/sqrt(2)", nullptr},
-       &sigma_,
-       above(0)},
-      {{"lr", "Training", "learning rate", nullptr}, &rate_, above(0)},
-  };
-  all.insert(all.end(), own.begin(), own.end());
+  add(all,
+      {
+          {{"seeds", "Run", "seeds of weights and order without noise; with noise there is one", "3, 1 at tiny"},
+           &seeds_,
+           at_least(1)},
+          {{"noises", "Run", "clean: none; all: input deviations 0 to 1 and label shares 0 to 40 %, 25 in all",
+            "all, clean at tiny"},
+           &noises_,
+           one_of({"clean", "all"})},
+          {{"limit", "Training", "training images", "tiny 200, quick 5000, paper all"}, &limit_, at_least(1)},
+          {{"anchor", "Training", "images of a full gradient of SVRG, drawn for each; all where there are no more",
+            "4000"},
+           &anchor_,
+           at_least(1)},
+          {{"test-limit", "Training", "test images", "tiny 200, quick 2000, paper all"}, &test_limit_, at_least(1)},
+          {{"steps", "Training", "steps, of one image each", "5000, tiny 120"}, &steps_, at_least(1)},
+          {{"inner", "Training", "steps between two full gradients of SVRG", "1000, tiny 40"}, &inner_, at_least(1)},
+          {{"block", "Training", "steps between measurements", "500, tiny 40"}, &block_, at_least(2)},
+          {{"sigma", "Training", "sigma of the paper: noise of standard deviation sigma/sqrt(2)", nullptr},
+           &sigma_,
+           above(0)},
+          {{"lr", "Training", "learning rate", nullptr}, &rate_, above(0)},
+      });
   return all;
 }
 
 void GSmoothSvrgExperiment::resolve() {
   resolve_shared();
-  const auto choose = [&](int64_t& field, int64_t tiny, int64_t quick, int64_t paper) {
-    if (field == 0) field = is("tiny") ? tiny : is("quick") ? quick : paper;
-  };
   if (noises_.empty()) noises_ = is("tiny") ? "clean" : "all";
   choose(limit_, 200, 5000, data == "cifar10" ? 50000 : 60000);
   choose(anchor_, 4000, 4000, 4000);
@@ -191,8 +189,7 @@ class Path {
   Tensor loss(const Tensor& w, const smoothing::Sigma& s, const Images& batch) const {
     const double share = 1.0 / static_cast<double>(network_.output().size());
     if (!method_.smoothed) return nn::mean_squared_error(plain(w, batch.images), batch.labels) * share;
-    const auto result = smoothed_(w, {}, batch.images, s);
-    return nn::mean_squared_error(result.output, batch.labels) * share + result.penalty + result.constant;
+    return smoothed_squared_error(smoothed_(w, {}, batch.images, s), batch.labels, share);
   }
   smoothing::SmoothedLoss loss_of(int32_t image) const {
     return [this, one = chosen(train_, std::span(&image, 1))](const Tensor& w, const smoothing::Sigma& s) {

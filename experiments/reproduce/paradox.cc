@@ -1,10 +1,6 @@
 // The paradox of certified training (Jovanović et al. 2022, "On the Paradox of Certified Training"; arXiv 2102.06700):
 // among relaxations, training through the tighter ones gives the worse networks. Every method has the same data,
 // initial weights, optimiser and schedules, and every network the same verifiers.
-#include <mollify/experiments/robustness/pixel_ball.h>
-#include <mollify/experiments/training/curves.h>
-#include <mollify/experiments/training/settings.h>
-#include <mollify/experiments/training/task.h>
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/interrupt.h>
@@ -12,6 +8,10 @@
 #include <mollify/experiments/reproduce/experiments.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/reproduce/training.h>
+#include <mollify/experiments/robustness/pixel_ball.h>
+#include <mollify/experiments/training/curves.h>
+#include <mollify/experiments/training/settings.h>
+#include <mollify/experiments/training/task.h>
 #include <mollify/nn/bounds/alpha_crown.h>
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
@@ -95,37 +95,35 @@ class Paradox final : public Experiment {
 
 Options Paradox::options() {
   Options all = shared_options();
-  const Options own = {
-      {{"seeds", "Run", "networks of each kind", "3, 1 at tiny"}, &seeds_, at_least(1)},
-      {{"model", "Training", "network", "cnn3_tiny, at paper cnn3 and cnn5"}, &model_, one_of(nn::model_names())},
-      {{"eps", "Training", "radius for training and verification, of pixels from 0 to 1", nullptr},
-       &epsilon_,
-       above(0)},
-      {{"limit", "Training", "training images", "tiny 300, quick 5000, paper 60000 (CIFAR-10: 50000)"},
-       &limit_,
-       at_least(1)},
-      {{"test-limit", "Training", "test images", "tiny 60, quick 1000, paper 10000"}, &test_limit_, at_least(1)},
-      {{"epochs", "Training", "epochs", "tiny 2, quick 24, paper 70"}, &epochs_, at_least(1)},
-      {{"eps-epochs", "Training", "epochs in which the radius grows from 0", "half of them"},
-       &ramp_epochs_,
-       at_least(1)},
-      {{"batch", "Training", "images in a batch", "tiny 50, quick 100, paper 256"}, &batch_, at_least(1)},
-      {{"lr", "Training", "Adam's learning rate; a fifth and a 25th of it from 5/7 and 6/7 of the epochs on", nullptr},
-       &rate_,
-       above(0)},
-      {{"rows", "Training", "images of a batch that DeepPoly holds at once, for less memory", "all, paper 2"},
-       &rows_,
-       at_least(1)},
-  };
-  all.insert(all.end(), own.begin(), own.end());
+  add(all,
+      {
+          {{"seeds", "Run", "networks of each kind", "3, 1 at tiny"}, &seeds_, at_least(1)},
+          {{"model", "Training", "network", "cnn3_tiny, at paper cnn3 and cnn5"}, &model_, one_of(nn::model_names())},
+          {{"eps", "Training", "radius for training and verification, of pixels from 0 to 1", nullptr},
+           &epsilon_,
+           above(0)},
+          {{"limit", "Training", "training images", "tiny 300, quick 5000, paper 60000 (CIFAR-10: 50000)"},
+           &limit_,
+           at_least(1)},
+          {{"test-limit", "Training", "test images", "tiny 60, quick 1000, paper 10000"}, &test_limit_, at_least(1)},
+          {{"epochs", "Training", "epochs", "tiny 2, quick 24, paper 70"}, &epochs_, at_least(1)},
+          {{"eps-epochs", "Training", "epochs in which the radius grows from 0", "half of them"},
+           &ramp_epochs_,
+           at_least(1)},
+          {{"batch", "Training", "images in a batch", "tiny 50, quick 100, paper 256"}, &batch_, at_least(1)},
+          {{"lr", "Training", "Adam's learning rate; a fifth and a 25th of it from 5/7 and 6/7 of the epochs on",
+            nullptr},
+           &rate_,
+           above(0)},
+          {{"rows", "Training", "images of a batch that DeepPoly holds at once, for less memory", "all, paper 2"},
+           &rows_,
+           at_least(1)},
+      });
   return all;
 }
 
 void Paradox::resolve() {
   resolve_shared();
-  const auto choose = [&](int64_t& field, int64_t tiny, int64_t quick, int64_t paper) {
-    if (field == 0) field = is("tiny") ? tiny : is("quick") ? quick : paper;
-  };
   choose(seeds_, 1, 3, 3);
   choose(limit_, 300, 5000, data == "cifar10" ? 50000 : 60000);
   choose(test_limit_, 60, 1000, 10000);

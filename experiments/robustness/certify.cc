@@ -1,12 +1,12 @@
 #include <mollify/experiments/robustness/certify.h>
 
-#include <mollify/experiments/robustness/cascade.h>
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
-#include <mollify/experiments/training/metrics.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/reproduce/report.h>
+#include <mollify/experiments/robustness/cascade.h>
 #include <mollify/experiments/run_folder.h>
+#include <mollify/experiments/training/metrics.h>
 
 #include <nlohmann/json.hpp>
 

@@ -1,8 +1,8 @@
 #include <mollify/experiments/robustness/verify_list.h>
 
 #include <mollify/experiments/interrupt.h>
-#include <mollify/experiments/training/metrics.h>
 #include <mollify/experiments/progress.h>
+#include <mollify/experiments/training/metrics.h>
 
 #include <fcntl.h>
 #include <poll.h>
