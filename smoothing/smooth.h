@@ -88,9 +88,9 @@ SmoothedNetwork smooth(const nn::Network&& network, const Sigma& sigma,
                        const PenaltyWeights& weights = PenaltyWeights::none(),
                        Approximations approximations = Approximations::refused) = delete;
 
-// `weight` times the mean over the batch of ‖output − one_hot(label)‖², plus the penalty and its constant: with weight 1
-// the smoothed loss, also as a function of the scale; the authors' code has the outputs' mean, 1/classes, beside
-// penalties that are not scaled.
+// `weight` times the mean over the batch of ‖output − one_hot(label)‖², plus the penalty and its constant: with
+// weight 1 the smoothed loss, also as a function of the scale; the authors' code has the outputs' mean, 1/classes,
+// beside penalties that are not scaled.
 Tensor smoothed_squared_error(const SmoothedNetwork::Result& result, const Tensor& labels, double weight = 1);
 
 }  // namespace mollify::smoothing

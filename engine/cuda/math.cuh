@@ -114,8 +114,7 @@ struct CudaMath {
   using Bits = typename Format::Bits;
 
   // The integer that a sum with the magic number holds, and 2^n of it, modulo 2^32 or 2^64. For a sum that is NaN these
-  // are whatever
-  // bits: the other factor is then NaN.
+  // are whatever bits: the other factor is then NaN.
   static MOLLIFY_FN Bits exponent(V magic_sum) { return Format::bits(magic_sum) - Format::bits(Format::kMagic); }
   static MOLLIFY_FN V power_of_two(Bits n) { return Format::number((n + Format::kBias) << Format::kMantissaBits); }
 

@@ -19,8 +19,7 @@ struct HeatMap {
 };
 
 // An SVG document with the numbers printed in the cells. One colour scale for all panels, from the 5 % quantile of the
-// numbers to the
-// largest: a few outliers at the bottom do not bleach the rest.
+// numbers to the largest: a few outliers at the bottom do not bleach the rest.
 std::string heat_map_svg(const HeatMap& map);
 
 std::string heat_map_text(const HeatMap& map);

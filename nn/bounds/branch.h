@@ -38,8 +38,7 @@ class Search {
   void report(const std::string& stage, int64_t open, double worst) const;
 
   // Runs points [M, input…] through the network, after moving them into the case's box; true when one is a witness that
-  // convinces
-  // everybody: then `outcome` has it.
+  // convinces everybody: then `outcome` has it.
   bool witness_among(const formats::Case& box, const Targets& targets, const Tensor& points, const std::string& stage);
 
  private:

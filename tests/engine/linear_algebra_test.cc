@@ -50,7 +50,9 @@ TEST(LinearAlgebra, HasSmallResiduals) {
       EXPECT_LE(largest(matmul(v * reshape(values, rows), transpose(v)) - a), scale * (1 + largest(a)));
       const std::vector<double> rising = cast(values, DType::f64).to_vector<double>();
       for (size_t i = 0; i < rising.size(); ++i)
-        if (i % static_cast<size_t>(n) > 0) EXPECT_LE(rising[i - 1], rising[i]);
+        if (i % static_cast<size_t>(n) > 0) {
+          EXPECT_LE(rising[i - 1], rising[i]);
+        }
     }
 }
 

@@ -25,6 +25,21 @@ datasets::Batch batch_of(const Shape& image, int64_t number) {
           indices};
 }
 
+// All that a step reads of a task: it has no images.
+Task task_of(nn::Network network, LossFunction loss, const Timetable& timetable,
+             std::unique_ptr<optim::Optimizer> optimizer) {
+  return {.train = {},
+          .validation = {},
+          .test = {},
+          .training = {},
+          .plain = {},
+          .network = std::move(network),
+          .loss = loss,
+          .timetable = timetable,
+          .device = Device::cpu,
+          .optimizer = std::move(optimizer)};
+}
+
 // What training leaves behind.
 struct Trained {
   std::vector<double> losses, weights, state;
@@ -43,16 +58,8 @@ struct Job {
     settings.resolve();
     settings.run().capture = capture;
     const optim::Schedule rate = optim::cosine(0.01, steps);
-    const Task task{.train = {},
-                    .validation = {},
-                    .test = {},
-                    .training = {},
-                    .plain = {},
-                    .network = network(),
-                    .loss = loss,
-                    .timetable = Timetable(kImages, {kBatch}),
-                    .device = Device::cpu,
-                    .optimizer = adam ? optim::adam(rate, {.clip_norm = 1}) : optim::sgd(rate, {.momentum = 0.9})};
+    const Task task = task_of(network(), loss, Timetable(kImages, {kBatch}),
+                              adam ? optim::adam(rate, {.clip_norm = 1}) : optim::sgd(rate, {.momentum = 0.9}));
     const Tensor weights = to(task.network.initial_weights(nn::Initialization::fan_in_uniform, 1), device);
     const Tensor state = to(task.network.initial_state(), device);
     TrainingStep step(settings, task, weights, state);
@@ -147,16 +154,8 @@ TEST(TrainingStep, CapturesBatchesOfEverySize) {
     TrainSettings settings({{"objective", "ibp"}, {"eps", "0.1"}, {"epochs", "3"}, {"eps-epochs", "2"}});
     settings.resolve();
     settings.run().capture = capture;
-    const Task task{.train = {},
-                    .validation = {},
-                    .test = {},
-                    .training = {},
-                    .plain = {},
-                    .network = nn::make("cnn3_tiny", {12, 12, 1}, kClasses),
-                    .loss = nn::mean_cross_entropy,
-                    .timetable = Timetable(24, {4, 8, 12}),
-                    .device = Device::cpu,
-                    .optimizer = optim::adam(optim::constant(0.01))};
+    const Task task = task_of(nn::make("cnn3_tiny", {12, 12, 1}, kClasses), nn::mean_cross_entropy,
+                              Timetable(24, {4, 8, 12}), optim::adam(optim::constant(0.01)));
     const Tensor weights = task.network.initial_weights(nn::Initialization::ibp, 1);
     TrainingStep step(settings, task, weights, task.network.initial_state());
     std::vector<double> losses;
@@ -181,16 +180,7 @@ TEST(TrainingStep, TellsWhatIsNotCaptured) {
     TrainSettings settings(job.options);
     settings.resolve();
     settings.run().capture = capture;
-    const Task task{.train = {},
-                    .validation = {},
-                    .test = {},
-                    .training = {},
-                    .plain = {},
-                    .network = job.network(),
-                    .loss = job.loss,
-                    .timetable = Timetable(kImages, {kBatch}),
-                    .device = Device::cpu,
-                    .optimizer = nullptr};
+    const Task task = task_of(job.network(), job.loss, Timetable(kImages, {kBatch}), nullptr);
     return TrainingStep(settings, task, task.network.initial_weights(nn::Initialization::ibp, 1),
                         task.network.initial_state())
         .uncaptured();

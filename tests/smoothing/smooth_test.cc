@@ -296,6 +296,9 @@ TEST(Smooth, PenaltyIsTheWeightedSumOfItsTermsAndTheMeanOverRows) {
     EXPECT_NEAR(smoothed_squared_error(result, labels).item(),
                 nn::mean_squared_error(result.output, labels).item() + expected + result.constant.item(),
                 1e-12 * (1 + expected));
+    EXPECT_NEAR(smoothed_squared_error(result, labels, 0.25).item(),
+                0.25 * nn::mean_squared_error(result.output, labels).item() + expected + result.constant.item(),
+                1e-12 * (1 + expected));
   }
 }
 

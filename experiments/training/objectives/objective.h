@@ -48,8 +48,7 @@ class Objective {
   virtual void prepare(const Setting& setting) { setting_.emplace(setting); }
 
   // A step is advance, inputs and the call. The call computes on tensors alone and can be captured, once for each
-  // phase.
-  // Goes to a step, counted from 0: what follows is of that step.
+  // phase. advance goes to a step, counted from 0: what follows is of that step.
   virtual void advance(int64_t /*step*/) {}
   virtual int64_t phase() const { return 0; }  // of steps whose calls consist of the same operations
   virtual bool can_be_captured() const { return true; }
