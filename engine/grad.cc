@@ -200,11 +200,9 @@ detail::Value detail::pull_back(Tensor value, Inputs variables, const Tensor* se
 Tensor detail::zeros_of(const Tensor& y) { return zeros_like(y); }
 
 Tensor detail::jacobian(const Shape& y, const Tensor& x, const std::function<Tensor(const Tensor& seed)>& pulled) {
+  const Tensor seeds = eye(y.size(), x.dtype(), x.device());
   std::vector<Tensor> rows;
-  for (int64_t i = 0; i < y.size(); ++i) {
-    const Tensor seed = one_hot(Tensor::from(std::vector<int32_t>{static_cast<int32_t>(i)}, {1}), y.size(), x.dtype());
-    rows.push_back(pulled(to(reshape(seed, y), x.device())));
-  }
+  for (int64_t i = 0; i < y.size(); ++i) rows.push_back(pulled(reshape(seeds[i], y)));
   Shape shape = y;
   for (const int64_t extent : x.shape()) shape.push_back(extent);
   return rows.empty() ? zeros(shape, x.dtype(), x.device()) : reshape(stack(std::span<const Tensor>(rows)), shape);

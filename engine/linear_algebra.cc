@@ -43,11 +43,11 @@ Layouts solve_shape(const Op& op, Inputs in, const Attributes&) {
 
 // The lower triangle, with zeros above.
 Tensor lower(const Tensor& a) {
-  const Tensor places = arange(rows_of(a), DType::i32);
+  const Tensor places = arange(rows_of(a), DType::i32, a.device());
   const Tensor below = less_equal(places, reshape(places, {rows_of(a), 1}));
-  return where(to(below, a.device()), a, Tensor::scalar(0, a.dtype()));
+  return where(below, a, Tensor::scalar(0, a.dtype()));
 }
-Tensor diagonal_halved(const Tensor& a) { return a * (1.0 - to(eye(rows_of(a), a.dtype()), a.device()) * 0.5); }
+Tensor diagonal_halved(const Tensor& a) { return a * (1.0 - eye(rows_of(a), a.dtype(), a.device()) * 0.5); }
 Tensor symmetric(const Tensor& a) { return (a + transpose(a)) * 0.5; }
 
 template <class T>

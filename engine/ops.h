@@ -18,12 +18,13 @@ Tensor ones(const Shape& shape, DType dtype = DType::f32, Device device = Device
 Tensor zeros_like(const Tensor& x);
 Tensor ones_like(const Tensor& x);
 Tensor arange(int64_t count, DType dtype = DType::f32, Device device = Device::cpu);  // 0, 1, …, count − 1
-Tensor linspace(double first, double last, int64_t count, DType dtype = DType::f32);  // both ends are in it
-Tensor eye(int64_t count, DType dtype = DType::f32);                                  // the identity matrix
+Tensor linspace(double first, double last, int64_t count, DType dtype = DType::f32,
+                Device device = Device::cpu);                                      // both ends are in it
+Tensor eye(int64_t count, DType dtype = DType::f32, Device device = Device::cpu);  // the identity matrix
 // Random numbers of a seed, always the same: on (0, 1), and standard normal. For streams and steps see uniform and
 // normal.
-Tensor rand(const Shape& shape, uint64_t seed, DType dtype = DType::f32);
-Tensor randn(const Shape& shape, uint64_t seed, DType dtype = DType::f32);
+Tensor rand(const Shape& shape, uint64_t seed, DType dtype = DType::f32, Device device = Device::cpu);
+Tensor randn(const Shape& shape, uint64_t seed, DType dtype = DType::f32, Device device = Device::cpu);
 Tensor to(const Tensor& x, Device device);  // the same values there; itself where it is there already
 
 // ---- Arithmetic: f32, f64, and + − * of i32, where a result that is no i32 throws ValueError

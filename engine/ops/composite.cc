@@ -39,19 +39,21 @@ Tensor beside(const Tensor& a, double b, Tensor (*compare)(const Tensor&, const 
 
 }  // namespace
 
-Tensor linspace(double first, double last, int64_t count, DType dtype) {
+Tensor linspace(double first, double last, int64_t count, DType dtype, Device device) {
   require<ValueError>(count >= 2, "linspace: {} numbers; needs at least 2", count);
   const double step = (last - first) / static_cast<double>(count - 1);
-  return cast(arange(count, DType::f64) * step + first, dtype);
+  return cast(arange(count, DType::f64, device) * step + first, dtype);
 }
 
-Tensor eye(int64_t count, DType dtype) { return cast(one_hot(arange(count, DType::i32), count), dtype); }
-
-Tensor rand(const Shape& shape, uint64_t seed, DType dtype) {
-  return uniform(shape, {seed, stream_of(Purpose::caller)}, Tensor::scalar(0, DType::i32), dtype);
+Tensor eye(int64_t count, DType dtype, Device device) {
+  return cast(one_hot(arange(count, DType::i32, device), count), dtype);
 }
-Tensor randn(const Shape& shape, uint64_t seed, DType dtype) {
-  return normal(shape, {seed, stream_of(Purpose::caller)}, Tensor::scalar(0, DType::i32), dtype);
+
+Tensor rand(const Shape& shape, uint64_t seed, DType dtype, Device device) {
+  return uniform(shape, {seed, stream_of(Purpose::caller)}, Tensor::scalar(0, DType::i32), dtype, device);
+}
+Tensor randn(const Shape& shape, uint64_t seed, DType dtype, Device device) {
+  return normal(shape, {seed, stream_of(Purpose::caller)}, Tensor::scalar(0, DType::i32), dtype, device);
 }
 
 // ---- Comparisons and truth values
@@ -80,7 +82,7 @@ Tensor logical_or(const Tensor& a, const Tensor& b) {
   return where(truth(a), Tensor::scalar(1, DType::u8), truth(b));
 }
 Tensor any(const Tensor& x) {
-  if (x.size() == 0) return Tensor::scalar(0, DType::u8);
+  if (x.size() == 0) return zeros({}, DType::u8, x.device());
   return cast(max(cast(truth(x), DType::f32)), DType::u8);
 }
 Tensor All::operator()(const Tensor& x) const { return logical_not(any(logical_not(x))); }

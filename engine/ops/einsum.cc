@@ -35,7 +35,7 @@ Term without_repeats(Term term) {
     Shape shape = term.x.shape();
     for (int axis = 0; axis < shape.rank(); ++axis)
       if (axis != a && axis != b) shape[axis] = 1;
-    const Tensor diagonal = reshape(to(eye(term.x.dim(a), DType::u8), term.x.device()), shape);
+    const Tensor diagonal = reshape(eye(term.x.dim(a), DType::u8, term.x.device()), shape);
     term.x = sum(where(diagonal, term.x, Tensor::scalar(0, term.x.dtype())), {b});
     term.letters.erase(again, 1);
     --i;

@@ -154,16 +154,18 @@ Rows composite_rows() {
                      .constant()
                      .of_integers_too());
 
-  rows.push_back(general("linspace", {single([](In x) { return linspace(-1, 2, 4, x.dtype()); }, {{4}, {-1, 0, 1, 2}})})
-                     .constant().of_integers_too());
-  rows.push_back(general("eye", {single([](In x) { return eye(2, x.dtype()); }, {{2, 2}, {1, 0, 0, 1}})})
+  rows.push_back(general("linspace",
+                         {single([](In x) { return linspace(-1, 2, 4, x.dtype(), x.device()); }, {{4}, {-1, 0, 1, 2}})})
+                     .constant()
+                     .of_integers_too());
+  rows.push_back(general("eye", {single([](In x) { return eye(2, x.dtype(), x.device()); }, {{2, 2}, {1, 0, 0, 1}})})
                      .constant()
                      .of_integers_too());
   for (const auto& [name, draw] :
        {std::pair<const char*, Tensor (*)(const Shape&, RandomKey, In, DType, Device)>{"rand", uniform},
         {"randn", normal}}) {
     const auto made = [name = std::string(name)](In x) {
-      return name == "rand" ? rand({3, 5}, 7, x.dtype()) : randn({3, 5}, 7, x.dtype());
+      return name == "rand" ? rand({3, 5}, 7, x.dtype(), x.device()) : randn({3, 5}, 7, x.dtype(), x.device());
     };
     rows.push_back(general(name, {of_one({}, made,
                                          [draw = draw](const Array& x) {

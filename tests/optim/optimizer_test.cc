@@ -116,7 +116,7 @@ class TwoSided final : public Gradient {
   }
   Estimate operator()(const Tensor& weights, const Loss& loss) override {
     const NoGrad guard;
-    const Tensor direction = to(normal(weights.shape(), {5, 1}, numbers_->step(), weights.dtype()), weights.device());
+    const Tensor direction = normal(weights.shape(), {5, 1}, numbers_->step(), weights.dtype(), weights.device());
     const Tensor& length = (*numbers_)[length_];
     const Tensor slope = (loss(weights + direction * length) - loss(weights - direction * length)) / (length * 2.0);
     return {loss(weights), direction * slope};
