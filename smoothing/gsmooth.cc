@@ -1,5 +1,7 @@
 #include <mollify/smoothing/gsmooth.h>
 
+#include <algorithm>
+
 namespace mollify::smoothing {
 namespace {
 
@@ -70,6 +72,20 @@ void GSmoothSvrg::start_round(const Tensor& weights, const SmoothedLoss& full_lo
   round_sigma_ = next;
   svrg_.start_round(weights, at(full_loss, anchor_sigma()));
   ++rounds_;
+}
+
+std::map<std::string, Tensor> GSmoothSvrg::state() const {
+  auto state = svrg_.state();
+  state["rounds"] = Tensor::scalar(static_cast<double>(rounds_), DType::f64);
+  return state;
+}
+
+void GSmoothSvrg::set_state(const std::map<std::string, Tensor>& state) {
+  const auto found = state.find("rounds");
+  require<ValueError>(found != state.end(), "gsmooth_svrg: the state has no 'rounds'; needs one");
+  svrg_.set_state(state);
+  rounds_ = static_cast<int64_t>(found->second.item());
+  round_sigma_ = sigma_.at(std::max<int64_t>(0, rounds_ - 1));
 }
 
 Tensor GSmoothSvrg::step(const Tensor& weights, const SmoothedLoss& loss) {

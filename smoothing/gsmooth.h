@@ -62,6 +62,9 @@ class GSmoothSvrg {
                    const SmoothedLoss& loss) const;  // along which a step would go, times the rate; no step
   int64_t rounds() const { return rounds_; }
 
+  std::map<std::string, Tensor> state() const;
+  void set_state(const std::map<std::string, Tensor>& state);  // throws ValueError for a missing name
+
  private:
   Sigma anchor_sigma() const;
 

@@ -4,6 +4,7 @@
 #include <mollify/engine/tensor.h>
 #include <mollify/experiments/options.h>
 #include <mollify/experiments/reproduce/grid.h>
+#include <mollify/experiments/reproduce/report.h>
 
 #include <memory>
 
@@ -18,13 +19,14 @@ class Experiment {
 
   virtual void resolve() = 0;  // fills in what depends on other options; throws UsageError
   virtual void load() = 0;     // reads the data
-  // Runs the cells and writes tables and pictures to the folder; returns the table. Throws Interrupted.
-  virtual std::string run(Grid& grid, const std::filesystem::path& folder) = 0;
+  // Runs the cells and writes pictures and CSV files to the folder. Throws Interrupted.
+  virtual Report run(Grid& grid, const std::filesystem::path& folder) = 0;
   virtual std::vector<std::string> files() const = 0;  // that run writes
 
   // Shared options.
   std::string scale = "quick", data, data_dir, out;
   int64_t jobs = 0;
+  double checkpoint_minutes = 2;  // between those of a cell
   DeviceRequest device_request;
   Device device = Device::cpu;  // where cells compute: set before load
 

@@ -17,6 +17,11 @@ Options Experiment::shared_options() {
         "$MOLLIFY_NUM_THREADS, else all processors; 1 on cuda", true},
        &jobs,
        thread_rule()},
+      {{"checkpoint-minutes", "Run",
+        "minutes between checkpoints of a cell, from which a run that was stopped goes on; 0: as many as there can be",
+        nullptr, true},
+       &checkpoint_minutes,
+       at_least(0)},
       {{"out", "Run", "folder of the results", "runs/<experiment>-<data>-<scale>", true}, &out, Rule{}},
   };
   add(all, device_options(device_request, "Run"));

@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <condition_variable>
 #include <exception>
+#include <list>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -18,35 +18,26 @@
 namespace mollify::experiments {
 namespace {
 
+namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 constexpr auto kLookAround = std::chrono::milliseconds(100);
 
-double number_of(const ordered_json& value) { return value.is_null() ? NAN : value.get<double>(); }  // JSON has no NaN
+// Kernels run inline in each of the grid's threads, so that `jobs` cells occupy `jobs` processors.
+class InlineKernels {
+ public:
+  InlineKernels() { set_num_threads(1); }
+  ~InlineKernels() { set_num_threads(before_); }
+  InlineKernels(const InlineKernels&) = delete;
 
-Results results_of(const ordered_json& line) {
-  Results results;
-  for (const auto& [name, value] : line.at("numbers").items()) results.numbers[name] = number_of(value);
-  for (const auto& [name, values] : line.at("series").items())
-    for (const ordered_json& value : values) results.series[name].push_back(number_of(value));
-  return results;
-}
+ private:
+  const int before_ = num_threads();
+};
 
 }  // namespace
 
-double Results::at(const std::string& name) const {
-  const auto found = numbers.find(name);
-  return found == numbers.end() ? NAN : found->second;
-}
-
-const std::vector<double>& Results::series_at(const std::string& name) const {
-  static const std::vector<double> none;
-  const auto found = series.find(name);
-  return found == series.end() ? none : found->second;
-}
-
-Grid::Grid(const std::filesystem::path& folder, int jobs) : file_(folder / "cells.jsonl"), jobs_(jobs) {
-  if (std::filesystem::exists(file_)) read();
+Grid::Grid(const fs::path& folder, int jobs) : folder_(folder), file_(folder / "cells.jsonl"), jobs_(jobs) {
+  if (fs::exists(file_)) read();
 }
 
 void Grid::read() {
@@ -55,7 +46,7 @@ void Grid::read() {
     for (const std::string& line : whole_lines(file_)) {
       ++number;
       const ordered_json stored = ordered_json::parse(line);
-      finished_[stored.at("key").get<std::string>()] = results_of(stored);
+      finished_[stored.at("key").get<std::string>()] = experiments::results_of(stored);
       seconds_ += stored.at("seconds").get<double>();
     }
   } catch (const nlohmann::json::exception& error) {
@@ -63,78 +54,125 @@ void Grid::read() {
   }
 }
 
-void Grid::record(const std::string& key, const Results& results, double seconds) {
-  const ordered_json line = {
-      {"key", key}, {"seconds", seconds}, {"numbers", results.numbers}, {"series", results.series}};
+void Grid::record(const Cell& cell, const Results& results, double seconds) {
+  ordered_json line = {{"key", cell.key}, {"seconds", seconds}};
+  line.update(json_of(results));
   append_line(file_, line.dump());
-  finished_[key] = results;
+  finished_[cell.key] = results;
   seconds_ += seconds;
+  std::error_code ignored;
+  if (!cell.keeps_folder) fs::remove_all(folder_of(cell.key), ignored);
+  fs::remove(folder_ / "cells", ignored);  // once it is empty
 }
 
-std::vector<Results> Grid::run(const std::string& title, const std::vector<Cell>& cells) {
-  std::vector<const Cell*> due;
-  for (const Cell& cell : cells)
-    if (!finished_.count(cell.key)) due.push_back(&cell);
-  const int64_t total = static_cast<int64_t>(cells.size());
-  int64_t done = total - static_cast<int64_t>(due.size());
+// The cells that one call of run has left to do, and the threads that do them. One mutex guards these members and the
+// grid's.
+class Grid::Round {
+ public:
+  Round(Grid& grid, const std::vector<Cell>& cells) : grid_(grid), total_(static_cast<int64_t>(cells.size())) {
+    for (const Cell& cell : cells)
+      if (!grid.finished_.contains(cell.key)) due_.push_back(&cell);
+    done_ = total_ - static_cast<int64_t>(due_.size());
+    const auto known = [&](const std::string& key) {
+      return grid.finished_.contains(key) ||
+             std::any_of(cells.begin(), cells.end(), [&](const Cell& cell) { return cell.key == key; });
+    };
+    for (const Cell* cell : due_)
+      for (const std::string& need : cell->needs)
+        require<ValueError>(known(need), "grid: the cell '{}' needs '{}', which is not among the cells", cell->key,
+                            need);
+  }
 
-  std::mutex mutex;  // of all below, and of this object's members
-  std::condition_variable changed;
-  size_t next = 0;
-  int working = static_cast<int>(std::min<size_t>(due.size(), static_cast<size_t>(jobs_)));
-  std::exception_ptr fatal;
+  // On `jobs` threads; throws what went wrong outside the cells, such as a disk that is full.
+  void run(const std::string& title, int jobs) {
+    const InlineKernels guard;
+    working_ = static_cast<int>(std::min<size_t>(due_.size(), static_cast<size_t>(jobs)));
+    std::vector<std::thread> workers;
+    for (int i = 0, count = working_; i < count; ++i) workers.emplace_back([this] { work(); });
+    {
+      Progress progress(title, std::max<int64_t>(1, total_), done_, "cells");
+      std::unique_lock lock(mutex_);
+      while (working_ > 0) {
+        changed_.wait_for(lock, kLookAround);
+        progress.update(done_);
+      }
+    }
+    for (std::thread& worker : workers) worker.join();
+    if (fatal_) std::rethrow_exception(fatal_);
+    for (const Cell* cell : due_)
+      if (!interrupted())
+        grid_.failures_.push_back(format("{}: needs '{}', which has no results", cell->key, *missing(*cell)));
+  }
+
+ private:
+  // A cell that this one needs and that has no results yet.
+  const std::string* missing(const Cell& cell) const {
+    for (const std::string& need : cell.needs)
+      if (!grid_.finished_.contains(need)) return &need;
+    return nullptr;
+  }
+
+  void work() {
+    std::unique_lock lock(mutex_);
+    try {
+      while (!due_.empty() && !interrupted() && !fatal_) {
+        const auto ready = std::find_if(due_.begin(), due_.end(), [this](const Cell* cell) { return !missing(*cell); });
+        if (ready != due_.end()) {
+          const Cell& cell = **ready;
+          due_.erase(ready);
+          ++running_;
+          finish(cell, lock);
+          --running_;
+          changed_.notify_all();
+        } else if (running_ > 0) {
+          changed_.wait_for(lock, kLookAround);
+        } else {
+          break;  // what is left needs cells that failed
+        }
+      }
+    } catch (...) { fatal_ = std::current_exception(); }
+    --working_;
+    changed_.notify_all();
+  }
 
   // Runs one cell, unlocked, and records it.
-  const auto finish = [&](const Cell& cell, std::unique_lock<std::mutex>& lock) {
+  void finish(const Cell& cell, std::unique_lock<std::mutex>& lock) {
     lock.unlock();
     const auto start = Clock::now();
     std::optional<Results> results;
     std::string failure;
     try {
-      results = cell.run();
-    } catch (const Interrupted&) {
-      failure.clear();
-    } catch (const std::exception& error) {
-      failure = error.what();
-    }
+      const fs::path folder = grid_.folder_of(cell.key);
+      fs::create_directories(folder);
+      results = cell.run(folder);
+    } catch (const Interrupted&) {  // run again when the run goes on
+    } catch (const std::exception& error) { failure = error.what(); }
     lock.lock();
-    if (results) record(cell.key, *results, seconds_since(start));
-    if (!failure.empty()) failures_.push_back(cell.key + ": " + failure);
-    ++done;
-  };
-  const auto work = [&] {
-    std::unique_lock lock(mutex);
-    try {
-      while (next < due.size() && !interrupted() && !fatal) finish(*due[next++], lock);
-    } catch (...) {
-      fatal = std::current_exception();
-    }
-    --working;
-    changed.notify_all();
-  };
-
-  // Kernels run inline in each of the threads, so that `jobs` cells occupy `jobs` processors.
-  const int threads_before = num_threads();
-  set_num_threads(1);
-  std::vector<std::thread> workers;
-  for (int i = 0, count = working; i < count; ++i) workers.emplace_back(work);
-  {
-    Progress progress(title, std::max<int64_t>(1, total), done, "cells");
-    std::unique_lock lock(mutex);
-    while (working > 0) {
-      changed.wait_for(lock, kLookAround);
-      progress.update(done);
-    }
+    if (results) grid_.record(cell, *results, seconds_since(start));
+    if (!failure.empty()) grid_.failures_.push_back(cell.key + ": " + failure);
+    ++done_;
   }
-  for (std::thread& worker : workers) worker.join();
-  set_num_threads(threads_before);
-  if (fatal) std::rethrow_exception(fatal);
 
+  Grid& grid_;
+  const int64_t total_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::list<const Cell*> due_;
+  int64_t done_ = 0;
+  int working_ = 0, running_ = 0;  // threads, and those with a cell
+  std::exception_ptr fatal_;
+};
+
+std::vector<Results> Grid::run(const std::string& title, const std::vector<Cell>& cells) {
+  Round(*this, cells).run(title, jobs_);
   std::vector<Results> results;
-  for (const Cell& cell : cells) results.push_back(finished_.count(cell.key) ? finished_[cell.key] : Results{});
-  const auto finished =
-      total - std::count_if(cells.begin(), cells.end(), [&](const Cell& cell) { return !finished_.count(cell.key); });
-  require<Interrupted>(!interrupted(), "interrupted after {} of {} cells ({})", finished, total, title);
+  int64_t finished = 0;
+  for (const Cell& cell : cells) {
+    const bool known = finished_.contains(cell.key);
+    finished += known;
+    results.push_back(known ? finished_[cell.key] : Results{});
+  }
+  require<Interrupted>(!interrupted(), "interrupted after {} of {} cells ({})", finished, cells.size(), title);
   return results;
 }
 

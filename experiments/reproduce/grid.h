@@ -1,5 +1,8 @@
-// Independent cells of an experiment, several at once, each on one thread; what is finished survives a kill.
+// Cells of an experiment, several at once, each on one thread; what is finished survives a kill, and so does what an
+// unfinished cell wrote to its folder.
 #pragma once
+
+#include <mollify/experiments/reproduce/results.h>
 
 #include <filesystem>
 #include <functional>
@@ -9,42 +12,43 @@
 
 namespace mollify::experiments {
 
-// What a cell found. Numbers may be NaN or infinite; both are NaN once read from a file.
-struct Results {
-  std::map<std::string, double> numbers = {};
-  std::map<std::string, std::vector<double>> series = {};
-
-  double at(const std::string& name) const;  // NaN where there is no such number
-  const std::vector<double>& series_at(const std::string& name) const;  // empty likewise
-};
-
-// A function of its key and the experiment's settings alone: neither of other cells nor of what was run before.
-// It asks stop_if_interrupted() now and then.
+// A function of its key, the experiment's settings and the cells that it needs: neither of other cells nor of what was
+// run before. It asks stop_if_interrupted() now and then.
 struct Cell {
-  std::string key;  // unique in its folder
-  std::function<Results()> run;
+  std::string key;  // unique in its grid; names its folder
+  // `folder` is the cell's own. A cell that was stopped is run again and finds there what it wrote.
+  std::function<Results(const std::filesystem::path& folder)> run;
+  std::vector<std::string> needs = {};  // keys of cells that have results before this one starts
+  bool keeps_folder = false;            // when it has results, for cells that need it; else the folder is removed
 };
 
-// Keeps one line per finished cell in folder/cells.jsonl. A last line that a kill cut off is dropped.
+// Keeps one line per finished cell in folder/cells.jsonl, and the cells' folders in folder/cells. A last line that a
+// kill cut off is dropped.
 class Grid {
  public:
   // Reads what is there. Throws FormatError for a file that is something else.
   Grid(const std::filesystem::path& folder, int jobs);
 
   // Results of the cells, in their order: those on file, and the others, which `jobs` threads run. What a cell throws
-  // is recorded and does not stop the others; it is tried again in the next run. Throws Interrupted after an interrupt,
-  // with the unfinished cells not recorded.
+  // is recorded and does not stop the others, but for those that need it; it is tried again in the next run. Throws
+  // ValueError for a cell that needs one that is neither among the cells nor on file, and Interrupted after an
+  // interrupt, with the unfinished cells not recorded.
   std::vector<Results> run(const std::string& title, const std::vector<Cell>& cells);
+
+  // Of cells on file: for those that need them.
+  std::filesystem::path folder_of(const std::string& key) const { return folder_ / "cells" / key; }
+  const Results& results_of(const std::string& key) const { return finished_.at(key); }
 
   // "key: what it threw" of the cells that failed.
   const std::vector<std::string>& failures() const { return failures_; }
   double seconds() const { return seconds_; }  // of all finished cells together, on one thread each
 
  private:
+  class Round;
   void read();
-  void record(const std::string& key, const Results& results, double seconds);
+  void record(const Cell& cell, const Results& results, double seconds);
 
-  std::filesystem::path file_;
+  std::filesystem::path folder_, file_;
   int jobs_;
   std::map<std::string, Results> finished_;
   std::vector<std::string> failures_;

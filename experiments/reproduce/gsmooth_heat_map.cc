@@ -3,18 +3,13 @@
 // one grid finds for it, and stop training by images held out from it. Published ones are those of the authors' code:
 // the mean over the outputs as the loss, one learning rate, Xavier weights, penalties by σ, Adam's ε 1e-7, training
 // stopped by the test images, and the last epoch's weights tested.
-#include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
+#include <mollify/experiments/reproduce/gsmooth_heat_map_training.h>
 #include <mollify/experiments/reproduce/heat_map.h>
 #include <mollify/experiments/reproduce/image_table.h>
 #include <mollify/experiments/reproduce/report.h>
-#include <mollify/experiments/reproduce/training.h>
 #include <mollify/experiments/training/task.h>
-#include <mollify/nn/losses.h>
-#include <mollify/nn/models.h>
-#include <mollify/smoothing/gsmooth.h>
-#include <mollify/smoothing/smooth.h>
 
 #include <algorithm>
 #include <cmath>
@@ -22,39 +17,15 @@
 namespace mollify::experiments {
 namespace {
 
-struct Method {
-  std::string optimizer;
-  double sigma;  // as in the paper
-};
-
-struct Noise { double inputs, labels; };  // standard deviation, share
-
-// One training. Those of the learning rates' search are not tested.
-struct Training {
-  Method method;
-  double rate;
-  Noise noise;
-  int64_t seed, epochs;
-  bool tuning;
-
-  std::string key() const {
-    return format("{} {} sigma={} rate={} inputs={} labels={} seed={}", tuning ? "rate" : "cell", method.optimizer,
-                  method.sigma, rate, noise.inputs, noise.labels, seed);
-  }
-};
+using namespace gsmooth_heat_map_training;
 
 struct Finished {
   Training training;
   Results results;
 };
 
-using Penalties = std::map<std::string, double>;
-Penalties penalties(double first_dense) {
-  return {{"activation1", 1e-7}, {"dense1", first_dense}, {"activation2", 1e-5}, {"dense2", 1e-5}};
-}
-constexpr const char* kAccuracy = "test_accuracy";
-const char* const kColumns[] = {
-    kAccuracy, "plain_test_accuracy", "validation_loss", "validation_accuracy", "best_epoch", "epochs", "diverged"};
+const char* const kColumns[] = {kAccuracy,  kPlainAccuracy, kValidationLoss, kValidationAccuracy,
+                                kBestEpoch, kEpochs,        kDiverged};
 
 class GSmoothHeatMap final : public Experiment {
  public:
@@ -62,14 +33,13 @@ class GSmoothHeatMap final : public Experiment {
   const char* summary() const override {
     return "GSmoothSGD and GSmoothAdam under input and label noise, by sigma (Starnes & Webster 2023)";
   }
-  std::vector<std::string> files() const override { return {"results.csv", "table.txt", "heatmap.svg", "noise.svg"}; }
+  std::vector<std::string> files() const override { return {"results.csv", "heatmap.svg", "noise.svg"}; }
   Options options() override;
   void resolve() override;
   void load() override;
-  std::string run(Grid& grid, const std::filesystem::path& folder) override;
+  Report run(Grid& grid, const std::filesystem::path& folder) override;
 
  private:
-  Results train(const Training& training) const;
   bool published() const { return settings_ == "published"; }
   std::vector<Finished> finish(Grid& grid, const std::string& title, const std::vector<Training>& trainings) const;
   std::vector<Training> searches() const;
@@ -85,10 +55,10 @@ class GSmoothHeatMap final : public Experiment {
   bool quoted(const Method& method, const Noise& noise) const;
 
   std::string settings_text() const;
-  std::string rates_text(const std::vector<Finished>& searched) const;
+  Report rates_report(const std::vector<Finished>& searched) const;
   std::string noise_picture() const;
   HeatMap heat_map(const std::vector<Finished>& finished) const;
-  std::string quoted_text(const std::vector<Finished>& finished) const;
+  Report quoted_report(const std::vector<Finished>& finished) const;
   Summary summary(const std::vector<Finished>& finished, const Method& method, const Noise& noise,
                   const char* number = kAccuracy) const;
 
@@ -189,75 +159,22 @@ bool GSmoothHeatMap::quoted(const Method& method, const Noise& noise) const {
          extreme(noise.labels, labels_);
 }
 
-Results GSmoothHeatMap::train(const Training& how) const {
-  const uint64_t seed = static_cast<uint64_t>(how.seed);
-  datasets::Preparation preparation = plain_preparation(data);
-  preparation.noise = {.input_deviation = how.noise.inputs, .label_share = how.noise.labels, .seed = seed};
-  const Images all = prepare(train_, preparation, device), training = range(all, 0, limit_);
-  const Images validation = published() ? test_ : range(all, limit_, validation_);
-
-  const smoothing::Sigma sigma = smoothing::Sigma::paper(how.method.sigma);
-  const Penalties weights_of = penalties(published() && how.method.sigma == 0.01 ? 1e-5 : 1e-7);
-  const smoothing::SmoothedNetwork smoothed =
-      smooth(*network_, sigma, {.by_layer = weights_of, .form = smoothing::Form::split});
-  const bool plain = how.method.sigma == 0;
-  const Model plain_model = [&](const Tensor& weights, const Tensor& images) { return (*network_)(weights, images); };
-  const Model model = plain ? plain_model : [&](const Tensor& weights, const Tensor& images) {
-    return smoothed(weights, images).output;
-  };
-  const optim::Schedule rate = optim::constant(how.rate);
-  smoothing::GSmooth optimizer(
-      how.method.optimizer == "sgd" ? optim::sgd(rate) : optim::adam(rate, {.epsilon = published() ? 1e-7 : 1e-8}),
-      sigma);
-
-  const nn::Initialization initialization =
-      published() ? nn::Initialization::xavier_uniform : nn::Initialization::fan_in_uniform;
-  const Tensor weights = to(network_->initial_weights(initialization, seed), device);
-  const double share = published() ? 1.0 / static_cast<double>(network_->output().size())
-                                   : 1;  // the mean over the outputs, or their sum
-  Tensor best = copy_of(weights);
-  double best_loss = INFINITY, best_accuracy = NAN;
-  int64_t best_epoch = 0, epoch = 0;
-  bool finite = true;
-  while (finite && epoch < how.epochs && epoch - best_epoch < patience_) {
-    const std::vector<int32_t> order = datasets::epoch_order(limit_, seed, epoch);
-    for (int64_t first = 0; finite && first < limit_; first += batch_) {
-      stop_if_interrupted();
-      const Images batch = chosen(training, std::span(order).subspan(first, std::min(batch_, limit_ - first)));
-      const auto loss = [&](const Tensor& w, const smoothing::Sigma& s) {
-        if (plain) return nn::mean_squared_error(plain_model(w, batch.images), batch.labels) * share;
-        return smoothed_squared_error(smoothed(w, {}, batch.images, s), batch.labels, share);
-      };
-      finite = std::isfinite(optimizer.step(weights, loss).item());
-    }
-    ++epoch;
-    const Score score = score_of(model, weights, validation);
-    finite = finite && std::isfinite(score.loss);
-    if (!(score.loss < best_loss)) continue;
-    best_loss = score.loss;
-    best_accuracy = score.accuracy;
-    best_epoch = epoch;
-    assign(best, weights);
-  }
-  Results results{.numbers = {{"validation_loss", best_epoch > 0 ? best_loss : NAN},
-                              {"validation_accuracy", best_accuracy},
-                              {"best_epoch", static_cast<double>(best_epoch)},
-                              {"epochs", static_cast<double>(epoch)},
-                              {"diverged", !finite}}};
-  if (how.tuning) return results;
-  const Tensor& trained =
-      best_epoch > 0 && !published() ? best : weights;  // diverged at once: what is left, which guesses
-  results.numbers[kAccuracy] = score_of(model, trained, test_).accuracy;
-  results.numbers["plain_test_accuracy"] =
-      plain ? results.numbers[kAccuracy] : score_of(plain_model, trained, test_).accuracy;
-  return results;
-}
-
 std::vector<Finished> GSmoothHeatMap::finish(Grid& grid, const std::string& title,
                                              const std::vector<Training>& trainings) const {
+  const gsmooth_heat_map_training::Setting setting{.network = *network_,
+                                                   .images = train_,
+                                                   .test = test_,
+                                                   .preparation = plain_preparation(data),
+                                                   .train = limit_,
+                                                   .batch = batch_,
+                                                   .patience = patience_,
+                                                   .published = published(),
+                                                   .device = device};
   std::vector<Cell> cells;
   for (const Training& training : trainings)
-    cells.push_back({training.key(), [this, training] { return train(training); }});
+    cells.push_back({training.key(), [&, training](const auto& own) {
+                       return train(training, setting, CellCheckpoint(own, checkpoint_minutes));
+                     }});
   const std::vector<Results> results = grid.run(title, cells);
   std::vector<Finished> finished;
   for (size_t i = 0; i < trainings.size(); ++i) finished.push_back({trainings[i], results[i]});
@@ -277,9 +194,9 @@ double GSmoothHeatMap::rate_of(const Method& method, const std::vector<Finished>
   if (const auto& fixed = fixed_rate(method.optimizer)) return *fixed;
   double best = INFINITY, rate = rates(method.optimizer).back();
   for (const Finished& f : searched) {
-    const double loss = f.results.at("validation_loss");
+    const double loss = f.results.at(kValidationLoss);
     const bool same = f.training.method.optimizer == method.optimizer && f.training.method.sigma == method.sigma;
-    if (!same || f.results.at("diverged") != 0 || !(loss < best)) continue;
+    if (!same || f.results.at(kDiverged) != 0 || !(loss < best)) continue;
     best = loss;
     rate = f.training.rate;
   }
@@ -337,31 +254,31 @@ std::string GSmoothHeatMap::settings_text() const {
          format("Seeds: {} for the quoted cells, {} for the others.\n", std::max(seeds_, grid_seeds_), grid_seeds_);
 }
 
-std::string GSmoothHeatMap::rates_text(const std::vector<Finished>& searched) const {
-  std::string out;
+Report GSmoothHeatMap::rates_report(const std::vector<Finished>& searched) const {
+  Report report;
   for (const char* optimizer : {"sgd", "adam"}) {
     if (const auto& fixed = fixed_rate(optimizer)) {
-      out += format("\nLearning rate of {}: {}, as given.\n", optimizer, *fixed);
+      report.add(format("Learning rate of {}: {}, as given.\n", optimizer, *fixed));
       continue;
     }
-    out +=
-        format("\nLearning rates of {}: validation loss after {} epochs on clean data, seed 0; the lowest is taken.\n",
-               optimizer, tuning_epochs_);
+    report.add(
+        format("Learning rates of {}: validation loss after {} epochs on clean data, seed 0; the lowest is taken.\n",
+               optimizer, tuning_epochs_));
     std::vector<std::string> heading = {"sigma"};
     for (double rate : rates(optimizer)) heading.push_back(format("{}", rate));
     heading.push_back("taken");
-    TextTable table(heading);
+    Table table(heading);
     for (double sigma : sigmas_) {
       std::vector<std::string> row = {format("{}", sigma)};
       for (const auto& [t, results] : searched)
         if (t.method.optimizer == optimizer && t.method.sigma == sigma)
-          row.push_back(results.at("diverged") == 0 ? number_text(results.at("validation_loss"), "%.4f") : "diverged");
+          row.push_back(results.at(kDiverged) == 0 ? number_text(results.at(kValidationLoss), "%.4f") : "diverged");
       row.push_back(format("{}", rate_of({optimizer, sigma}, searched)));
       table.add(row);
     }
-    out += table.text();
+    report.add(table);
   }
-  return out;
+  return report;
 }
 
 HeatMap GSmoothHeatMap::heat_map(const std::vector<Finished>& finished) const {
@@ -400,7 +317,7 @@ std::string GSmoothHeatMap::noise_picture() const {
   return image_table_svg(table);
 }
 
-std::string GSmoothHeatMap::quoted_text(const std::vector<Finished>& finished) const {
+Report GSmoothHeatMap::quoted_report(const std::vector<Finished>& finished) const {
   const struct { const char* name; Noise noise; } corners[] = {{"clean", {0, 0}},
                                                                {"worst labels", {0, labels_.back()}},
                                                                {"worst inputs", {inputs_.back(), 0}},
@@ -408,14 +325,14 @@ std::string GSmoothHeatMap::quoted_text(const std::vector<Finished>& finished) c
   std::vector<std::string> heading = {""};
   for (double sigma : sigmas_)
     if (quoted({"sgd", sigma}, {0, 0})) heading.push_back(format("sigma {}", sigma));
-  TextTable accuracies(heading), plain(heading), claims({"", "claim", "difference and its standard error", ""});
+  Table accuracies(heading), plain(heading), claims({"", "claim", "difference and its standard error", ""});
   for (const auto& [name, noise] : corners) {
     const auto of = [&, noise = noise](double sigma) { return summary(finished, {"sgd", sigma}, noise); };
     std::vector<std::string> row = {name}, plain_row = {name};
     for (double sigma : sigmas_) {
       if (!quoted({"sgd", sigma}, {0, 0})) continue;
       row.push_back(with_deviation(of(sigma), "%.2f"));
-      plain_row.push_back(with_deviation(summary(finished, {"sgd", sigma}, noise, "plain_test_accuracy"), "%.2f"));
+      plain_row.push_back(with_deviation(summary(finished, {"sgd", sigma}, noise, kPlainAccuracy), "%.2f"));
       if (sigma == 0.01 || sigma == 0.1)
         claims.add({name, format("sigma {} at least as good as 0", sigma), difference_text(of(sigma), of(0), "%.2f"),
                     to_string(at_least(of(sigma), of(0)))});
@@ -426,15 +343,20 @@ std::string GSmoothHeatMap::quoted_text(const std::vector<Finished>& finished) c
     accuracies.add(row);
     plain.add(plain_row);
   }
-  return "\nQuoted cells, SGD: test accuracy %, mean ± deviation over the seeds.\n" + accuracies.text() +
-         "\nThe same weights in the plain network.\n" + plain.text() +
-         "\nClaims of the paper. One holds or does not where the difference, seed by seed, has its sign or is beyond "
-         "two standard errors against it; else it is\n"
-         "undecided (\"worse\" must be beyond two standard errors to hold).\n" +
-         claims.text();
+  Report report;
+  report.add("Quoted cells, SGD: test accuracy %, mean ± deviation over the seeds.\n");
+  report.add(accuracies);
+  report.add("The same weights in the plain network.\n");
+  report.add(plain);
+  report.add(
+      "Claims of the paper. One holds or does not where the difference, seed by seed, has its sign or is beyond two "
+      "standard errors against it; else it is\n"
+      "undecided (\"worse\" must be beyond two standard errors to hold).\n");
+  report.add(claims);
+  return report;
 }
 
-std::string GSmoothHeatMap::run(Grid& grid, const std::filesystem::path& folder) {
+Report GSmoothHeatMap::run(Grid& grid, const std::filesystem::path& folder) {
   const std::vector<Finished> searched = finish(grid, "learning rates", searches());
   const std::vector<Finished> finished = finish(grid, "noise", cells(searched));
 
@@ -448,18 +370,20 @@ std::string GSmoothHeatMap::run(Grid& grid, const std::filesystem::path& folder)
                     t.noise.inputs, t.noise.labels, t.seed);
       for (const char* column : kColumns) csv += "," + csv_number(results.at(column));
       csv += "\n";
-      diverged += !t.tuning && results.at("diverged") != 0;
+      diverged += !t.tuning && results.at(kDiverged) != 0;
     }
   write_text(folder / "results.csv", csv);
   const HeatMap map = heat_map(finished);
   write_text(folder / "heatmap.svg", heat_map_svg(map));
   write_text(folder / "noise.svg", noise_picture());
-  std::string table = settings_text() + rates_text(searched) + "\n" + heat_map_text(map);
+  Report report;
+  report.add(settings_text());
+  report.add(rates_report(searched));
+  report.add(heat_map_report(map));
   if (diverged > 0)
-    table += format("{} cells diverged; their accuracy is that of the weights before, or of guessing.\n", diverged);
-  table += quoted_text(finished);
-  write_text(folder / "table.txt", table);
-  return table;
+    report.add(format("{} cells diverged; their accuracy is that of the weights before, or of guessing.\n", diverged));
+  report.add(quoted_report(finished));
+  return report;
 }
 
 }  // namespace

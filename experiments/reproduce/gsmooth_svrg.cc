@@ -2,19 +2,13 @@
 // and label noise (Starnes & Webster, arXiv 2311.00531, figures 4 to 6). Loss, learning rate, weights and penalties are
 // those of their code, which measures the spread over 100 images at fixed weights; the spread along the steps stands
 // beside it.
-#include <mollify/engine/grad.h>
-#include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
+#include <mollify/experiments/reproduce/gsmooth_svrg_training.h>
 #include <mollify/experiments/reproduce/heat_map.h>
 #include <mollify/experiments/reproduce/report.h>
-#include <mollify/experiments/reproduce/training.h>
 #include <mollify/experiments/training/curves.h>
 #include <mollify/experiments/training/task.h>
-#include <mollify/nn/losses.h>
-#include <mollify/nn/models.h>
-#include <mollify/smoothing/gsmooth.h>
-#include <mollify/smoothing/smooth.h>
 
 #include <algorithm>
 #include <cmath>
@@ -22,34 +16,11 @@
 namespace mollify::experiments {
 namespace {
 
-struct Method {
-  const char* name;
-  bool smoothed, variance_reduced;
-};
+using namespace gsmooth_svrg_training;
+
 constexpr Method kMethods[] = {
     {"SGD", false, false}, {"GSmoothSGD", true, false}, {"SVRG", false, true}, {"GSmoothSVRG", true, true}};
 constexpr int kSgd = 0, kSvrg = 2, kGSmoothSvrg = 3;
-
-struct Noise { double inputs, labels; };  // standard deviation, share
-
-// Of SGD and of SVRG.
-const std::map<std::string, double> kPenalties[] = {
-    {{"activation1", 1e-7}, {"dense1", 1e-7}, {"activation2", 1e-5}, {"dense2", 1e-5}},
-    {{"activation1", 1e-13}, {"dense1", 1e-13}, {"activation2", 1e-11}, {"dense2", 1e-11}}};
-constexpr int64_t kFullBatch = 100;  // images whose record a full gradient holds at a time
-constexpr int64_t kProbes = 100;     // images over which the spread at fixed weights is taken
-constexpr int64_t kDraws =
-    int64_t{1} << 31;  // "epochs" from which the probes and the anchors' images are drawn: no real ones
-
-// Found at the start and after each block of steps.
-constexpr const char *kStep = "step", *kTrainLoss = "train_loss", *kTestAccuracy = "test_accuracy";
-// Of ‖w_{t+1} − w_t‖: over all steps, and over each block. Within blocks: the root mean square of the blocks'
-// deviations, in which the mean's fall from block to block does not count.
-constexpr const char *kMean = "update_mean", *kDeviation = "update_deviation",
-                     *kWithin = "update_deviation_within_blocks";
-// Of what ‖Δw‖ would be for each of the probes, at the weights after each block; over all steps the root mean square.
-constexpr const char* kFixed = "update_deviation_at_fixed_weights";
-constexpr const char* kTrainedAccuracy = "trained_test_accuracy";
 
 class GSmoothSvrgExperiment final : public Experiment {
  public:
@@ -58,22 +29,21 @@ class GSmoothSvrgExperiment final : public Experiment {
     return "variation of the update along SGD, GSmoothSGD, SVRG, GSmoothSVRG (Starnes & Webster 2023)";
   }
   std::vector<std::string> files() const override {
-    return {"results.csv", "blocks.csv", "table.txt", "curves.svg", "accuracy.svg", "deviation.svg"};
+    return {"results.csv", "blocks.csv", "curves.svg", "accuracy.svg", "deviation.svg"};
   }
   Options options() override;
   void resolve() override;
   void load() override;
-  std::string run(Grid& grid, const std::filesystem::path& folder) override;
+  Report run(Grid& grid, const std::filesystem::path& folder) override;
 
  private:
   using Finished = std::vector<std::vector<Results>>;  // [method][seed], of one noise
-  Results train(const Method& method, const Noise& noise, uint64_t seed) const;
   std::vector<Noise> noises() const;
   int64_t seeds_of(const Noise& noise) const { return noise.inputs == 0 && noise.labels == 0 ? seeds_ : 1; }
 
   std::string settings_text() const;
-  std::string tables(const Finished& finished) const;
-  std::string claims_text(const Finished& finished) const;
+  Report tables(const Finished& finished) const;
+  Report claims(const Finished& finished) const;
   std::string picture(const Finished& finished) const;
   HeatMap over_noises(const std::vector<Finished>& finished, const char* number, double scale) const;
   void write_csv(const std::vector<Finished>& finished, const std::filesystem::path& folder) const;
@@ -146,129 +116,6 @@ std::vector<Noise> GSmoothSvrgExperiment::noises() const {
   return all;
 }
 
-// One training: the losses, the optimizers and what is measured.
-class Path {
- public:
-  Path(const nn::Network& network, const Method& method, double sigma, double rate, Images train)
-      : network_(network),
-        method_(method),
-        train_(std::move(train)),
-        sigma_(smoothing::Sigma::paper(method.smoothed ? sigma : 0)),
-        rate_(rate),
-        smoothed_(
-            smooth(network, sigma_, {.by_layer = kPenalties[method.variance_reduced], .form = smoothing::Form::split})),
-        sgd_(optim::sgd(optim::constant(rate)), sigma_),
-        svrg_(optim::constant(rate), sigma_) {}
-
-  Tensor plain(const Tensor& w, const Tensor& images) const { return network_(w, images); }
-  Tensor trained(const Tensor& w, const Tensor& images) const {
-    return method_.smoothed ? smoothed_(w, images).output : plain(w, images);
-  }
-
-  void start_round(const Tensor& weights, const std::vector<int32_t>& images) {
-    const Images anchor = chosen(train_, images);
-    svrg_.start_round(weights, [&](const Tensor& w, const smoothing::Sigma& s) {
-      return mean_over_batches(w, anchor, kFullBatch,
-                               [&](const Tensor& v, const Images& batch) { return loss(v, s, batch); });
-    });
-  }
-  double step(const Tensor& weights, int32_t image) {
-    const auto own = loss_of(image);
-    return (method_.variance_reduced ? svrg_.step(weights, own) : sgd_.step(weights, own)).item();
-  }
-  // ‖Δw‖ if the next step took this image.
-  double length_at(const Tensor& weights, int32_t image) const {
-    const auto own = loss_of(image);
-    const Tensor v = method_.variance_reduced ? svrg_.direction(weights, own)
-                                              : grad([&](const Tensor& w) { return own(w, sigma_); })(weights);
-    return rate_ * std::sqrt(sum(square(v)).item());
-  }
-
- private:
-  // Squared error on one-hot labels, the mean over the outputs as in the authors' code.
-  Tensor loss(const Tensor& w, const smoothing::Sigma& s, const Images& batch) const {
-    const double share = 1.0 / static_cast<double>(network_.output().size());
-    if (!method_.smoothed) return nn::mean_squared_error(plain(w, batch.images), batch.labels) * share;
-    return smoothed_squared_error(smoothed_(w, {}, batch.images, s), batch.labels, share);
-  }
-  smoothing::SmoothedLoss loss_of(int32_t image) const {
-    return [this, one = chosen(train_, std::span(&image, 1))](const Tensor& w, const smoothing::Sigma& s) {
-      return loss(w, s, one);
-    };
-  }
-
-  const nn::Network& network_;
-  Method method_;
-  Images train_;
-  smoothing::Sigma sigma_;
-  double rate_;
-  smoothing::SmoothedNetwork smoothed_;
-  smoothing::GSmooth sgd_;
-  smoothing::GSmoothSvrg svrg_;
-};
-
-double root_mean_square(const std::vector<double>& numbers) {
-  double squares = 0;
-  for (double number : numbers) squares += number * number;
-  return std::sqrt(squares / static_cast<double>(numbers.size()));
-}
-
-Results GSmoothSvrgExperiment::train(const Method& method, const Noise& noise, uint64_t seed) const {
-  datasets::Preparation preparation = plain_preparation(data);
-  preparation.noise = {.input_deviation = noise.inputs, .label_share = noise.labels, .seed = seed};
-  const Images images = prepare(train_, preparation, device);
-  Path path(*network_, method, sigma_, rate_, images);
-  const Model plain = [&](const Tensor& w, const Tensor& x) { return path.plain(w, x); };
-  const Model trained = [&](const Tensor& w, const Tensor& x) { return path.trained(w, x); };
-  const Tensor weights = to(network_->initial_weights(nn::Initialization::xavier_uniform, seed), device),
-               before = copy_of(weights);
-  Results results;
-  const auto measure = [&](int64_t step) {
-    results.series[kStep].push_back(static_cast<double>(step));
-    results.series[kTrainLoss].push_back(score_of(plain, weights, images).loss);
-    results.series[kTestAccuracy].push_back(score_of(plain, weights, test_).accuracy);
-  };
-  measure(0);
-  const std::vector<int32_t> probes = datasets::epoch_order(images.count(), seed, kDraws);
-  std::vector<double> lengths, block_lengths;
-  std::vector<int32_t> order;
-  bool finite = true;
-  for (int64_t step = 0; finite && step < steps_; ++step) {
-    stop_if_interrupted();
-    const int64_t position = step % images.count();
-    if (position == 0) order = datasets::epoch_order(images.count(), seed, step / images.count());
-    if (method.variance_reduced && step % inner_ == 0) {
-      std::vector<int32_t> anchor = datasets::epoch_order(images.count(), seed, kDraws + 1 + step);
-      anchor.resize(std::min(anchor.size(), static_cast<size_t>(anchor_)));
-      path.start_round(weights, anchor);
-    }
-    assign(before, weights);
-    finite = std::isfinite(path.step(weights, order[static_cast<size_t>(position)]));
-    block_lengths.push_back(std::sqrt(sum(square(weights - before)).item()));
-    if (block_lengths.size() < static_cast<size_t>(block_) && step + 1 < steps_) continue;
-    const Summary block = summary_of(block_lengths);
-    results.series[kMean].push_back(block.mean);
-    results.series[kDeviation].push_back(block.deviation);
-    lengths.insert(lengths.end(), block_lengths.begin(), block_lengths.end());
-    block_lengths.clear();
-    std::vector<double> at_fixed_weights;
-    for (size_t i = 0; i < std::min<size_t>(kProbes, probes.size()); ++i)
-      at_fixed_weights.push_back(path.length_at(weights, probes[i]));
-    results.series[kFixed].push_back(summary_of(at_fixed_weights).deviation);
-    measure(step + 1);
-  }
-  const Summary all = summary_of(lengths);
-  results.numbers = {{kMean, finite ? all.mean : NAN},
-                     {kDeviation, finite ? all.deviation : NAN},
-                     {kWithin, finite ? root_mean_square(results.series[kDeviation]) : NAN},
-                     {kFixed, finite ? root_mean_square(results.series[kFixed]) : NAN},
-                     {kTrainLoss, finite ? results.series[kTrainLoss].back() : NAN},
-                     {kTestAccuracy, score_of(plain, weights, test_).accuracy},
-                     {kTrainedAccuracy, score_of(trained, weights, test_).accuracy},
-                     {"diverged", !finite}};
-  return results;
-}
-
 Summary GSmoothSvrgExperiment::over_seeds(const std::vector<Results>& seeds, const char* number, double scale) {
   std::vector<double> numbers;
   for (const Results& results : seeds) numbers.push_back(scale * results.at(number));
@@ -309,13 +156,13 @@ std::string GSmoothSvrgExperiment::settings_text() const {
              seeds_, kProbes, block_);
 }
 
-std::string GSmoothSvrgExperiment::tables(const Finished& finished) const {
-  TextTable results({"", "test accuracy %", "as trained %", "training loss", "mean of ‖Δw‖", "deviation of ‖Δw‖",
-                     "within blocks", "at fixed weights", "diverged"});
+Report GSmoothSvrgExperiment::tables(const Finished& finished) const {
+  Table results({"", "test accuracy %", "as trained %", "training loss", "mean of ‖Δw‖", "deviation of ‖Δw‖",
+                 "within blocks", "at fixed weights", "diverged"});
   std::vector<std::string> heading = {"steps"};
   for (size_t m = 0; m < finished.size(); ++m) {
     const std::vector<Results>& seeds = finished[m];
-    const Summary diverged = over_seeds(seeds, "diverged");
+    const Summary diverged = over_seeds(seeds, kDiverged);
     results.add({kMethods[m].name, with_deviation(over_seeds(seeds, kTestAccuracy, 100), "%.2f"),
                  with_deviation(over_seeds(seeds, kTrainedAccuracy, 100), "%.2f"),
                  with_deviation(over_seeds(seeds, kTrainLoss), "%.4f"),
@@ -325,7 +172,7 @@ std::string GSmoothSvrgExperiment::tables(const Finished& finished) const {
                  number_text(diverged.mean * static_cast<double>(diverged.count), "%.0f")});
     heading.push_back(kMethods[m].name);
   }
-  TextTable by_block(heading);
+  Table by_block(heading);
   for (size_t b = 0; b < blocks(); ++b) {
     std::vector<std::string> row = {format("{} to {}", static_cast<int64_t>(b) * block_ + 1,
                                            std::min(steps_, static_cast<int64_t>(b + 1) * block_))};
@@ -333,16 +180,21 @@ std::string GSmoothSvrgExperiment::tables(const Finished& finished) const {
       row.push_back(with_deviation(of_block(seeds, kDeviation, b), "%.5f"));
     by_block.add(row);
   }
-  return "\nWithout noise, after all steps, mean ± deviation over the seeds. Δw = w_{t+1} − w_t, over all steps; "
-         "within blocks: root mean square\n"
-         "of the blocks' deviations, in which the fall of the mean from block to block does not count; at fixed "
-         "weights: root mean square of\n"
-         "the deviations over images there.\n" +
-         results.text() + "\nDeviation of ‖Δw‖ by block.\n" + by_block.text();
+  Report report;
+  report.add(
+      "Without noise, after all steps, mean ± deviation over the seeds. Δw = w_{t+1} − w_t, over all steps; within "
+      "blocks: root mean square\n"
+      "of the blocks' deviations, in which the fall of the mean from block to block does not count; at fixed weights: "
+      "root mean square of\n"
+      "the deviations over images there.\n");
+  report.add(results);
+  report.add("Deviation of ‖Δw‖ by block.\n");
+  report.add(by_block);
+  return report;
 }
 
-std::string GSmoothSvrgExperiment::claims_text(const Finished& finished) const {
-  TextTable table({"claim", "over", "difference and its standard error", ""});
+Report GSmoothSvrgExperiment::claims(const Finished& finished) const {
+  Table table({"claim", "over", "difference and its standard error", ""});
   const auto add = [&](int a, int b) {
     const auto compare = [&](const std::string& over, const Summary& of_a, const Summary& of_b) {
       table.add({format("{} below {}", kMethods[a].name, kMethods[b].name), over, difference_text(of_a, of_b, "%.5f"),
@@ -357,9 +209,12 @@ std::string GSmoothSvrgExperiment::claims_text(const Finished& finished) const {
   };
   add(kGSmoothSvrg, kSvrg);
   add(kSvrg, kSgd);
-  return "\nClaims of the paper on the deviation of ‖Δw‖, without noise; to hold, a difference must be beyond two "
-         "standard errors.\n" +
-         table.text();
+  Report report;
+  report.add(
+      "Claims of the paper on the deviation of ‖Δw‖, without noise; to hold, a difference must be beyond two standard "
+      "errors.\n");
+  report.add(table);
+  return report;
 }
 
 std::string GSmoothSvrgExperiment::picture(const Finished& finished) const {
@@ -418,7 +273,7 @@ void GSmoothSvrgExperiment::write_csv(const std::vector<Finished>& finished,
   std::string by_block =
       results + ",step,train_loss,test_accuracy,update_mean,update_deviation,update_deviation_at_fixed_weights\n";
   const char* const columns[] = {kTestAccuracy, kTrainedAccuracy, kTrainLoss, kMean,
-                                 kDeviation,    kWithin,          kFixed,     "diverged"};
+                                 kDeviation,    kWithin,          kFixed,     kDiverged};
   for (const char* column : columns) results += format(",{}", column);
   results += "\n";
   const std::vector<Noise> all = noises();
@@ -444,14 +299,28 @@ void GSmoothSvrgExperiment::write_csv(const std::vector<Finished>& finished,
   write_text(folder / "blocks.csv", by_block);
 }
 
-std::string GSmoothSvrgExperiment::run(Grid& grid, const std::filesystem::path& folder) {
+Report GSmoothSvrgExperiment::run(Grid& grid, const std::filesystem::path& folder) {
   const std::vector<Noise> all = noises();
+  const gsmooth_svrg_training::Setting setting{.network = *network_,
+                                               .images = train_,
+                                               .test = test_,
+                                               .preparation = plain_preparation(data),
+                                               .steps = steps_,
+                                               .block = block_,
+                                               .inner = inner_,
+                                               .anchor = anchor_,
+                                               .sigma = sigma_,
+                                               .rate = rate_,
+                                               .device = device};
   std::vector<Cell> cells;
   for (const Noise& noise : all)
     for (const Method& method : kMethods)
       for (int64_t seed = 0; seed < seeds_of(noise); ++seed)
         cells.push_back({format("{} inputs={} labels={} seed={}", method.name, noise.inputs, noise.labels, seed),
-                         [this, &method, noise, seed] { return train(method, noise, static_cast<uint64_t>(seed)); }});
+                         [&, noise, seed](const auto& own) {
+                           return train(method, noise, static_cast<uint64_t>(seed), setting,
+                                        CellCheckpoint(own, checkpoint_minutes));
+                         }});
   const std::vector<Results> results = grid.run("methods, noises and seeds", cells);
   std::vector<Finished> finished(all.size());
   auto next = results.begin();
@@ -468,10 +337,15 @@ std::string GSmoothSvrgExperiment::run(Grid& grid, const std::filesystem::path& 
   deviation.values_title = "deviation · 1000";
   write_text(folder / "accuracy.svg", heat_map_svg(accuracy));
   write_text(folder / "deviation.svg", heat_map_svg(deviation));
-  std::string table = settings_text() + tables(finished[0]) + claims_text(finished[0]);
-  if (all.size() > 1) table += "\n" + heat_map_text(accuracy) + "\n" + heat_map_text(deviation);
-  write_text(folder / "table.txt", table);
-  return table;
+  Report report;
+  report.add(settings_text());
+  report.add(tables(finished[0]));
+  report.add(claims(finished[0]));
+  if (all.size() > 1) {
+    report.add(heat_map_report(accuracy));
+    report.add(heat_map_report(deviation));
+  }
+  return report;
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include <mollify/experiments/reproduce/heat_map.h>
 
 #include <mollify/engine/error.h>
-#include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/svg.h>
 
 #include <algorithm>
@@ -132,17 +131,19 @@ class Drawing {
 
 std::string heat_map_svg(const HeatMap& map) { return Drawing(map).draw(); }
 
-std::string heat_map_text(const HeatMap& map) {
-  std::string out = format("{}: rows {}, columns {}\n", map.values_title, map.rows_title, map.columns_title);
+Report heat_map_report(const HeatMap& map) {
+  Report report;
+  report.add(format("{}: rows {}, columns {}\n", map.values_title, map.rows_title, map.columns_title));
   for (size_t first = 0; first < map.panels.size(); first += map.panels_in_line) {
     const size_t last = std::min(map.panels.size(), first + map.panels_in_line);
     std::vector<std::string> heading = {""};
+    std::string titles;
     for (size_t i = first; i < last; ++i) {
       if (i > first) heading.push_back("|");
       heading.insert(heading.end(), map.column_names.begin(), map.column_names.end());
-      out += (i == first ? "\n  " : "; ") + map.panels[i].title;
+      titles += (i == first ? "  " : "; ") + map.panels[i].title;
     }
-    TextTable table(heading);
+    Table table(heading);
     for (size_t r = 0; r < map.row_names.size(); ++r) {
       std::vector<std::string> row = {map.row_names[r]};
       for (size_t i = first; i < last; ++i) {
@@ -151,9 +152,10 @@ std::string heat_map_text(const HeatMap& map) {
       }
       table.add(row);
     }
-    out += "\n" + table.text();
+    report.add(titles + "\n");
+    report.add(table);
   }
-  return out;
+  return report;
 }
 
 }  // namespace mollify::experiments

@@ -1,5 +1,7 @@
-// Tables of numbers over two quantities, several side by side: as a picture and as text.
+// Tables of numbers over two quantities, several side by side: as a picture and in a report.
 #pragma once
+
+#include <mollify/experiments/reproduce/report.h>
 
 #include <string>
 #include <vector>
@@ -22,6 +24,6 @@ struct HeatMap {
 // numbers to the largest: a few outliers at the bottom do not bleach the rest.
 std::string heat_map_svg(const HeatMap& map);
 
-std::string heat_map_text(const HeatMap& map);
+Report heat_map_report(const HeatMap& map);
 
 }  // namespace mollify::experiments

@@ -65,15 +65,15 @@ class Paradox final : public Experiment {
   const char* summary() const override {
     return "Training through tighter relaxations: worse networks? (Jovanovic et al. 2022)";
   }
-  std::vector<std::string> files() const override { return {"results.csv", "table.txt", "curves.svg"}; }
+  std::vector<std::string> files() const override { return {"results.csv", "curves.svg"}; }
   Options options() override;
   void resolve() override;
   void load() override;
-  std::string run(Grid& grid, const std::filesystem::path& folder) override;
+  Report run(Grid& grid, const std::filesystem::path& folder) override;
 
  private:
-  Results train(const Training& training) const;
-  Tensor trained_weights(const Training& training, const nn::Network& network) const;
+  Results train(const Training& training, const std::filesystem::path& folder) const;
+  Tensor trained_weights(const Training& training, const std::filesystem::path& folder) const;
   void verify(const nn::Network& network, const Tensor& weights, Results& results) const;
   double mean_certified_radius(const Graph& graph, Method method) const;
   std::vector<std::string> models() const;
@@ -81,16 +81,16 @@ class Paradox final : public Experiment {
   Summary summary_of_cells(const std::vector<Finished>& finished, const std::string& model,
                            const std::string& objective, const std::string& number) const;
   std::string settings_text() const;
-  std::string model_text(const std::vector<Finished>& finished, const std::string& model) const;
+  Report model_report(const std::vector<Finished>& finished, const std::string& model) const;
 
   std::string model_;
   int64_t seeds_ = 0, limit_ = 0, test_limit_ = 0, epochs_ = 0, ramp_epochs_ = 0, batch_ = 0, rows_ = 0,
           tightness_images_ = 0;
   double epsilon_ = 0.1, rate_ = 2e-3;
   std::vector<double> radii_;  // of the tightness, equally spaced from one step on
-  datasets::Dataset train_data_;
+  datasets::Dataset train_, test_data_;
   datasets::Preparation preparation_;
-  Images train_, test_;
+  Images test_;
 };
 
 Options Paradox::options() {
@@ -143,9 +143,9 @@ void Paradox::load() {
   datasets::Splits images =
       load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
   preparation_ = plain_preparation(data);
-  train_ = prepare(images.train, preparation_, device);
   test_ = prepare(images.test, preparation_, device);
-  train_data_ = std::move(images.train);
+  train_ = std::move(images.train);
+  test_data_ = std::move(images.test);
 }
 
 std::vector<std::string> Paradox::models() const {
@@ -154,41 +154,39 @@ std::vector<std::string> Paradox::models() const {
   return {"cnn3_tiny"};
 }
 
-Tensor Paradox::trained_weights(const Training& how, const nn::Network& network) const {
-  Timetable timetable(limit_, {batch_});
-  const int64_t batches = timetable.steps(0);
-  TrainSettings::Texts texts{{"objective", how.objective}, {"epochs", std::to_string(epochs_)}};
-  if (how.objective != kNatural) {
-    texts.insert({{"eps", format("{}", epsilon_)}, {"eps-epochs", std::to_string(ramp_epochs_)}, {"regularizer", "0"}});
-  }
+Tensor Paradox::trained_weights(const Training& how, const std::filesystem::path& folder) const {
+  TrainSettings::Texts texts{{"data", data},
+                             {"model", how.model},
+                             {"objective", how.objective},
+                             {"init", "ibp"},
+                             {"epochs", std::to_string(epochs_)},
+                             {"batch", std::to_string(batch_)},
+                             {"seed", std::to_string(how.seed)},
+                             {"checkpoint-minutes", format("{}", checkpoint_minutes)}};
+  if (how.objective != kNatural)
+    texts.insert({{"eps", format("{}", epsilon_)},
+                  {"eps-test", "0"},
+                  {"eps-epochs", std::to_string(ramp_epochs_)},
+                  {"regularizer", "0"}});
+  if (how.objective == "deeppoly" && rows_ < batch_) texts.insert({"rows", std::to_string(rows_)});
   TrainSettings settings(texts);
   settings.resolve();
-  const uint64_t seed = static_cast<uint64_t>(how.seed);
-  Objective& objective = settings.objective();
-  objective.prepare({network, preparation_, timetable, nn::mean_cross_entropy, device, seed});
-  const auto optimizer = optim::adam(
-      optim::milestones(rate_, 0.2, {5 * epochs_ * batches / 7, 6 * epochs_ * batches / 7}), {.clip_norm = 10});
-  const int64_t rows = how.objective == "deeppoly" ? rows_ : batch_;
-  const Tensor state = to(network.initial_state(), device);
-  const Tensor number = Tensor::scalar(0, DType::i32);  // of the step: only dropout reads it
-  const Tensor weights = to(network.initial_weights(nn::Initialization::ibp, seed), device);
-  for (int64_t epoch = 0; epoch < epochs_; ++epoch) {
-    const std::vector<int32_t> order = datasets::epoch_order(limit_, seed, epoch);
-    for (int64_t first = 0; first < limit_; first += batch_) {
-      stop_if_interrupted();
-      const Images batch = chosen(train_, std::span(order).subspan(first, std::min(batch_, limit_ - first)));
-      objective.advance(optimizer->steps());
-      const auto of_images = [&](const Tensor& w, const Images& part) {
-        return objective(w, state, {part.images, part.labels}, number).loss;
-      };
-      const bool in_parts = rows < batch.count();
-      const auto loss = [&](const Tensor& w) {
-        return in_parts ? mean_over_batches(w, batch, rows, of_images) : of_images(w, batch);
-      };
-      if (!std::isfinite(optimizer->step(weights, loss).item())) return {};
-    }
-  }
-  return weights;
+  const int64_t steps = epochs_ * Timetable(limit_, {batch_}).steps(0);
+  Timetable timetable(limit_, {batch_});
+  timetable.learning_rate = optim::milestones(rate_, 0.2, {5 * steps / 7, 6 * steps / 7});
+  auto optimizer = optim::adam(timetable.learning_rate, {.clip_norm = 10});
+  return experiments::trained_weights(std::move(settings),
+                                      {.train = train_,
+                                       .validation = {},
+                                       .test = test_data_,
+                                       .training = preparation_,
+                                       .plain = preparation_,
+                                       .network = network_for(how.model, train_),
+                                       .loss = nn::mean_cross_entropy,
+                                       .timetable = timetable,
+                                       .device = device,
+                                       .optimizer = std::move(optimizer)},
+                                      folder);
 }
 
 // The mean over images of the largest radius, of those in radii_, up to which all are certified: the area under the
@@ -198,7 +196,7 @@ double Paradox::mean_certified_radius(const Graph& graph, Method method) const {
   double area = 0;
   for (int64_t first = 0; first < tightness_images_; first += kVerifiedAtOnce) {
     const Images part = range(test_, first, std::min(kVerifiedAtOnce, tightness_images_ - first));
-    const Tensor rows = nn::bounds::margin_rows(part.labels, train_data_.classes);
+    const Tensor rows = nn::bounds::margin_rows(part.labels, train_.classes);
     for (double radius : radii_) {
       stop_if_interrupted();
       const Bounds bounds(graph, {pixel_ball(part.images, Tensor::scalar(radius), pixels)}, {.method = method});
@@ -220,7 +218,7 @@ void Paradox::verify(const nn::Network& network, const Tensor& weights, Results&
     stop_if_interrupted();
     const Images part = range(test_, first, std::min(kVerifiedAtOnce, test_.count() - first));
     const nn::bounds::Box ball = pixel_ball(part.images, Tensor::scalar(epsilon_), pixels, /*outward=*/true);
-    const Tensor rows = nn::bounds::margin_rows(part.labels, train_data_.classes);
+    const Tensor rows = nn::bounds::margin_rows(part.labels, train_.classes);
     const auto bounds = [&](Method method) { return Bounds(graph, {ball}, {.method = method, .roundoff = roundoff}); };
     const Bounds crown = bounds(Method::crown);
     const std::vector<bool> stages[] = {
@@ -240,9 +238,9 @@ void Paradox::verify(const nn::Network& network, const Tensor& weights, Results&
     results.numbers[certified_name(stage)] = static_cast<double>(counts[stage]) / images;
 }
 
-Results Paradox::train(const Training& how) const {
-  const nn::Network network = network_for(how.model, train_data_);
-  const Tensor weights = trained_weights(how, network);
+Results Paradox::train(const Training& how, const std::filesystem::path& folder) const {
+  const nn::Network network = network_for(how.model, train_);
+  const Tensor weights = trained_weights(how, folder);
   Results results{.numbers = {{"diverged", weights.defined() ? 0 : 1}}};
   if (!weights.defined()) return results;
   const NoGrad quiet;
@@ -270,7 +268,7 @@ std::string Paradox::settings_text() const {
   return format(
              "The paradox of certified training (Jovanovic et al., arXiv 2102.06700).\n"
              "Scale {}, {}: {} training and {} test images, radius {}, {} seeds.\n",
-             scale, data, train_.count(), test_.count(), epsilon_, seeds_) +
+             scale, data, train_.size(), test_.count(), epsilon_, seeds_) +
          format(
              "{} epochs, the radius grows over the first {}; Adam {}, a fifth from 5/7 and again from 6/7 of the "
              "epochs on;\n"
@@ -282,7 +280,7 @@ std::string Paradox::settings_text() const {
          "each image.\n";
 }
 
-std::string Paradox::model_text(const std::vector<Finished>& finished, const std::string& model) const {
+Report Paradox::model_report(const std::vector<Finished>& finished, const std::string& model) const {
   const auto of = [&](const char* objective, const std::string& number) {
     return scaled(summary_of_cells(finished, model, objective, number), 100);
   };
@@ -291,7 +289,7 @@ std::string Paradox::model_text(const std::vector<Finished>& finished, const std
   };
   std::vector<std::string> heading = {"trained with", "tightness", "natural"};
   for (const char* stage : kStages) heading.push_back(stage);
-  TextTable table(heading), claims({"claim", "difference and its standard error", ""});
+  Table table(heading), claims({"claim", "difference and its standard error", ""});
   for (const auto& method : kMethods) {
     std::vector<std::string> row = {method.title, with_deviation(tightness(method.objective), "%.2f"),
                                     with_deviation(of(method.objective, "natural"), "%.2f")};
@@ -310,14 +308,16 @@ std::string Paradox::model_text(const std::vector<Finished>& finished, const std
   };
   for (size_t i = 1; i < std::size(kMethods); ++i) pair(kMethods[i - 1], kMethods[i]);
   pair(kMethods[0], kMethods[std::size(kMethods) - 1]);
-  return format(
-             "\n{} ({} weights). Tightness: mean radius, times 100, up to which the relaxation certifies a naturally "
+  Report report;
+  report.add(
+      format("{} ({} weights). Tightness: mean radius, times 100, up to which the relaxation certifies a naturally "
              "trained network\n"
              "({} images, radii up to {} in steps of {}).\n",
-             model, network_for(model, train_data_).weight_count(), tightness_images_, radii_.back(), radii_.front()) +
-         table.text() +
-         "\nClaims: the tighter the relaxation, the worse the network. One holds beyond two standard errors.\n" +
-         claims.text();
+             model, network_for(model, train_).weight_count(), tightness_images_, radii_.back(), radii_.front()));
+  report.add(table);
+  report.add("Claims: the tighter the relaxation, the worse the network. One holds beyond two standard errors.\n");
+  report.add(claims);
+  return report;
 }
 
 // By relaxation, from the loosest on: what its networks reach, and how tight it is; bands are deviations over the
@@ -352,7 +352,7 @@ std::string Paradox::picture(const std::vector<Finished>& finished) const {
                     panels);
 }
 
-std::string Paradox::run(Grid& grid, const std::filesystem::path& folder) {
+Report Paradox::run(Grid& grid, const std::filesystem::path& folder) {
   std::vector<Training> trainings;
   for (const std::string& model : models())
     for (int64_t seed = 0; seed < seeds_; ++seed) {
@@ -362,7 +362,7 @@ std::string Paradox::run(Grid& grid, const std::filesystem::path& folder) {
     }
   std::vector<Cell> cells;
   for (const Training& training : trainings)
-    cells.push_back({training.key(), [this, training] { return train(training); }});
+    cells.push_back({training.key(), [this, training](const auto& own) { return train(training, own); }});
   const std::vector<Results> results = grid.run("networks", cells);
 
   std::vector<std::string> columns = {"natural", "diverged"};
@@ -382,11 +382,11 @@ std::string Paradox::run(Grid& grid, const std::filesystem::path& folder) {
   }
   write_text(folder / "results.csv", csv);
   write_text(folder / "curves.svg", picture(finished));
-  std::string table = settings_text();
-  for (const std::string& model : models()) table += model_text(finished, model);
-  if (diverged > 0) table += format("{} trainings diverged and have no numbers.\n", diverged);
-  write_text(folder / "table.txt", table);
-  return table;
+  Report report;
+  report.add(settings_text());
+  for (const std::string& model : models()) report.add(model_report(finished, model));
+  if (diverged > 0) report.add(format("{} trainings diverged and have no numbers.\n", diverged));
+  return report;
 }
 
 }  // namespace

@@ -1,16 +1,57 @@
 #include <mollify/experiments/reproduce/report.h>
 
 #include <mollify/engine/error.h>
+#include <mollify/experiments/training/metrics.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <string_view>
+#include <utility>
 
 namespace mollify::experiments {
 namespace {
 
 size_t width_of(const std::string& text) {  // UTF-8 characters
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+using Replacements = std::vector<std::pair<std::string_view, std::string_view>>;
+
+// Where one begins, it stands for what it is replaced by; the first that does counts.
+std::string replaced(std::string_view text, const Replacements& replacements) {
+  std::string out;
+  while (!text.empty()) {
+    const auto found = std::find_if(replacements.begin(), replacements.end(),
+                                    [&](const auto& replacement) { return text.starts_with(replacement.first); });
+    const size_t length = found == replacements.end() ? 1 : found->first.size();
+    out += found == replacements.end() ? text.substr(0, 1) : found->second;
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
+std::string latex_of(std::string_view text) {
+  return replaced(text, {{"\\", "\\textbackslash{}"},
+                         {"&", "\\&"},
+                         {"%", "\\%"},
+                         {"$", "\\$"},
+                         {"#", "\\#"},
+                         {"_", "\\_"},
+                         {"{", "\\{"},
+                         {"}", "\\}"},
+                         {"~", "\\textasciitilde{}"},
+                         {"^", "\\textasciicircum{}"},
+                         {"±", "$\\pm$"},
+                         {"σ", "$\\sigma$"},
+                         {"Δ", "$\\Delta$"},
+                         {"‖", "$\\|$"},
+                         {"−", "$-$"},
+                         {"·", "$\\cdot$"},
+                         {"≤", "$\\le$"},
+                         {"√", "$\\surd$"},
+                         {"<", "$<$"},
+                         {">", "$>$"}});
 }
 
 // Of the seeds that both have.
@@ -60,7 +101,7 @@ std::string with_deviation(const Summary& summary, const char* number_format) {
 
 std::string csv_number(double number) { return std::isnan(number) ? "" : format("{}", number); }
 
-std::string TextTable::text() const {
+std::string Table::text() const {
   std::vector<size_t> widths;
   for (const auto& row : rows_)
     for (size_t i = 0; i < row.size(); ++i) {
@@ -77,6 +118,73 @@ std::string TextTable::text() const {
     out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
   }
   return out;
+}
+
+std::string Table::markdown() const {
+  std::string out;
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    for (const std::string& cell : rows_[r]) out += "| " + replaced(cell, {{"|", "\\|"}}) + " ";
+    out += "|\n";
+    for (size_t i = 0; r == 0 && i < rows_[0].size(); ++i) out += i == 0 ? "| --- " : "| ---: ";
+    if (r == 0) out += "|\n";
+  }
+  return out;
+}
+
+std::string Table::latex() const {
+  std::string out = "\\begin{tabular}{l" + std::string(rows_[0].size() - 1, 'r') + "}\n\\toprule\n";
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    for (size_t i = 0; i < rows_[r].size(); ++i) out += (i == 0 ? "" : " & ") + latex_of(rows_[r][i]);
+    out += r == 0 ? " \\\\\n\\midrule\n" : " \\\\\n";
+  }
+  return out + "\\bottomrule\n\\end{tabular}\n";
+}
+
+// A table follows its paragraph, and a paragraph what was before it after an empty line.
+std::string Report::text() const {
+  std::string out;
+  for (const auto& part : parts_) {
+    if (const auto* table = std::get_if<Table>(&part))
+      out += table->text();
+    else
+      out += (out.empty() ? "" : "\n") + std::get<std::string>(part);
+  }
+  return out;
+}
+
+std::string Report::markdown() const {
+  std::string out;
+  for (const auto& part : parts_) {
+    out += out.empty() ? "" : "\n";
+    if (const auto* table = std::get_if<Table>(&part))
+      out += table->markdown();
+    else
+      out += replaced(std::get<std::string>(part), {{"<", "\\<"}, {"*", "\\*"}, {"_", "\\_"}});
+  }
+  return out;
+}
+
+std::string Report::latex() const {
+  std::string out;
+  for (const auto& part : parts_) {
+    out += out.empty() ? "" : "\n";
+    if (const auto* table = std::get_if<Table>(&part))
+      out += "\\begin{center}\n" + table->latex() + "\\end{center}\n";
+    else
+      out += latex_of(std::get<std::string>(part));
+  }
+  return out;
+}
+
+const std::vector<std::string>& Report::files() {
+  static const std::vector<std::string> names = {"table.txt", "table.md", "table.tex"};
+  return names;
+}
+
+void Report::write(const std::filesystem::path& folder) const {
+  write_text(folder / "table.txt", text());
+  write_text(folder / "table.md", markdown());
+  write_text(folder / "table.tex", latex());
 }
 
 const char* to_string(Verdict verdict) {

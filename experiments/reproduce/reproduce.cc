@@ -38,7 +38,9 @@ void clear_folder(const Experiment& experiment) {
   std::error_code error;
   std::vector<std::string> files = experiment.files();
   files.insert(files.end(), {"settings.json", "cells.jsonl"});
+  files.insert(files.end(), Report::files().begin(), Report::files().end());
   for (const std::string& file : files) fs::remove(fs::path(experiment.out) / file, error);
+  fs::remove_all(fs::path(experiment.out) / "cells", error);
 }
 
 }  // namespace
@@ -75,7 +77,9 @@ int reproduce_command(const ReproduceCommand& command) {
                                                   : num_threads());
   const auto start = Clock::now();
   try {
-    std::printf("%s", experiment.run(grid, experiment.out).c_str());
+    const Report report = experiment.run(grid, experiment.out);
+    report.write(experiment.out);
+    std::printf("%s", report.text().c_str());
   } catch (const Interrupted& stop) {
     std::fprintf(stderr, "%s: %s; to go on: %s --resume --out %s\n", at.c_str(), stop.what(), at.c_str(),
                  experiment.out.c_str());

@@ -1,8 +1,8 @@
 #include <mollify/experiments/reproduce/training.h>
 
-#include <mollify/engine/grad.h>
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/training/training_run.h>
 #include <mollify/nn/losses.h>
 
 #include <cmath>
@@ -48,22 +48,16 @@ Tensor copy_of(const Tensor& values) {
   return copy;
 }
 
-// The value is that of the batches; the gradient g is attached by a term (w − w')·g that is zero, w' being w without
-// its history.
-Tensor mean_over_batches(const Tensor& weights, const Images& images, int64_t rows,
-                         const std::function<Tensor(const Tensor& weights, const Images& batch)>& loss) {
-  const Tensor point = weights.detach();
-  Tensor value = Tensor::scalar(0, weights.dtype()), gradient = zeros_like(point);
-  for (int64_t first = 0; first < images.count(); first += rows) {
-    stop_if_interrupted();
-    const Images batch = range(images, first, std::min(rows, images.count() - first));
-    const double share = static_cast<double>(batch.count()) / static_cast<double>(images.count());
-    const auto [batch_value, batch_gradient] =
-        value_and_grad([&](const Tensor& w) { return loss(w, batch) * share; })(point);
-    value = value + batch_value;
-    gradient = gradient + batch_gradient;
-  }
-  return value.detach() + sum((weights - point) * gradient.detach());
+Tensor trained_weights(TrainSettings settings, Task task, const std::filesystem::path& folder) {
+  settings.run().out = folder.string();
+  const std::filesystem::path file = folder / "checkpoint.safetensors";
+  std::optional<Checkpoint> checkpoint;
+  if (std::filesystem::exists(file)) checkpoint = read_checkpoint(file);
+  try {
+    const RunOutcome outcome = train(settings, std::move(task), folder, checkpoint, {.stop = interrupted});
+    require<Interrupted>(outcome.end != RunOutcome::End::interrupted, "interrupted");
+    return outcome.weights;
+  } catch (const Diverged&) { return {}; }
 }
 
 }  // namespace mollify::experiments

@@ -1,10 +1,11 @@
 // What experiments train with: images as tensors, prepared once, and networks as functions of weights and images.
 #pragma once
 
-#include <mollify/datasets/loader.h>
 #include <mollify/engine/ops.h>
 #include <mollify/experiments/training/metrics.h>
+#include <mollify/experiments/training/task.h>
 
+#include <filesystem>
 #include <functional>
 #include <span>
 
@@ -28,9 +29,8 @@ Score score_of(const Model& model, const Tensor& weights, const Images& images);
 
 Tensor copy_of(const Tensor& values);
 
-// The mean of `loss` over all images as a function of weights that holds the record of `rows` images at a time. Its
-// value and its first gradient are right; it has no second one.
-Tensor mean_over_batches(const Tensor& weights, const Images& images, int64_t rows,
-                         const std::function<Tensor(const Tensor& weights, const Images& batch)>& loss);
+// Weights trained as `mollify train` does, in the cell's folder and from the checkpoint that is there; undefined where
+// the loss was no number any more. The cell's folder and checkpoints are set here. Throws Interrupted.
+Tensor trained_weights(TrainSettings settings, Task task, const std::filesystem::path& folder);
 
 }  // namespace mollify::experiments

@@ -136,7 +136,7 @@ void print_text(const CertifyCommand& command, const Classifier& classifier, con
                              command.request.split, classifier.images().name, command.epsilon,
                              command.fast ? "bounds in f32" : "certificates hold in real arithmetic")
                           .c_str());
-  TextTable table({"stage", "wrong", "attacked", "certified", "certified so far"});
+  Table table({"stage", "wrong", "attacked", "certified", "certified so far"});
   int64_t so_far = 0;
   for (const std::string& name : Cascade::stages(command.method)) {
     const StageCount count = s.stage(name);

@@ -133,6 +133,12 @@ Options run_options(RunOptions& o) {
        &o.epochs,
        at_least(1)},
       {{"batch", "Run", "images in a batch", "64"}, &o.batch, at_least(1)},
+      {{"rows", "Run",
+        "images of a batch whose record is held at once, for less memory; losses that are no means over images are "
+        "those of the parts; needs a model without batch norm",
+        "all"},
+       &o.rows,
+       at_least(1)},
       {{"steps", "Run", "stop after step N, within an epoch if need be; --resume goes on", "none", true},
        &o.steps,
        at_least(1)},

@@ -17,7 +17,7 @@ struct RunOptions {
   bool nesterov = false;
   int64_t warmup = 0, step_every = 10, certify_limit = 0;
   std::string objective = "natural";
-  int64_t epochs = 0, batch = 0, steps = 0, seed = 0;
+  int64_t epochs = 0, batch = 0, rows = 0, steps = 0, seed = 0;
   double checkpoint_minutes = 2;
   int64_t limit = 0, validation = 0, patience = 0;
   double input_noise = 0, label_noise = 0;

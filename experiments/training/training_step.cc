@@ -1,11 +1,17 @@
 #include <mollify/experiments/training/training_step.h>
 
+#include <mollify/experiments/training/accumulate.h>
+
 namespace mollify::experiments {
 
 TrainingStep::TrainingStep(const TrainSettings& settings, const Task& task, const Tensor& weights, const Tensor& state)
     : settings_(settings), task_(task), weights_(weights), state_(state), number_(zeros({}, DType::i32)) {
   const Setting setting{task.network, task.plain,       task.timetable,
                         task.loss,    weights.device(), static_cast<uint64_t>(settings.run().seed)};
+  require<UsageError>(settings.run().rows == 0 || task.network.statistics().empty(),
+                      "mollify train: --rows: {} given with {}, whose batch norm has statistics of the whole batch; "
+                      "needs a model without",
+                      settings.run().rows, task.network.name());
   settings.objective().prepare(setting);
   if (settings.smoothing().active()) settings.smoothing().prepare(setting);
 }
@@ -16,21 +22,31 @@ std::string TrainingStep::uncaptured() const {
 
 bool TrainingStep::captures() const { return settings_.run().capture && settings_.objective().can_be_captured(); }
 
+Objective::Result TrainingStep::loss(const Tensor& weights, const Tensors& in, const Tensor& number) const {
+  return settings_.smoothing().active() ? settings_.smoothing()(weights, state_, in)
+                                        : settings_.objective()(weights, state_, in, number);
+}
+
 // The loss's gradient, the update, and new statistics of batch norm. Returns the loss and the number of images
 // classified rightly.
 Tensors TrainingStep::operations(const Tensors& in) {
-  Tensor outputs, new_state;
-  const auto loss = [&](const Tensor& weights) {
-    const Objective::Result result = settings_.smoothing().active()
-                                         ? settings_.smoothing()(weights, state_, in)
-                                         : settings_.objective()(weights, state_, in, number_);
-    outputs = result.outputs;
+  const int64_t images = in[0].dim(0), rows = settings_.run().rows > 0 ? settings_.run().rows : images;
+  const int64_t parts = (images + rows - 1) / rows;
+  std::vector<Tensor> outputs;
+  Tensor new_state;
+  // Random numbers of a part are its own.
+  const auto of_part = [&](const Tensor& weights, const Tensors& part, int64_t number) {
+    const Objective::Result result = loss(weights, part, parts == 1 ? number_ : number_ * parts + number);
+    outputs.push_back(result.outputs);
     new_state = result.state;
     return result.loss;
   };
-  const Tensor value = task_.optimizer->update(weights_, loss);
+  const Tensor value = task_.optimizer->update(weights_, [&](const Tensor& weights) {
+    return parts == 1 ? of_part(weights, in, 0) : mean_over_parts(weights, in, rows, of_part);
+  });
   if (!task_.network.statistics().empty()) assign(state_, new_state);
-  return {cast(value, DType::f64), sum(cast(equal(argmax(outputs), in[1]), DType::f64))};
+  const Tensor all = parts == 1 ? outputs[0] : concat(std::span<const Tensor>(outputs), 0);
+  return {cast(value, DType::f64), sum(cast(equal(argmax(all), in[1]), DType::f64))};
 }
 
 void TrainingStep::launch(const datasets::Batch& batch, int64_t epoch) {

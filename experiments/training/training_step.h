@@ -34,6 +34,7 @@ class TrainingStep {
   std::string uncaptured() const;
 
  private:
+  Objective::Result loss(const Tensor& weights, const Tensors& in, const Tensor& number) const;
   Tensors operations(const Tensors& in);
   bool captures() const;  // the step under way
   struct Launched {

@@ -22,7 +22,8 @@ class Reproduce : public ProgramTest {
       EXPECT_EQ(contents(in(a) / file), contents(in(b) / file)) << file << " of " << a << " and " << b;
     }
   }
-  const std::vector<std::string> heat_map_files = {"results.csv", "table.txt", "heatmap.svg", "noise.svg"};
+  const std::vector<std::string> heat_map_files = {"results.csv", "table.txt",   "table.md",
+                                                   "table.tex",   "heatmap.svg", "noise.svg"};
   const std::vector<std::string> svrg_files = {"results.csv", "blocks.csv",   "table.txt",
                                                "curves.svg",  "accuracy.svg", "deviation.svg"};
 };
@@ -103,6 +104,48 @@ TEST_F(Reproduce, AnInterruptLeavesARunThatGoesOn) {
   const Outcome rest = run(resumed("gsmooth-heatmap", "broken", "--jobs 2"));
   EXPECT_EQ(rest.status, 0) << rest.error;
   expect_same("unbroken", "broken", heat_map_files);
+}
+
+TEST_F(Reproduce, AKilledCellGoesOnWithinItself) {
+  const struct {
+    std::string name, options;
+    const char* checkpoint;
+    std::vector<std::string> files;
+  } experiments[] = {
+      {"gsmooth-heatmap", "--limit 60 --test-limit 50 --epochs 4 --patience 4", "standing.safetensors", heat_map_files},
+      {"gsmooth-svrg", "--limit 30 --test-limit 20 --steps 40 --block 10 --inner 25", "standing.safetensors",
+       svrg_files},
+      {"paradox", "--limit 100 --test-limit 20 --epochs 8", "checkpoint.safetensors", {"results.csv", "table.txt"}}};
+  for (const auto& [name, options, checkpoint, files] : experiments) {
+    const auto job = [&](const std::string& folder) {
+      return "reproduce " + name + " --scale tiny --jobs 1 --checkpoint-minutes 0 " + options + " --out " +
+             in(name + folder).string();
+    };
+    EXPECT_EQ(run(job("-unbroken")).status, 0);
+    EXPECT_FALSE(fs::exists(in(name + "-unbroken") / "cells"));
+    const auto kept = [&]() -> fs::path {
+      const fs::path cells = in(name + "-broken") / "cells";
+      if (fs::exists(cells))
+        for (const auto& cell : fs::directory_iterator(cells))
+          if (fs::exists(cell.path() / checkpoint)) return cell.path() / checkpoint;
+      return {};
+    };
+    const Child child = start(job("-broken"));
+    for (int i = 0; i < 30000 && kept().empty(); ++i) usleep(200);
+    kill(child.pid, SIGKILL);
+    finish(child);
+    ASSERT_FALSE(kept().empty()) << name;
+    const std::string whole = contents(kept());
+    std::ofstream(kept()) << "no checkpoint";
+    const Outcome refused = run(resumed(name, name + "-broken"));
+    EXPECT_EQ(refused.status, 1) << name << ": what the cell wrote is not read";
+    EXPECT_NE(refused.error.find(checkpoint), std::string::npos) << refused.error;
+    ASSERT_FALSE(kept().empty());
+    std::ofstream(kept(), std::ios::binary) << whole;
+    const Outcome rest = run(resumed(name, name + "-broken"));
+    EXPECT_EQ(rest.status, 0) << rest.error;
+    expect_same(name + "-unbroken", name + "-broken", files);
+  }
 }
 
 TEST_F(Reproduce, ALineThatAKillCutOffIsRunAgain) {

@@ -243,6 +243,31 @@ TEST(GSmoothSvrg, DrawnAnchorsAreUniformAmongTheRoundsIterates) {
   for (const int count : counts) EXPECT_NEAR(count, 100, 4 * std::sqrt(75.0));
 }
 
+TEST(GSmoothSvrg, ResumesFromItsStateToTheSameBits) {
+  const FiniteSum f;
+  const auto make = [] {
+    return GSmoothSvrg(optim::step_decay(0.1, 0.5, 4), Sigma::stddev(optim::step_decay(0.8, 0.5, 1)),
+                       GSmoothSvrg::Anchor::smoothed, {.next = optim::SvrgOptions::Next::drawn, .seed = 3});
+  };
+  const auto walk = [&](GSmoothSvrg& svrg, const Tensor& w, int first, int last) {
+    for (int i = first; i < last; ++i) {
+      if (i % 5 == 0) svrg.start_round(w, f.whole());
+      svrg.step(w, f.term(i % FiniteSum::kTerms));
+    }
+  };
+  for (int stop : {0, 5, 7, 10}) {
+    GSmoothSvrg whole = make(), first = make(), rest = make();
+    const Tensor unbroken = start(), broken = start();
+    walk(whole, unbroken, 0, 14);
+    walk(first, broken, 0, stop);
+    rest.set_state(first.state());
+    walk(rest, broken, stop, 14);
+    EXPECT_EQ(broken.to_vector<double>(), unbroken.to_vector<double>()) << stop;
+    EXPECT_EQ(rest.rounds(), 3);
+  }
+  EXPECT_THROW(make().set_state({}), ValueError);
+}
+
 TEST(GSmoothSvrg, FollowsTheScheduleOfRounds) {
   const FiniteSum f;
   std::vector<double> seen;
