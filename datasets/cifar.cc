@@ -42,23 +42,24 @@ Format format_of(Cifar kind) {
   return {"cifar100", 2, {20, 100}, kHundredNames};
 }
 
-void append_file(const Format& layout, const std::filesystem::path& path, int64_t records, Dataset& out) {
+void append_file(const Format& layout, const std::filesystem::path& path, int64_t records, std::vector<uint8_t>& pixels,
+                 std::vector<int32_t>& labels) {
   const int64_t expected = records * layout.record();
   const std::string file = path.string();
   const std::vector<uint8_t> bytes = read_bytes(kRead, path, expected);
   require<FormatError>(static_cast<int64_t>(bytes.size()) == expected,
                        "{}: {}, byte {}: the file ends; needs {} records of {} bytes", kRead, file, bytes.size(),
                        records, layout.record());
-  const size_t start = out.pixels.size();
-  out.pixels.resize(start + records * kChannels * kPlane);
-  uint8_t* to = out.pixels.data() + start;
+  const size_t start = pixels.size();
+  pixels.resize(start + records * kChannels * kPlane);
+  uint8_t* to = pixels.data() + start;
   for (int64_t i = 0; i < records; ++i) {
     const int64_t at = i * layout.record();
     for (int64_t j = 0; j < layout.label_bytes; ++j)
       require<FormatError>(bytes[at + j] < layout.label_limits[j], "{}: {}, byte {}: label {}; needs 0 to {}", kRead,
                            file, at + j, bytes[at + j], layout.label_limits[j] - 1);
     const uint8_t* planes = bytes.data() + at + layout.label_bytes;
-    out.labels.push_back(planes[-1]);
+    labels.push_back(planes[-1]);
     for (int64_t pixel = 0; pixel < kPlane; ++pixel)
       for (int64_t channel = 0; channel < kChannels; ++channel) *to++ = planes[channel * kPlane + pixel];
   }
@@ -82,7 +83,9 @@ Dataset read_cifar(Cifar kind, const std::vector<std::filesystem::path>& files, 
   const Format layout = format_of(kind);
   Dataset out{.name = layout.name, .height = kExtent, .width = kExtent, .channels = kChannels,
               .classes = static_cast<int64_t>(layout.class_names.size()), .class_names = layout.class_names};
-  for (const auto& file : files) append_file(layout, file, records_per_file, out);
+  std::vector<uint8_t> pixels;
+  for (const auto& file : files) append_file(layout, file, records_per_file, pixels, out.labels);
+  out.images = in_memory(std::move(pixels), out.image_size());
   return out;
 }
 

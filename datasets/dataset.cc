@@ -7,29 +7,36 @@
 namespace mollify::datasets {
 namespace {
 
-Dataset like(const Dataset& dataset, int64_t count) {
-  Dataset out{.name = dataset.name, .height = dataset.height, .width = dataset.width, .channels = dataset.channels,
-              .classes = dataset.classes, .class_names = dataset.class_names};
-  out.pixels.reserve(count * dataset.image_size());
-  out.labels.reserve(count);
+Dataset chosen(const Dataset& dataset, const std::vector<int64_t>& indices) {
+  Dataset out = dataset;
+  out.labels.clear();
+  for (int64_t index : indices) out.labels.push_back(dataset.labels[static_cast<size_t>(index)]);
+  if (dataset.images) out.images = chosen(dataset.images, indices);
   return out;
 }
 
-void append_image(const Dataset& from, int64_t index, Dataset& to) {
-  to.pixels.insert(to.pixels.end(), from.image(index), from.image(index) + from.image_size());
-  to.labels.push_back(from.labels[index]);
+}  // namespace
+
+std::vector<uint8_t> Dataset::image(int64_t index) const {
+  require<ValueError>(index >= 0 && index < size(), "image {} of {}; needs 0 to {}", index, name, size() - 1);
+  std::vector<uint8_t> pixels(static_cast<size_t>(image_size()));
+  images->read(index, pixels);
+  return pixels;
 }
 
-}  // namespace
+void check_images(const char* operation, const Dataset& dataset) {
+  const int64_t images = dataset.images ? dataset.images->count() : 0;
+  require<ValueError>(images == dataset.size() && (images == 0 || dataset.images->image_size() == dataset.image_size()),
+                      "{}: a dataset of {} labels and {} images of {} bytes; needs as many, of {} bytes", operation,
+                      dataset.size(), images, images == 0 ? 0 : dataset.images->image_size(), dataset.image_size());
+}
 
 void check(const char* operation, const Dataset& dataset) {
   require<ValueError>(dataset.height > 0 && dataset.width > 0 && dataset.channels > 0 && dataset.classes > 0,
                       "{}: a dataset of {} by {} pixels, {} channels, {} classes; needs at least 1 of each", operation,
                       dataset.height, dataset.width, dataset.channels, dataset.classes);
   require<ValueError>(dataset.size() <= INT32_MAX, "{}: {} images; needs at most 2^31 - 1", operation, dataset.size());
-  require<ValueError>(static_cast<int64_t>(dataset.pixels.size()) == dataset.size() * dataset.image_size(),
-                      "{}: a dataset of {} labels and {} pixels; needs {} pixels an image", operation, dataset.size(),
-                      dataset.pixels.size(), dataset.image_size());
+  check_images(operation, dataset);
   require<ValueError>(
       dataset.class_names.empty() || static_cast<int64_t>(dataset.class_names.size()) == dataset.classes,
       "{}: {} class names; needs {} or none", operation, dataset.class_names.size(), dataset.classes);
@@ -41,9 +48,9 @@ void check(const char* operation, const Dataset& dataset) {
 Dataset take(const Dataset& dataset, int64_t first, int64_t count) {
   require<ValueError>(first >= 0 && count >= 0 && first <= dataset.size() && count <= dataset.size() - first,
                       "take: {} images from {} on; needs them within {} images", count, first, dataset.size());
-  Dataset out = like(dataset, count);
-  for (int64_t i = first; i < first + count; ++i) append_image(dataset, i, out);
-  return out;
+  std::vector<int64_t> indices(static_cast<size_t>(count));
+  std::iota(indices.begin(), indices.end(), first);
+  return chosen(dataset, indices);
 }
 
 Splits split(const Dataset& dataset, int64_t count, uint64_t seed) {
@@ -53,9 +60,8 @@ Splits split(const Dataset& dataset, int64_t count, uint64_t seed) {
   std::iota(order.begin(), order.end(), 0);
   shuffle(RandomSequence(key_of(seed, Purpose::held_out)), std::span(order));
   std::sort(order.begin() + count, order.end());
-  Splits out{like(dataset, dataset.size() - count), like(dataset, count)};
-  for (int64_t i = 0; i < dataset.size(); ++i) append_image(dataset, order[i], i < count ? out.test : out.train);
-  return out;
+  const auto rest = order.begin() + count;
+  return {chosen(dataset, {rest, order.end()}), chosen(dataset, {order.begin(), rest})};
 }
 
 }  // namespace mollify::datasets

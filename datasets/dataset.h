@@ -1,6 +1,7 @@
-// Labelled images in memory.
+// Labelled images. A copy shares them.
 #pragma once
 
+#include <mollify/datasets/source.h>
 #include <mollify/engine/error.h>
 
 #include <cstdint>
@@ -12,21 +13,22 @@ namespace mollify::datasets {
 struct Dataset {
   std::string name = {};
   int64_t height = 0, width = 0, channels = 0, classes = 0;
-  std::vector<uint8_t> pixels = {};  // (N, H, W, C): channels last
-  std::vector<int32_t> labels = {};  // N, each 0 … classes − 1
+  std::shared_ptr<const ImageSource> images = {};  // N of [H, W, C] bytes; none where N is 0
+  std::vector<int32_t> labels = {};                // N, each 0 … classes − 1
   std::vector<std::string> class_names = {};
 
   int64_t size() const { return static_cast<int64_t>(labels.size()); }
   int64_t image_size() const { return height * width * channels; }
-  const uint8_t* image(int64_t index) const { return pixels.data() + index * image_size(); }
+  std::vector<uint8_t> image(int64_t index) const;  // throws ValueError for an index out of range
 };
 
 struct Splits {
   Dataset train, test;
 };
 
-// Throws ValueError naming `operation` unless extents, pixels, labels and class names fit together.
+// Throws ValueError naming `operation` unless extents, images, labels and class names fit together.
 void check(const char* operation, const Dataset& dataset);
+void check_images(const char* operation, const Dataset& dataset);  // of these, only the images: their number and size
 
 // Images first … first + count − 1; throws ValueError where there are not as many.
 Dataset take(const Dataset& dataset, int64_t first, int64_t count);

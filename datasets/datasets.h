@@ -9,3 +9,4 @@
 #include <mollify/datasets/loader.h>   // Loader, Batch, make_batch
 #include <mollify/datasets/mnist.h>    // read_mnist
 #include <mollify/datasets/noise.h>    // Noise: of inputs and of labels
+#include <mollify/datasets/source.h>   // ImageSource: images by their numbers, in memory or read as they are needed

@@ -184,13 +184,14 @@ Dataset digits(int64_t count, uint64_t seed, Split split, int64_t first) {
                       "digits: {} images from {} on; needs at most 2^31 - 1 of them, within 0 to 2^40", count, first);
   Dataset out{.name = "digits", .height = kDigitExtent, .width = kDigitExtent, .channels = 1, .classes = 10};
   for (int digit = 0; digit < 10; ++digit) out.class_names.push_back(std::to_string(digit));
-  out.pixels.resize(count * kPixels);
+  std::vector<uint8_t> pixels(count * kPixels);
   out.labels.resize(count);
   cpu::parallel_for(count, 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       out.labels[i] =
-          draw_digit(seed, split, first + i, std::span<uint8_t, kPixels>(out.pixels.data() + i * kPixels, kPixels));
+          draw_digit(seed, split, first + i, std::span<uint8_t, kPixels>(pixels.data() + i * kPixels, kPixels));
   });
+  out.images = in_memory(std::move(pixels), kPixels);
   return out;
 }
 

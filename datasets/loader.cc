@@ -39,13 +39,18 @@ void normalise(const Preparation& preparation, int64_t channels, std::span<float
     }
 }
 
-// `unmoved` is scratch of the image's size.
+// Scratch of an image's size.
+struct Scratch {
+  std::vector<uint8_t> pixels;
+  std::vector<float> unmoved;
+};
+
 void prepare_image(const Dataset& dataset, const Preparation& preparation, int64_t index, int64_t epoch,
-                   std::span<float> unmoved, std::span<float> out) {
+                   Scratch& scratch, std::span<float> out) {
   const bool moves = preparation.augmentation.any();
-  const std::span<float> image = moves ? unmoved : out;
-  const uint8_t* pixels = dataset.image(index);
-  for (size_t i = 0; i < image.size(); ++i) image[i] = static_cast<float>(pixels[i]) / 255.0f;
+  const std::span<float> image = moves ? scratch.unmoved : out;
+  dataset.images->read(index, scratch.pixels);
+  for (size_t i = 0; i < image.size(); ++i) image[i] = static_cast<float>(scratch.pixels[i]) / 255.0f;
   add_noise(preparation.noise, index, image);
   if (moves) {
     const Move move = draw_move(preparation.augmentation, preparation.seed, epoch, index);
@@ -61,14 +66,12 @@ Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const
                  int64_t epoch) {
   check(dataset, preparation);
   const int64_t count = static_cast<int64_t>(indices.size()), size = dataset.image_size();
-  require<ValueError>(static_cast<int64_t>(dataset.pixels.size()) == dataset.size() * size,
-                      "make_batch: a dataset of {} labels and {} pixels; needs {} pixels an image", dataset.size(),
-                      dataset.pixels.size(), size);
+  check_images("make_batch", dataset);
   Batch batch{Tensor::empty(Layout::packed({count, dataset.height, dataset.width, dataset.channels}, DType::f32)),
               Tensor::empty(Layout::packed({count}, DType::i32)), {indices.begin(), indices.end()}};
   float* images = batch.images.data<float>();
   int32_t* labels = batch.labels.data<int32_t>();
-  std::vector<float> unmoved(preparation.augmentation.any() ? size : 0);
+  Scratch scratch{std::vector<uint8_t>(size), std::vector<float>(size)};
   for (int64_t i = 0; i < count; ++i) {
     const int32_t index = indices[i];
     require<ValueError>(index >= 0 && index < dataset.size(), "make_batch: image {}; needs 0 to {}", index,
@@ -77,7 +80,7 @@ Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const
     require<ValueError>(label >= 0 && label < dataset.classes, "make_batch: label {} of image {}; needs 0 to {}", label,
                         index, dataset.classes - 1);
     labels[i] = noisy_label(preparation.noise, index, label, dataset.classes);
-    prepare_image(dataset, preparation, index, epoch, unmoved, {images + i * size, static_cast<size_t>(size)});
+    prepare_image(dataset, preparation, index, epoch, scratch, {images + i * size, static_cast<size_t>(size)});
   }
   return batch;
 }

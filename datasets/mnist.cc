@@ -71,13 +71,13 @@ Dataset read_mnist(const std::filesystem::path& images, const std::filesystem::p
   require<FormatError>(pixels.extents[0] == classes.extents[0],
                        "read_mnist: {} has {} images, {} has {} labels; needs one label an image", images.string(),
                        pixels.extents[0], labels.string(), classes.extents[0]);
-  Dataset out{.name = "mnist", .height = pixels.extents[1], .width = pixels.extents[2], .channels = 1, .classes = 10,
-              .pixels = std::move(pixels.values)};
+  Dataset out{.name = "mnist", .height = pixels.extents[1], .width = pixels.extents[2], .channels = 1, .classes = 10};
   for (int digit = 0; digit < 10; ++digit) out.class_names.push_back(std::to_string(digit));
   for (size_t i = 0; i < classes.values.size(); ++i)
     require<FormatError>(classes.values[i] < 10, "read_mnist: {}, byte {}: label {}; needs 0 to 9", labels.string(),
                          8 + i, classes.values[i]);
   out.labels.assign(classes.values.begin(), classes.values.end());
+  if (!out.labels.empty()) out.images = in_memory(std::move(pixels.values), out.image_size());
   return out;
 }
 

@@ -13,10 +13,12 @@ namespace {
 
 Dataset numbered(int64_t count) {
   Dataset out{.name = "numbered", .height = 1, .width = 2, .channels = 1, .classes = 3};
+  Bytes pixels;
   for (int64_t i = 0; i < count; ++i) {
-    out.pixels.insert(out.pixels.end(), {static_cast<uint8_t>(i), static_cast<uint8_t>(i + 1)});
+    pixels.insert(pixels.end(), {static_cast<uint8_t>(i), static_cast<uint8_t>(i + 1)});
     out.labels.push_back(static_cast<int32_t>(i % 3));
   }
+  out.images = in_memory(std::move(pixels), 2);
   return out;
 }
 
@@ -42,8 +44,8 @@ TEST(Dataset, SplitHoldsOutBySeed) {
   check("test", halves.train);
   check("test", halves.test);
   EXPECT_EQ(halves.test.size(), 30);
-  EXPECT_EQ(halves.test.pixels, same.test.pixels);
-  EXPECT_NE(halves.test.pixels, other.test.pixels);
+  EXPECT_EQ(all_pixels(halves.test), all_pixels(same.test));
+  EXPECT_NE(all_pixels(halves.test), all_pixels(other.test));
   std::vector<int> united = first_pixels(halves.train), held = first_pixels(halves.test);
   EXPECT_TRUE(std::is_sorted(united.begin(), united.end()));
   EXPECT_FALSE(std::is_sorted(held.begin(), held.end()));
@@ -58,8 +60,17 @@ TEST(Dataset, CheckFindsWhatDoesNotFit) {
   dataset.labels[2] = 3;
   expect_error<ValueError>([&] { check("test", dataset); }, {"test: label 3; needs 0 to 2"});
   dataset = numbered(4);
-  dataset.pixels.pop_back();
-  expect_error<ValueError>([&] { check("test", dataset); }, {"4 labels and 7 pixels"});
+  dataset.images = in_memory(Bytes(6), 2);
+  expect_error<ValueError>([&] { check("test", dataset); }, {"test: a dataset of 4 labels and 3 images of 2 bytes"});
+  expect_error<ValueError>([&] { make_batch(dataset, std::vector<int32_t>{0}); },
+                           {"make_batch: a dataset of 4 labels"});
+  dataset.images = in_memory(Bytes(12), 3);
+  expect_error<ValueError>([&] { check("test", dataset); }, {"4 images of 3 bytes; needs as many, of 2 bytes"});
+  dataset.images = {};
+  expect_error<ValueError>([&] { check("test", dataset); }, {"4 labels and 0 images"});
+  expect_error<ValueError>([] { in_memory(Bytes(7), 2); }, {"in_memory: 7 bytes in images of 2"});
+  expect_error<ValueError>([] { numbered(4).image(4); }, {"image 4 of numbered; needs 0 to 3"});
+  expect_error<ValueError>([] { chosen(numbered(4).images, {1, 4}); }, {"chosen: image 4; needs 0 to 3"});
 }
 
 TEST(Digits, AreAFunctionOfTheirArguments) {
@@ -68,23 +79,23 @@ TEST(Digits, AreAFunctionOfTheirArguments) {
   for (int threads : {1, 2, 4}) {
     set_num_threads(threads);
     const Dataset again = digits(200, 5, Split::train);
-    EXPECT_EQ(again.pixels, once.pixels);
+    EXPECT_EQ(all_pixels(again), all_pixels(once));
     EXPECT_EQ(again.labels, once.labels);
   }
   set_num_threads(before);
   const Dataset later = digits(50, 5, Split::train, 100);
-  EXPECT_EQ(later.pixels, take(once, 100, 50).pixels);
+  EXPECT_EQ(all_pixels(later), all_pixels(take(once, 100, 50)));
   EXPECT_EQ(later.labels, take(once, 100, 50).labels);
   std::vector<uint8_t> one(kDigitExtent * kDigitExtent);
   EXPECT_EQ(draw_digit(5, Split::train, 123, std::span<uint8_t, kDigitExtent * kDigitExtent>(one)), once.labels[123]);
-  EXPECT_TRUE(std::equal(one.begin(), one.end(), once.image(123)));
+  EXPECT_EQ(one, once.image(123));
 }
 
 // The pixels themselves: a change of how digits are drawn shows here, and changes what every run on them gives.
 TEST(Digits, AreDrawnAsTheyAlwaysWere) {
   uint64_t sum = 0xcbf29ce484222325;  // FNV-1a
   for (Split split : {Split::train, Split::test})
-    for (const uint8_t pixel : digits(100, 3, split).pixels) sum = (sum ^ pixel) * 0x100000001b3;
+    for (const uint8_t pixel : all_pixels(digits(100, 3, split))) sum = (sum ^ pixel) * 0x100000001b3;
   EXPECT_EQ(sum, 18360532750067609700u);
 }
 
@@ -93,7 +104,7 @@ TEST(Digits, DifferBySeedSplitAndIndex) {
   for (uint64_t seed : {0, 1})
     for (Split split : {Split::train, Split::test}) {
       const Dataset dataset = digits(100, seed, split);
-      for (int64_t i = 0; i < 100; ++i) images.emplace(dataset.image(i), dataset.image(i) + dataset.image_size());
+      for (int64_t i = 0; i < 100; ++i) images.insert(dataset.image(i));
     }
   EXPECT_EQ(images.size(), 400u);
   EXPECT_NE(digits(100, 0, Split::train).labels, digits(100, 0, Split::test).labels);
@@ -106,7 +117,7 @@ TEST(Digits, AreBalancedAndVisible) {
   for (int32_t label : dataset.labels) ++counts[label];
   EXPECT_EQ(counts, std::vector<int>(10, 200));
   for (int64_t i = 0; i < dataset.size(); ++i) {
-    const std::span<const uint8_t> image(dataset.image(i), static_cast<size_t>(dataset.image_size()));
+    const Bytes image = dataset.image(i);
     const int64_t dark = std::count_if(image.begin(), image.end(), [](uint8_t pixel) { return pixel > 100; });
     ASSERT_GE(dark, 8) << i;
     ASSERT_LE(dark, 420) << i;
@@ -120,15 +131,18 @@ TEST(Digits, AreBalancedAndVisible) {
 TEST(Digits, AreLearnableButNotTrivial) {
   const Dataset train = digits(5000, 0, Split::train), test = digits(1000, 0, Split::test);
   std::vector<double> means(10 * train.image_size());
-  for (int64_t i = 0; i < train.size(); ++i)
+  for (int64_t i = 0; i < train.size(); ++i) {
+    const Bytes image = train.image(i);
     for (int64_t j = 0; j < train.image_size(); ++j)
-      means[train.labels[i] * train.image_size() + j] += train.image(i)[j] / 500.0;
+      means[train.labels[i] * train.image_size() + j] += image[j] / 500.0;
+  }
   int right = 0;
   for (int64_t i = 0; i < test.size(); ++i) {
     double distances[10] = {};
+    const Bytes image = test.image(i);
     for (int digit = 0; digit < 10; ++digit)
       for (int64_t j = 0; j < test.image_size(); ++j)
-        distances[digit] += std::pow(means[digit * test.image_size() + j] - test.image(i)[j], 2);
+        distances[digit] += std::pow(means[digit * test.image_size() + j] - image[j], 2);
     right += std::min_element(distances, distances + 10) - distances == test.labels[i];
   }
   EXPECT_GT(right, 600);

@@ -1,6 +1,8 @@
 // Small dataset files that tests write.
 #pragma once
 
+#include <mollify/datasets/dataset.h>
+
 #include <gtest/gtest.h>
 #include <zlib.h>
 
@@ -45,6 +47,15 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
+
+inline Bytes all_pixels(const Dataset& dataset) {
+  Bytes out;
+  for (int64_t i = 0; i < dataset.size(); ++i) {
+    const Bytes image = dataset.image(i);
+    out.insert(out.end(), image.begin(), image.end());
+  }
+  return out;
+}
 
 inline Bytes gzip(const Bytes& bytes) {
   z_stream stream{};

@@ -3,6 +3,7 @@
 #include <mollify/datasets/datasets.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 
@@ -79,9 +80,9 @@ TEST_F(LoaderTest, DeliversTheDatasetsPixelsAndLabels) {
   for (const Batch& batch : epoch_of(loader, 2))
     for (int64_t i = 0; i < batch.size(); ++i) {
       ASSERT_EQ(batch.labels.data<int32_t>()[i], dataset.labels[batch.indices[i]]);
+      const std::vector<uint8_t> image = dataset.image(batch.indices[i]);
       for (int64_t j = 0; j < 784; ++j)
-        ASSERT_EQ(batch.images.data<float>()[i * 784 + j],
-                  static_cast<float>(dataset.image(batch.indices[i])[j]) / 255.0f);
+        ASSERT_EQ(batch.images.data<float>()[i * 784 + j], static_cast<float>(image[j]) / 255.0f);
     }
 }
 
@@ -152,12 +153,54 @@ TEST_F(LoaderTest, NormalisesByChannel) {
                         .width = 2,
                         .channels = 3,
                         .classes = 1,
-                        .pixels = {0, 51, 102, 153, 204, 255},
+                        .images = in_memory({0, 51, 102, 153, 204, 255}, 6),
                         .labels = {0}};
   const std::vector<int32_t> order{0};
   const Batch batch = make_batch(colours, order, {.mean = {0.5f, 0.25f, 0}, .deviation = {0.5f, 1, 2}});
   const float expected[] = {-1, -0.05f, 0.2f, 0.2f, 0.55f, 0.5f};
   for (int i = 0; i < 6; ++i) EXPECT_NEAR(batch.images.data<float>()[i], expected[i], 1e-6) << i;
+}
+
+// Images that are made when they are asked for, more than memory would hold; one of them cannot be read.
+class Computed final : public ImageSource {
+ public:
+  static constexpr int64_t kCount = int64_t{1} << 30, kBad = 12345;
+  int64_t count() const override { return kCount; }
+  int64_t image_size() const override { return 64; }
+  void read(int64_t index, std::span<uint8_t> pixels) const override {
+    require<FormatError>(index != kBad, "image {} is damaged", index);
+    ++reads;
+    for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(index + static_cast<int64_t>(i));
+  }
+  mutable std::atomic<int64_t> reads = 0;
+};
+
+TEST_F(LoaderTest, ReadsImagesAsTheyAreNeeded) {
+  const auto source = std::make_shared<Computed>();
+  std::vector<int64_t> picked;
+  for (int64_t i = 0; i < 100; ++i) picked.push_back((Computed::kCount - 1) / 99 * i);
+  Dataset far{.name = "far", .height = 8, .width = 8, .channels = 1, .classes = 2};
+  far.images = chosen(source, picked);
+  far.labels.assign(100, 1);
+  far = take(split(far, 20, 3).train, 10, 60);
+  EXPECT_EQ(source->reads, 0);
+  for (bool prefetch : {true, false}) {
+    source->reads = 0;
+    Loader loader(far, {.batch_size = 16, .prefetch = prefetch});
+    for (const Batch& batch : epoch_of(loader, 0))
+      for (int64_t i = 0; i < batch.size(); ++i) {
+        const uint8_t first = far.image(batch.indices[i])[0];
+        --source->reads;
+        for (int64_t j = 0; j < 64; ++j)
+          ASSERT_EQ(batch.images.data<float>()[i * 64 + j], static_cast<float>(static_cast<uint8_t>(first + j)) / 255);
+      }
+    EXPECT_EQ(source->reads, 60);
+  }
+  far.images = chosen(source, std::vector<int64_t>(60, Computed::kBad));
+  Loader loader(far, {.batch_size = 16});
+  loader.start_epoch(0);
+  expect_error<FormatError>([&] { loader.next(); }, {"image 12345 is damaged"});
+  EXPECT_FALSE(loader.next().has_value());
 }
 
 TEST_F(LoaderTest, StopsEarlyAndMoves) {
