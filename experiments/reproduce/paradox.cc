@@ -320,7 +320,7 @@ Report Paradox::model_report(const std::vector<Finished>& finished, const std::s
   return report;
 }
 
-// By relaxation, from the loosest on: what its networks reach, and how tight it is; bands are deviations over the
+// By relaxation, from the loosest on: what its networks reach, and how tight it is; bars are deviations over the
 // seeds.
 std::string Paradox::picture(const std::vector<Finished>& finished) const {
   std::vector<CurvePanel> panels;
@@ -329,6 +329,7 @@ std::string Paradox::picture(const std::vector<Finished>& finished) const {
   for (const std::string& model : models()) {
     Curve natural{"natural accuracy", 0, {}, {}}, best{"certified by the best verifier", 2, {}, {}},
         tightness{"tightness", 3, {}, {}};
+    natural.points = best.points = tightness.points = true;
     const auto add = [](Curve& curve, const Summary& summary, double scale) {
       curve.x.push_back(static_cast<double>(curve.x.size()));
       curve.y.push_back(scale * summary.mean);
@@ -341,8 +342,13 @@ std::string Paradox::picture(const std::vector<Finished>& finished) const {
     }
     const auto panel = [&](const std::string& title, const char* unit, std::vector<Curve> curves) {
       const auto [low, high] = range_of(curves);
-      panels.push_back(
-          {title, "trained through", unit, std::move(curves), std::min(0.0, low), high, INFINITY, false, names});
+      panels.push_back({.title = title,
+                        .x_title = "trained through",
+                        .unit = unit,
+                        .curves = std::move(curves),
+                        .low = std::min(0.0, low),
+                        .high = high,
+                        .x_names = names});
     };
     panel(model + ": accuracy", " %", {natural, best});
     panel(model + ": tightness of the relaxation", "", {tightness});

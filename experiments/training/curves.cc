@@ -16,6 +16,17 @@ constexpr double kLegend = kBottom + 62, kLegendLine = 20;  // below the axis, w
 constexpr double kInset = 12;                               // between an area's sides and its outer points
 constexpr size_t kMarks = 24;                               // about as many points of a curve get marks
 
+// Numbers on an axis, by their magnitude where it is logarithmic.
+double on_axis(double value, bool logarithmic) { return logarithmic ? std::log10(value) : value; }
+
+// The numbers at ticks of an axis, 0 where it is meant.
+std::vector<double> shown_between(const Ticks& ticks, bool logarithmic) {
+  std::vector<double> shown;
+  for (double v = ticks.first; v <= ticks.last + ticks.step / 2; v += ticks.step)
+    shown.push_back(logarithmic ? std::pow(10, v) : std::abs(v) < ticks.step / 2 ? 0 : v);
+  return shown;
+}
+
 // The y axis: where a number lies from 0, at its lower end, to 1, and the numbers that get a line.
 class Scale {
  public:
@@ -27,15 +38,14 @@ class Scale {
     ticks.last = std::min(ticks.last, at(panel.highest));
     first_ = ticks.first;
     last_ = ticks.last;
-    for (double v = first_; v <= last_ + ticks.step / 2; v += ticks.step)
-      shown_.push_back(logarithmic_ ? std::pow(10, v) : std::abs(v) < ticks.step / 2 ? 0 : v);
+    shown_ = shown_between(ticks, logarithmic_);
   }
   bool shows(double value) const { return std::isfinite(at(value)); }
   double share(double value) const { return std::clamp((at(value) - first_) / (last_ - first_), 0.0, 1.0); }
   const std::vector<double>& shown() const { return shown_; }
 
  private:
-  double at(double value) const { return logarithmic_ ? std::log10(value) : value; }
+  double at(double value) const { return on_axis(value, logarithmic_); }
 
   const bool logarithmic_;
   double first_, last_;
@@ -47,8 +57,9 @@ class PanelDrawing {
   PanelDrawing(double left, const CurvePanel& panel) : left_(left), panel_(panel), scale_(panel) {
     for (const Curve& curve : panel.curves)
       for (double x : curve.x) {
-        first_ = std::min(first_, x);
-        last_ = std::max(last_, x);
+        if (!std::isfinite(along(x))) continue;
+        first_ = std::min(first_, along(x));
+        last_ = std::max(last_, along(x));
       }
   }
 
@@ -61,15 +72,19 @@ class PanelDrawing {
                   panel_.unit.c_str());
     }
     out += x_axis();
-    for (const Curve& curve : panel_.curves) out += band(curve);
+    for (const Curve& curve : panel_.curves) out += curve.points ? bars(curve) : band(curve);
     for (const Curve& curve : panel_.curves) out += line(curve);
     return out + legend();
   }
 
  private:
+  double along(double x) const { return on_axis(x, panel_.logarithmic_x); }
   double x(double value) const {
     if (last_ <= first_) return left_ + kPanelWidth / 2;
-    return left_ + kInset + (kPanelWidth - 2 * kInset) * (value - first_) / (last_ - first_);
+    return left_ + kInset + (kPanelWidth - 2 * kInset) * (along(value) - first_) / (last_ - first_);
+  }
+  bool shows(const Curve& curve, size_t i) const {
+    return scale_.shows(curve.y[i]) && std::isfinite(along(curve.x[i]));
   }
   double y(double value) const { return kBottom - (kBottom - kTop) * scale_.share(value); }
 
@@ -81,11 +96,10 @@ class PanelDrawing {
       out += text("<text class='tick' x='%.1f' y='%g' text-anchor='middle'>", x(v), kBottom + 20) + svg::escaped(name) +
              "</text>\n";
     };
-    const Ticks along = svg::ticks_between(first_, std::max(last_, first_ + 1), 8, 1);
+    const Ticks ticks = svg::ticks_between(first_, std::max(last_, first_ + 1), 8, 1);
     if (panel_.x_names.empty())
-      for (double v = along.first; v <= last_; v += along.step) {
-        if (v >= first_) tick(v, text("%g", v));
-      }
+      for (double v : shown_between(ticks, panel_.logarithmic_x))
+        if (along(v) >= first_ && along(v) <= last_) tick(v, text("%g", v));
     for (size_t i = 0; i < panel_.x_names.size(); ++i) tick(static_cast<double>(i), panel_.x_names[i]);
     return out + text("<text class='tick' x='%g' y='%g' text-anchor='middle'>", left_ + kPanelWidth / 2, kBottom + 40) +
            svg::escaped(panel_.x_title) + "</text>\n";
@@ -94,7 +108,7 @@ class PanelDrawing {
   std::string band(const Curve& curve) const {
     std::string above, below;
     for (size_t i = 0; i < curve.deviation.size(); ++i) {
-      if (!std::isfinite(curve.deviation[i]) || !scale_.shows(curve.y[i])) continue;
+      if (!std::isfinite(curve.deviation[i]) || !shows(curve, i)) continue;
       const double low = curve.y[i] - curve.deviation[i];
       above += text("%.1f,%.1f ", x(curve.x[i]), y(curve.y[i] + curve.deviation[i]));
       below = text("%.1f,%.1f ", x(curve.x[i]), scale_.shows(low) ? y(low) : kBottom) + below;
@@ -104,15 +118,28 @@ class PanelDrawing {
                                below + "'/>\n";
   }
 
+  std::string bars(const Curve& curve) const {
+    std::string out;
+    for (size_t i = 0; i < curve.deviation.size(); ++i) {
+      if (!std::isfinite(curve.deviation[i]) || !shows(curve, i)) continue;
+      const double low = curve.y[i] - curve.deviation[i], px = x(curve.x[i]);
+      out += text("<line class='bar' stroke='%s' stroke-width='1.6' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>\n",
+                  svg::style(curve.series).color, px, scale_.shows(low) ? y(low) : kBottom, px,
+                  y(curve.y[i] + curve.deviation[i]));
+    }
+    return out;
+  }
+
   std::string line(const Curve& curve) const {
-    const size_t every = 1 + curve.y.size() / (2 * kMarks);
+    const size_t every = curve.points ? 1 : 1 + curve.y.size() / (2 * kMarks);
     std::string points, marks;
     for (size_t i = 0; i < curve.y.size(); ++i) {
-      if (!scale_.shows(curve.y[i])) continue;
+      if (!shows(curve, i)) continue;
       const double px = x(curve.x[i]), py = y(curve.y[i]);
       points += text("%s%.1f,%.1f", points.empty() ? "" : " ", px, py);
       if (i % every == 0) marks += svg::mark(curve.series, px, py);
     }
+    if (curve.points) return marks + "\n";
     const svg::Style style = svg::style(curve.series);
     return text("<polyline class='curve' stroke='%s' stroke-dasharray='%s' points='", style.color, style.dash) +
            points + "'/>" + marks + "\n";
@@ -124,11 +151,12 @@ class PanelDrawing {
     double y0 = kLegend;
     for (const Curve& curve : panel_.curves) {
       const svg::Style style = svg::style(curve.series);
-      out += text("<line x1='%g' y1='%g' x2='%g' y2='%g' stroke='%s' stroke-width='2.5' stroke-dasharray='%s'/>", left_,
-                  y0 - 4, left_ + 40, y0 - 4, style.color, style.dash);
+      if (!curve.points)
+        out += text("<line x1='%g' y1='%g' x2='%g' y2='%g' stroke='%s' stroke-width='2.5' stroke-dasharray='%s'/>",
+                    left_, y0 - 4, left_ + 40, y0 - 4, style.color, style.dash);
       out += svg::mark(curve.series, left_ + 20, y0 - 4);
       out += text("<text class='tick' x='%g' y='%g'>", left_ + 48, y0) + svg::escaped(curve.name) + "</text>";
-      if (panel_.x_names.empty() && !curve.y.empty() && std::isfinite(curve.y.back()))
+      if (panel_.x_names.empty() && !curve.points && !curve.y.empty() && std::isfinite(curve.y.back()))
         out += text("<text class='tick' x='%g' y='%g' text-anchor='end'>last: %.4g%s</text>", left_ + kPanelWidth, y0,
                     curve.y.back(), panel_.unit.c_str());
       out += "\n";
@@ -140,7 +168,7 @@ class PanelDrawing {
   const double left_;
   const CurvePanel& panel_;
   const Scale scale_;
-  double first_ = INFINITY, last_ = -INFINITY;  // of x
+  double first_ = INFINITY, last_ = -INFINITY;  // of x, on its axis
 };
 
 enum Series : size_t { kTrain, kTest, kCertified, kValidation, kSmoothed = kCertified };  // never both

@@ -1,4 +1,4 @@
-// Pictures of lines: SVG documents of panels side by side.
+// Pictures of lines and points: SVG documents of panels side by side.
 #pragma once
 
 #include <mollify/experiments/training/metrics.h>
@@ -15,6 +15,7 @@ struct Curve {
   size_t series;  // which colour, dash and mark it has: the same for the same thing in every panel (svg::style)
   std::vector<double> x, y;            // x rising; points that are not finite are left out
   std::vector<double> deviation = {};  // a band of ± this around y, such as the deviation over seeds; empty: none
+  bool points = false;                 // marks alone, x in any order, and bars in place of the band
 };
 
 struct CurvePanel {
@@ -23,6 +24,7 @@ struct CurvePanel {
   double low, high;                       // of the y axis; widened to tick marks
   double highest = INFINITY;              // where the y axis ends at the latest
   bool logarithmic = false;               // the y axis; numbers that are not above 0 are left out then
+  bool logarithmic_x = false;             // the x axis likewise
   std::vector<std::string> x_names = {};  // names of x = 0, 1, …; empty: x are numbers
 };
 

@@ -3,6 +3,7 @@
 
 #include <mollify/experiments/training/curves.h>
 
+#include <cmath>
 #include <regex>
 #include <set>
 
@@ -81,6 +82,30 @@ TEST(Curves, DecadesAreEvenlySpacedOnALogarithmicAxis) {
   ASSERT_EQ(y.size(), 4u);
   for (size_t i = 1; i < y.size(); ++i) EXPECT_NEAR(std::stod(y[i]) - std::stod(y[i - 1]), (364.0 - 84) / 3, 0.11);
   for (const char* tick : {">1<", ">10<", ">100<", ">1000<"}) EXPECT_NE(svg.find(tick), std::string::npos) << tick;
+}
+
+TEST(Curves, PointsHaveNoLineAndBarsForDeviations) {
+  CurvePanel panel = panel_of(1, {2, 3, 2});
+  Curve& curve = panel.curves[0];
+  curve.points = true;
+  curve.x = {100, 0.01, 1};
+  curve.deviation = {1, 0.5, NAN};
+  panel.logarithmic_x = true;
+  std::tie(panel.low, panel.high) = range_of(panel.curves);
+  const std::string svg = curves_svg("heading", {panel});
+  expect_well_formed(svg);
+  EXPECT_EQ(svg.find("<polyline"), std::string::npos);
+  EXPECT_EQ(svg.find("<polygon"), std::string::npos);
+  const std::vector<std::string> x = found(svg, "<circle cx='([0-9.]+)'"),
+                                 from = found(svg, "class='bar'[^/]*y1='([0-9.]+)'"),
+                                 to = found(svg, "class='bar'[^/]*y2='([0-9.]+)'"),
+                                 bar_x = found(svg, "class='bar'[^/]*x1='([0-9.]+)'");
+  ASSERT_EQ(x.size(), 4u);  // the last is the legend's
+  EXPECT_NEAR(std::stod(x[2]), (std::stod(x[0]) + std::stod(x[1])) / 2, 0.11) << "1 is the middle of 0.01 and 100";
+  ASSERT_EQ(from.size(), 2u);
+  EXPECT_EQ(bar_x, (std::vector<std::string>{x[0], x[1]}));
+  EXPECT_NEAR(std::stod(from[0]) - std::stod(to[0]), 2 * (std::stod(from[1]) - std::stod(to[1])), 0.21);
+  for (const char* tick : {">0.01<", ">0.1<", ">1<", ">10<", ">100<"}) EXPECT_NE(svg.find(tick), std::string::npos);
 }
 
 TEST(Curves, ARunNamesItsLosses) {
