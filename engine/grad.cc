@@ -20,12 +20,16 @@ struct Visit {
 class Walk {
  public:
   Walk(Inputs outputs, Inputs inputs) {
+    uint64_t oldest = ~uint64_t{0};
+    for (const Tensor& t : inputs) oldest = std::min(oldest, t.node()->number);
     for (const Tensor& t : outputs) discover(t);
     for (size_t next = 0; next < visits_.size(); ++next) {
       const Node* node = visits_[next].node;
       const bool input = visits_[next].reaches = is_input(node, inputs);
       const bool start = node->op->shape == nullptr;  // a variable
-      if (start) other_history_ |= !input || node->inputs.size() > 0;
+      // A variable younger than the inputs belongs to a gradient within the function, which has ended: nobody asks for
+      // it any more.
+      if (start) other_history_ |= input ? node->inputs.size() > 0 : node->number < oldest;
       if (start && input) continue;
       for (const Tensor& t : node->inputs) discover(t);
     }

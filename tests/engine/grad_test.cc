@@ -65,6 +65,28 @@ TEST(Grad, OfClosuresOverOuterVariables) {
   EXPECT_NEAR(grad(grad(outer))(number(5)).item(), 12, 1e-12);
 }
 
+// A gradient within the function leaves no history behind, so that a step may overwrite weights with what comes out; a
+// variable from before keeps its.
+TEST(Grad, EndedGradientsAreNoHistory) {
+  const Tensor x = vector({1, 2, -3}), v = vector({1, 0.5, 2});
+  const auto penalty = [&](In w) { return sum(square(grad([&](In y) { return sum(sin(y * w)); })(x))); };
+  const auto [value, gradient] = value_and_grad(penalty)(v);
+  EXPECT_FALSE(value.needs_grad());
+  EXPECT_FALSE(gradient.needs_grad());
+  EXPECT_FALSE(hvp(cube_sum, x, v).needs_grad());
+  EXPECT_FALSE(jvp([](In y) { return square(y); }, x, v).second.needs_grad());
+  EXPECT_FALSE(grad(grad(grad([](In y) { return exp(y); })))(number(1)).needs_grad());
+
+  const Tensor outer = variable(x);
+  const auto scaled = [&](In w) { return sum(square(grad([&](In y) { return sum(sin(y * w)); })(outer))); };
+  const Tensor live = grad(scaled)(v);
+  EXPECT_TRUE(live.needs_grad());
+  EXPECT_EQ(live.to_vector<double>(), gradient.to_vector<double>());
+  EXPECT_TRUE(hvp(cube_sum, outer, v).needs_grad());
+  EXPECT_EQ(vjp_of(sum(hvp(cube_sum, outer, v)), number(1), outer, false)[0].to_vector<double>(),
+            (std::vector<double>{6, 3, 12}));
+}
+
 // The inner function differentiates at the outer variable itself: d/dx [∂/∂y (x·y²) at y = x] = d/dx 2x² = 4x
 TEST(Grad, KeepsInnerAndOuterVariablesApart) {
   const auto outer = [](In x) { return grad([&](In y) { return x * square(y); })(x); };
