@@ -1,4 +1,5 @@
 #include <mollify/engine/cuda/device.h>
+#include <mollify/engine/node.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/recorder.h>
 #include <mollify/engine/trace.h>
@@ -273,6 +274,15 @@ Tensors apply_all(const Op& op, Inputs in, const Attributes& attributes) {
   return out;
 }
 
+VjpArguments::VjpArguments(const Node& node, Inputs gradients, Inputs outputs, std::span<const bool> needed)
+    : in(node.inputs),
+      attributes(node.attributes),
+      g(gradients[0]),
+      gradients(gradients),
+      node_(node),
+      outputs_(outputs),
+      needed_(needed) {}
+
 void VjpArguments::check_output(const Tensor& output) const {
   require<GraphError>(output.buffer().version() == 0,
                       "grad: an output of '{}' was overwritten after it was recorded; needs the values of then",
@@ -285,6 +295,11 @@ Tensor VjpArguments::out(size_t i) const {
     return outputs_[i];
   }
   return apply_all(*node_.op, in, attributes)[i];
+}
+
+const Tensor& VjpArguments::saved(size_t i) const {
+  check_output(node_.saved[i]);
+  return node_.saved[i];
 }
 
 bool is_recording() { return recording; }

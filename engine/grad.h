@@ -1,7 +1,7 @@
 // Gradients. A function takes tensors and returns tensors; nothing has to be declared differentiable beforehand.
 #pragma once
 
-#include <mollify/engine/op.h>
+#include <mollify/engine/node.h>
 
 #include <array>
 #include <functional>

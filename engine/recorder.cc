@@ -1,5 +1,6 @@
 #include <mollify/engine/recorder.h>
 
+#include <mollify/engine/node.h>
 #include <mollify/engine/ops.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // What a function does, without doing it: its operations as data, in order, for readers other than grad.
 #pragma once
 
-#include <mollify/engine/op.h>
+#include <mollify/engine/node.h>
 
 #include <functional>
 #include <map>

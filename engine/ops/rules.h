@@ -1,4 +1,4 @@
-// What the shape rules of several operations share.
+// What the library's own operations share, beside the parts of rules in op.h.
 #pragma once
 
 #include <mollify/engine/op.h>
@@ -16,12 +16,7 @@
 
 namespace mollify {
 
-// Packed, of the shape to which all inputs broadcast, and of their common dtype. Throws TypeError for integers or mixed
-// dtypes.
-Layouts broadcast_shape(const Op& op, Inputs in, const Attributes&);
-
-// Throws TypeError unless the tensor is f32 or f64 (i32).
-void require_floating(const char* operation, const Tensor& x);
+// Throws TypeError unless the tensor is i32.
 void require_indices(const char* operation, const Tensor& x);
 void require_same_dtype(const char* operation, const Tensor& a, const Tensor& b);
 // Throws ValueError where an integer dtype cannot hold the value; fractions go toward zero, as in cast.
@@ -29,8 +24,6 @@ void require_fits(const char* operation, double value, DType dtype);
 
 // Row-major values of x: itself, or a copy where it is strided.
 inline Tensor packed_operand(const Tensor& x) { return x.is_packed() ? x : packed(x.detach()); }
-// The `operands` of kernels that read row-major memory only.
-Tensors packed_operands(Inputs in, const Attributes&);
 
 // `value` repeated over a shape, of the dtype and on the device of another tensor: takes the memory of one number.
 Tensor repeated(double value, const Shape& shape, const Tensor& like);
@@ -46,13 +39,6 @@ inline int64_t extent_product(const Shape& shape, int first, int last) {
   int64_t product = 1;
   for (int axis = first; axis < last; ++axis) product *= shape[axis];
   return product;
-}
-
-// Calls f with a zero of the tensor's floating type: f(float()) or f(double()).
-template <class F>
-void for_floating(DType dtype, const F& f) {
-  if (dtype == DType::f32) f(float());
-  else f(double());
 }
 
 }  // namespace mollify

@@ -9,7 +9,9 @@
 #include <mollify/engine/indexing.h>
 #include <mollify/engine/linear_algebra.h>
 #include <mollify/engine/memory.h>
+#include <mollify/engine/node.h>
 #include <mollify/engine/op.h>
+#include <mollify/engine/op_arguments.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/plan.h>
 #include <mollify/engine/precision.h>
