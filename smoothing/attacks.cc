@@ -48,9 +48,10 @@ Bounds bounds_around(const Tensor& x, const Box& box, double epsilon) {
   std::vector<T> low = side(box.lower, -infinity), high = side(box.upper, infinity);
   for (size_t i = 0; i < center.size(); ++i) {
     const double lower = low[i], upper = high[i], number = center[i];
-    require<ValueError>(lower <= upper, "pgd: a box from {} to {}; needs lower ≤ upper", lower, upper);
+    require<ValueError>(lower <= upper, "attack: a box from {} to {}; needs lower ≤ upper", lower, upper);
     require<ValueError>((lower <= number && number <= upper) || (!box.lower.defined() && !box.upper.defined()),
-                        "pgd: x has {} where the box goes from {} to {}; needs x within the box", number, lower, upper);
+                        "attack: x has {} where the box goes from {} to {}; needs x within the box", number, lower,
+                        upper);
     low[i] = std::max(low[i], -reach(-center[i], epsilon));
     high[i] = std::min(high[i], reach(center[i], epsilon));
   }
@@ -67,27 +68,27 @@ Tensor radii(const Tensor& x, double epsilon) {
 }
 
 void check(const Function& f, const Tensor& x, const Tensor& labels, const PgdOptions& how, const Box& box) {
-  require<ValueError>(static_cast<bool>(f), "pgd: an empty function given; needs a function of the inputs");
-  require(x.rank() >= 2 && x.size() > 0, "pgd: x is {}; needs [N, …] with numbers", x.shape());
-  require<TypeError>(is_floating(x.dtype()), "pgd: x is {}; needs f32 or f64", x.dtype());
+  require<ValueError>(static_cast<bool>(f), "attack: an empty function given; needs a function of the inputs");
+  require(x.rank() >= 2 && x.size() > 0, "attack: x is {}; needs [N, …] with numbers", x.shape());
+  require<TypeError>(is_floating(x.dtype()), "attack: x is {}; needs f32 or f64", x.dtype());
   for (const Tensor& bound : {box.lower, box.upper})
     if (bound.defined()) {
-      require<TypeError>(bound.dtype() == x.dtype(), "pgd: a box of {} given with x of {}; needs one dtype",
+      require<TypeError>(bound.dtype() == x.dtype(), "attack: a box of {} given with x of {}; needs one dtype",
                          bound.dtype(), x.dtype());
-      require(broadcast("pgd: box", bound.shape(), x.shape()) == x.shape(),
-              "pgd: a box of {} given with x of {}; needs bounds that broadcast to x", bound.shape(), x.shape());
+      require(broadcast("attack: box", bound.shape(), x.shape()) == x.shape(),
+              "attack: a box of {} given with x of {}; needs bounds that broadcast to x", bound.shape(), x.shape());
     }
   for (const Tensor& list : {labels, how.rows.defined() ? how.rows : labels}) {
-    require<TypeError>(list.dtype() == DType::i32, "pgd: labels or rows are {}; need i32", list.dtype());
-    require(list.shape() == Shape{x.dim(0)}, "pgd: labels or rows are {} with x of {}; need one per row", list.shape(),
-            x.shape());
+    require<TypeError>(list.dtype() == DType::i32, "attack: labels or rows are {}; need i32", list.dtype());
+    require(list.shape() == Shape{x.dim(0)}, "attack: labels or rows are {} with x of {}; need one per row",
+            list.shape(), x.shape());
   }
-  require<ValueError>(how.epsilon >= 0 && std::isfinite(how.epsilon), "pgd: epsilon {}; needs a finite number ≥ 0",
+  require<ValueError>(how.epsilon >= 0 && std::isfinite(how.epsilon), "attack: epsilon {}; needs a finite number ≥ 0",
                       how.epsilon);
   require<ValueError>(how.step_size >= 0 && std::isfinite(how.step_size),
-                      "pgd: step_size {}; needs a finite number ≥ 0", how.step_size);
+                      "attack: step_size {}; needs a finite number ≥ 0", how.step_size);
   require<ValueError>(how.steps >= 0 && how.restarts >= 1 && how.targets >= 0,
-                      "pgd: steps {}, restarts {}, targets {}; need steps ≥ 0, "
+                      "attack: steps {}, restarts {}, targets {}; need steps ≥ 0, "
                       "restarts ≥ 1, targets ≥ 0",
                       how.steps, how.restarts, how.targets);
 }
@@ -97,6 +98,7 @@ class Search {
  public:
   Search(const Function& f, const Tensor& x, const Tensor& labels, const PgdOptions& how, const Box& box);
   Adversarial run();
+  Adversarial judge(const Tensor& points);
 
  private:
   bool targeted() const { return how_.objective == Objective::targeted_margins; }
@@ -147,16 +149,16 @@ Tensor Search::outputs_at(const Tensor& x) {
   shape[0] = x.dim(0);
   const Tensor outputs = f_(reshape(x, shape));
   require(outputs.rank() == 2 && outputs.dim(0) == shape[0] && outputs.dim(1) >= 2,
-          "pgd: f gives {} for {}; needs [N, classes], two classes or more", outputs.shape(), shape);
-  require<TypeError>(is_floating(outputs.dtype()), "pgd: f gives {}; needs f32 or f64", outputs.dtype());
+          "attack: f gives {} for {}; needs [N, classes], two classes or more", outputs.shape(), shape);
+  require<TypeError>(is_floating(outputs.dtype()), "attack: f gives {}; needs f32 or f64", outputs.dtype());
   if (classes_ == 0) {
     classes_ = outputs.dim(1);
     for (const int32_t label : all_labels_.to_vector<int32_t>())
-      require<ValueError>(label >= 0 && label < classes_, "pgd: label {} with {} classes; needs 0 ≤ label < classes",
+      require<ValueError>(label >= 0 && label < classes_, "attack: label {} with {} classes; needs 0 ≤ label < classes",
                           label, classes_);
   }
-  require(outputs.dim(1) == classes_, "pgd: f gives {} after {} classes; needs one number of classes", outputs.shape(),
-          classes_);
+  require(outputs.dim(1) == classes_, "attack: f gives {} after {} classes; needs one number of classes",
+          outputs.shape(), classes_);
   return outputs;
 }
 
@@ -271,6 +273,15 @@ Adversarial Search::run() {
   return result();
 }
 
+// A number that is not finite would leave the ball unseen, and becomes x's.
+Adversarial Search::judge(const Tensor& points) {
+  record(outputs_at(center_));
+  const Tensor flat = reshape(points.detach(), center_.shape());
+  x_ = project(where(equal(flat - flat, zeros_like(flat)), flat, center_));
+  record(outputs_at(x_));
+  return result();
+}
+
 // In the batch's order. Where rows left early, f may have computed their outputs among others: the margins are taken
 // again.
 Adversarial Search::result() {
@@ -294,6 +305,18 @@ Adversarial pgd(const Function& f, const Tensor& x, const Tensor& labels, const 
   check(f, x, labels, options, box);
   const NoGrad guard;
   return Search(f, x, labels, options, box).run();
+}
+
+Adversarial judged(const Function& f, const Tensor& x, const Tensor& labels, const Tensor& points, Norm norm,
+                   double epsilon, const Box& box) {
+  const PgdOptions how{.norm = norm, .epsilon = epsilon, .stop_at_success = false};
+  check(f, x, labels, how, box);
+  require(points.shape() == x.shape(), "attack: points are {} with x of {}; needs one shape", points.shape(),
+          x.shape());
+  require<TypeError>(points.dtype() == x.dtype(), "attack: points are {} with x of {}; needs one dtype", points.dtype(),
+                     x.dtype());
+  const NoGrad guard;
+  return Search(f, x, labels, how, box).judge(points);
 }
 
 }  // namespace mollify::smoothing

@@ -63,4 +63,10 @@ struct Adversarial {
 Adversarial pgd(const Function& f, const Tensor& x, const Tensor& labels, const PgdOptions& options,
                 const Box& box = {});
 
+// What an attack of one's own found, by the same rules: `points` of x's shape are moved into the ball and the box as
+// pgd's are, and of each row the point or x itself comes back, whichever has the larger margin (NaN above all). Numbers
+// of points that are not finite count as x's. Throws as pgd does.
+Adversarial judged(const Function& f, const Tensor& x, const Tensor& labels, const Tensor& points, Norm norm,
+                   double epsilon, const Box& box = {});
+
 }  // namespace mollify::smoothing

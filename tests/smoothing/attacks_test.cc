@@ -62,6 +62,21 @@ Function linear(const Tensor& weight, const Tensor& bias) {
   return [=](const Tensor& x) { return dense(x, weight, bias); };
 }
 
+void expect_within(const Tensor& x, const Tensor& inputs, Norm norm, double epsilon, bool boxed) {
+  const std::vector<double> before = numbers(x), after = numbers(inputs);
+  const size_t row = before.size() / static_cast<size_t>(x.dim(0));
+  for (size_t i = 0; i < before.size(); i += row) {
+    long double squares = 0;
+    for (size_t j = i; j < i + row; ++j) {
+      const long double moved = static_cast<long double>(after[j]) - before[j];
+      squares += moved * moved;
+      ASSERT_LE(std::abs(moved), epsilon);
+      ASSERT_TRUE(!boxed || (after[j] >= 0 && after[j] <= 1));
+    }
+    if (norm == Norm::l2) { ASSERT_LE(std::sqrt(squares), epsilon * (1 + 1e-18L)); }
+  }
+}
+
 TEST(Pgd, StaysInBallAndBoxInExactArithmetic) {
   for (const DType dtype : {DType::f32, DType::f64}) {
     const Images images(dtype);
@@ -74,20 +89,7 @@ TEST(Pgd, StaysInBallAndBoxInExactArithmetic) {
           const Adversarial found = pgd(images.f, images.x, images.labels, how, box);
           ASSERT_EQ(found.inputs.shape(), images.x.shape());
           ASSERT_EQ(found.inputs.dtype(), dtype);
-          const std::vector<double> before = numbers(images.x), after = numbers(found.inputs);
-          const size_t row = before.size() / 12;
-          for (size_t i = 0; i < before.size(); i += row) {
-            long double squares = 0;
-            for (size_t j = i; j < i + row; ++j) {
-              const long double moved = static_cast<long double>(after[j]) - before[j];
-              squares += moved * moved;
-              ASSERT_LE(std::abs(moved), epsilon);
-              ASSERT_TRUE(!boxed || (after[j] >= 0 && after[j] <= 1));
-            }
-            if (norm == Norm::l2) {
-              ASSERT_LE(std::sqrt(squares), epsilon * (1 + 1e-18L));
-            }
-          }
+          expect_within(images.x, found.inputs, norm, epsilon, boxed);
         }
   }
 }
@@ -324,6 +326,44 @@ TEST(Pgd, GivesConstantsToATrainingStep) {
   EXPECT_EQ(gradient.to_vector<double>(), grad(loss_there)(images.weights).to_vector<double>());
 }
 
+// Points from anywhere come back within ball and box, with the margins that f has there, and never below x's.
+TEST(Judged, MovesPointsAndKeepsTheWorse) {
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    const Images images(dtype);
+    Tensor far = images.x + normals(images.x.shape(), 31, dtype) * 2.0;
+    const double strange[] = {kNaN, kInfinity, -kInfinity, 1e30};
+    for (int i = 0; i < 4; ++i) assign(far[i], strange[i]);
+    const auto margins_at = [&](const Tensor& x) {
+      return pgd(images.f, x, images.labels, {.epsilon = 0, .random_start = false, .stop_at_success = false}).margins;
+    };
+    for (const Norm norm : kNorms)
+      for (const Box& box : {Box{}, unit_box(dtype)}) {
+        const Adversarial found = judged(images.f, images.x, images.labels, far, norm, 0.3, box);
+        expect_within(images.x, found.inputs, norm, 0.3, box.lower.defined());
+        EXPECT_EQ(numbers(found.margins), numbers(margins_at(found.inputs)));
+        EXPECT_TRUE(all(found.margins >= margins_at(images.x)).item());
+        EXPECT_TRUE(any(found.margins > margins_at(images.x)).item());
+        EXPECT_EQ(numbers(found.success), numbers(found.margins >= 0.0));
+      }
+  }
+}
+// A strange number counts as x's, the others of its row go as far as they may.
+TEST(Judged, ReplacesNumbersThatAreNotFinite) {
+  const Tensor x = full({1, 3}, 0.5, DType::f64), weight = Tensor({{1, 1, 1}, {0, 0, 0}}, DType::f64);
+  const Tensor points = reshape(list({kNaN, -9, 0.4}), {1, 3}), label = zeros({1}, DType::i32);
+  const Adversarial found = judged(linear(weight, {}), x, label, points, Norm::linf, 0.25);
+  EXPECT_EQ(numbers(found.inputs), (std::vector<double>{0.5, 0.25, 0.4}));
+  EXPECT_NEAR(found.margins.item(), -1.15, 1e-15);
+}
+TEST(Judged, NamesWhatItCannotUse) {
+  const Tensor x = uniforms({2, 4}, 2), labels = zeros({2}, DType::i32);
+  const Function f = linear(normals({3, 4}, 1), {});
+  const auto judging = [&](const Tensor& points) { return [=] { judged(f, x, labels, points, Norm::l2, 0.1); }; };
+  expect_names(text_of(judging(zeros({4}, DType::f64))), "attack: points are [4]");
+  EXPECT_THROW(judging(zeros({2, 4}, DType::f32))(), TypeError);
+  EXPECT_THROW(judged(f, x, labels, x, Norm::linf, kNaN), ValueError);
+}
+
 TEST(Pgd, NamesWhatItCannotUse) {
   const Tensor weight = normals({3, 4}, 1), x = uniforms({2, 4}, 2), labels = zeros({2}, DType::i32);
   const Function f = linear(weight, {});
@@ -335,23 +375,23 @@ TEST(Pgd, NamesWhatItCannotUse) {
   EXPECT_THROW(attack({.epsilon = 0.1, .restarts = 0})(), ValueError);
   EXPECT_THROW(attack({.epsilon = 0.1, .rows = zeros({3}, DType::i32)})(), ShapeError);
   EXPECT_THROW(attack({.epsilon = 0.1, .rows = zeros({2}, DType::f32)})(), TypeError);
-  expect_names(text_of(attack({.epsilon = -0.1})), "pgd: epsilon -0.1");
-  expect_names(text_of(attack({.epsilon = 0.1, .steps = -1})), "pgd: steps -1");
-  expect_names(text_of(attack({.epsilon = 0.1}, {list({0.9}), list({0.1})})), "pgd: a box from 0.9 to 0.1");
+  expect_names(text_of(attack({.epsilon = -0.1})), "attack: epsilon -0.1");
+  expect_names(text_of(attack({.epsilon = 0.1, .steps = -1})), "attack: steps -1");
+  expect_names(text_of(attack({.epsilon = 0.1}, {list({0.9}), list({0.1})})), "attack: a box from 0.9 to 0.1");
   expect_names(text_of(attack({.epsilon = 0.1}, {list({0.0}), list({1e-9})})), "needs x within the box");
   EXPECT_THROW(attack({.epsilon = 0.1}, {list({kNaN}), {}})(), ValueError);
   EXPECT_THROW(attack({.epsilon = 0.1}, {zeros({3}, DType::f64), {}})(), ShapeError);
   EXPECT_THROW(attack({.epsilon = 0.1}, {Tensor::scalar(0), {}})(), TypeError);
   const auto with_labels = [&](const Tensor& given) { return text_of([&] { pgd(f, x, given, {.epsilon = 0.1}); }); };
-  expect_names(with_labels(full({2}, 3, DType::i32)), "pgd: label 3 with 3 classes");
-  expect_names(with_labels(full({2}, -1, DType::i32)), "pgd: label -1");
+  expect_names(with_labels(full({2}, 3, DType::i32)), "attack: label 3 with 3 classes");
+  expect_names(with_labels(full({2}, -1, DType::i32)), "attack: label -1");
   expect_names(with_labels(zeros({3}, DType::i32)), "[3]");
   expect_names(with_labels(zeros({2}, DType::f64)), "need i32");
   EXPECT_THROW(pgd(f, x * kNaN, labels, {.epsilon = 0.1}, unit_box(DType::f64)), ValueError);
   EXPECT_THROW(pgd(f, zeros({4}, DType::f64), labels, {.epsilon = 0.1}), ShapeError);
   EXPECT_THROW(pgd({}, x, labels, {.epsilon = 0.1}), ValueError);
   expect_names(text_of([&] { pgd([](const Tensor& t) { return sum(t, {1}); }, x, labels, {.epsilon = 0.1}); }),
-               "pgd: f gives [2]");
+               "attack: f gives [2]");
 }
 
 }  // namespace
