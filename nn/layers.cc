@@ -16,12 +16,11 @@ struct Dense final : Layer {
     return {outputs};
   }
   Tensor apply(Pass& pass, const Tensor& x) const override {
-    return mollify::dense(x, pass.weights[static_cast<size_t>(weight)],
-                          has_bias ? pass.weights[static_cast<size_t>(bias)] : Tensor());
+    return mollify::dense(x, pass.weights[weight], has_bias ? pass.weights[bias] : Tensor());
   }
   int64_t outputs;
   bool has_bias;
-  int weight = 0, bias = 0;
+  size_t weight = 0, bias = 0;
 };
 
 struct Conv2dLayer final : Layer {
@@ -44,11 +43,10 @@ struct Conv2dLayer final : Layer {
     return {height / how.stride + 1, width / how.stride + 1, how.filters};
   }
   Tensor apply(Pass& pass, const Tensor& x) const override {
-    return mollify::conv2d(x, pass.weights[static_cast<size_t>(weight)],
-                           how.bias ? pass.weights[static_cast<size_t>(bias)] : Tensor(), operation());
+    return mollify::conv2d(x, pass.weights[weight], how.bias ? pass.weights[bias] : Tensor(), operation());
   }
   Convolution how;
-  int weight = 0, bias = 0;
+  size_t weight = 0, bias = 0;
 };
 
 struct BatchNormLayer final : Layer {
@@ -66,12 +64,9 @@ struct BatchNormLayer final : Layer {
     return input;
   }
   Tensor apply(Pass& pass, const Tensor& x) const override {
-    const Tensor scales =
-        how.affine ? pass.weights[static_cast<size_t>(scale)] : ones({x.shape().back()}, x.dtype(), x.device());
-    const Tensor shifts =
-        how.affine ? pass.weights[static_cast<size_t>(shift)] : zeros({x.shape().back()}, x.dtype(), x.device());
-    const Tensor &running_mean = pass.statistics[static_cast<size_t>(mean)],
-                 &running_variance = pass.statistics[static_cast<size_t>(variance)];
+    const Tensor scales = how.affine ? pass.weights[scale] : ones({x.shape().back()}, x.dtype(), x.device());
+    const Tensor shifts = how.affine ? pass.weights[shift] : zeros({x.shape().back()}, x.dtype(), x.device());
+    const Tensor &running_mean = pass.statistics[mean], &running_variance = pass.statistics[variance];
     if (pass.mode != Mode::train) {
       const Tensor factor = scales / sqrt(running_variance + how.epsilon);
       return x * factor + (shifts - running_mean * factor);
@@ -80,15 +75,14 @@ struct BatchNormLayer final : Layer {
     const double rows = static_cast<double>(x.size()) / static_cast<double>(x.shape().back());
     const double unbiased = rows > 1 ? rows / (rows - 1) : 1;
     no_grad([&] {
-      pass.new_statistics[static_cast<size_t>(mean)] =
-          running_mean * (1 - how.momentum) + out.mean.detach() * how.momentum;
-      pass.new_statistics[static_cast<size_t>(variance)] =
+      pass.new_statistics[mean] = running_mean * (1 - how.momentum) + out.mean.detach() * how.momentum;
+      pass.new_statistics[variance] =
           running_variance * (1 - how.momentum) + out.variance.detach() * (unbiased * how.momentum);
     });
     return out.output;
   }
   BatchNorm how;
-  int scale = 0, shift = 0, mean = 0, variance = 0;
+  size_t scale = 0, shift = 0, mean = 0, variance = 0;
 };
 
 struct Pool final : Layer {

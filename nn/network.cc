@@ -81,17 +81,17 @@ Initialization initialization_named(const std::string& name) {
   throw ValueError(format("initialization: '{}' given; there are {}", name, names));
 }
 
-int Declaration::weight(const std::string& name, const Shape& shape, Role role, int64_t fan_in, int64_t fan_out,
-                        double initial_value) {
+size_t Declaration::weight(const std::string& name, const Shape& shape, Role role, int64_t fan_in, int64_t fan_out,
+                           double initial_value) {
   weights.push_back(
       {unused_name(weights, prefix_ + name), shape, role, total(weights), fan_in, fan_out, initial_value});
-  return static_cast<int>(weights.size()) - 1;
+  return weights.size() - 1;
 }
 
-int Declaration::statistic(const std::string& name, const Shape& shape, double initial_value) {
+size_t Declaration::statistic(const std::string& name, const Shape& shape, double initial_value) {
   statistics.push_back(
       {unused_name(statistics, prefix_ + name), shape, Role::statistic, total(statistics), 0, 0, initial_value});
-  return static_cast<int>(statistics.size()) - 1;
+  return statistics.size() - 1;
 }
 
 Declaration::Scope::Scope(Declaration& declaration, const std::string& kind)

@@ -41,9 +41,9 @@ Initialization initialization_named(const std::string& name);  // throws ValueEr
 class Declaration {
  public:
   // Returns the number by which the layer finds the piece in a Pass.
-  int weight(const std::string& name, const Shape& shape, Role role, int64_t fan_in = 0, int64_t fan_out = 0,
-             double initial = 0);
-  int statistic(const std::string& name, const Shape& shape, double initial);
+  size_t weight(const std::string& name, const Shape& shape, Role role, int64_t fan_in = 0, int64_t fan_out = 0,
+                double initial = 0);
+  size_t statistic(const std::string& name, const Shape& shape, double initial);
   uint64_t random_stream() { return streams_++; }
 
   // Names declared until the scope's end start with `kind` and its ordinal among the kinds of the enclosing scope:

@@ -44,8 +44,8 @@ struct Relaxation {
   //     its own range, as a row of bounds uses one of them only.
   Lines (*lines)(const Step& step, const Box& x, const Tensor& alpha, double roundoff);
   // The α of a rule of lower lines; operations other than relu, leaky_relu and abs take their own best choice, ½, for
-  // all of them.
-  Tensor (*alpha)(const Step& step, const Box& x, LowerLine rule);
+  // all of them, as null does.
+  Tensor (*alpha)(const Step& step, const Box& x, LowerLine rule) = nullptr;
 };
 
 // The smallest positive normal number: what results below it may be off by.
