@@ -33,4 +33,6 @@ int main() {
   const nn::bounds::Graph graph(network, weights);
   const nn::bounds::Box box = nn::bounds::Bounds(graph, {.box = {point - 0.1, point + 0.1}}, {}).output();
   std::cout << "over the box of radius 0.1: " << box.lower << " to " << box.upper << "\n";
+  const double value = network(weights, point).item();
+  return loss.item() < 0.02 && box.lower.item() <= value && value <= box.upper.item() ? 0 : 1;
 }

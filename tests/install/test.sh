@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds program.cc in an empty folder: against an installed copy of the library through pkg-config, then with the source tree as a
-# Meson subproject.   usage: test.sh SOURCE_DIR BUILD_DIR
+# Builds program.cc in an empty folder: against an installed copy of the library through pkg-config, and the examples
+# with it, then with the source tree as a Meson subproject.   usage: test.sh SOURCE_DIR BUILD_DIR
 set -eu
 source=$1 build=$2
 work=$(mktemp -d)
@@ -18,6 +18,13 @@ fi
 flags=$(pkg-config --define-variable=prefix="$prefix" --cflags --libs mollify)
 ${CXX:-c++} -std=c++20 "$source/tests/install/program.cc" -o "$work/installed" $flags ${MOLLIFY_SANITIZE:-}
 LD_LIBRARY_PATH="$libdir" "$work/installed"
+for example in "$source"/examples/*.cc; do
+  name=$(basename "$example" .cc)
+  [ "$name" != lanczos ] || grep -q openblas "$pc/mollify.pc" || continue
+  ${CXX:-c++} -std=c++20 "$example" -o "$work/$name" $flags ${MOLLIFY_SANITIZE:-}
+  LD_LIBRARY_PATH="$libdir" "$work/$name" "$work/$name.file" > "$work/log" ||
+    { cat "$work/log"; echo "$name fails"; exit 1; }
+done
 case "$flags" in *hwy*|*protobuf*) echo "pkg-config links what the shared library hides: $flags"; exit 1 ;; esac
 
 echo "== the program, moved with its prefix"
