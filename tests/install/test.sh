@@ -15,17 +15,27 @@ prefix=$(dirname "$(dirname "$(dirname "$(find "$work/root" -name mollify.h)")")
 if grep -q pcfiledir "$pc/mollify.pc"; then  # relocatable, as builds are that were set up with the project's options
   [ "$(realpath "$(pkg-config --variable=prefix mollify)")" = "$prefix" ] || { echo "mollify.pc is not relocatable"; exit 1; }
 fi
-flags=$(pkg-config --define-variable=prefix="$prefix" --cflags --libs mollify)
-${CXX:-c++} -std=c++20 "$source/tests/install/program.cc" -o "$work/installed" $flags ${MOLLIFY_SANITIZE:-}
+flags_of() { pkg-config --define-variable=prefix="$prefix" --cflags --libs "$@"; }
+flags=$(flags_of mollify)
+compile() {  # SOURCE OUT FLAGS
+  ${CXX:-c++} -std=c++20 "$1" -o "$2" $3 ${MOLLIFY_SANITIZE:-}
+}
+compile "$source/tests/install/program.cc" "$work/installed" "$flags"
 LD_LIBRARY_PATH="$libdir" "$work/installed"
 for example in "$source"/examples/*.cc; do
   name=$(basename "$example" .cc)
   [ "$name" != lanczos ] || grep -q openblas "$pc/mollify.pc" || continue
-  ${CXX:-c++} -std=c++20 "$example" -o "$work/$name" $flags ${MOLLIFY_SANITIZE:-}
+  compile "$example" "$work/$name" "$flags"
   LD_LIBRARY_PATH="$libdir" "$work/$name" "$work/$name.file" > "$work/log" ||
     { cat "$work/log"; echo "$name fails"; exit 1; }
 done
 case "$flags" in *hwy*|*protobuf*) echo "pkg-config links what the shared library hides: $flags"; exit 1 ;; esac
+
+echo "== the reader of ONNX files, which alone loads protobuf"
+printf '#include <mollify/mollify.h>\nint main() {\n  try {\n    mollify::nn::formats::read_onnx("none.onnx");\n  } catch (const mollify::Error&) { return 0; }\n  return 1;\n}\n' > "$work/onnx.cc"
+compile "$work/onnx.cc" "$work/onnx" "$(flags_of mollify-onnx)"
+LD_LIBRARY_PATH="$libdir" "$work/onnx"
+if readelf -d "$libdir/libmollify.so" | grep -i 'protobuf\|onnx'; then echo "libmollify.so needs protobuf"; exit 1; fi
 
 echo "== the program, moved with its prefix"
 program=$(find "$work/root" -type f -name mollify -perm -u+x)
@@ -49,11 +59,11 @@ find "$work/root" -name '*.h' | while read -r header; do
   grep -q "${header#"$work/root"}" "$work/all.d" || { echo "mollify.h lacks ${header#*include/}"; exit 1; }
 done
 
-echo "== subproject"
+echo "== subproject: it is configured, its headers are found, and the program waits for the library"
 mkdir -p "$work/outside/subprojects"
 cp "$source/tests/install/program.cc" "$source/tests/install/meson.build" "$work/outside/"
 ln -s "$source" "$work/outside/subprojects/mollify"
 unset PKG_CONFIG_PATH
 meson setup "$work/outside/build" "$work/outside" --wrap-mode=forcefallback --buildtype=debug > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-ninja -C "$work/outside/build" outside > "$work/log" 2>&1 || { tail -40 "$work/log"; exit 1; }
-"$work/outside/build/outside"
+ninja -C "$work/outside/build" outside.p/program.cc.o > "$work/log" 2>&1 || { tail -40 "$work/log"; exit 1; }
+ninja -C "$work/outside/build" -t query outside | grep -q 'subprojects/mollify/libmollify.so' || { echo "the program does not link the subproject's library"; exit 1; }
