@@ -115,10 +115,10 @@ Program::Instruction Program::instruction(const RecordedStep& step) const {
   return made;
 }
 
-cpu::Pass Program::pass(const PlanLayout& layout, const RecordedStep& step) const {
+cpu::BlockPass Program::pass(const PlanLayout& layout, const RecordedStep& step) const {
   const Instruction operands = instruction(step);
   const DType dtype = cpu::pointwise_dtype(operands.in);
-  cpu::Pass made(step.op->formula(dtype), dtype, operands.in, {operands.out.begin(), operands.out.size()});
+  cpu::BlockPass made(step.op->formula(dtype), dtype, operands.in, {operands.out.begin(), operands.out.size()});
   for (size_t i = 0; i < step.in.size(); ++i)
     if (const int local = layout.local[at(step.in[i].slot)]; local >= 0)
       made.keep_input_local(static_cast<int>(i), local);
@@ -136,7 +136,7 @@ void Program::make_instructions(const PlanLayout& layout) {
       (on_device ? on_device_ : on_host_).push_back(instruction(first));
       continue;
     }
-    std::vector<cpu::Pass> passes;
+    std::vector<cpu::BlockPass> passes;
     for (int i = group.first; i <= group.last; ++i) passes.push_back(pass(layout, layout.steps[at(i)]));
     Instruction made;
     made.chain.emplace(std::move(passes), group.locals);

@@ -69,7 +69,7 @@ class Program {
   void make_place(const PlanLayout& layout, size_t slot);
   void make_instructions(const PlanLayout& layout);
   Instruction instruction(const RecordedStep& step) const;
-  cpu::Pass pass(const PlanLayout& layout, const RecordedStep& step) const;
+  cpu::BlockPass pass(const PlanLayout& layout, const RecordedStep& step) const;
 
   void bind_arenas(Arenas& arenas);
   void bind_input(const Input& input, const Tensor& given) const;

@@ -20,7 +20,7 @@ thread_local const std::string* label = nullptr;
 void drop_dead_steps(Trace& traced) {
   std::set<const Node*> needed;
   if (is_abstract(traced.output)) needed.insert(traced.output.node());
-  std::vector<Step> live;
+  std::vector<TracedStep> live;
   for (auto step = traced.steps.rbegin(); step != traced.steps.rend(); ++step) {
     if (!needed.contains(&step->node())) continue;
     for (const Tensor& t : step->in())
@@ -56,7 +56,7 @@ void detail::add_constant(const Op& op, Inputs in, const Attributes& attributes,
 
 namespace {
 
-Tensor through_parts(const Step& step, Tensors in, size_t i, const Tensor& g) {
+Tensor through_parts(const TracedStep& step, Tensors in, size_t i, const Tensor& g) {
   const auto f = [&](const Tensor& x) {
     in[i] = x;
     return step.op().made_of(in, step.node().attributes)[0];
@@ -65,7 +65,7 @@ Tensor through_parts(const Step& step, Tensors in, size_t i, const Tensor& g) {
 }
 
 // The rule's gradient for input i, not yet summed to its shape.
-Tensor by_rule(const Step& step, Inputs in, size_t i, const Tensor& g) {
+Tensor by_rule(const TracedStep& step, Inputs in, size_t i, const Tensor& g) {
   Tensors inputs(in.size());
   const std::unique_ptr<bool[]> needed(new bool[in.size()]());
   for (size_t k = 0; k < in.size(); ++k) inputs[k] = in[k];
@@ -83,11 +83,11 @@ Tensor by_rule(const Step& step, Inputs in, size_t i, const Tensor& g) {
 
 }  // namespace
 
-Tensor pull_back(const Step& step, Inputs in, size_t i, const Tensor& g) {
+Tensor pull_back(const TracedStep& step, Inputs in, size_t i, const Tensor& g) {
   return sum_to(by_rule(step, in, i, g), in[i].shape());
 }
 
-Tensor pull_back_rows(const Step& step, size_t i, const Tensor& g) {
+Tensor pull_back_rows(const TracedStep& step, size_t i, const Tensor& g) {
   const Inputs in = step.in();
   Shape shape = in[i].shape();
   shape[0] = shape[0] * g.dim(0) / step.outputs[0].dim(0);

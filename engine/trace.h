@@ -11,7 +11,7 @@
 namespace mollify {
 
 // One operation that depends on the traced input.
-struct Step {
+struct TracedStep {
   Tensors outputs;    // abstract: they have a layout and a node, and no values
   std::string label;  // of the innermost Label around the call
 
@@ -29,7 +29,7 @@ struct Constant {
 
 struct Trace {
   Tensor input, output;             // abstract, unless the output does not depend on the input
-  std::vector<Step> steps;          // those that lead to the output
+  std::vector<TracedStep> steps;    // those that lead to the output
   std::vector<Constant> constants;  // all that were computed, where they are kept
 };
 
@@ -44,10 +44,10 @@ bool is_abstract(const Tensor& x);
 
 // Rows of a gradient g of the step's output 0, pulled back to input i by the operation's own rule. `in` takes the place
 // of the step's inputs, of which the rule of a linear operation reads the shapes and the other inputs' values.
-Tensor pull_back(const Step& step, Inputs in, size_t i, const Tensor& g);
+Tensor pull_back(const TracedStep& step, Inputs in, size_t i, const Tensor& g);
 
 // The same for k times the rows that a linear step was traced with: g and the result have k times its leading extent.
-Tensor pull_back_rows(const Step& step, size_t i, const Tensor& g);
+Tensor pull_back_rows(const TracedStep& step, size_t i, const Tensor& g);
 
 // Names the operations of its scope in traces on this thread; the text must outlive it.
 class Label {

@@ -22,14 +22,14 @@ Tensor lost(const Tensor& h, const Tensor& rise, double roundoff) {
   return (abs(h) + abs(rise)) * (8 * roundoff) + (roundoff > 0 ? nn::bounds::smallest_normal(h.dtype()) : 0);
 }
 
-Box interval(const Step& step, const Box& x, double roundoff) {  // it rises
+Box interval(const TracedStep& step, const Box& x, double roundoff) {  // it rises
   const Threshold how = step.node().attributes.as<Threshold>();
   const Tensor low = soft_threshold(x.lower, how), high = soft_threshold(x.upper, how);
   return {low - lost(low, low, roundoff), high + lost(high, high, roundoff)};
 }
 
 // Both lines have the chord's slope. h less a line is least and greatest at an end of the box or at a kink.
-Lines lines(const Step& step, const Box& x, const Tensor& /*alpha*/, double roundoff) {
+Lines lines(const TracedStep& step, const Box& x, const Tensor& /*alpha*/, double roundoff) {
   const Threshold how = step.node().attributes.as<Threshold>();
   const auto number = [&](double value) { return Tensor::scalar(value, x.lower.dtype()); };
   const auto kink = [&](double at) { return clip(number(at), x.lower, x.upper); };

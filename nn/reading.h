@@ -14,16 +14,16 @@ namespace mollify::nn {
 Trace traced(const Network& network, const Tensor& weights, const Tensor& state, int64_t rows);
 
 // "layer 'dense1'", or the operation where no layer is named.
-std::string place(const Step& step);
+std::string place(const TracedStep& step);
 
-inline bool is(const Step& step, std::string_view operation) { return step.op().name == operation; }
+inline bool is(const TracedStep& step, std::string_view operation) { return step.op().name == operation; }
 
 // The operation of a step on other inputs.
-Tensors replay(const Step& step, Inputs in);
+Tensors replay(const TracedStep& step, Inputs in);
 
 // The step's inputs with the abstract ones replaced by what `value` gives for them.
 template <class F>
-Tensors inputs_of(const Step& step, const F& value) {
+Tensors inputs_of(const TracedStep& step, const F& value) {
   Tensors in(step.in().size());
   for (size_t i = 0; i < in.size(); ++i) in[i] = is_abstract(step.in()[i]) ? value(step.in()[i]) : step.in()[i];
   return in;
@@ -32,14 +32,14 @@ Tensors inputs_of(const Step& step, const F& value) {
 enum class StepKind { linear, weighted, nonlinear, max_pool, dropout, unknown };
 // linear: of all its abstract inputs together, others fixed. weighted: a product of an abstract left side and weights.
 // nonlinear: any other operation of one abstract input, its first; further inputs, such as a slope, have values.
-StepKind kind_of(const Step& step);
+StepKind kind_of(const TracedStep& step);
 
 // A linear or weighted step without its constant part: the coefficients on the inputs.
-Tensors linear_part(const Step& step, Inputs in);
+Tensors linear_part(const TracedStep& step, Inputs in);
 
 // What the outputs of a linear or weighted step get from spreads around its inputs: radii add up by absolute
 // coefficients, variances of independent numbers by squared ones.
 enum class Spread { radius, variance };
-Tensors linear_spread(const Step& step, Inputs spreads, Spread kind);
+Tensors linear_spread(const TracedStep& step, Inputs spreads, Spread kind);
 
 }  // namespace mollify::nn

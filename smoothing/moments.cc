@@ -1,8 +1,9 @@
 #include <mollify/smoothing/moments.h>
 
 #include <mollify/engine/grad.h>
+#include <mollify/engine/ops/rules.h>
 #include <mollify/engine/random.h>
-#include <mollify/smoothing/reading.h>
+#include <mollify/smoothing/noisy_steps.h>
 
 #include <algorithm>
 
@@ -49,12 +50,12 @@ class Propagation {
   JointMoments joined(const Tensor& mean, const Tensor& factors, const Tensor& own);
   JointMoments input(const Tensor& x, const Tensor& s);
 
-  Tensors factors_through(const Step& wide) const;
+  Tensors factors_through(const TracedStep& wide) const;
   void linear(size_t i);
   JointMoments weighted(size_t i);
-  JointMoments nonlinear(const Step& step);
-  JointMoments pooled(const Step& step);
-  JointMoments masked(const Step& step);
+  JointMoments nonlinear(const TracedStep& step);
+  JointMoments pooled(const TracedStep& step);
+  JointMoments masked(const TracedStep& step);
   void follow(size_t i);
 
   void set(const Tensor& output, const Tensor& wide, const JointMoments& value) {
@@ -78,7 +79,7 @@ class Propagation {
 // The most that may be carried: numbers that something is added to.
 int64_t Propagation::sources() const {
   int64_t count = noisy_input_ ? trace_.input.size() : 0;
-  for (const Step& step : trace_.steps) {
+  for (const TracedStep& step : trace_.steps) {
     const StepKind kind = kind_of(step);
     if (kind == StepKind::linear || (kind == StepKind::weighted && !noisy_weights_)) continue;
     count += step.outputs[0].size();
@@ -108,7 +109,7 @@ Tensor Propagation::slots(const Shape& shape, DType dtype, Device device) {
 // Adds each number's own variance, as a source of its own where sources are kept.
 JointMoments Propagation::joined(const Tensor& mean, const Tensor& factors, const Tensor& own) {
   if (directions_ == 0) return {mean, own, {}};
-  const Tensor all = factors + spread_over(deviation_of(own)) * slots(mean.shape(), mean.dtype(), mean.device());
+  const Tensor all = factors + spread_over(root(own)) * slots(mean.shape(), mean.dtype(), mean.device());
   return {mean, sum(square(all), {1}), all};
 }
 
@@ -122,14 +123,14 @@ JointMoments Propagation::input(const Tensor& x, const Tensor& s) {
 }
 
 // What a step that is linear in its abstract inputs makes of their factors.
-Tensors Propagation::factors_through(const Step& wide) const {
+Tensors Propagation::factors_through(const TracedStep& wide) const {
   Tensors rows = linear_part(wide, inputs_of(wide, [&](const Tensor& t) { return folded(factors_[t]); }));
   for (Tensor& t : rows) t = unfolded(t, directions_);
   return rows;
 }
 
 void Propagation::linear(size_t i) {
-  const Step& step = trace_.steps[i];
+  const TracedStep& step = trace_.steps[i];
   const Tensors means = replay(step, inputs_of(step, [&](const Tensor& t) { return values_[t].mean; }));
   if (directions_ == 0) {
     const Tensors variances =
@@ -145,7 +146,7 @@ void Propagation::linear(size_t i) {
 // and b add to one number of y is uncorrelated with what they add to another in dense layers; in convolutions, too, it
 // is taken to be.
 JointMoments Propagation::weighted(size_t i) {
-  const Step& step = trace_.steps[i];
+  const TracedStep& step = trace_.steps[i];
   const Inputs in = step.in();
   const JointMoments& x = values_[in[0]];
   const Tensor mean = replay(step, inputs_of(step, [&](const Tensor&) { return x.mean; }))[0];
@@ -160,9 +161,9 @@ JointMoments Propagation::weighted(size_t i) {
 
 // To first order in the correlations: Cov(h(x), h(y)) = E h'(x) E h'(y) Cov(x, y), the rest of Var h(x) being the
 // number's own.
-JointMoments Propagation::nonlinear(const Step& step) {
+JointMoments Propagation::nonlinear(const TracedStep& step) {
   const JointMoments& x = values_[step.in()[0]];
-  const Tensor s = deviation_of(x.variance);
+  const Tensor s = root(x.variance);
   const Moments h = nonlinear_moments(step, inputs_of(step, [&](const Tensor&) { return x.mean; }), s);
   if (directions_ == 0) return {h.mean, h.variance, {}};
   const auto mean = [&](const Tensor& at) {
@@ -172,14 +173,14 @@ JointMoments Propagation::nonlinear(const Step& step) {
   return joined(h.mean, x.factors * spread_over(slope), not_negative(h.variance - square(slope) * x.variance));
 }
 
-JointMoments Propagation::pooled(const Step& step) {
+JointMoments Propagation::pooled(const TracedStep& step) {
   const JointMoments greatest = clark_max_pool2d(values_[step.in()[0]], step.node().attributes.as<Pool2d>());
   if (directions_ == 0) return greatest;
   return joined(greatest.mean, greatest.factors, not_negative(greatest.variance - sum(square(greatest.factors), {1})));
 }
 
 // A mask of dropout, 0 or 1/(1 − rate), drawn for each number.
-JointMoments Propagation::masked(const Step& step) {
+JointMoments Propagation::masked(const TracedStep& step) {
   const JointMoments& x = values_[step.in()[0]];
   const double rate = step.in()[2].item();
   const Tensor own = (square(x.mean) + x.variance) * (rate / (1 - rate));
@@ -187,7 +188,7 @@ JointMoments Propagation::masked(const Step& step) {
 }
 
 void Propagation::follow(size_t i) {
-  const Step& step = trace_.steps[i];
+  const TracedStep& step = trace_.steps[i];
   switch (kind_of(step)) {
     case StepKind::linear: return linear(i);
     case StepKind::weighted: return set(i, 0, weighted(i));

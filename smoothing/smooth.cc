@@ -1,7 +1,7 @@
 #include <mollify/smoothing/smooth.h>
 
 #include <mollify/nn/losses.h>
-#include <mollify/smoothing/reading.h>
+#include <mollify/smoothing/noisy_steps.h>
 
 #include <algorithm>
 #include <cmath>
@@ -45,7 +45,7 @@ Tensor one_row(const Tensor& like) {
 Tensor ones_like_row(const Tensor& like) { return ones(one_row(like).shape(), like.dtype(), like.device()); }
 
 // M(w): the sum over a row's outputs of the step with weights w, as a linear function of the row's inputs.
-Tensor pulled_back_ones(const Step& step, const Tensor& w) {
+Tensor pulled_back_ones(const TracedStep& step, const Tensor& w) {
   return pull_back(step, {one_row(step.in()[0]), w}, 0, ones_like_row(step.outputs[0]));
 }
 
@@ -62,14 +62,14 @@ Tensor sum_of_used_squares(const Tensor& x, const Uses& of) {
 }
 
 // Steps that have one reader, through views a weighted one: joint form makes one term of both.
-std::map<const Node*, const Step*> joined_steps(const Trace& trace) {
-  std::map<const Node*, std::vector<const Step*>> readers;
-  for (const Step& step : trace.steps)
+std::map<const Node*, const TracedStep*> joined_steps(const Trace& trace) {
+  std::map<const Node*, std::vector<const TracedStep*>> readers;
+  for (const TracedStep& step : trace.steps)
     for (const Tensor& t : step.in())
       if (is_abstract(t)) readers[t.node()].push_back(&step);
-  std::map<const Node*, const Step*> joined;
+  std::map<const Node*, const TracedStep*> joined;
   for (auto step = trace.steps.rbegin(); step != trace.steps.rend(); ++step) {
-    const std::vector<const Step*>& of = readers[&step->node()];
+    const std::vector<const TracedStep*>& of = readers[&step->node()];
     if (of.size() != 1 || &step->node() == trace.output.node()) continue;
     if (kind_of(*of[0]) == StepKind::weighted) joined[&step->node()] = of[0];
     else if (const auto next = joined.find(&of[0]->node()); of[0]->op().view && next != joined.end())
@@ -80,7 +80,7 @@ std::map<const Node*, const Step*> joined_steps(const Trace& trace) {
 
 bool has_moments(StepKind kind) { return kind == StepKind::nonlinear || kind == StepKind::max_pool; }
 
-void require_closed_form(const Step& step, StepKind kind, Approximations approximations) {
+void require_closed_form(const TracedStep& step, StepKind kind, Approximations approximations) {
   const char* name = step.op().name;
   std::string names;
   for (const std::string& known : activation_names()) names += ", " + known;
@@ -96,8 +96,8 @@ void require_closed_form(const Step& step, StepKind kind, Approximations approxi
 
 // A layer that applies one activation to another, such as square(relu(x)), is one function of its input: smoothed one
 // after the other it is something else.
-void require_single(const Trace& trace, const Step& step, Approximations approximations) {
-  for (const Step& before : trace.steps)
+void require_single(const Trace& trace, const TracedStep& step, Approximations approximations) {
+  for (const TracedStep& before : trace.steps)
     for (const Tensor& t : step.in())
       if (is_abstract(t) && t.node() == &before.node() && !step.label.empty() && before.label == step.label &&
           kind_of(before) == StepKind::nonlinear)
@@ -123,7 +123,7 @@ void check(const PenaltyWeights& weights, const Trace& trace, const std::vector<
   check_number("all layers", weights.otherwise);
   for (const auto& [label, weight] : weights.by_layer) {
     const bool known = std::any_of(trace.steps.begin(), trace.steps.end(),
-                                   [&, &label = label](const Step& step) { return step.label == label; });
+                                   [&, &label = label](const TracedStep& step) { return step.label == label; });
     require<ValueError>(known,
                         "smooth: a penalty weight is given for '{}', which is no layer; those with a penalty are {}",
                         label, names);
@@ -164,7 +164,7 @@ class Smoother {
   }
 
  private:
-  void visit(const Step& step, const SmoothedNetwork::Term& term) {
+  void visit(const TracedStep& step, const SmoothedNetwork::Term& term) {
     const Tensors in = inputs_of(step, [&](const Tensor& t) { return values_[t].mean; });
     if (!term.data && has_moments(term.kind)) return visit_activation(step, term, in);
     if (term.kind == StepKind::dropout) return visit_dropout(step, term, in[0]);
@@ -181,7 +181,7 @@ class Smoother {
       add_constant(term, square(variance_) * number_of_uses(term.input_uses, size_of_row(in[0])));
   }
 
-  void visit_activation(const Step& step, const SmoothedNetwork::Term& term, const Tensors& in) {
+  void visit_activation(const TracedStep& step, const SmoothedNetwork::Term& term, const Tensors& in) {
     if (term.keeps_variance) {
       const Moments out = nonlinear_moments(step, in, s_);
       values_.set(step.outputs[0], {out.mean, out.variance});
@@ -196,7 +196,7 @@ class Smoother {
   }
 
   // Its mask of mean 1 has the variance rate/(1 − rate).
-  void visit_dropout(const Step& step, const SmoothedNetwork::Term& term, const Tensor& x) {
+  void visit_dropout(const TracedStep& step, const SmoothedNetwork::Term& term, const Tensor& x) {
     const double rate = step.in()[2].item();
     if (term.own && term.weight > 0) {
       charge(term, mollify::sum_of_squares(x) * (rate / (1 - rate)));
@@ -207,7 +207,7 @@ class Smoother {
 
   // Σ A_{θ²}V + s²‖√(h²)_s‖²_C over the batch, where (h²)_s = V + h_s²; the identity has V = s², and its s⁴ is a
   // constant.
-  Tensor layer_penalty(const Step& step, const SmoothedNetwork::Term& term, const Tensor& mean,
+  Tensor layer_penalty(const TracedStep& step, const SmoothedNetwork::Term& term, const Tensor& mean,
                        const Tensor& variance) const {
     const Tensor norm = variance_ * sum_of_used_squares(mean, term.input_uses);
     const Tensor& weight = step.in()[1];
@@ -233,7 +233,7 @@ class Smoother {
     return of.uniform ? of.same * size : std::accumulate(of.count.begin(), of.count.end(), 0.0);
   }
 
-  static const Tensor& first_abstract(const Step& step) {
+  static const Tensor& first_abstract(const TracedStep& step) {
     const Inputs in = step.in();
     size_t i = 0;
     while (!is_abstract(in[i])) ++i;
@@ -258,7 +258,7 @@ SmoothedNetwork::SmoothedNetwork(const nn::Network& network, Sigma sigma, const 
   const auto joined = joined_steps(trace);
   std::set<const Node*> data{trace.input.node()};
   auto terms = std::make_shared<std::vector<Term>>();
-  for (const Step& step : trace.steps) {
+  for (const TracedStep& step : trace.steps) {
     Term term{.label = step.label,
               .kind = kind_of(step),
               .weight = weight_of(step.label, weights),

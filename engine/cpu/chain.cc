@@ -12,10 +12,10 @@ constexpr int64_t kCopyBytes = kPassBlock * 8;  // of an operand's copy
 
 }  // namespace
 
-Chain::Chain(std::vector<Pass> passes, int locals)
+Chain::Chain(std::vector<BlockPass> passes, int locals)
     : passes_(std::move(passes)), size_(passes_[0].size()), locals_(locals) {
   int64_t period = 1;
-  for (const Pass& pass : passes_) {
+  for (const BlockPass& pass : passes_) {
     size_ = std::max(size_, pass.size());
     period = std::max(period, pass.period());
     copies_ += pass.copies();
@@ -36,8 +36,8 @@ void Chain::run() const {
 // One block: each pass ends before the next begins, so that nothing has to be kept apart.
 void Chain::run_whole() const {
   const Scratch<char> copies(most_copies_ * kCopyBytes);
-  Pass::Range range;
-  for (const Pass& pass : passes_) {
+  BlockPass::Range range;
+  for (const BlockPass& pass : passes_) {
     if (pass.size() == 0) continue;
     pass.start(range, copies.data(), pass.size());
     (void)pass.run_block(range, 0, pass.size(), nullptr);
@@ -46,7 +46,7 @@ void Chain::run_whole() const {
 
 void Chain::run_range(int64_t first, int64_t last) const {
   const Scratch<char> memory(copies_ * kCopyBytes + locals_ * block_ * 8);
-  Pass::Range ranges[kMostPasses];
+  BlockPass::Range ranges[kMostPasses];
   char* locals[kMostPasses];
   char* next = memory.data();
   for (size_t p = 0; p < passes_.size(); ++p) {

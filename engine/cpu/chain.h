@@ -2,7 +2,7 @@
 // reads it.
 #pragma once
 
-#include <mollify/engine/cpu/pass.h>
+#include <mollify/engine/cpu/block_pass.h>
 
 #include <vector>
 
@@ -15,7 +15,7 @@ class Chain {
 
   // All passes have one size, or at most kBlock numbers each. `locals`: blocks of memory for what only this chain
   // reads.
-  Chain(std::vector<Pass> passes, int locals);
+  Chain(std::vector<BlockPass> passes, int locals);
   void run() const;
   size_t passes() const { return passes_.size(); }
 
@@ -23,7 +23,7 @@ class Chain {
   void run_whole() const;
   void run_range(int64_t first, int64_t last) const;
 
-  std::vector<Pass> passes_;
+  std::vector<BlockPass> passes_;
   int64_t size_, block_, copies_ = 0, most_copies_ = 0;
   int locals_;
 };

@@ -1,6 +1,6 @@
 #include <mollify/engine/cpu/pointwise.h>
 
-#include <mollify/engine/cpu/pass.h>
+#include <mollify/engine/cpu/block_pass.h>
 #include <mollify/engine/cpu/threads.h>
 
 #include <hwy/highway.h>
@@ -18,13 +18,13 @@ int64_t grain(int64_t blocks, int64_t block_size) {
   return std::clamp(blocks / (4 * num_threads()), least, 16 * least);
 }
 
-void run(const Pass& pass, const Tensor* sum) {
+void run(const BlockPass& pass, const Tensor* sum) {
   const int64_t block_size = kPassBlock / pass.period() * pass.period(),
                 blocks = (pass.size() + block_size - 1) / block_size;
   Scratch<double> sums(sum ? blocks : 0);
   parallel_for(blocks, grain(blocks, block_size), [&](int64_t begin, int64_t end) {
     alignas(64) char copies[kMaxOperands + 4][kPassBlock * 8];  // touched only as far as used
-    Pass::Range range;
+    BlockPass::Range range;
     const int64_t last = std::min(end * block_size, pass.size());
     pass.start(range, copies[0], std::min(pass.size() - begin * block_size, block_size));
     const int64_t step = pass.is_whole() ? (end - begin) * block_size : block_size;
@@ -77,11 +77,11 @@ DType pointwise_dtype(Inputs in) {
 
 void pointwise(const KernelArguments& a, DType dtype, BlockFunction block) {
   if (dtype == DType::f32 ? run_small<float>(a, block) : run_small<double>(a, block)) return;
-  run(Pass(block, dtype, a.in, a.out), nullptr);
+  run(BlockPass(block, dtype, a.in, a.out), nullptr);
 }
 
 void pointwise_sum(const KernelArguments& a, DType dtype, BlockFunction block) {
-  run(Pass(block, dtype, a.in, a.out, /*sums_last=*/true), &a.out.back());
+  run(BlockPass(block, dtype, a.in, a.out, /*sums_last=*/true), &a.out.back());
 }
 
 void fill(double value, const Tensor& out) { copy(Tensor::scalar(value, out.dtype()), out); }

@@ -2,7 +2,7 @@
 // walk starts.
 #pragma once
 
-#include <mollify/engine/cpu/pass.h>
+#include <mollify/engine/cpu/block_pass.h>
 #include <mollify/engine/cuda/device.cuh>
 
 #include <algorithm>

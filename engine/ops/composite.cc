@@ -10,12 +10,6 @@ namespace {
 
 Tensor like(const Tensor& x, double value) { return Tensor::scalar(value, x.dtype()); }
 
-// √x; at 0 without a slope, which would be infinite.
-Tensor root(const Tensor& x) {
-  const Tensor zero = like(x, 0), some = less(zero, x);
-  return where(some, sqrt(where(some, x, like(x, 1))), where(is_nan(x), x, zero));
-}
-
 Tensor truth(const Tensor& x) { return not_equal(x, like(x, 0)); }
 
 // Errors name the operation that was called, not those that it is made of.
@@ -38,6 +32,11 @@ Tensor beside(const Tensor& a, double b, Tensor (*compare)(const Tensor&, const 
 }
 
 }  // namespace
+
+Tensor root(const Tensor& x) {
+  const Tensor zero = like(x, 0), some = less(zero, x);
+  return where(some, sqrt(where(some, x, like(x, 1))), where(is_nan(x), x, zero));
+}
 
 Tensor linspace(double first, double last, int64_t count, DType dtype, Device device) {
   require<ValueError>(count >= 2, "linspace: {} numbers; needs at least 2", count);

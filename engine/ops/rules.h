@@ -28,6 +28,10 @@ inline Tensor packed_operand(const Tensor& x) { return x.is_packed() ? x : packe
 // `value` repeated over a shape, of the dtype and on the device of another tensor: takes the memory of one number.
 Tensor repeated(double value, const Shape& shape, const Tensor& like);
 
+// √x, and 0 without a slope for x ≤ 0: at 0 it would be infinite, and with it gradients NaN. Of variances and sums of
+// squares.
+Tensor root(const Tensor& x);
+
 // A recorded pad with `value` in place of its own.
 Tensor padded_with(double value, const Tensor& x, const Attributes& pad);
 

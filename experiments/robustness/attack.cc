@@ -4,7 +4,7 @@
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/nn/formats/npy.h>
-#include <mollify/smoothing/attacks.h>
+#include <mollify/smoothing/attacks/pgd.h>
 
 #include <nlohmann/json.hpp>
 

@@ -3,7 +3,7 @@
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/nn/bounds/verify.h>
-#include <mollify/smoothing/attacks.h>
+#include <mollify/smoothing/attacks/pgd.h>
 
 #include <algorithm>
 #include <cmath>

@@ -6,7 +6,7 @@
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/robustness/verify_list.h>
 #include <mollify/nn/bounds/verify.h>
-#include <mollify/smoothing/falsify.h>
+#include <mollify/smoothing/attacks/falsify.h>
 
 #include <unistd.h>
 

@@ -42,8 +42,8 @@
 #include <mollify/optim/schedule.h>
 #include <mollify/optim/svrg.h>
 #include <mollify/smoothing/activations.h>
-#include <mollify/smoothing/attacks.h>
-#include <mollify/smoothing/falsify.h>
+#include <mollify/smoothing/attacks/pgd.h>
+#include <mollify/smoothing/attacks/falsify.h>
 #include <mollify/smoothing/gsmooth.h>
 #include <mollify/smoothing/moments.h>
 #include <mollify/smoothing/monte_carlo.h>

@@ -160,7 +160,7 @@ void Bounds::find_box(int node) {
     interval = through_linear(graph_, node, inputs, options_.roundoff);
   } else {
     const Box& in = boxes_[static_cast<size_t>(std::max(0, n.inputs.empty() ? 0 : n.inputs[0]))];
-    const Step* step = node > 0 ? &graph_.step(node, region_.rows()) : nullptr;
+    const TracedStep* step = node > 0 ? &graph_.step(node, region_.rows()) : nullptr;
     box = node == 0 ? region_.box
           : n.rule  ? n.rule->interval(*step, in, options_.roundoff)
                     : through_max_pool(*step, in);
@@ -285,7 +285,7 @@ void Bounds::find_spread(int node) {
     return n.inputs[i] < 0 ? Tensor() : spreads_[static_cast<size_t>(n.inputs[i])];
   };
   if (n.kind == Kind::linear) {
-    const Step& step = graph_.step(node, region_.rows());
+    const TracedStep& step = graph_.step(node, region_.rows());
     Tensors in(n.inputs.size());
     bool any = false;
     for (size_t i = 0; i < in.size(); ++i) {

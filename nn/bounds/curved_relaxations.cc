@@ -18,7 +18,7 @@ struct Point { Tensor x, value, slope; };
 
 class Evaluation {
  public:
-  Evaluation(const Step& step, const Tensor& l, double roundoff)
+  Evaluation(const TracedStep& step, const Tensor& l, double roundoff)
       : step_(step),
         curve_(curve_of(step)),
         places_(curve_.places ? curve_.places(step, l) : Places{number(0, l), number(1, l), Tensor()}),
@@ -46,7 +46,7 @@ class Evaluation {
   }
 
  private:
-  const Step& step_;
+  const TracedStep& step_;
   const Curve& curve_;
   Places places_;
   double roundoff_;
@@ -203,7 +203,7 @@ Lines dish_lines(const Evaluation& e, const Ends& ends, const Tensor& middle, co
   return join(lower, {k, looser(Side::upper, intercept_at_ends(e, Side::upper, k, ends), on_stretches)});
 }
 
-Box curved_interval(const Step& step, const Box& x, double roundoff) {
+Box curved_interval(const TracedStep& step, const Box& x, double roundoff) {
   const Evaluation e(step, x.lower, roundoff);
   const Curve& curve = e.curve();
   const Tensor& bottom = e.places().bottom;
@@ -223,7 +223,7 @@ Box curved_interval(const Step& step, const Box& x, double roundoff) {
           minimum(outward(Side::upper, high, high_error, roundoff), number(curve.greatest, high))};
 }
 
-Lines curved_lines(const Step& step, const Box& x, const Tensor& given_alpha, double roundoff) {
+Lines curved_lines(const TracedStep& step, const Box& x, const Tensor& given_alpha, double roundoff) {
   const Box range = curved_interval(step, x, roundoff);
   // Boxes on which something is not finite take constant lines; they stand at 1 meanwhile, where every curve is
   // defined.
@@ -254,7 +254,7 @@ Lines curved_lines(const Step& step, const Box& x, const Tensor& given_alpha, do
   return or_constant(lines, range);
 }
 
-Tensor curved_alpha(const Step&, const Box& x, LowerLine) { return number(0.5, x.lower); }
+Tensor curved_alpha(const TracedStep&, const Box& x, LowerLine) { return number(0.5, x.lower); }
 
 }  // namespace
 

@@ -14,7 +14,7 @@ Relaxation curved_relaxation(const char* operation,
                              const CurveFeatures& features);  // from then on the curve is known by this name
 
 // The step's operation at x, in the place of its input 0.
-Tensor replay(const Step& step, const Tensor& x);
+Tensor replay(const TracedStep& step, const Tensor& x);
 
 // Of two intercepts of one side, each valid on a part of the box, the one that is valid on both.
 Tensor looser(Side side, const Tensor& a, const Tensor& b);

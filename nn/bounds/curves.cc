@@ -14,13 +14,13 @@ using Form = CurveForm;
 
 // ---- The curves' slopes, each to a few units of its last place, and errors
 
-Tensor sigmoid_slope(const Step&, const Tensor& x) { return sigmoid(x) * sigmoid(-x); }
-Tensor tanh_slope(const Step&, const Tensor& x) { return sigmoid(x * 2.0) * sigmoid(x * -2.0) * 4.0; }
-Tensor elu_slope(const Step&, const Tensor& x) { return exp(minimum(x, number(0, x))); }
-Tensor erf_slope(const Step&, const Tensor& x) { return exp(-square(x)) * 1.1283791670955126; }
-Tensor gelu_slope(const Step&, const Tensor& x) { return normal_cdf(x) + x * normal_pdf(x); }
-Tensor silu_slope(const Step&, const Tensor& x) { return sigmoid(x) * (x * sigmoid(-x) + 1.0); }
-Tensor pulled_slope(const Step& step, const Tensor& x) {
+Tensor sigmoid_slope(const TracedStep&, const Tensor& x) { return sigmoid(x) * sigmoid(-x); }
+Tensor tanh_slope(const TracedStep&, const Tensor& x) { return sigmoid(x * 2.0) * sigmoid(x * -2.0) * 4.0; }
+Tensor elu_slope(const TracedStep&, const Tensor& x) { return exp(minimum(x, number(0, x))); }
+Tensor erf_slope(const TracedStep&, const Tensor& x) { return exp(-square(x)) * 1.1283791670955126; }
+Tensor gelu_slope(const TracedStep&, const Tensor& x) { return normal_cdf(x) + x * normal_pdf(x); }
+Tensor silu_slope(const TracedStep&, const Tensor& x) { return sigmoid(x) * (x * sigmoid(-x) + 1.0); }
+Tensor pulled_slope(const TracedStep& step, const Tensor& x) {
   const Inputs given = step.in();
   Tensors in(given.size());
   in[0] = x;
@@ -29,14 +29,14 @@ Tensor pulled_slope(const Step& step, const Tensor& x) {
 }
 
 // What is added within a slope does not cancel in its error.
-Tensor gelu_slope_error(const Step&, const Tensor& x, const Tensor&) {
+Tensor gelu_slope_error(const TracedStep&, const Tensor& x, const Tensor&) {
   return (normal_cdf(x) + abs(x) * normal_pdf(x)) * 24.0;
 }
-Tensor silu_slope_error(const Step&, const Tensor& x, const Tensor&) {
+Tensor silu_slope_error(const TracedStep&, const Tensor& x, const Tensor&) {
   return sigmoid(x) * (abs(x) * sigmoid(-x) + 1.0) * 24.0;
 }
 // exp(−x²): the rounding of x² is a relative x² of the result, at most 1e3 before it vanishes.
-Tensor erf_slope_error(const Step&, const Tensor& x, const Tensor& k) {
+Tensor erf_slope_error(const TracedStep&, const Tensor& x, const Tensor& k) {
   return (minimum(square(x), number(1e3, x)) * 2.0 + 24.0) * k;
 }
 
@@ -46,42 +46,44 @@ Places places_of(const Tensor& l, double turn, double length, double bottom) {
 
 // ---- Curves smoothed by noise of standard deviation s, input 1, whose errors smoothing/ops.h states: a = x/s
 
-const Tensor& noise(const Step& step) { return step.in()[1]; }
-Tensor bend(const Step& step, const Tensor& x) {
+const Tensor& noise(const TracedStep& step) { return step.in()[1]; }
+Tensor bend(const TracedStep& step, const Tensor& x) {
   return abs(vjp([&](const Tensor& t) { return pulled_slope(step, t); }, x, ones_like(x)).second);
 }
 
 // relu_s: relative errors of 32(1 + a²) at the left, where (1 + a²)h ≤ s²h'' and (1 + a²)h' ≤ h' + |x|h''; at the right
 // the kink's share has such an error.
-Tensor relu_smoothed_value_error(const Step& step, const Tensor& x, const Tensor& h) {
+Tensor relu_smoothed_value_error(const TracedStep& step, const Tensor& x, const Tensor& h) {
   return (abs(h) + square(noise(step)) * bend(step, x)) * 64.0;
 }
-Tensor relu_smoothed_slope_error(const Step& step, const Tensor& x, const Tensor& k) {
+Tensor relu_smoothed_slope_error(const TracedStep& step, const Tensor& x, const Tensor& k) {
   return (abs(k) + abs(x) * bend(step, x)) * 64.0;
 }
 // |a| times the slope is less than the value: nothing is lost in rounding a.
-Tensor relative_error(const Step&, const Tensor&, const Tensor& value) { return abs(value) * 64.0; }
-Tensor density_error(const Step& step, const Tensor& x, const Tensor& k) {
+Tensor relative_error(const TracedStep&, const Tensor&, const Tensor& value) { return abs(value) * 64.0; }
+Tensor density_error(const TracedStep& step, const Tensor& x, const Tensor& k) {
   const Tensor a = x / maximum(noise(step), number(smallest_normal(x.dtype()), x));
   return (minimum(square(a), number(2e3, x)) + 1.0) * k * 64.0;
 }
 // Absolute ones: 16(1 + |F| + |xF_x| + |sF_s|), with |sF_s| = s²|h''| ≤ s for values and at most 1 for slopes.
-Tensor absolute_value_error(const Step& step, const Tensor& x, const Tensor& h) {
+Tensor absolute_value_error(const TracedStep& step, const Tensor& x, const Tensor& h) {
   return (abs(h) + abs(x) * abs(pulled_slope(step, x)) + noise(step) + 1.0) * 64.0;
 }
-Tensor absolute_slope_error(const Step& step, const Tensor& x, const Tensor& k) {
+Tensor absolute_slope_error(const TracedStep& step, const Tensor& x, const Tensor& k) {
   return (abs(k) + abs(x) * bend(step, x) + 2.0) * 64.0;
 }
 
-Places noise_places(const Step& step, const Tensor& l) { return {number(0, l), noise(step), Tensor()}; }
-Places abs_smoothed_places(const Step& step, const Tensor& l) { return {number(0, l), noise(step), number(0, l)}; }
-Places ramp_places(const Step& step, const Tensor& l) {
+Places noise_places(const TracedStep& step, const Tensor& l) { return {number(0, l), noise(step), Tensor()}; }
+Places abs_smoothed_places(const TracedStep& step, const Tensor& l) {
+  return {number(0, l), noise(step), number(0, l)};
+}
+Places ramp_places(const TracedStep& step, const Tensor& l) {
   const SmoothedRamp& ramp = step.node().attributes.as<SmoothedRamp>();
   return {number((ramp.low + ramp.high) / 2, l), noise(step), Tensor()};
 }
 // gelu_s'' = φ(r)/q·(1 + 1/q² − r²/q²) with q = √(1 + s²), r = x/q. The bottom is bisected: the value's error is of
 // second order in its.
-Places gelu_smoothed_places(const Step& step, const Tensor& l) {
+Places gelu_smoothed_places(const TracedStep& step, const Tensor& l) {
   const Tensor q2 = square(noise(step)) + 1.0, q = sqrt(q2);
   const Tensor bottom = no_grad([&] {
     Tensor falling = q * -40.0, rising = number(0, l);
@@ -102,23 +104,23 @@ const std::vector<Curve>& known_curves() {
   static const std::vector<Curve> all = {
       {.operation = "exp",
        .form = Form::convex,
-       .slope = [](const Step&, const Tensor& x) { return exp(x); },
+       .slope = [](const TracedStep&, const Tensor& x) { return exp(x); },
        .least = 0},
       {.operation = "softplus",
        .form = Form::convex,
-       .slope = [](const Step&, const Tensor& x) { return sigmoid(x); },
+       .slope = [](const TracedStep&, const Tensor& x) { return sigmoid(x); },
        .least = 0},
       {.operation = "elu", .form = Form::convex, .slope = elu_slope, .least = -1},
       {.operation = "square",
        .form = Form::convex,
-       .slope = [](const Step&, const Tensor& x) { return x * 2.0; },
-       .places = [](const Step&, const Tensor& l) { return places_of(l, 0, 0, 0); },
+       .slope = [](const TracedStep&, const Tensor& x) { return x * 2.0; },
+       .places = [](const TracedStep&, const Tensor& l) { return places_of(l, 0, 0, 0); },
        .least = 0},
       {.operation = "log",
        .form = Form::concave,
-       .slope = [](const Step&, const Tensor& x) { return 1.0 / x; },
+       .slope = [](const TracedStep&, const Tensor& x) { return 1.0 / x; },
        .places =
-           [](const Step&, const Tensor& l) {
+           [](const TracedStep&, const Tensor& l) {
              return Places{number(0, l), l, Tensor()};
            },
        .positive = true},
@@ -134,13 +136,14 @@ const std::vector<Curve>& known_curves() {
        .form = Form::dish,
        .slope = gelu_slope,
        .slope_error = gelu_slope_error,
-       .places = [](const Step&,
+       .places = [](const TracedStep&,
                     const Tensor& l) { return places_of(l, 1.4142135623730951, 1, -0.75179152469356446); }},
       {.operation = "silu",
        .form = Form::dish,
        .slope = silu_slope,
        .slope_error = silu_slope_error,
-       .places = [](const Step&, const Tensor& l) { return places_of(l, 2.3993572805154677, 1, -1.2784645427610738); }},
+       .places = [](const TracedStep&,
+                    const Tensor& l) { return places_of(l, 2.3993572805154677, 1, -1.2784645427610738); }},
       {.operation = "relu_smoothed",
        .form = Form::convex,
        .slope = pulled_slope,
@@ -209,20 +212,20 @@ Table& table() {
 
 Curve curve_with(const char* operation, const CurveFeatures& f) {
   Curve curve{.operation = operation, .form = f.form, .slope = pulled_slope, .least = f.least, .greatest = f.greatest};
-  curve.value_error = [e = f.error](const Step& step, const Tensor& x, const Tensor& h) {
+  curve.value_error = [e = f.error](const TracedStep& step, const Tensor& x, const Tensor& h) {
     return (abs(h) + abs(x * pulled_slope(step, x)) + 1.0) * e;
   };
-  curve.slope_error = [e = f.error](const Step& step, const Tensor& x, const Tensor& k) {
+  curve.slope_error = [e = f.error](const TracedStep& step, const Tensor& x, const Tensor& k) {
     return (abs(k) + abs(x) * bend(step, x) + 1.0) * e;
   };
-  curve.places = [f](const Step&, const Tensor& l) {
+  curve.places = [f](const TracedStep&, const Tensor& l) {
     return Places{number(f.turn, l), number(f.length, l), f.bottom ? number(*f.bottom, l) : Tensor()};
   };
   return curve;
 }
 
 // Derivatives of smoothed functions are the same operations with another order, and other curves.
-void require_order_zero(const Step& step) {
+void require_order_zero(const TracedStep& step) {
   const std::string_view name = step.op().name;
   const Attributes& attributes = step.node().attributes;
   const int64_t order = name == "relu_smoothed"   ? attributes.as<int64_t>()
@@ -239,7 +242,7 @@ void add_own_curve(const char* operation, const CurveFeatures& features) {
   table().curves.emplace(operation, curve_with(operation, features));
 }
 
-const Curve& curve_of(const Step& step) {
+const Curve& curve_of(const TracedStep& step) {
   const std::lock_guard lock(table().mutex);
   const auto found = table().curves.find(std::string_view(step.op().name));
   require<ValueError>(found != table().curves.end(), "{}: is not in the table of curves; needs a rule of its own",

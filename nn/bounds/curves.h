@@ -16,11 +16,11 @@ struct Places { Tensor turn, length, bottom; };
 struct Curve {
   const char* operation;
   CurveForm form;
-  std::function<Tensor(const Step& step, const Tensor& x)> slope;
+  std::function<Tensor(const TracedStep& step, const Tensor& x)> slope;
   // Errors of the computed value h and slope k at x, in units of roundoff; null: 8|h| (4 ulp), 24|k|.
-  std::function<Tensor(const Step& step, const Tensor& x, const Tensor& h)> value_error = {};
-  std::function<Tensor(const Step& step, const Tensor& x, const Tensor& k)> slope_error = {};
-  std::function<Places(const Step& step, const Tensor& l)> places = {};  // empty: turn 0, length 1, no bottom
+  std::function<Tensor(const TracedStep& step, const Tensor& x, const Tensor& h)> value_error = {};
+  std::function<Tensor(const TracedStep& step, const Tensor& x, const Tensor& k)> slope_error = {};
+  std::function<Places(const TracedStep& step, const Tensor& l)> places = {};  // empty: turn 0, length 1, no bottom
   double least = -std::numeric_limits<double>::infinity(),
          greatest = std::numeric_limits<double>::infinity();  // of h anywhere
   bool positive = false;                                      // defined for x ≥ 0 only
@@ -30,6 +30,6 @@ const std::vector<Curve>& known_curves();                              // of the
 void add_own_curve(const char* operation, const CurveFeatures& features);  // one more for curve_of
 
 // The curve of the step's operation. Throws ValueError where there is none, and for derivatives of smoothed functions.
-const Curve& curve_of(const Step& step);
+const Curve& curve_of(const TracedStep& step);
 
 }  // namespace mollify::nn::bounds

@@ -15,12 +15,12 @@ Shape without_rows(const Shape& shape) {
 }
 
 // Operations that only move numbers.
-bool moves(const Step& step) {
+bool moves(const TracedStep& step) {
   return is(step, "reshape") || is(step, "permute") || is(step, "slice") || is(step, "packed") || is(step, "negative");
 }
 
 // Most terms in a sum of the step or of its transpose.
-double terms_of(const Step& step, const Shape& in, const Shape& out) {
+double terms_of(const TracedStep& step, const Shape& in, const Shape& out) {
   if (moves(step) || is(step, "pad") || is(step, "concat")) return 1;
   if (is(step, "average_pool2d")) {
     const Pool2d& how = step.node().attributes.as<Pool2d>();
@@ -35,7 +35,7 @@ double terms_of(const Step& step, const Shape& in, const Shape& out) {
   return static_cast<double>(in.size() + out.size());
 }
 
-bool one_to_one(const Step& step, const Shape& in, const Shape& out) {
+bool one_to_one(const TracedStep& step, const Shape& in, const Shape& out) {
   if (moves(step)) return true;
   return in == out && (is(step, "add") || is(step, "subtract") || is(step, "multiply") || is(step, "divide"));
 }
@@ -60,7 +60,9 @@ const Trace& Graph::traced(int64_t rows) const {
   return traces_.emplace(rows, trace(function_, Layout::packed(shape, dtype_, device_), constants)).first->second;
 }
 
-const Step& Graph::step(int node, int64_t rows) const { return traced(rows).steps[static_cast<size_t>(node) - 1]; }
+const TracedStep& Graph::step(int node, int64_t rows) const {
+  return traced(rows).steps[static_cast<size_t>(node) - 1];
+}
 
 double Graph::roundings(int node) const {
   if (roundings_.empty()) find_roundings();
@@ -73,7 +75,7 @@ void Graph::find_roundings() const {
   const ConstantRoundings constants(one.constants);
   one.constants.clear();
   roundings_.push_back(nodes_[0].terms);
-  for (const Step& step : one.steps) {
+  for (const TracedStep& step : one.steps) {
     double most = 0;
     for (const Tensor& x : step.in())
       if (!is_abstract(x)) most = std::max(most, constants.of(x));
@@ -81,7 +83,7 @@ void Graph::find_roundings() const {
   }
 }
 
-void Graph::read_linear(const Step& step, Node& node) {
+void Graph::read_linear(const TracedStep& step, Node& node) {
   int abstract = 0;
   const Node* from = nullptr;
   Tensors zeros(step.in().size());
@@ -113,7 +115,7 @@ void Graph::read() {
   std::map<std::pair<const mollify::Node*, int>, int> numbers{{{one.input.node(), one.input.output_number()}, 0}};
   nodes_.emplace_back().shape = input_;
   offsets_.emplace_back();
-  for (const Step& step : one.steps) {
+  for (const TracedStep& step : one.steps) {
     Node node;
     node.shape = without_rows(step.outputs[0].shape());
     for (const Tensor& x : step.in()) {

@@ -37,7 +37,7 @@ class Graph {
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
 
-  const Step& step(int node, int64_t rows) const;  // of nodes but the input; traced once for each number of rows
+  const TracedStep& step(int node, int64_t rows) const;  // of nodes but the input; traced once for each number of rows
   const Tensor& offset(int node) const {
     return offsets_[static_cast<size_t>(node)];
   }  // a linear node at zero inputs, [1, …]; empty: 0
@@ -49,7 +49,7 @@ class Graph {
  private:
   const Trace& traced(int64_t rows) const;
   void read();
-  void read_linear(const Step& step, Node& node);
+  void read_linear(const TracedStep& step, Node& node);
   void find_roundings() const;
 
   Function function_;

@@ -9,7 +9,7 @@ namespace {
 
 // The step's inputs, those that depend on the graph's input in order from `values`.
 template <class F>
-Tensors with_inputs(const Graph& graph, int node, const Step& step, const F& value) {
+Tensors with_inputs(const Graph& graph, int node, const TracedStep& step, const F& value) {
   const Graph::Node& n = graph.nodes()[static_cast<size_t>(node)];
   Tensors in(n.inputs.size());
   for (size_t i = 0, next = 0; i < in.size(); ++i) in[i] = n.inputs[i] < 0 ? step.in()[i] : value(next++);
@@ -39,7 +39,7 @@ Box box_of(const Interval& interval, double roundoff) {
 
 // With δ = 2γ: fl(|W|(r + δ(|c| + r))) ≥ |W|r + γ|W||c|, to which the offset's share and the last additions' come.
 Interval through_linear(const Graph& graph, int node, const std::vector<Interval>& inputs, double roundoff) {
-  const Step& step = graph.step(node, inputs[0].center.shape()[0]);
+  const TracedStep& step = graph.step(node, inputs[0].center.shape()[0]);
   const double roundings = roundoff == 0 ? 0 : graph.roundings(node) + 4,
                share = 2 * rounding_share(roundings, roundoff);
   const Tensor center = replay(step, with_inputs(graph, node, step, [&](size_t i) { return inputs[i].center; }))[0];
@@ -54,10 +54,12 @@ Interval through_linear(const Graph& graph, int node, const std::vector<Interval
   return {center, radius + magnitude * share + roundings * smallest_normal(radius.dtype())};
 }
 
-Box through_max_pool(const Step& step, const Box& x) { return {replay(step, x.lower)[0], replay(step, x.upper)[0]}; }
+Box through_max_pool(const TracedStep& step, const Box& x) {
+  return {replay(step, x.lower)[0], replay(step, x.upper)[0]};
+}
 
 Tensor magnitude_through_linear(const Graph& graph, int node, const std::vector<Tensor>& inputs, double roundoff) {
-  const Step& step = graph.step(node, inputs[0].shape()[0]);
+  const TracedStep& step = graph.step(node, inputs[0].shape()[0]);
   const double roundings = graph.roundings(node) + 4;
   const Tensor spread =
       linear_spread(step, with_inputs(graph, node, step, [&](size_t i) { return inputs[i]; }), Spread::radius)[0];

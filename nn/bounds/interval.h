@@ -25,7 +25,7 @@ Box box_of(const Interval& interval, double roundoff);
 // Of all numbers of a linear node, from those of its inputs.
 Interval through_linear(const Graph& graph, int node, const std::vector<Interval>& inputs, double roundoff);
 // Max pooling, end by end, which is exact.
-Box through_max_pool(const Step& step, const Box& x);
+Box through_max_pool(const TracedStep& step, const Box& x);
 
 // |W| v + |b|, rounded up: bounds the numbers of a linear node where v bounds those of its inputs.
 Tensor magnitude_through_linear(const Graph& graph, int node, const std::vector<Tensor>& inputs, double roundoff);

@@ -65,14 +65,14 @@ Tensor relu_lower_slope(const ReluUpper& r, const Box& x, const Tensor& alpha) {
   return where(less(number(0, r.slope), r.intercept), clip(alpha, 0, 1), r.slope);
 }
 
-Lines relu_lines(const Step&, const Box& x, const Tensor& alpha, double roundoff) {
+Lines relu_lines(const TracedStep&, const Box& x, const Tensor& alpha, double roundoff) {
   const ReluUpper r = relu_upper(x, roundoff);
   return {relu_lower_slope(r, x, alpha), Tensor(), r.slope, r.intercept};
 }
 
-Box relu_interval(const Step&, const Box& x, double) { return {relu(x.lower), relu(x.upper)}; }
+Box relu_interval(const TracedStep&, const Box& x, double) { return {relu(x.lower), relu(x.upper)}; }
 
-Tensor relu_alpha(const Step&, const Box& x, LowerLine rule) {
+Tensor relu_alpha(const TracedStep&, const Box& x, LowerLine rule) {
   switch (rule) {
     case LowerLine::adaptive: return adaptive_slope(-x.lower, x.upper);
     case LowerLine::zero: return number(0, x.lower);
@@ -103,16 +103,16 @@ Lines kinked_lines(const Box& x, const Tensor& alpha, double a, double roundoff)
   return {touching, Tensor(), chord, intercept};
 }
 
-double slope_of(const Step& step) { return step.in()[1].item(); }
-Lines leaky_lines(const Step& step, const Box& x, const Tensor& alpha, double roundoff) {
+double slope_of(const TracedStep& step) { return step.in()[1].item(); }
+Lines leaky_lines(const TracedStep& step, const Box& x, const Tensor& alpha, double roundoff) {
   return kinked_lines(x, alpha, slope_of(step), roundoff);
 }
-Lines abs_lines(const Step&, const Box& x, const Tensor& alpha, double roundoff) {
+Lines abs_lines(const TracedStep&, const Box& x, const Tensor& alpha, double roundoff) {
   return kinked_lines(x, alpha, -1, roundoff);
 }
 
 // Falling up to 0 where a < 0.
-Box leaky_interval(const Step& step, const Box& x, double roundoff) {
+Box leaky_interval(const TracedStep& step, const Box& x, double roundoff) {
   const Tensor at_l = replay(step, x.lower), at_u = replay(step, x.upper);
   Box range{at_l, at_u};
   if (slope_of(step) < 0) range = {replay(step, clip(number(0, at_l), x.lower, x.upper)), maximum(at_l, at_u)};
@@ -121,7 +121,7 @@ Box leaky_interval(const Step& step, const Box& x, double roundoff) {
           outward(Side::upper, range.upper, abs(range.upper) * 3.0, roundoff)};
 }
 
-Box abs_interval(const Step&, const Box& x, double) {
+Box abs_interval(const TracedStep&, const Box& x, double) {
   const Tensor at_l = abs(x.lower), at_u = abs(x.upper);
   return {abs(clip(number(0, at_l), x.lower, x.upper)), maximum(at_l, at_u)};
 }
@@ -135,7 +135,7 @@ Tensor share(const Tensor& alpha, const Tensor& steep_is_best) {
   return clip(alpha * 2.0 - 1.0 + best, 0, 1);
 }
 
-Lines clip_lines(const Step& step, const Box& x, const Tensor& given_alpha, double roundoff) {
+Lines clip_lines(const TracedStep& step, const Box& x, const Tensor& given_alpha, double roundoff) {
   const Tensor &l = x.lower, &u = x.upper, &high = step.in()[2], low = minimum(step.in()[1], high);
   const Tensor alpha = given_alpha.defined() ? given_alpha : number(0.5, l);
   const Tensor at_l = replay(step, l), at_u = replay(step, u), rise = at_u - at_l,
@@ -165,13 +165,15 @@ Lines clip_lines(const Step& step, const Box& x, const Tensor& given_alpha, doub
 
 // ---- sign: constant lines
 
-Box ends_interval(const Step& step, const Box& x, double) { return {replay(step, x.lower), replay(step, x.upper)}; }
-Lines constant_lines(const Step& step, const Box& x, const Tensor&, double) {
+Box ends_interval(const TracedStep& step, const Box& x, double) {
+  return {replay(step, x.lower), replay(step, x.upper)};
+}
+Lines constant_lines(const TracedStep& step, const Box& x, const Tensor&, double) {
   const Tensor zero = zeros_like(x.lower);
   return {zero, replay(step, x.lower), zero, replay(step, x.upper)};
 }
 
-Tensor middle_alpha(const Step&, const Box& x, LowerLine) { return number(0.5, x.lower); }
+Tensor middle_alpha(const TracedStep&, const Box& x, LowerLine) { return number(0.5, x.lower); }
 
 const Relaxation kPiecewiseLinear[] = {
     {"relu", relu_interval, relu_lines, relu_alpha},    {"leaky_relu", leaky_interval, leaky_lines, relu_alpha},
@@ -217,7 +219,7 @@ void add_curve(const char* operation, const CurveFeatures& features) {
 
 // ---- Shared with the curved ones
 
-Tensor replay(const Step& step, const Tensor& x) {
+Tensor replay(const TracedStep& step, const Tensor& x) {
   const Inputs given = step.in();
   Tensors in(given.size());
   in[0] = x;

@@ -33,7 +33,7 @@ struct SmoothedRamp {
 struct Relaxation {
   const char* operation;  // Op::name
   // [min h, max h] over the box, exact up to rounding.
-  Box (*interval)(const Step& step, const Box& x, double roundoff);
+  Box (*interval)(const TracedStep& step, const Box& x, double roundoff);
   // α ∈ [0, 1], of a shape that broadcasts with the box, picks a line where there is a choice, and is any other
   // number's nearest in [0, 1]; empty, it is that of LowerLine::adaptive. Boxes of one point are allowed.
   //   relu, leaky_relu, abs: share of the way from the left piece's slope to the right piece's; of the lower line, but
@@ -42,10 +42,10 @@ struct Relaxation {
   //     curves it moves the lower line's tangent from l to u (exp: ½ is at most l + 0.99, where the line is positive
   //     over the box), of concave ones the upper line's; of S-shaped curves, clip, gelu and silu both lines, each in
   //     its own range, as a row of bounds uses one of them only.
-  Lines (*lines)(const Step& step, const Box& x, const Tensor& alpha, double roundoff);
+  Lines (*lines)(const TracedStep& step, const Box& x, const Tensor& alpha, double roundoff);
   // The α of a rule of lower lines; operations other than relu, leaky_relu and abs take their own best choice, ½, for
   // all of them, as null does.
-  Tensor (*alpha)(const Step& step, const Box& x, LowerLine rule) = nullptr;
+  Tensor (*alpha)(const TracedStep& step, const Box& x, LowerLine rule) = nullptr;
 };
 
 // The smallest positive normal number: what results below it may be off by.

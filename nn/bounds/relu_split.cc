@@ -155,7 +155,7 @@ Substitute ReluSplit::substitute(int node, const Batch& batch, const Tensor& fre
     const Box box{piece(batch.fixed, gate.fixed, gate, 1), piece(batch.fixed, gate.fixed + gate.size, gate, 1)};
     const Tensor sign = piece(batch.fixed, gate.fixed + 2 * gate.size, gate, 1);
     const Relaxation& rule = *graph_.nodes()[static_cast<size_t>(node)].rule;
-    const Step& step = graph_.step(node, 1);
+    const TracedStep& step = graph_.step(node, 1);
     if (!free.defined())
       return {.lines = rule.lines(step, box, rule.alpha(step, box, LowerLine::adaptive), root_.options().roundoff)};
     return {.lines = rule.lines(step, box, piece(free, gate.free, gate, rows), root_.options().roundoff),

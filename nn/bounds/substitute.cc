@@ -33,7 +33,7 @@ Tensor largest_other(const Tensor& x, const Tensor& indices, const Pool2d& how) 
 
 // Below, the input with the largest lower end; above, that input where it is no less than any other, else the largest
 // upper end.
-Substitute around_max_pool(const Step& step, const Box& x) {
+Substitute around_max_pool(const TracedStep& step, const Box& x) {
   const Pool2d& how = step.node().attributes.as<Pool2d>();
   const ValuesAndIndices least = max_pool2d_with_indices(x.lower, how);
   const Tensor most = max_pool2d(x.upper, how), zero = zeros_like(most);
@@ -50,7 +50,7 @@ Substitute around_max_pool(const Step& step, const Box& x) {
 Substitute substitute_for(const Graph& graph, int node, const Box& input, LowerLine lower_line, const Tensor& alpha,
                           double roundoff) {
   const Graph::Node& n = graph.nodes()[static_cast<size_t>(node)];
-  const Step& step = graph.step(node, input.lower.shape()[0]);
+  const TracedStep& step = graph.step(node, input.lower.shape()[0]);
   if (!n.rule) return around_max_pool(step, input);
   const Box around{with_row_axis(input.lower), with_row_axis(input.upper)};
   Lines lines =

@@ -24,7 +24,7 @@ struct LocalStep {
   int64_t stride_height, stride_width, before_height, before_width;
 };
 
-LocalStep conv2d_back(const Step& step, const Tensor& g) {
+LocalStep conv2d_back(const TracedStep& step, const Tensor& g) {
   Conv2d how = step.node().attributes.as<Conv2d>();
   const Tensor& w = step.in()[1];
   const LocalStep back{{}, how.stride_height, how.stride_width, how.pad_top, how.pad_left};
@@ -35,7 +35,7 @@ LocalStep conv2d_back(const Step& step, const Tensor& g) {
           back.before_width};
 }
 
-LocalStep average_pool2d_back(const Step& step, const Tensor& g) {
+LocalStep average_pool2d_back(const TracedStep& step, const Tensor& g) {
   Pool2d how = step.node().attributes.as<Pool2d>();
   const LocalStep back{{}, how.stride_height, how.stride_width, how.pad_top, how.pad_left};
   how.pad_top = how.pad_bottom = how.pad_left = how.pad_right = 0;
@@ -94,7 +94,7 @@ class Walk {
     const Tensor a = std::move(rows(node));
     if (window(node)) return through_local(node, a);
     const int64_t samples = a.shape()[0], count = a.shape()[1];
-    const Step& step = graph_.step(node, 1);
+    const TracedStep& step = graph_.step(node, 1);
     Shape folded = n.shape;
     folded.insert(0, samples * count);
     const Tensor g = reshape(a, folded), source = pairs_.source;
@@ -159,7 +159,7 @@ class Walk {
   // Convolutions, average pooling, and elementwise operations with one number a channel, while windows are smaller than
   // the image.
   bool stays_local(int node) const {
-    const Step& step = graph_.step(node, 1);
+    const TracedStep& step = graph_.step(node, 1);
     const bool elementwise =
         is(step, "add") || is(step, "subtract") || is(step, "multiply") || is(step, "divide") || is(step, "negative");
     if (!elementwise && !is(step, "conv2d") && !is(step, "average_pool2d")) return false;
@@ -195,7 +195,7 @@ class Walk {
   // One step back with the rows as images of their own, whose padding is left to what they meet.
   void through_local(int node, const Tensor& rows) {
     const Graph::Node& n = graph_.nodes()[static_cast<size_t>(node)];
-    const Step& step = graph_.step(node, 1);
+    const TracedStep& step = graph_.step(node, 1);
     const bool spreads = is(step, "conv2d") || is(step, "average_pool2d");
     const Tensor a = spreads ? within_image(node, rows) : rows, source = pairs_.source;
     const Shape& shape = a.shape();

@@ -10,7 +10,7 @@ namespace {
 
 std::vector<std::string> names(const Trace& t) {
   std::vector<std::string> all;
-  for (const Step& step : t.steps) all.push_back(step.op().name);
+  for (const TracedStep& step : t.steps) all.push_back(step.op().name);
   return all;
 }
 
@@ -34,7 +34,7 @@ TEST(Trace, ReplaysToTheFunctionsValue) {
   const Trace t = trace(g, x.layout());
   TraceValues<Tensor> values;
   values.set(t.input, x);
-  for (const Step& step : t.steps) {
+  for (const TracedStep& step : t.steps) {
     Tensors in(step.in().size());
     for (size_t i = 0; i < in.size(); ++i) in[i] = is_abstract(step.in()[i]) ? values[step.in()[i]] : step.in()[i];
     const Tensors out = apply_all(step.op(), in, step.node().attributes);

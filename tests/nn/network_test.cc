@@ -45,7 +45,7 @@ TEST(Network, ResnetsHalveLargeImages) {
       [&](const Tensor& x) { return network(w, state, x, Mode::frozen, {}, Tensor::scalar(0, DType::i32)).output; },
       Layout::packed({1, 224, 224, 3}, DType::f32, Device::cpu));
   std::vector<int64_t> extents;
-  for (const Step& step : t.steps)
+  for (const TracedStep& step : t.steps)
     if (step.op().name == std::string("conv2d") && (extents.empty() || extents.back() != step.outputs[0].dim(1)))
       extents.push_back(step.outputs[0].dim(1));
   EXPECT_EQ(extents, (std::vector<int64_t>{112, 56, 28, 14, 7}));

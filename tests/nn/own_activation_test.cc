@@ -91,7 +91,7 @@ TEST(OwnActivation, IsOneStepOfATraceAndRunsCaptured) {
   const Trace t =
       trace([&](const Tensor& in) { return network(w, in); }, Layout::packed(x.shape(), DType::f64, Device::cpu));
   int seen = 0;
-  for (const Step& step : t.steps) seen += step.op().name == std::string("squareplus");
+  for (const TracedStep& step : t.steps) seen += step.op().name == std::string("squareplus");
   EXPECT_EQ(seen, 2);
   const auto loss_gradient = [&](const Tensor& weights, const Tensor& in) {
     return grad([&](const Tensor& at) { return sum(square(network(at, in))); })(weights);

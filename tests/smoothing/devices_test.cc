@@ -4,8 +4,8 @@
 #include <mollify/engine/plan.h>
 #include <mollify/nn/layers.h>
 #include <mollify/nn/losses.h>
-#include <mollify/smoothing/attacks.h>
-#include <mollify/smoothing/falsify.h>
+#include <mollify/smoothing/attacks/pgd.h>
+#include <mollify/smoothing/attacks/falsify.h>
 #include <mollify/smoothing/gsmooth.h>
 #include <mollify/smoothing/moments.h>
 #include <mollify/smoothing/monte_carlo.h>

@@ -2,7 +2,7 @@
 
 #include <mollify/experiments/training/settings.h>
 #include <mollify/nn/bounds/certified_loss.h>
-#include <mollify/smoothing/attacks.h>
+#include <mollify/smoothing/attacks/pgd.h>
 
 #include <algorithm>
 

@@ -42,7 +42,7 @@ Trace traced(const Rule& rule, DType dtype, Device device = Device::cpu) {
 Result apply_rule(const Rule& rule, const std::vector<double>& l, const std::vector<double>& u, const Tensor& alpha,
                   DType dtype, double roundoff, Device device = Device::cpu) {
   const Trace t = traced(rule, dtype, device);
-  const Step& step = t.steps[0];
+  const TracedStep& step = t.steps[0];
   const Relaxation* relaxation = find_relaxation(step.op().name);
   EXPECT_NE(relaxation, nullptr) << rule.name;
   const Box box{to(tensor_of(l, dtype), device), to(tensor_of(u, dtype), device)};
@@ -258,7 +258,7 @@ TEST_P(Rules, AnswerNaNByNaNAndInfinityWithoutIt) {
 TEST_P(Rules, AreDifferentiableInTheBoxAndInAlpha) {
   const Rule& rule = GetParam();
   const Trace t = traced(rule, DType::f64);
-  const Step& step = t.steps[0];
+  const TracedStep& step = t.steps[0];
   const Relaxation* relaxation = find_relaxation(step.op().name);
   std::mt19937 random(6);
   std::uniform_real_distribution<double> unit(0, 1);

@@ -7,7 +7,7 @@
 #include "../verification_data.h"
 #include "verify_problems.h"
 
-#include <mollify/smoothing/falsify.h>
+#include <mollify/smoothing/attacks/falsify.h>
 
 namespace mollify::nn::bounds {
 namespace {

@@ -215,7 +215,7 @@ inline void expect_computes(const OnnxModel& model, const std::function<Plain(co
   const Trace traced =
       trace([&](const Tensor& x) { return model.network(model.weights, x); }, Layout::packed(rows, DType::f32));
   EXPECT_EQ(traced.output.shape()[0], 5);
-  for (const Step& step : traced.steps)
+  for (const TracedStep& step : traced.steps)
     EXPECT_TRUE(step.label.starts_with("node '") || step.label == "output 'y'") << step.op().name;
 
   rows[0] = kRows;

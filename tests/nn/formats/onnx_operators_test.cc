@@ -294,7 +294,7 @@ TEST_F(OnnxOperators, InfinitePadsBeforeMaxPooling) {
     one.insert(0, 1);
     const Trace traced = trace(f, Layout::packed(one, DType::f32));
     const bool inside = how.pads[0] < how.kernel[0];  // else some windows may have no number
-    const auto is_pad = [](const Step& step) { return step.op().name == std::string("pad"); };
+    const auto is_pad = [](const TracedStep& step) { return step.op().name == std::string("pad"); };
     EXPECT_EQ(std::any_of(traced.steps.begin(), traced.steps.end(), is_pad), !inside);
     if (!inside) continue;
     expect_computes(parsed, [&](const Plain& x) { return pooled(x, Pooling::max, how); });

@@ -1,4 +1,4 @@
-#include <mollify/smoothing/attacks.h>
+#include <mollify/smoothing/attacks/pgd.h>
 
 #include <mollify/engine/grad.h>
 

@@ -3,7 +3,7 @@
 #include <mollify/nn/layers.h>
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
-#include <mollify/smoothing/attacks.h>
+#include <mollify/smoothing/attacks/pgd.h>
 
 #include <gtest/gtest.h>
 

@@ -44,10 +44,10 @@ struct Iteration {
 // repeated, or of another dtype, such as masks) pass through converted copies of a block, in memory that the caller
 // provides.
 // Addresses are looked up when a range starts, so that buffers may be rebound between two runs.
-class Pass {
+class BlockPass {
  public:
   // sums_last: the formula's last output is not stored but summed into the last tensor of `out`.
-  Pass(BlockFunction formula, DType dtype, Inputs in, std::span<const Tensor> out, bool sums_last = false);
+  BlockPass(BlockFunction formula, DType dtype, Inputs in, std::span<const Tensor> out, bool sums_last = false);
 
   int64_t size() const { return it_.size; }
   int64_t period() const { return period_; }      // blocks start at multiples of it

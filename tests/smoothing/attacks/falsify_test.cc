@@ -1,4 +1,4 @@
-#include <mollify/smoothing/falsify.h>
+#include <mollify/smoothing/attacks/falsify.h>
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,6 @@
-#include <mollify/smoothing/reading.h>
+#include <mollify/smoothing/noisy_steps.h>
+
+#include <mollify/engine/ops/rules.h>
 
 namespace mollify::smoothing {
 namespace {
@@ -18,18 +20,13 @@ JointMoments greater_of(const JointMoments& a, const JointMoments& b) {
   }
   const Tensor covariance = sum(a.factors * b.factors, {1});
   const Moments greatest = clark_max({a.mean, a.variance}, {b.mean, b.variance}, covariance);
-  const Tensor theta = deviation_of(a.variance + b.variance - covariance * 2.0), difference = a.mean - b.mean;
+  const Tensor theta = root(a.variance + b.variance - covariance * 2.0), difference = a.mean - b.mean;
   const Tensor first = spread_over(step_smoothed(difference, theta)),
                second = spread_over(step_smoothed(-difference, theta));
   return {greatest.mean, greatest.variance, a.factors * first + b.factors * second};
 }
 
 }  // namespace
-
-Tensor deviation_of(const Tensor& variance) {
-  const Tensor zero = Tensor::scalar(0, variance.dtype()), some = less(zero, variance);
-  return where(some, sqrt(where(some, variance, Tensor::scalar(1, variance.dtype()))), zero);
-}
 
 Tensor spread_over(const Tensor& x) {
   Shape shape = x.shape();
@@ -59,12 +56,12 @@ JointMoments clark_max_pool2d(const JointMoments& x, const Pool2d& how) {
   return greatest;
 }
 
-StepKind kind_of(const Step& step) {
+StepKind kind_of(const TracedStep& step) {
   const StepKind kind = nn::kind_of(step);
   return kind == StepKind::nonlinear && !find_activation(step.op().name) ? StepKind::unknown : kind;
 }
 
-Moments nonlinear_moments(const Step& step, Inputs in, const Tensor& s) {
+Moments nonlinear_moments(const TracedStep& step, Inputs in, const Tensor& s) {
   if (kind_of(step) == StepKind::max_pool) {
     const JointMoments greatest =
         clark_max_pool2d({in[0], zeros_like(in[0]) + square(s), {}}, step.node().attributes.as<Pool2d>());
@@ -73,14 +70,14 @@ Moments nonlinear_moments(const Step& step, Inputs in, const Tensor& s) {
   return moments_of(*find_activation(step.op().name), in, step.node().attributes, s);
 }
 
-Moments nonlinear_total(const Step& step, Inputs in, const Tensor& s) {
+Moments nonlinear_total(const TracedStep& step, Inputs in, const Tensor& s) {
   if (kind_of(step) != StepKind::max_pool)
     return total_of(*find_activation(step.op().name), in, step.node().attributes, s);
   const Moments all = nonlinear_moments(step, in, s);
   return {all.mean, sum(all.variance)};
 }
 
-Tensor nonlinear_mean(const Step& step, Inputs in, const Tensor& s) {
+Tensor nonlinear_mean(const TracedStep& step, Inputs in, const Tensor& s) {
   if (kind_of(step) == StepKind::max_pool) return nonlinear_moments(step, in, s).mean;
   return find_activation(step.op().name)->mean(in, step.node().attributes, s);
 }

@@ -1,4 +1,4 @@
-#include <mollify/engine/cpu/pass.h>
+#include <mollify/engine/cpu/block_pass.h>
 
 #include <mollify/engine/cpu/reduce.h>
 
@@ -131,7 +131,7 @@ void Iteration::push_axis(int64_t extent, const int64_t* strides) {
   for (int j = 0; j < count; ++j) operands[static_cast<size_t>(j)].strides[rank - 1] = strides[j];
 }
 
-Pass::Pass(BlockFunction formula, DType dtype, Inputs in, std::span<const Tensor> out, bool sums_last)
+BlockPass::BlockPass(BlockFunction formula, DType dtype, Inputs in, std::span<const Tensor> out, bool sums_last)
     : formula_(formula),
       dtype_(dtype),
       element_(static_cast<int8_t>(size_of(dtype))),
@@ -163,14 +163,14 @@ Pass::Pass(BlockFunction formula, DType dtype, Inputs in, std::span<const Tensor
   }
 }
 
-void Pass::fetch(const Operand& operand, int64_t begin, int64_t n, char* to) const {
+void BlockPass::fetch(const Operand& operand, int64_t begin, int64_t n, char* to) const {
   for_dtype(operand.dtype, [&](auto from) {
     if (dtype_ == DType::f32) fetch_as<decltype(from)>(it_, operand, begin, n, reinterpret_cast<float*>(to));
     else fetch_as<decltype(from)>(it_, operand, begin, n, reinterpret_cast<double*>(to));
   });
 }
 
-void Pass::start(Range& range, char* copies, int64_t longest) const {
+void BlockPass::start(Range& range, char* copies, int64_t longest) const {
   const auto next_copy = [&copies] { return std::exchange(copies, copies + kPassBlock * 8); };
   for (int j = 0; j < it_.count; ++j) {
     const Operand& operand = it_.operands[static_cast<size_t>(j)];
@@ -187,7 +187,7 @@ void Pass::start(Range& range, char* copies, int64_t longest) const {
   }
 }
 
-double Pass::run_block(const Range& range, int64_t first, int64_t n, char* const* locals) const {
+double BlockPass::run_block(const Range& range, int64_t first, int64_t n, char* const* locals) const {
   const void* from[kMaxOperands];
   void* to[4];
   const int64_t start = first * element_;

@@ -9,15 +9,13 @@ namespace mollify::smoothing {
 using nn::inputs_of, nn::linear_part, nn::linear_spread, nn::place, nn::replay, nn::Spread, nn::StepKind, nn::traced;
 
 // As nn::kind_of; nonlinear operations are those in the table of activations, others unknown.
-StepKind kind_of(const Step& step);
+StepKind kind_of(const TracedStep& step);
 
 // Of a layer's numbers, with what they share: the covariance of numbers i and j is Σ_k f_ki f_kj over factors f [N, K,
 // …], its diagonal apart; no factors: they are independent.
 struct JointMoments { Tensor mean, variance, factors; };
 
 Tensor spread_over(const Tensor& x);  // [N, …] as [N, 1, …], for products with factors
-// √variance; at variance 0 without a slope, which would be infinite, and with it every gradient NaN.
-Tensor deviation_of(const Tensor& variance);
 
 // Max pooling by pairwise Clark with matched moments, exact for two numbers: an approximation. Factors are each
 // number's, weighted by how often it is the greatest.
@@ -25,9 +23,9 @@ JointMoments clark_max_pool2d(const JointMoments& x, const Pool2d& how);
 
 // Mean and variance of an activation or a max pooling whose inputs are `in` with independent normal noise of deviation
 // s, which broadcasts.
-Moments nonlinear_moments(const Step& step, Inputs in, const Tensor& s);
-Moments nonlinear_total(const Step& step, Inputs in,
+Moments nonlinear_moments(const TracedStep& step, Inputs in, const Tensor& s);
+Moments nonlinear_total(const TracedStep& step, Inputs in,
                         const Tensor& s);  // the variances' sum, 0-d, in place of the variances
-Tensor nonlinear_mean(const Step& step, Inputs in, const Tensor& s);
+Tensor nonlinear_mean(const TracedStep& step, Inputs in, const Tensor& s);
 
 }  // namespace mollify::smoothing
