@@ -36,6 +36,7 @@
 #include <mollify/nn/models.h>
 #include <mollify/nn/network.h>
 #include <mollify/nn/own_activation.h>
+#include <mollify/nn/per_sample.h>
 #include <mollify/nn/weights_file.h>
 #include <mollify/optim/gradient.h>
 #include <mollify/optim/optimizer.h>
