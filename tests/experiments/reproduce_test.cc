@@ -11,7 +11,7 @@ class Reproduce : public ProgramTest {
     return "reproduce gsmooth-heatmap --scale tiny --limit 120 --epochs 1 --out " + in(name).string() + " " + more;
   }
   std::string svrg(const std::string& name, const std::string& more = "") const {
-    return "reproduce gsmooth-svrg --scale tiny --limit 100 --out " + in(name).string() + " " + more;
+    return "reproduce gsmooth-svrg --scale tiny --limit 20 --test-limit 20 --out " + in(name).string() + " " + more;
   }
   std::string resumed(const std::string& experiment, const std::string& name, const std::string& more = "") const {
     return "reproduce " + experiment + " --resume --out " + in(name).string() + " " + more;
@@ -66,8 +66,7 @@ TEST_F(Reproduce, HeatMapTakesThePublishedSettings) {
 }
 
 TEST_F(Reproduce, SvrgRunsUnderAllNoises) {
-  const Outcome outcome =
-      run(svrg("run", "--noises all --steps 6 --block 3 --inner 4 --test-limit 20 --seeds 2 --jobs 2"));
+  const Outcome outcome = run(svrg("run", "--noises all --steps 6 --block 3 --inner 4 --seeds 2 --jobs 2"));
   EXPECT_EQ(outcome.status, 0) << outcome.error;
   const std::string csv = contents(in("run") / "results.csv");
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 4 * (2 + 24));  // two seeds without noise, one with each
