@@ -135,7 +135,8 @@ void Tensor::throw_empty() { throw GraphError("tensor: it is empty; needs one wi
 Tensor Tensor::detach() const { return on(body_->buffer, layout()); }
 
 void* Tensor::typed_data(DType wanted) const {
-  require<TypeError>(dtype() == wanted, "data: the tensor is {}; read as {}", dtype(), wanted);
+  require<TypeError>(dtype() == wanted, "data: the tensor is {}; read as {}; needs its own type, or cast(x, DType::{})",
+                     dtype(), wanted, wanted);
   require<DeviceError>(device() == Device::cpu, "data: the tensor is on {}; only the CPU's memory can be read",
                        device());
   require<GraphError>(body_->buffer != &Buffer::without_values(),

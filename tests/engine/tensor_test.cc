@@ -89,7 +89,8 @@ TEST(Tensor, GivesItsOnlyElement) {
 }
 
 TEST(Tensor, ReadsOnlyItsOwnDtype) {
-  EXPECT_EQ(text_of<TypeError>([] { ones({2}).data<double>(); }), "data: the tensor is f32; read as f64");
+  EXPECT_EQ(text_of<TypeError>([] { ones({2}).data<double>(); }),
+            "data: the tensor is f32; read as f64; needs its own type, or cast(x, DType::f64)");
   EXPECT_THROW(ones({2}).to_vector<int32_t>(), TypeError);
 }
 
