@@ -1,4 +1,5 @@
-// GSmoothSGD, GSmoothAdam and GSmoothSVRG (Starnes & Webster 2023): optimizers on ∇f_σ instead of ∇f, σ a schedule.
+// GSmoothSGD, GSmoothAdam and GSmoothSVRG (Starnes & Webster 2023): optimizers on ∇f_σ instead of ∇f, σ a schedule. The
+// paper's Theorem 5.1 promises no rate here: its hypotheses cannot be met together.
 #pragma once
 
 #include <mollify/optim/optimizer.h>
