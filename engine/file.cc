@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <locale>
+#include <sstream>
 
 namespace mollify {
 namespace {
@@ -119,6 +121,16 @@ std::string excerpt(std::string_view text) {
   std::string out(text.substr(0, 40));
   std::replace_if(out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
   return "'" + out + (text.size() > 40 ? "…'" : "'");
+}
+
+std::optional<double> parse_number(std::string_view text) {
+  if (text.starts_with('+') || text.find_first_not_of("+-.0123456789eE") != text.npos) return std::nullopt;
+  std::istringstream stream{std::string(text)};
+  stream.imbue(std::locale::classic());
+  double value = 0;
+  if (!(stream >> value) || !stream.eof()) return std::nullopt;
+  const bool vanished = value == 0 && text.find_first_of("123456789") < text.find_first_of("eE");
+  return vanished ? std::nullopt : std::optional(value);
 }
 
 }  // namespace mollify

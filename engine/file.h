@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,5 +37,9 @@ std::string write_failure(const std::filesystem::path& path, int reason);
 
 // A piece of a file as errors quote it: at most 40 characters, with what cannot be printed as '?'.
 std::string excerpt(std::string_view text);
+
+// The whole text as a decimal number in a double's range, whatever the locale; neither 0x10, inf nor +1 is one. For
+// formats, because the C++ library of clang reads no floating-point numbers by std::from_chars before its version 20.
+std::optional<double> parse_number(std::string_view text);
 
 }  // namespace mollify

@@ -1,5 +1,7 @@
 #include <mollify/experiments/options.h>
 
+#include <mollify/engine/file.h>
+
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -11,8 +13,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-template <class T>
-bool parse(const std::string& text, T& value) {
+bool parse(const std::string& text, int64_t& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size();
 }
@@ -27,6 +28,8 @@ template <class... Functions>
 struct Overloaded : Functions... {
   using Functions::operator()...;
 };
+template <class... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;  // clang deduces it by itself from version 17 on
 
 ordered_json json_of(const Option& option) {
   return std::visit(
@@ -54,10 +57,9 @@ Kind kind_of(const Option& option) {
 
 std::optional<double> number_of(const std::string& text) {
   const size_t slash = text.find('/');
-  double value = 0, divisor = 1;
-  const bool good =
-      parse(text.substr(0, slash), value) && (slash == std::string::npos || parse(text.substr(slash + 1), divisor));
-  return good && std::isfinite(value / divisor) ? std::optional(value / divisor) : std::nullopt;
+  const std::optional<double> value = parse_number(text.substr(0, slash)),
+                              divisor = slash == std::string::npos ? 1 : parse_number(text.substr(slash + 1));
+  return value && divisor && std::isfinite(*value / *divisor) ? std::optional(*value / *divisor) : std::nullopt;
 }
 
 std::string fault(const Rule& rule, Kind kind, const std::string& text) {

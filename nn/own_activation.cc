@@ -54,7 +54,7 @@ Function as_function(const Entry& entry) {
 }
 
 std::unique_ptr<Entry> entry_of(OwnActivation own) {
-  auto entry = std::make_unique<Entry>(std::move(own), Op{});
+  auto entry = std::make_unique<Entry>(Entry{std::move(own), Op{}});
   entry->op = {.name = entry->own.name.c_str(),
                .shape = same_layout,
                .vjp = entry->own.derivative ? by_derivative : nullptr,

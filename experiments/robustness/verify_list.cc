@@ -1,5 +1,6 @@
 #include <mollify/experiments/robustness/verify_list.h>
 
+#include <mollify/engine/file.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/training/metrics.h>
@@ -12,7 +13,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -113,10 +113,8 @@ class List {
     const std::string seconds = field("timeout");
     out.timeout = command_.timeout.value_or(60);
     if (!command_.timeout && !seconds.empty()) {
-      const auto [end, error] = std::from_chars(seconds.data(), seconds.data() + seconds.size(), out.timeout);
-      require<FormatError>(error == std::errc() && end == seconds.data() + seconds.size() && out.timeout > 0 &&
-                               std::isfinite(out.timeout),
-                           "{}: a limit of {} seconds; needs a number above 0", where(), seconds);
+      out.timeout = parse_number(seconds).value_or(0);
+      require<FormatError>(out.timeout > 0, "{}: a limit of {} seconds; needs a number above 0", where(), seconds);
     }
     if (out.expected == "unknown") out.expected.clear();
     require<FormatError>(out.expected.empty() || out.expected == "sat" || out.expected == "unsat",

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <unordered_map>
@@ -125,12 +126,9 @@ class Parser {
   }
 
   double number_of(const Token& token) const {
-    double value = 0;
-    const char* const last = token.text.data() + token.text.size();
-    const auto [end, status] = std::from_chars(token.text.data(), last, value);
-    const bool whole = !token.text.empty() && end == last && status == std::errc();
-    check(token, whole && std::isfinite(value), "a variable or a decimal number in a double's range");
-    return value;
+    const std::optional<double> value = parse_number(token.text);
+    check(token, value.has_value(), "a variable or a decimal number in a double's range");
+    return *value;
   }
 
   Term term() {
