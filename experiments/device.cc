@@ -2,6 +2,7 @@
 
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/cuda/device.h>
+#include <mollify/engine/products.h>
 
 #include <cstdio>
 
@@ -19,6 +20,13 @@ Device use_device(const std::string& command, const DeviceRequest& request) {
   set_precision(request.precision == "tf32"   ? Precision::tf32
                 : request.precision == "bf16" ? Precision::bf16
                                               : Precision::fp32);
+  require<UsageError>(!gpu || request.products == "own",
+                      "mollify {}: --products: {} given; on a GPU its libraries multiply", command, request.products);
+  try {
+    set_products(request.products == "openblas" ? Products::openblas : Products::own);
+  } catch (const Error& error) {
+    throw UsageError(format("mollify {}: --products: {}", command, error.what()));
+  }
   return gpu ? Device::cuda : Device::cpu;
 }
 

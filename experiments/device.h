@@ -1,4 +1,4 @@
-// Where a command computes: --device, --precision and --threads.
+// Where a command computes: --device, --precision, --products and --threads.
 #pragma once
 
 #include <mollify/engine/precision.h>
@@ -9,8 +9,8 @@
 
 namespace mollify::experiments {
 
-// The device asked for, with the precision of its products set. Throws UsageError, which starts with "mollify COMMAND",
-// where there is no such device, and for a precision that it does not have.
+// The device asked for, with the precision of its products and who computes them set. Throws UsageError, which starts
+// with "mollify COMMAND", where there is no such device, and for what it does not have.
 Device use_device(const std::string& command, const DeviceRequest& request);
 // The same where bounds are to hold in real arithmetic unless `fast`: they count on fp32.
 Device use_device_for_bounds(const std::string& command, const DeviceRequest& request, bool fast);

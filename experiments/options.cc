@@ -149,7 +149,10 @@ Options device_options(DeviceRequest& r, const char* group) {
       {{{"precision", group,
          "f32 products on a GPU: exact, or faster with operands rounded to 10 or 7 bits of fraction", nullptr, true},
         &r.precision,
-        one_of({"fp32", "tf32", "bf16"})}});
+        one_of({"fp32", "tf32", "bf16"})},
+       {{"products", group, "who multiplies matrices on the CPU; openblas makes other bits", nullptr, true},
+        &r.products,
+        one_of({"own", "openblas"})}});
   return all;
 }
 

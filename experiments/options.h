@@ -74,9 +74,9 @@ nlohmann::ordered_json merged_options(const Options& now, const nlohmann::ordere
                                       const std::string& folder);
 
 // Where a command computes; see use_device.
-struct DeviceRequest { std::string device = "cpu", precision = "fp32"; };
+struct DeviceRequest { std::string device = "cpu", precision = "fp32", products = "own"; };
 Options device_option(DeviceRequest& request, const char* group);
-Options device_options(DeviceRequest& request, const char* group);  // with the precision
+Options device_options(DeviceRequest& request, const char* group);  // with the precision and who multiplies
 Option threads_option(int64_t& threads, const char* group, const char* help = "threads; results do not depend on them");
 
 std::vector<std::string> data_names();  // of datasets::load

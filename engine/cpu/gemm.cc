@@ -1,8 +1,10 @@
 #include <mollify/engine/cpu/gemm.h>
 
 #include <mollify/engine/cpu/long_sums.h>
+#include <mollify/engine/cpu/openblas.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/memory.h>
+#include <mollify/engine/products.h>
 
 #include <optional>
 
@@ -213,11 +215,13 @@ HWY_EXPORT(gemm_f64);
 template <>
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, const float* bias, float* c,
           int64_t c_stride) {
+  if (products() == Products::openblas) return openblas::gemm(m, n, k, a, b, bias, c, c_stride);
   HWY_DYNAMIC_DISPATCH(gemm_f32)(m, n, k, a, b, bias, c, c_stride);
 }
 template <>
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<double> a, Matrix<double> b, const double* bias, double* c,
           int64_t c_stride) {
+  if (products() == Products::openblas) return openblas::gemm(m, n, k, a, b, bias, c, c_stride);
   HWY_DYNAMIC_DISPATCH(gemm_f64)(m, n, k, a, b, bias, c, c_stride);
 }
 

@@ -1,6 +1,8 @@
 #include <mollify/engine/cpu/lapack.h>
 
-#include <cstdlib>
+#include <mollify/engine/cpu/openblas.h>
+
+#include <cstddef>
 #include <vector>
 
 extern "C" {
@@ -20,19 +22,10 @@ void ssyevd_(const char*, const char*, const int*, float*, const int*, float*, f
              int*, size_t, size_t);
 void dsyevd_(const char*, const char*, const int*, double*, const int*, double*, double*, const int*, int*, const int*,
              int*, size_t, size_t);
-void openblas_set_num_threads(int) __attribute__((weak));  // another LAPACK has none
 }
 
 namespace mollify::cpu::lapack {
 namespace {
-
-void prepare() {
-  static const bool once = [] {
-    if (openblas_set_num_threads && !std::getenv("MOLLIFY_OPENBLAS_THREADS")) openblas_set_num_threads(1);
-    return true;
-  }();
-  (void)once;
-}
 
 template <class T>
 constexpr bool kSingle = sizeof(T) == 4;
@@ -41,7 +34,7 @@ constexpr bool kSingle = sizeof(T) == 4;
 
 template <class T>
 int cholesky_upper(int n, T* a) {
-  prepare();
+  openblas::use_one_thread();
   int info = 0;
   if constexpr (kSingle<T>)
     spotrf_("U", &n, a, &n, &info, 1);
@@ -52,7 +45,7 @@ int cholesky_upper(int n, T* a) {
 
 template <class T>
 int solve_upper(bool transposed, int n, int columns, const T* u, T* b) {
-  prepare();
+  openblas::use_one_thread();
   int info = 0;
   const char* how = transposed ? "T" : "N";
   if constexpr (kSingle<T>)
@@ -64,7 +57,7 @@ int solve_upper(bool transposed, int n, int columns, const T* u, T* b) {
 
 template <class T>
 int solve_transposed(int n, int columns, T* a, T* b) {
-  prepare();
+  openblas::use_one_thread();
   int info = 0;
   std::vector<int> pivots(static_cast<size_t>(n));
   if constexpr (kSingle<T>)
@@ -81,7 +74,7 @@ int solve_transposed(int n, int columns, T* a, T* b) {
 
 template <class T>
 int eigen_upper(int n, T* a, T* values) {
-  prepare();
+  openblas::use_one_thread();
   int info = 0, least = 0, ask = -1;
   T best = 0;
   const auto call = [&](T* work, int size, int* whole, int whole_size) {

@@ -1,6 +1,5 @@
 // What linear_algebra.cc needs of LAPACK. Matrices are column-major; results are 0, or what LAPACK says is wrong. The
-// functions throw Error in a build without LAPACK. OpenBLAS is set to one thread at the first call, unless the
-// environment has MOLLIFY_OPENBLAS_THREADS: then it is left alone.
+// functions throw Error in a build without LAPACK. OpenBLAS is set to one thread at the first call (openblas.h).
 #pragma once
 
 namespace mollify::cpu::lapack {

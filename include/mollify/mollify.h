@@ -15,6 +15,7 @@
 #include <mollify/engine/ops.h>
 #include <mollify/engine/plan.h>
 #include <mollify/engine/precision.h>
+#include <mollify/engine/products.h>
 #include <mollify/engine/random.h>
 #include <mollify/engine/shortcuts.h>
 #include <mollify/engine/tensor.h>

@@ -1,7 +1,10 @@
-// The matrix product against plain loops, on every SIMD target that this machine has.
+// The matrix product against plain loops, on every SIMD target that this machine has, and by OpenBLAS.
 
 #include <mollify/engine/cpu/gemm.h>
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/products.h>
+
+#include "../backends.h"
 
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
@@ -37,13 +40,15 @@ class GemmKernel : public ::testing::Test {
   ~GemmKernel() override {
     hwy::SetSupportedTargetsForTest(0);
     set_num_threads(threads_);
+    set_products(Products::own);
   }
 
-  // a and b as given, or stored transposed; gaps between the rows of c.
+  // a and b as given, or stored transposed; gaps between the rows of c, which holds NaN where it is to be written.
   static std::vector<T> product(const Sizes& s, bool a_transposed, bool b_transposed, const std::vector<T>& a,
                                 const std::vector<T>& b, const T* bias) {
     const int64_t stride = s.n + 3;
     std::vector<T> c(static_cast<size_t>(s.m * stride), T{-7});
+    for (int64_t i = 0; i < s.m; ++i) std::fill_n(c.begin() + i * stride, s.n, std::numeric_limits<T>::quiet_NaN());
     const Matrix<T> left{a.data(), a_transposed ? 1 : s.k, a_transposed ? s.m : 1};
     const Matrix<T> right{b.data(), b_transposed ? 1 : s.n, b_transposed ? s.k : 1};
     gemm<T>(s.m, s.n, s.k, left, right, bias, c.data(), stride);
@@ -71,6 +76,37 @@ class GemmKernel : public ::testing::Test {
     }
   }
 
+  static void expect_same_bits_for_any_number_of_threads() {
+    for (const Sizes& s : {Sizes{200, 300, 150}, Sizes{16, 900, 128}, Sizes{1000, 70, 16}}) {
+      const auto a = random_values<T>(s.m * s.k, 4), b = random_values<T>(s.k * s.n, 5);
+      for (int variant = 0; variant < 4; ++variant) {
+        set_num_threads(1);
+        const auto one = product(s, variant & 1, variant & 2, a, b, nullptr);
+        for (int threads : {2, 4}) {
+          set_num_threads(threads);
+          EXPECT_EQ(product(s, variant & 1, variant & 2, a, b, nullptr), one) << threads << " threads";
+        }
+      }
+    }
+  }
+
+  static void expect_nan_and_infinity_to_propagate() {
+    const Sizes s{9, 21, 40};
+    for (int variant = 0; variant < 4; ++variant) {
+      std::vector<T> a(static_cast<size_t>(s.m * s.k), T{1}), b(static_cast<size_t>(s.k * s.n), T{0});
+      a[0] = std::numeric_limits<T>::quiet_NaN();           // element (0, 0): row 0 is NaN
+      a[a.size() - 1] = std::numeric_limits<T>::infinity();  // element (m − 1, k − 1): ∞ · 0 is NaN
+      const auto c = product(s, variant & 1, variant & 2, a, b, nullptr);
+      for (int64_t i = 0; i < s.m; ++i) {
+        for (int64_t j = 0; j < s.n; ++j) {
+          const T value = c[static_cast<size_t>(i * (s.n + 3) + j)];
+          EXPECT_EQ(std::isnan(value), i == 0 || i == s.m - 1);
+          EXPECT_TRUE(std::isnan(value) || value == T{0});
+        }
+      }
+    }
+  }
+
   const int threads_ = num_threads();
 };
 
@@ -89,18 +125,24 @@ TYPED_TEST(GemmKernel, MatchesLoopsOnEveryTarget) {
   }
 }
 
-TYPED_TEST(GemmKernel, SameBitsForAnyNumberOfThreads) {
-  for (const Sizes& s : {Sizes{200, 300, 150}, Sizes{16, 900, 128}, Sizes{1000, 70, 16}}) {
-    const auto a = random_values<TypeParam>(s.m * s.k, 4), b = random_values<TypeParam>(s.k * s.n, 5);
-    for (int variant = 0; variant < 4; ++variant) {
-      set_num_threads(1);
-      const auto one = this->product(s, variant & 1, variant & 2, a, b, nullptr);
-      for (int threads : {2, 4}) {
-        set_num_threads(threads);
-        EXPECT_EQ(this->product(s, variant & 1, variant & 2, a, b, nullptr), one) << threads << " threads";
-      }
-    }
+TYPED_TEST(GemmKernel, MatchesLoopsByOpenblas) {
+  MOLLIFY_USE_OPENBLAS();
+  std::vector<Sizes> all(std::begin(kSizes), std::end(kSizes));
+  all.insert(all.end(), {{1, 600, 70}, {600, 1, 70}, {600, 300, 1}, {520, 270, 30}});  // one row, one column, panels
+  for (const int threads : {1, 2}) {
+    set_num_threads(threads);
+    for (const Sizes& sizes : all)
+      for (int variant = 0; variant < 8; ++variant)
+        this->expect_like_loops(sizes, variant & 1, variant & 2, variant & 4);
   }
+}
+
+TYPED_TEST(GemmKernel, SameBitsForAnyNumberOfThreads) {
+  this->expect_same_bits_for_any_number_of_threads();
+}
+TYPED_TEST(GemmKernel, SameBitsForAnyNumberOfThreadsByOpenblas) {
+  MOLLIFY_USE_OPENBLAS();
+  this->expect_same_bits_for_any_number_of_threads();
 }
 
 TYPED_TEST(GemmKernel, ARowDoesNotDependOnTheOthers) {
@@ -115,22 +157,10 @@ TYPED_TEST(GemmKernel, ARowDoesNotDependOnTheOthers) {
   }
 }
 
-TYPED_TEST(GemmKernel, NanAndInfinityPropagate) {
-  using T = TypeParam;
-  const Sizes s{9, 21, 40};
-  for (int variant = 0; variant < 4; ++variant) {
-    std::vector<T> a(static_cast<size_t>(s.m * s.k), T{1}), b(static_cast<size_t>(s.k * s.n), T{0});
-    a[0] = std::numeric_limits<T>::quiet_NaN();           // element (0, 0): row 0 is NaN
-    a[a.size() - 1] = std::numeric_limits<T>::infinity();  // element (m − 1, k − 1): ∞ · 0 is NaN
-    const auto c = this->product(s, variant & 1, variant & 2, a, b, nullptr);
-    for (int64_t i = 0; i < s.m; ++i) {
-      for (int64_t j = 0; j < s.n; ++j) {
-        const T value = c[static_cast<size_t>(i * (s.n + 3) + j)];
-        EXPECT_EQ(std::isnan(value), i == 0 || i == s.m - 1);
-        EXPECT_TRUE(std::isnan(value) || value == T{0});
-      }
-    }
-  }
+TYPED_TEST(GemmKernel, NanAndInfinityPropagate) { this->expect_nan_and_infinity_to_propagate(); }
+TYPED_TEST(GemmKernel, NanAndInfinityPropagateByOpenblas) {
+  MOLLIFY_USE_OPENBLAS();
+  this->expect_nan_and_infinity_to_propagate();
 }
 
 }  // namespace

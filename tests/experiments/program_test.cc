@@ -72,6 +72,13 @@ TEST_F(Program, CapturedRunsAreTheSame) {
   expect_same_run("plain", "broken");
 }
 
+TEST_F(Program, MultipliesByOpenblasWhereItWasBuiltIn) {
+  const Outcome outcome = run(job("openblas", "--products openblas --epochs 1 --steps 3"));
+  const bool missing = outcome.error.find("mollify train: --products: ") != std::string::npos &&
+                       outcome.error.find("libopenblas-dev") != std::string::npos;
+  EXPECT_EQ(outcome.status, missing ? 2 : 0) << outcome.error;
+}
+
 TEST_F(Program, ComputesOnTheGpuWhereThereIsOne) {
   const Outcome gpu = run(job("gpu", "--device cuda --epochs 1 --steps 3")),
                 precise = run(job("cpu", "--precision tf32"));
