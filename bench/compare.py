@@ -2,11 +2,13 @@
 """Runs the same work in mollify and in PyTorch, or auto_LiRPA, by turns and prints one table of medians and ratios.
 
 usage: compare.py [--bench build/bench/mollify_bench] [--peer torch|lirpa] [--python INTERPRETER_WITH_THE_PEER ...] [--threads 2] [--rounds 5]
+       compare.py --peer openblas [--bench …] [--threads 2] [--rounds 5]
        compare.py --device cuda [--quick] [--minutes M] [--json FILE] [--bench …] [--python INTERPRETER_WITH_TORCH] [CASE …]
 
 Debian's PyTorch is the package python3-torch (--python /usr/bin/python3); give --python again for a newer one beside it. What
-auto_LiRPA needs is in lirpa_side.py. On a GPU the table takes 8 minutes, 3 with --quick, and holds captured, eager, compiled and graphed
-steps; CASE: only cases whose name holds it.
+auto_LiRPA needs is in lirpa_side.py. OpenBLAS is the library's other backend of products: GFLOP/s of both, shape by shape, on one
+thread and on --threads. On a GPU the table takes 8 minutes, 3 with --quick, and holds captured, eager, compiled and graphed steps;
+CASE: only cases whose name holds it.
 """
 import argparse
 import json
@@ -46,16 +48,21 @@ LIRPA = [
 PEERS = {"torch": ("PyTorch", "torch_side.py", TORCH, TORCH[1][0]), "lirpa": ("", "lirpa_side.py", LIRPA, LIRPA[5][0])}
 
 
-def ours(bench, name, threads):
-    """Seconds an iteration, and the process's peak memory in MiB."""
-    command = [bench, f"--benchmark_filter=^{name}$", "--benchmark_format=json", "--benchmark_min_time=1"]
+def results(bench, pattern, threads):
+    """What our benchmarks report, and the process's peak memory in MiB."""
+    command = [bench, f"--benchmark_filter={pattern}", "--benchmark_format=json", "--benchmark_min_time=1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "MOLLIFY_NUM_THREADS": str(threads)})
     text = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         sys.exit(f"{' '.join(command)} failed")
-    result = json.loads(text)["benchmarks"][0]
-    return result["real_time"] * {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}[result["time_unit"]], usage.ru_maxrss / 1024
+    return json.loads(text)["benchmarks"], usage.ru_maxrss / 1024
+
+
+def ours(bench, name, threads):
+    """Seconds an iteration, and the process's peak memory in MiB."""
+    [result], memory = results(bench, f"^{name}$", threads)
+    return result["real_time"] * {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}[result["time_unit"]], memory
 
 
 def peer(python, script, case, threads):
@@ -68,10 +75,35 @@ def duration(seconds):
     return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"
 
 
+def print_table(lines):
+    for cells in [lines[0], ["---"] * len(lines[0])] + lines[1:]:
+        print("| " + " | ".join(cells) + " |")
+
+
+def compare_products(options):
+    """GFLOP/s of the own kernel and of OpenBLAS, and the ratio of their times in the same run: medians over the rounds."""
+    columns = [(dtype, threads) for dtype in ("f32", "f64") for threads in sorted({1, options.threads})]
+    rounds = {}  # by shape, then by column
+    for _ in range(options.rounds):
+        for threads in sorted({1, options.threads}):
+            for result in results(options.bench, "^product/", threads)[0]:
+                if "OpenBLAS" not in result:
+                    sys.exit(f"{options.bench} was built without OpenBLAS")
+                _, dtype, kind, sizes = result["name"].split("/")[:4]
+                numbers = (result["FLOP/s"] / 1e9, result["OpenBLAS"] / 1e9, result["ratio"])
+                rounds.setdefault(f"{kind} {sizes.replace('x', '×')}", {}).setdefault((dtype, threads), []).append(numbers)
+        print("a round is done", file=sys.stderr)
+    lines = [["GFLOP/s own / OpenBLAS (ratio)"] + [f"{dtype}, {threads} thread{'s' * (threads > 1)}" for dtype, threads in columns]]
+    for shape, cells in rounds.items():
+        medians = [[statistics.median(values) for values in zip(*cells[column])] for column in columns]
+        lines.append([shape] + [f"{own:.{own < 10:d}f} / {other:.{other < 10:d}f} ({ratio:.2f})" for own, other, ratio in medians])
+    print_table(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", default="build/bench/mollify_bench")
-    parser.add_argument("--peer", choices=PEERS, default="torch")
+    parser.add_argument("--peer", choices=[*PEERS, "openblas"], default="torch")
     parser.add_argument("--python", action="append", default=None)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
@@ -84,6 +116,8 @@ def main():
     options = parser.parse_args()
     if options.device != "cpu":
         sys.exit(compare_gpu.compare(options))
+    if options.peer == "openblas":
+        return compare_products(options)
     pythons = options.python or ["/usr/bin/python3"]
 
     peer_name, script, rows, memory_row = PEERS[options.peer]
@@ -112,8 +146,7 @@ def main():
     peak = memory[memory_row]
     lines.append([f"peak memory: {memory_row}", f"{peak['mollify']:.0f} MiB"]
                  + [cell for python in pythons for cell in (f"{peak[python]:.0f} MiB", f"{peak[python] / peak['mollify']:.1f}")])
-    for cells in [header, ["---"] * len(header)] + lines:
-        print("| " + " | ".join(cells) + " |")
+    print_table([header] + lines)
 
 
 if __name__ == "__main__":

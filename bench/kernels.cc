@@ -27,13 +27,6 @@ BENCHMARK(elementwise<exp>)->Arg(1 << 22)->UseRealTime();
 BENCHMARK(elementwise<normal_cdf>)->Arg(1 << 22)->UseRealTime();
 BENCHMARK(elementwise<gelu>)->Arg(1 << 22)->UseRealTime();
 
-void matrix_product(benchmark::State& state) {
-  const Tensor a = random_values({state.range(0), state.range(2)}), b = random_values({state.range(2), state.range(1)});
-  for (auto _ : state) benchmark::DoNotOptimize(matmul(a, b));
-  bench::report_flops(state, 2.0 * static_cast<double>(state.range(0) * state.range(1) * state.range(2)));
-}
-BENCHMARK(matrix_product)->Args({1024, 1024, 1024})->Args({128, 128, 4608})->Args({16, 128, 4608})->UseRealTime();
-
 // Arguments: extent, channels, filters, kernel, stride.
 Convolution convolution_of(const benchmark::State& state) {
   return {{state.range(0), state.range(1), state.range(2), state.range(3), state.range(4)}, 32};
