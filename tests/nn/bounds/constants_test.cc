@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -14,7 +15,11 @@
 namespace mollify::nn::bounds {
 namespace {
 
+#if LDBL_MANT_DIG == 113  // aarch64, where compilers have no __float128
+using Quad = long double;
+#else
 using Quad = __float128;
+#endif
 constexpr int kNumbers = 4;
 
 struct Expression {
