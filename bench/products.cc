@@ -48,23 +48,25 @@ double seconds_of(int64_t calls, const Factors& factors) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / static_cast<double>(calls);
 }
 
-// Medians of runs of at least 2 ms, that another program disturbs alike.
+// Medians of runs of at least 2 ms, that another program disturbs alike: 31 rounds, or as many as fit into a second.
 std::vector<double> medians_by_turns(const std::vector<Products>& backends, const Factors& factors) {
-  constexpr double kRun = 0.002;
-  constexpr int kRounds = 31;
+  constexpr double kRun = 0.002, kTotal = 1;
+  constexpr size_t kLeast = 5, kMost = 31;
   std::vector<std::vector<double>> runs(backends.size());
   std::vector<int64_t> calls;
-  for (int round = 0; round < kRounds; ++round)
+  double total = 0;
+  for (size_t round = 0; round < kLeast || (round < kMost && total < kTotal); ++round)
     for (size_t i = 0; i < backends.size(); ++i) {
       set_products(backends[i]);
-      if (round == 0) calls.push_back(std::max<int64_t>(1, std::llround(kRun / seconds_of(4, factors))));
+      if (round == 0) calls.push_back(std::max<int64_t>(1, std::llround(kRun / seconds_of(2, factors))));
       runs[i].push_back(seconds_of(calls[i], factors));
+      total += runs[i].back() * static_cast<double>(calls[i]);
     }
   set_products(Products::own);
   std::vector<double> medians;
   for (std::vector<double>& times : runs) {
-    std::nth_element(times.begin(), times.begin() + kRounds / 2, times.end());
-    medians.push_back(times[kRounds / 2]);
+    std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+    medians.push_back(times[times.size() / 2]);
   }
   return medians;
 }
