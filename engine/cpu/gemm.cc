@@ -7,6 +7,7 @@
 #include <mollify/engine/products.h>
 
 #include <optional>
+#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "mollify/engine/cpu/gemm.cc"
@@ -19,13 +20,14 @@ namespace mollify::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kDepth = 256;               // rows of b that stay in the cache while many tiles use them
+constexpr int64_t kDepth = 256;              // rows of b that stay in the cache while many tiles use them
 static_assert(kSumBlock % kDepth == 0);
-constexpr int64_t kRowBlock = 96;             // rows of one unit of work
-constexpr int64_t kUnitProducts = 1 << 16;  // multiply-adds that pay for handing a range to another thread
+constexpr int64_t kRowBlock = 96;            // rows of one unit of work
+constexpr int64_t kUnitProducts = 1 << 18;   // multiply-adds that pay for handing a range to another thread
 constexpr int64_t kUnitElements = 1 << 9;    // copied elements, per column, that do
+constexpr int64_t kUnitNumbers = 1 << 15;    // numbers of b, read once, that do
 constexpr int64_t kRowsToPack = 64;          // rows of a that pay for packing b
-constexpr int64_t kFewRows = 8, kFewDepth = 2048;  // rows and depth (f32) for which packing b by panels is worth it
+constexpr int64_t kFewRows = 8;              // rows up to which a transposed b is not packed
 constexpr int64_t kDepthToPack = 64;         // depth from which on a transposed a is packed
 
 // b by panels: where it lies if that is allowed and the panel is whole, else copied to `packed`, which holds the panels
@@ -122,26 +124,88 @@ void multiply_transposed(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T>
   });
 }
 
-// Few rows: each panel of b is packed where its thread keeps it, and multiplied at once. The vectors of
-// multiply_transposed would be mostly empty.
+#if HWY_TARGET != HWY_SCALAR
+// Registers of 16 bytes side by side, each from as many rows further down as it has numbers, from column `at` on.
+template <class D, class T>
+HWY_INLINE hn::Vec<D> load_squares(D d, const T* const* rows, int64_t at) {
+  if constexpr (hn::MaxLanes(d) * sizeof(T) <= kSquareBytes) {
+    return hn::LoadU(d, rows[0] + at);
+  } else {
+    const hn::Half<D> half;
+    return hn::Combine(d, load_squares(half, rows + hn::MaxLanes(half), at), load_squares(half, rows, at));
+  }
+}
+
+// sum[r] += a[r, at]·right
+template <int kRows, class T, class V>
+HWY_INLINE void add_products(const Matrix<T>& a, int64_t at, V right, V (&sum)[kRows]) {
+  const hn::ScalableTag<T> d;
+  MOLLIFY_UNROLL
+  for (int r = 0; r < kRows; ++r)
+    sum[r] = hn::MulAdd(hn::Set(d, a.data[r * a.row_stride + at * a.column_stride]), right, sum[r]);
+}
+
+// A vector of columns of a·b into out[r·lanes], from their starts; column j of b is contiguous at columns[j]. b is read
+// where it lies: squares of it turn into pieces of its rows in registers.
+template <int kRows, class T>
+HWY_NOINLINE void multiply_columns(int64_t k, const Matrix<T>& a, const T* const* columns, const T* start, T* out) {
+  const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  constexpr int64_t kSide = kSquareBytes / sizeof(T);
+  V sum[kRows];
+  MOLLIFY_UNROLL
+  for (int r = 0; r < kRows; ++r) sum[r] = hn::Load(d, start);
+  for (int64_t block = 0; block == 0 || block < k; block += kSumBlock) {
+    const int64_t end = std::min(k, block + kSumBlock);
+    int64_t at = block;
+    for (; at + kSide <= end; at += kSide) {
+      V rows[kSide];
+      MOLLIFY_UNROLL
+      for (int64_t i = 0; i < kSide; ++i) rows[i] = load_squares(d, columns + i, at);
+      transpose_squares<T>(d, rows);
+      MOLLIFY_UNROLL
+      for (int64_t i = 0; i < kSide; ++i) add_products<kRows>(a, at + i, rows[i], sum);
+    }
+    for (; at < end; ++at) {
+      HWY_ALIGN T row[lanes<T>()];
+      for (int64_t j = 0; j < lanes<T>(); ++j) row[j] = columns[j][at];
+      add_products<kRows>(a, at, hn::Load(d, row), sum);
+    }
+    MOLLIFY_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      T* to = out + r * lanes<T>();
+      hn::StoreU(block == 0 ? sum[r] : hn::Add(hn::LoadU(d, to), sum[r]), d, to);
+      sum[r] = hn::Zero(d);
+    }
+  }
+}
+
+template <class T, size_t... kIndices>
+HWY_INLINE auto multiply_columns_of(int64_t rows, std::index_sequence<kIndices...>) {
+  static constexpr decltype(&multiply_columns<1, T>) kKernels[] = {
+      multiply_columns<static_cast<int>(kIndices) + 1, T>...};
+  return kKernels[rows - 1];
+}
+
+// Fewer rows than would fill the vectors of multiply_transposed.
 template <class T>
 void multiply_few_rows(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T* bias, T* c,
                        int64_t c_stride) {
-  const Panels<T> panels(n);
-  const int64_t widest = kPanelVectors * lanes<T>();
-  parallel_for(panels.size(), 1 + kUnitElements / (k * widest + 1), [&](int64_t begin, int64_t end) HWY_ATTR {
-    const Scratch<T> packed(k * widest);
-    for (int64_t p = begin; p < end; ++p) {
-      const Panel panel = panels[p];
-      const PanelSource<T> source{k, b, false, packed.data(), panel.column};
-      pack_panel(k, panel.columns, b.data + panel.column * b.column_stride, b.row_stride, b.column_stride,
-                 packed.data(), panel.vectors * lanes<T>());
-      multiply_panel<T>(
-          m, k, a.column_stride, [&](int64_t r) { return a.data + r * a.row_stride; }, panel, source,
-          bias ? bias + panel.column : nullptr, false, [&](int64_t r) { return c + r * c_stride + panel.column; });
+  constexpr int64_t kLanes = lanes<T>();
+  const auto multiply_vector = multiply_columns_of<T>(m, std::make_index_sequence<kFewRows>());
+  parallel_for((n + kLanes - 1) / kLanes, 1 + kUnitNumbers / (k * kLanes + 1), [&](int64_t begin, int64_t end) {
+    HWY_ALIGN T start[kLanes] = {}, out[kFewRows * kLanes];
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i * kLanes, width = std::min(kLanes, n - first);
+      const T* columns[kLanes];  // the last one again where the vector sticks out
+      for (int64_t j = 0; j < kLanes; ++j) columns[j] = b.data + std::min(first + j, n - 1) * b.column_stride;
+      if (bias) std::copy_n(bias + first, width, start);
+      multiply_vector(k, a, columns, start, out);
+      for (int64_t r = 0; r < m; ++r) std::copy_n(out + r * kLanes, width, c + r * c_stride + first);
     }
   });
 }
+#endif
 
 // The rows of a, when k steps through memory, as stripes of one vector's rows: [k, lanes] each, which is a plain copy.
 template <class T>
@@ -159,8 +223,10 @@ void pack_rows(int64_t m, int64_t k, Matrix<T> a, T* packed) {
 template <class T>
 void multiply(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, const T* bias, T* c, int64_t c_stride) {
   if (m == 0 || n == 0) return;
-  if (sizeof(T) == 4 && b.column_stride != 1 && m <= kFewRows && k > 0 && k <= kFewDepth)
+#if HWY_TARGET != HWY_SCALAR
+  if (b.column_stride != 1 && m <= kFewRows && m < lanes<T>())
     return multiply_few_rows(m, n, k, a, b, bias, c, c_stride);
+#endif
   if (b.column_stride != 1 && m * (n + k) < n * k) return multiply_transposed(m, n, k, a, b, bias, c, c_stride);
   const Panels<T> panels(n);
   const bool in_place = b.column_stride == 1 && (m < kRowsToPack || n <= kPanelVectors * lanes<T>());

@@ -208,24 +208,35 @@ constexpr int64_t kSquareBytes = 0;
 constexpr int64_t kSquareBytes = 16;
 #endif
 
+#if HWY_TARGET != HWY_SCALAR
+// Transposes the squares that registers of 16 bytes make, one to each row; wider ones hold several side by side.
+template <class T, class D>
+HWY_INLINE void transpose_squares(D d, hn::Vec<D> (&rows)[kSquareBytes / sizeof(T)]) {
+  if constexpr (sizeof(T) == 8) {
+    const auto row0 = rows[0];
+    rows[0] = hn::InterleaveLower(d, row0, rows[1]);
+    rows[1] = hn::InterleaveUpper(d, row0, rows[1]);
+  } else {
+    const auto lower02 = hn::InterleaveLower(d, rows[0], rows[2]), upper02 = hn::InterleaveUpper(d, rows[0], rows[2]);
+    const auto lower13 = hn::InterleaveLower(d, rows[1], rows[3]), upper13 = hn::InterleaveUpper(d, rows[1], rows[3]);
+    rows[0] = hn::InterleaveLower(d, lower02, lower13);
+    rows[1] = hn::InterleaveUpper(d, lower02, lower13);
+    rows[2] = hn::InterleaveLower(d, upper02, upper13);
+    rows[3] = hn::InterleaveUpper(d, upper02, upper13);
+  }
+}
+#endif
+
 // A square of one 128-bit register per row.
 template <class T>
 HWY_INLINE void transpose_square(const T* from, int64_t from_stride, T* to, int64_t to_stride) {
 #if HWY_TARGET != HWY_SCALAR
-  const hn::FixedTag<T, kSquareBytes / sizeof(T)> d;
-  const auto row0 = hn::LoadU(d, from), row1 = hn::LoadU(d, from + from_stride);
-  if constexpr (sizeof(T) == 8) {
-    hn::StoreU(hn::InterleaveLower(d, row0, row1), d, to);
-    hn::StoreU(hn::InterleaveUpper(d, row0, row1), d, to + to_stride);
-  } else {
-    const auto row2 = hn::LoadU(d, from + 2 * from_stride), row3 = hn::LoadU(d, from + 3 * from_stride);
-    const auto lower02 = hn::InterleaveLower(d, row0, row2), upper02 = hn::InterleaveUpper(d, row0, row2);
-    const auto lower13 = hn::InterleaveLower(d, row1, row3), upper13 = hn::InterleaveUpper(d, row1, row3);
-    hn::StoreU(hn::InterleaveLower(d, lower02, lower13), d, to);
-    hn::StoreU(hn::InterleaveUpper(d, lower02, lower13), d, to + to_stride);
-    hn::StoreU(hn::InterleaveLower(d, upper02, upper13), d, to + 2 * to_stride);
-    hn::StoreU(hn::InterleaveUpper(d, upper02, upper13), d, to + 3 * to_stride);
-  }
+  constexpr int64_t kSide = kSquareBytes / sizeof(T);
+  const hn::FixedTag<T, kSide> d;
+  hn::Vec<decltype(d)> rows[kSide];
+  for (int64_t i = 0; i < kSide; ++i) rows[i] = hn::LoadU(d, from + i * from_stride);
+  transpose_squares<T>(d, rows);
+  for (int64_t i = 0; i < kSide; ++i) hn::StoreU(rows[i], d, to + i * to_stride);
 #else
   (void)from, (void)from_stride, (void)to, (void)to_stride;
 #endif

@@ -23,7 +23,8 @@ struct Sizes {
 
 const Sizes kSizes[] = {{1, 1, 1},     {1, 1, 0},     {3, 5, 0},     {0, 4, 3},    {4, 0, 3},      {7, 13, 5},
                         {16, 10, 33},  {13, 64, 70},  {5, 65, 7},    {128, 10, 3}, {16, 300, 40},  {97, 129, 65},
-                        {200, 48, 17}, {3, 500, 300}, {70, 31, 600}, {2, 700, 2},  {300, 100, 130}};
+                        {200, 48, 17}, {3, 500, 300}, {70, 31, 600}, {2, 700, 2},  {300, 100, 130},
+                        {1, 100, 65},  {8, 33, 130},  {6, 17, 301}};
 
 template <class T>
 std::vector<T> random_values(int64_t count, unsigned seed) {
@@ -145,14 +146,24 @@ TYPED_TEST(GemmKernel, SameBitsForAnyNumberOfThreadsByOpenblas) {
   this->expect_same_bits_for_any_number_of_threads();
 }
 
+// In particular not on which kernel takes them, on any target: few rows, a narrow b, and sums of several blocks.
 TYPED_TEST(GemmKernel, ARowDoesNotDependOnTheOthers) {
-  const Sizes all{150, 90, 310};
-  const auto a = random_values<TypeParam>(all.m * all.k, 6), b = random_values<TypeParam>(all.k * all.n, 7);
-  for (int variant = 0; variant < 2; ++variant) {
-    const auto whole = this->product(all, false, variant & 1, a, b, nullptr);
-    for (int64_t m : {1, 2, 5, 7, 12, 64, 149}) {
-      auto part = this->product({m, all.n, all.k}, false, variant & 1, a, b, nullptr);
-      EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin())) << m << " rows";
+  const int64_t targets = hwy::SupportedTargets();
+  for (int64_t rest = targets; rest != 0; rest &= rest - 1) {
+    hwy::SetSupportedTargetsForTest(rest & -rest);
+    SCOPED_TRACE(hwy::TargetName(rest & -rest));
+    for (const Sizes& all : {Sizes{150, 90, 310}, Sizes{150, 3, 31}, Sizes{20, 37, 9001}}) {
+      const auto a = random_values<TypeParam>(all.m * all.k, 6), b = random_values<TypeParam>(all.k * all.n, 7),
+                 bias = random_values<TypeParam>(all.n, 8);
+      for (int variant = 0; variant < 4; ++variant) {
+        const TypeParam* start = variant & 2 ? bias.data() : nullptr;
+        const auto whole = this->product(all, false, variant & 1, a, b, start);
+        for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 64, 149}) {
+          if (m > all.m) continue;
+          const auto part = this->product({m, all.n, all.k}, false, variant & 1, a, b, start);
+          EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin())) << m << " rows of " << all.m;
+        }
+      }
     }
   }
 }
