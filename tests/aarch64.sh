@@ -22,7 +22,8 @@ echo "On two cores about 5 minutes to build, the first time, and 9 to run all te
 # apt's own folders know one architecture, and changing that takes root: these lists and archives are the script's own.
 unpack_libraries() {
   mkdir -p "$build"/apt/{lists,archives}/partial
-  local apt=(apt-get -q -o "Dir::State::Lists=$build/apt/lists" -o "Dir::Cache=$build/apt" -o APT::Architectures::=arm64 -o APT::Sandbox::User=root)
+  local apt=(apt-get -q -o "Dir::State::Lists=$build/apt/lists" -o "Dir::Cache=$build/apt"
+             -o APT::Architectures::=arm64 -o APT::Sandbox::User=root)
   "${apt[@]}" update
   (cd "$build/apt/archives" && "${apt[@]}" download "${libraries[@]}")
   for archive in "$build"/apt/archives/*.deb; do dpkg -x "$archive" "$build/root.part"; done
@@ -40,6 +41,8 @@ strip = 'aarch64-linux-gnu-strip'
 pkgconfig = 'pkg-config'
 exe_wrapper = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu']
 [built-in options]
+# g++ 12 for aarch64 alone warns of an empty std::optional, and notes how a pair of long doubles is passed.
+cpp_args = ['-Wno-maybe-uninitialized', '-Wno-psabi']
 cpp_link_args = ['-Wl,-rpath,' + root / 'lib/aarch64-linux-gnu']
 [properties]
 sys_root = '$build/root'
