@@ -2,6 +2,8 @@
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 
+#include "../errors.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -15,16 +17,6 @@ using In = const Tensor&;
 Tensor number(double value) { return Tensor::scalar(value, DType::f64); }
 Tensor vector(const std::vector<double>& values) { return Tensor::from(values, {static_cast<int64_t>(values.size())}); }
 Tensor cube_sum(In x) { return sum(x * x * x); }
-
-template <class E, class F>
-std::string text_of(const F& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
 
 TEST(Grad, OfAScalarFunction) {
   const auto [value, gradient] = value_and_grad(cube_sum)(vector({1, 2, -3}));

@@ -1,6 +1,8 @@
 // Shapes, layouts, handles and errors of tensors.
 #include <mollify/engine/ops.h>
 
+#include "../errors.h"
+
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -8,16 +10,6 @@
 
 namespace mollify {
 namespace {
-
-template <class E, class F>
-std::string text_of(const F& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
 
 TEST(Shape, HoldsUpToSixExtents) {
   Shape shape{2, 3, 4};

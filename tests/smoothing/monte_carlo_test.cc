@@ -3,6 +3,8 @@
 #include <mollify/smoothing/monte_carlo.h>
 #include <mollify/smoothing/ops.h>
 
+#include "../errors.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -14,15 +16,6 @@ constexpr Draws kDraws[] = {Draws::independent, Draws::antithetic, Draws::sobol}
 
 Tensor points(DType dtype = DType::f64) {
   return cast(Tensor::from(std::vector<double>{-0.9, -0.6, 0.1, 0.4, 1.5}, {5}), dtype);
-}
-
-std::string text_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing thrown";
 }
 
 void expect_equal(const Estimate& a, const Estimate& b) {

@@ -5,6 +5,8 @@
 #include <mollify/smoothing/monte_carlo.h>
 #include <mollify/smoothing/smooth.h>
 
+#include "../errors.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -37,19 +39,6 @@ Tensor dense_layer(const Network& network, const Tensor& w, const std::string& n
 }
 
 PenaltyWeights only(const std::string& layer, double weight, Form form) { return {{{layer, weight}}, 0, false, form}; }
-
-std::string text_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing thrown";
-}
-
-void expect_names(const std::string& text, const std::string& name) {
-  EXPECT_NE(text.find(name), std::string::npos) << text;
-}
 
 Tensor applied(const std::string& name, const Tensor& x) {
   Shape row = x.shape();

@@ -4,6 +4,8 @@
 #include <mollify/engine/grad.h>
 #include <mollify/nn/bounds/alpha_crown.h>
 
+#include "../../errors.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -290,16 +292,6 @@ TEST(Gradients, OfTheRegionAndOfAlphaFixed) {
 }
 
 // ---- Errors
-
-template <class E, class F>
-std::string text_of(const F& f) {
-  try {
-    f();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 TEST(Errors, NameTheOperationAndTheShapes) {
   const Network odd("odd", {4}, sequential(dense(3), activation("sin"), dense(2)));

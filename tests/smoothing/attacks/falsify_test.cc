@@ -1,5 +1,7 @@
 #include <mollify/smoothing/attacks/falsify.h>
 
+#include "../../errors.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -18,19 +20,6 @@ Tensor normals(const Shape& shape, uint64_t stream, DType dtype = DType::f64) {
 Tensor list(const std::vector<double>& numbers, DType dtype = DType::f64) {
   return cast(Tensor::from(numbers, {static_cast<int64_t>(numbers.size())}), dtype);
 }
-std::string text_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing thrown";
-}
-
-void expect_names(const std::string& text, const std::string& name) {
-  EXPECT_NE(text.find(name), std::string::npos) << text;
-}
-
 TEST(Falsify, FindsTheCornerWhereALinearFunctionIsLeast) {
   const Tensor w = normals({5}, 1), lower = normals({5}, 2), upper = lower + uniforms({5}, 3) * 3.0;
   const Tensor corner = where(greater(w, zeros_like(w)), lower, upper);

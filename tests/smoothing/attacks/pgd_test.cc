@@ -5,6 +5,8 @@
 #include <mollify/nn/models.h>
 #include <mollify/smoothing/attacks/pgd.h>
 
+#include "../../errors.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -27,19 +29,6 @@ Tensor list(const std::vector<double>& numbers, DType dtype = DType::f64) {
 }
 Box unit_box(DType dtype) { return {Tensor::scalar(0, dtype), Tensor::scalar(1, dtype)}; }
 std::vector<double> numbers(const Tensor& t) { return cast(t, DType::f64).to_vector<double>(); }
-
-std::string text_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing thrown";
-}
-
-void expect_names(const std::string& text, const std::string& name) {
-  EXPECT_NE(text.find(name), std::string::npos) << text;
-}
 
 // A small convolutional classifier of images [N, 8, 8, 1], its inputs and the labels that it gives them.
 struct Images {
