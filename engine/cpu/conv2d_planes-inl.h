@@ -49,23 +49,6 @@ HWY_INLINE void store_pieces(hn::Vec<D> v, D d, T* to, int64_t image_stride) {
   }
 }
 
-// Transposes the squares of corresponding pieces.
-template <class D, class V>
-HWY_INLINE void transpose_pieces(D d, V (&v)[2]) {
-  const V lower = hn::InterleaveLower(d, v[0], v[1]);
-  v[1] = hn::InterleaveUpper(d, v[0], v[1]);
-  v[0] = lower;
-}
-template <class D, class V>
-HWY_INLINE void transpose_pieces(D d, V (&v)[4]) {
-  const V lower02 = hn::InterleaveLower(d, v[0], v[2]), upper02 = hn::InterleaveUpper(d, v[0], v[2]);
-  const V lower13 = hn::InterleaveLower(d, v[1], v[3]), upper13 = hn::InterleaveUpper(d, v[1], v[3]);
-  v[0] = hn::InterleaveLower(d, lower02, lower13);
-  v[1] = hn::InterleaveUpper(d, lower02, lower13);
-  v[2] = hn::InterleaveLower(d, upper02, upper13);
-  v[3] = hn::InterleaveUpper(d, upper02, upper13);
-}
-
 // The elements of a block of whole images as far as they fill pieces; returns how many those are.
 template <class T>
 int64_t whole_squares_to_planes(int64_t elements, const T* images, T* planes) {
@@ -76,7 +59,7 @@ int64_t whole_squares_to_planes(int64_t elements, const T* images, T* planes) {
     hn::Vec<decltype(d)> v[kSide];
     MOLLIFY_UNROLL
     for (int i = 0; i < kSide; ++i) v[i] = load_pieces(d, images + e + i * elements, elements);
-    transpose_pieces(d, v);
+    transpose_squares<T>(d, v);
     MOLLIFY_UNROLL
     for (int i = 0; i < kSide; ++i) hn::StoreU(v[i], d, planes + (e + i) * lanes<T>());
   }
@@ -91,7 +74,7 @@ int64_t whole_squares_from_planes(int64_t elements, const T* planes, T* images) 
     hn::Vec<decltype(d)> v[kSide];
     MOLLIFY_UNROLL
     for (int i = 0; i < kSide; ++i) v[i] = hn::LoadU(d, planes + (e + i) * lanes<T>());
-    transpose_pieces(d, v);
+    transpose_squares<T>(d, v);
     MOLLIFY_UNROLL
     for (int i = 0; i < kSide; ++i) store_pieces(v[i], d, images + e + i * elements, elements);
   }

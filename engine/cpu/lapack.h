@@ -13,4 +13,11 @@ int solve_transposed(int n, int columns, T* a, T* b);  // getrf, getrs
 template <class T>
 int eigen_upper(int n, T* a, T* values);  // syevd, vectors in a
 
+// Makes all of them for T where they are defined.
+#define MOLLIFY_LAPACK_OF(T)                              \
+  template int cholesky_upper(int, T*);                   \
+  template int solve_upper(bool, int, int, const T*, T*); \
+  template int solve_transposed(int, int, T*, T*);        \
+  template int eigen_upper(int, T*, T*)
+
 }  // namespace mollify::cpu::lapack

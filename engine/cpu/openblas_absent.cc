@@ -45,11 +45,6 @@ int eigen_upper(int, T*, T*) {
   throw_absent("linear algebra");
 }
 
-#define MOLLIFY_LAPACK_OF(T)                              \
-  template int cholesky_upper(int, T*);                   \
-  template int solve_upper(bool, int, int, const T*, T*); \
-  template int solve_transposed(int, int, T*, T*);        \
-  template int eigen_upper(int, T*, T*)
 MOLLIFY_LAPACK_OF(float);
 MOLLIFY_LAPACK_OF(double);
 
