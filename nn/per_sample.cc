@@ -37,29 +37,31 @@ Tensor repeated_by_rows(const Tensor& weights, const Shape& out) {
   return expand(aligned, shape);
 }
 
-bool is_matrix_product(const TracedStep& step, Inputs in) {
-  return (is(step, "dense") || is(step, "matmul")) && in[1].rank() == 2;
+// How the gradients in an input are taken apart by rows.
+enum class Apart { bias, matrix, broadcast, one_by_one };
+
+Apart apart(const TracedStep& step, Inputs in, size_t i) {
+  if (step.op().linearity == Linearity::product && i == 2) return Apart::bias;
+  if ((is(step, "dense") || is(step, "matmul")) && i == 1 && in[1].rank() == 2) return Apart::matrix;
+  if (step.op().shape == broadcast_shape && in[i].rank() < step.outputs[0].rank()) return Apart::broadcast;
+  return Apart::one_by_one;
 }
 
 // How many rows are taken apart at once: what is made of them stays in the cache.
-int64_t rows_at_once(const Weighted& weighted, size_t i) {
+int64_t rows_at_once(Apart how, int64_t size) {
   constexpr int64_t kNumbers = int64_t{1} << 18;
-  const TracedStep& step = *weighted.step;
-  const Tensor& read = weighted.in[i];
-  const bool apart = (step.op().linearity == Linearity::product && i == 2) || is_matrix_product(step, weighted.in) ||
-                     (step.op().shape == broadcast_shape && read.rank() < step.outputs[0].rank());
-  return apart ? std::max<int64_t>(1, kNumbers / std::max<int64_t>(1, read.size())) : 1;
+  return how == Apart::one_by_one ? 1 : std::max<int64_t>(1, kNumbers / std::max<int64_t>(1, size));
 }
 
 // The gradients [rows, …] in input i, given inputs and the output's gradient of as many rows as are taken at once.
-Tensor by_rows(const TracedStep& step, const Tensors& in, size_t i, const Tensor& g) {
-  if (step.op().linearity == Linearity::product && i == 2) return sum(as_matrices(g), {1});
-  if (is_matrix_product(step, in)) {
+Tensor by_rows(const TracedStep& step, const Tensors& in, size_t i, const Tensor& g, Apart how) {
+  if (how == Apart::bias) return sum(as_matrices(g), {1});
+  if (how == Apart::matrix) {
     const Tensor left = as_matrices(in[0]), right = as_matrices(g);
     return is(step, "dense") ? matmul(transpose(right), left) : matmul(transpose(left), right);
   }
   Tensors spread = in;
-  if (step.op().shape == broadcast_shape && in[i].rank() < g.rank()) spread[i] = repeated_by_rows(in[i], g.shape());
+  if (how == Apart::broadcast) spread[i] = repeated_by_rows(in[i], g.shape());
   Shape shape = in[i].shape();
   shape.insert(0, g.dim(0));
   return reshape(pull_back(step, spread, i, g), shape);
@@ -81,13 +83,14 @@ class Sums {
                       std::all_of(strides.begin(), strides.end(), [](int64_t stride) { return stride > 0; });
     const bool first = view && begins(read);
     if (!view) finish();
-    const int64_t at_once = rows_at_once(weighted, i);
+    const Apart how = apart(*weighted.step, weighted.in, i);
+    const int64_t at_once = rows_at_once(how, read.size());
     for (int64_t from = 0; from < g.dim(0); from += at_once) {
       const int64_t count = std::min(at_once, g.dim(0) - from);
       Tensors in = weighted.in;
       for (size_t k = 0; k < in.size(); ++k)
         if (is_abstract(weighted.step->in()[k])) in[k] = slice(in[k], 0, from, from + count);
-      const Tensor found = by_rows(*weighted.step, in, i, slice(g, 0, from, from + count));
+      const Tensor found = by_rows(*weighted.step, in, i, slice(g, 0, from, from + count), how);
       if (!view) {
         add_through(read, found, from);
         continue;
