@@ -39,7 +39,7 @@ void normalise(const Preparation& preparation, int64_t channels, std::span<float
     }
 }
 
-// Scratch of an image's size.
+// Scratch of an image's size; `unmoved` only where images move.
 struct Scratch {
   std::vector<uint8_t> pixels;
   std::vector<float> unmoved;
@@ -71,7 +71,7 @@ Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const
               Tensor::empty(Layout::packed({count}, DType::i32)), {indices.begin(), indices.end()}};
   float* images = batch.images.data<float>();
   int32_t* labels = batch.labels.data<int32_t>();
-  Scratch scratch{std::vector<uint8_t>(size), std::vector<float>(size)};
+  Scratch scratch{std::vector<uint8_t>(size), std::vector<float>(preparation.augmentation.any() ? size : 0)};
   for (int64_t i = 0; i < count; ++i) {
     const int32_t index = indices[i];
     require<ValueError>(index >= 0 && index < dataset.size(), "make_batch: image {}; needs 0 to {}", index,

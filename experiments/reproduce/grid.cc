@@ -46,7 +46,7 @@ void Grid::read() {
     for (const std::string& line : whole_lines(file_)) {
       ++number;
       const ordered_json stored = ordered_json::parse(line);
-      finished_[stored.at("key").get<std::string>()] = experiments::results_of(stored);
+      finished_[stored.at("key").get<std::string>()] = results_of(stored);
       seconds_ += stored.at("seconds").get<double>();
     }
   } catch (const nlohmann::json::exception& error) {

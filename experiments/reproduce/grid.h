@@ -35,9 +35,8 @@ class Grid {
   // interrupt, with the unfinished cells not recorded.
   std::vector<Results> run(const std::string& title, const std::vector<Cell>& cells);
 
-  // Of cells on file: for those that need them.
+  // A cell's: for those that need it.
   std::filesystem::path folder_of(const std::string& key) const { return folder_ / "cells" / key; }
-  const Results& results_of(const std::string& key) const { return finished_.at(key); }
 
   // "key: what it threw" of the cells that failed.
   const std::vector<std::string>& failures() const { return failures_; }

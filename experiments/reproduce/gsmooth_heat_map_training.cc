@@ -1,9 +1,7 @@
 #include <mollify/experiments/reproduce/gsmooth_heat_map_training.h>
 
 #include <mollify/experiments/interrupt.h>
-#include <mollify/nn/losses.h>
 #include <mollify/smoothing/gsmooth.h>
-#include <mollify/smoothing/smooth.h>
 
 #include <algorithm>
 #include <cmath>
@@ -20,45 +18,14 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const Training& how, bool publi
   return how.method.optimizer == "sgd" ? optim::sgd(rate) : optim::adam(rate, {.epsilon = published ? 1e-7 : 1e-8});
 }
 
-// The network that is trained, plain or smoothed, and its loss.
-class Trained {
- public:
-  Trained(const Training& how, const Setting& setting)
-      : network_(setting.network),
-        plain_(how.method.sigma == 0),
-        smoothed_(smooth(setting.network, smoothing::Sigma::paper(how.method.sigma),
-                         {.by_layer = penalties(setting.published && how.method.sigma == 0.01 ? 1e-5 : 1e-7),
-                          .form = smoothing::Form::split})),
-        share_(setting.published ? 1.0 / static_cast<double>(network_.output().size()) : 1) {}
-
-  bool plain() const { return plain_; }
-  Model plain_model() const {
-    return [this](const Tensor& weights, const Tensor& images) { return network_(weights, images); };
-  }
-  Model model() const {
-    if (plain_) return plain_model();
-    return [this](const Tensor& weights, const Tensor& images) { return smoothed_(weights, images).output; };
-  }
-  Tensor loss(const Tensor& weights, const smoothing::Sigma& sigma, const Images& batch) const {
-    if (plain_) return nn::mean_squared_error(network_(weights, batch.images), batch.labels) * share_;
-    return smoothed_squared_error(smoothed_(weights, {}, batch.images, sigma), batch.labels, share_);
-  }
-
- private:
-  const nn::Network& network_;
-  const bool plain_;
-  const smoothing::SmoothedNetwork smoothed_;
-  const double share_;  // the mean over the outputs, or their sum
-};
-
 // One pass over the images; false where the loss was no number any more.
-bool train_epoch(smoothing::GSmooth& optimizer, const Trained& trained, const Tensor& weights, const Images& images,
-                 int64_t batch_size, uint64_t seed, int64_t epoch) {
+bool train_epoch(smoothing::GSmooth& optimizer, const GSmoothNetwork& network, const Tensor& weights,
+                 const Images& images, int64_t batch_size, uint64_t seed, int64_t epoch) {
   const std::vector<int32_t> order = datasets::epoch_order(images.count(), seed, epoch);
   for (int64_t first = 0; first < images.count(); first += batch_size) {
     stop_if_interrupted();
     const Images batch = chosen(images, std::span(order).subspan(first, std::min(batch_size, images.count() - first)));
-    const auto loss = [&](const Tensor& w, const smoothing::Sigma& s) { return trained.loss(w, s, batch); };
+    const auto loss = [&](const Tensor& w, const smoothing::Sigma& s) { return network.loss(w, s, batch); };
     if (!std::isfinite(optimizer.step(weights, loss).item())) return false;
   }
   return true;
@@ -73,12 +40,14 @@ std::string Training::key() const {
 
 Results train(const Training& how, const Setting& setting, CellCheckpoint checkpoint) {
   const uint64_t seed = static_cast<uint64_t>(how.seed);
-  datasets::Preparation preparation = setting.preparation;
-  preparation.noise = {.input_deviation = how.noise.inputs, .label_share = how.noise.labels, .seed = seed};
-  const Images all = prepare(setting.images, preparation, setting.device), images = range(all, 0, setting.train);
+  const Images all = noisy(setting.images, setting.preparation, how.noise, seed, setting.device);
+  const Images images = range(all, 0, setting.train);
   const Images validation = setting.published ? setting.test : range(all, setting.train, all.count() - setting.train);
 
-  const Trained trained(how, setting);
+  const bool published = setting.published;
+  const GSmoothNetwork network(setting.network, how.method.sigma,
+                               penalties(published && how.method.sigma == 0.01 ? 1e-5 : 1e-7),
+                               published ? 1.0 / static_cast<double>(setting.network.output().size()) : 1);
   smoothing::GSmooth optimizer(make_optimizer(how, setting.published), smoothing::Sigma::paper(how.method.sigma));
   const auto initialization =
       setting.published ? nn::Initialization::xavier_uniform : nn::Initialization::fan_in_uniform;
@@ -96,9 +65,9 @@ Results train(const Training& how, const Setting& setting, CellCheckpoint checkp
   while (numbers[kDiverged] == 0 && numbers[kEpochs] < static_cast<double>(how.epochs) &&
          numbers[kEpochs] - numbers[kBestEpoch] < static_cast<double>(setting.patience)) {
     const bool finite =
-        train_epoch(optimizer, trained, weights, images, setting.batch, seed, static_cast<int64_t>(numbers[kEpochs]));
+        train_epoch(optimizer, network, weights, images, setting.batch, seed, static_cast<int64_t>(numbers[kEpochs]));
     ++numbers[kEpochs];
-    const Score score = score_of(trained.model(), weights, validation);
+    const Score score = score_of(network.trained(), weights, validation);
     numbers[kDiverged] = !finite || !std::isfinite(score.loss);
     if (std::isfinite(score.loss) && !(score.loss >= numbers[kValidationLoss])) {
       numbers[kValidationLoss] = score.loss;
@@ -113,9 +82,9 @@ Results train(const Training& how, const Setting& setting, CellCheckpoint checkp
   if (how.tuning) return results;
   // Diverged at once: what is left, which guesses.
   const Tensor& last = numbers[kBestEpoch] > 0 && !setting.published ? best : weights;
-  numbers[kAccuracy] = score_of(trained.model(), last, setting.test).accuracy;
+  numbers[kAccuracy] = score_of(network.trained(), last, setting.test).accuracy;
   numbers[kPlainAccuracy] =
-      trained.plain() ? numbers[kAccuracy] : score_of(trained.plain_model(), last, setting.test).accuracy;
+      network.smooths() ? score_of(network.plain(), last, setting.test).accuracy : numbers[kAccuracy];
   return results;
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <mollify/experiments/reproduce/cell_checkpoint.h>
-#include <mollify/experiments/reproduce/training.h>
+#include <mollify/experiments/reproduce/gsmooth_network.h>
 #include <mollify/nn/network.h>
 
 #include <string>
@@ -12,10 +12,6 @@ namespace mollify::experiments::gsmooth_heat_map_training {
 struct Method {
   std::string optimizer;  // sgd, adam
   double sigma;           // as in the paper; 0: the plain network
-};
-
-struct Noise {
-  double inputs, labels;  // standard deviation, share
 };
 
 struct Training {

@@ -4,9 +4,7 @@
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/training/accumulate.h>
-#include <mollify/nn/losses.h>
 #include <mollify/smoothing/gsmooth.h>
-#include <mollify/smoothing/smooth.h>
 
 #include <algorithm>
 #include <cmath>
@@ -23,69 +21,60 @@ constexpr int64_t kFullBatch = 100;  // images whose record a full gradient hold
 constexpr int64_t kDraws = int64_t{1} << 31;
 constexpr const char* kLengths = "lengths";  // ‖Δw‖ of all steps, in checkpoints alone
 
-// One training: the losses, the optimizers and what is measured.
+// The network's loss on single images, and the optimizer that the method asks for.
 class Path {
  public:
-  Path(const Setting& setting, const Method& method, Images train)
-      : network_(setting.network),
-        method_(method),
-        train_(std::move(train)),
+  // The loss is the mean over the outputs, as in the authors' code.
+  Path(const Setting& setting, const Method& method, Images images)
+      : images_(std::move(images)),
+        variance_reduced_(method.variance_reduced),
         sigma_(smoothing::Sigma::paper(method.smoothed ? setting.sigma : 0)),
         rate_(setting.rate),
-        smoothed_(smooth(network_, sigma_,
-                         {.by_layer = kPenalties[method.variance_reduced], .form = smoothing::Form::split})),
+        network_(setting.network, method.smoothed ? setting.sigma : 0, kPenalties[variance_reduced_],
+                 1.0 / static_cast<double>(setting.network.output().size())),
         sgd_(optim::sgd(optim::constant(rate_)), sigma_),
         svrg_(optim::constant(rate_), sigma_) {}
 
-  Tensor plain(const Tensor& w, const Tensor& images) const { return network_(w, images); }
-  Tensor trained(const Tensor& w, const Tensor& images) const {
-    return method_.smoothed ? smoothed_(w, images).output : plain(w, images);
-  }
+  const Images& images() const { return images_; }
+  const GSmoothNetwork& network() const { return network_; }
 
-  void start_round(const Tensor& weights, const std::vector<int32_t>& images) {
-    const Images anchor = chosen(train_, images);
+  void start_round(const Tensor& weights, const std::vector<int32_t>& numbers) {
+    const Images anchor = chosen(images_, numbers);
     svrg_.start_round(weights, [&](const Tensor& w, const smoothing::Sigma& s) {
       return mean_over_parts(w, {anchor.images, anchor.labels}, kFullBatch,
                              [&](const Tensor& v, const Tensors& part, int64_t) {
-                               return loss(v, s, {part[0], part[1]});
+                               return network_.loss(v, s, {part[0], part[1]});
                              });
     });
   }
-  std::map<std::string, Tensor> state() const { return method_.variance_reduced ? svrg_.state() : sgd_.state(); }
+  std::map<std::string, Tensor> state() const { return variance_reduced_ ? svrg_.state() : sgd_.state(); }
   void set_state(const std::map<std::string, Tensor>& state) {
-    method_.variance_reduced ? svrg_.set_state(state) : sgd_.set_state(state);
+    variance_reduced_ ? svrg_.set_state(state) : sgd_.set_state(state);
   }
   double step(const Tensor& weights, int32_t image) {
     const auto own = loss_of(image);
-    return (method_.variance_reduced ? svrg_.step(weights, own) : sgd_.step(weights, own)).item();
+    return (variance_reduced_ ? svrg_.step(weights, own) : sgd_.step(weights, own)).item();
   }
   // ‖Δw‖ if the next step took this image.
   double length_at(const Tensor& weights, int32_t image) const {
     const auto own = loss_of(image);
-    const Tensor v = method_.variance_reduced ? svrg_.direction(weights, own)
-                                              : grad([&](const Tensor& w) { return own(w, sigma_); })(weights);
+    const Tensor v = variance_reduced_ ? svrg_.direction(weights, own)
+                                       : grad([&](const Tensor& w) { return own(w, sigma_); })(weights);
     return rate_ * std::sqrt(sum(square(v)).item());
   }
 
  private:
-  // Squared error on one-hot labels, the mean over the outputs as in the authors' code.
-  Tensor loss(const Tensor& w, const smoothing::Sigma& s, const Images& batch) const {
-    const double share = 1.0 / static_cast<double>(network_.output().size());
-    if (!method_.smoothed) return nn::mean_squared_error(plain(w, batch.images), batch.labels) * share;
-    return smoothed_squared_error(smoothed_(w, {}, batch.images, s), batch.labels, share);
-  }
   smoothing::SmoothedLoss loss_of(int32_t image) const {
-    return [this, one = chosen(train_, std::span(&image, 1))](const Tensor& w, const smoothing::Sigma& s) {
-      return loss(w, s, one);
+    return [this, one = chosen(images_, std::span(&image, 1))](const Tensor& w, const smoothing::Sigma& s) {
+      return network_.loss(w, s, one);
     };
   }
 
-  const nn::Network& network_;
-  Method method_;
-  Images train_;
-  smoothing::Sigma sigma_;
-  double rate_;
-  smoothing::SmoothedNetwork smoothed_;
+  const Images images_;
+  const bool variance_reduced_;
+  const smoothing::Sigma sigma_;
+  const double rate_;
+  const GSmoothNetwork network_;
   smoothing::GSmooth sgd_;
   smoothing::GSmoothSvrg svrg_;
 };
@@ -114,9 +103,9 @@ class Walk {
   const Method method_;
   const Setting& setting_;
   const uint64_t seed_;
-  const Images images_;
   Path path_;
-  const Model plain_, trained_;
+  const Images& images_;
+  const Model plain_;
   const Tensor weights_;
   const std::vector<int32_t> probes_;
   std::vector<int32_t> order_;  // of the epoch
@@ -129,10 +118,9 @@ Walk::Walk(const Method& method, const Setting& setting, uint64_t seed, Images i
     : method_(method),
       setting_(setting),
       seed_(seed),
-      images_(images),
       path_(setting, method, std::move(images)),
-      plain_([this](const Tensor& w, const Tensor& x) { return path_.plain(w, x); }),
-      trained_([this](const Tensor& w, const Tensor& x) { return path_.trained(w, x); }),
+      images_(path_.images()),
+      plain_(path_.network().plain()),
       weights_(to(setting.network.initial_weights(nn::Initialization::xavier_uniform, seed), setting.device)),
       probes_(datasets::epoch_order(images_.count(), seed, kDraws)) {}
 
@@ -190,7 +178,7 @@ Results Walk::results() const {
                      {kFixed, finite_ ? root_mean_square(results.series[kFixed]) : NAN},
                      {kTrainLoss, finite_ ? results.series[kTrainLoss].back() : NAN},
                      {kTestAccuracy, score_of(plain_, weights_, setting_.test).accuracy},
-                     {kTrainedAccuracy, score_of(trained_, weights_, setting_.test).accuracy},
+                     {kTrainedAccuracy, score_of(path_.network().trained(), weights_, setting_.test).accuracy},
                      {kDiverged, !finite_}};
   return results;
 }
@@ -199,9 +187,7 @@ Results Walk::results() const {
 
 Results train(const Method& method, const Noise& noise, uint64_t seed, const Setting& setting,
               CellCheckpoint checkpoint) {
-  datasets::Preparation preparation = setting.preparation;
-  preparation.noise = {.input_deviation = noise.inputs, .label_share = noise.labels, .seed = seed};
-  Walk walk(method, setting, seed, prepare(setting.images, preparation, setting.device));
+  Walk walk(method, setting, seed, noisy(setting.images, setting.preparation, noise, seed, setting.device));
   if (const auto standing = checkpoint.read(setting.device)) walk.go_on_from(*standing);
   while (!walk.ends()) {
     walk.walk_block();

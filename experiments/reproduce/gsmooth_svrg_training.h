@@ -2,7 +2,7 @@
 #pragma once
 
 #include <mollify/experiments/reproduce/cell_checkpoint.h>
-#include <mollify/experiments/reproduce/training.h>
+#include <mollify/experiments/reproduce/gsmooth_network.h>
 #include <mollify/nn/network.h>
 
 namespace mollify::experiments::gsmooth_svrg_training {
@@ -10,10 +10,6 @@ namespace mollify::experiments::gsmooth_svrg_training {
 struct Method {
   const char* name;
   bool smoothed, variance_reduced;
-};
-
-struct Noise {
-  double inputs, labels;  // standard deviation, share
 };
 
 // What all trainings share.

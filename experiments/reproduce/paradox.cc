@@ -171,8 +171,8 @@ Tensor Paradox::trained_weights(const Training& how, const std::filesystem::path
   if (how.objective == "deeppoly" && rows_ < batch_) texts.insert({"rows", std::to_string(rows_)});
   TrainSettings settings(texts);
   settings.resolve();
-  const int64_t steps = epochs_ * Timetable(limit_, {batch_}).steps(0);
   Timetable timetable(limit_, {batch_});
+  const int64_t steps = timetable.first_step(epochs_);
   timetable.learning_rate = optim::milestones(rate_, 0.2, {5 * steps / 7, 6 * steps / 7});
   auto optimizer = optim::adam(timetable.learning_rate, {.clip_norm = 10});
   return experiments::trained_weights(std::move(settings),

@@ -5,7 +5,10 @@
 #include <algorithm>
 
 namespace mollify::experiments {
+namespace {
 
+// Rows `first` to `first + count` of those inputs whose leading axis is the batch's, that of the first one: views. The
+// others stay.
 Tensors rows_of(const Tensors& inputs, int64_t first, int64_t count) {
   Tensors part(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -15,6 +18,8 @@ Tensors rows_of(const Tensors& inputs, int64_t first, int64_t count) {
   }
   return part;
 }
+
+}  // namespace
 
 // The value is that of the parts; the gradient g is attached by a term (w − w')·g that is zero, w' being w without its
 // history.

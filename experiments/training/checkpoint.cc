@@ -1,6 +1,6 @@
 #include <mollify/experiments/training/checkpoint.h>
 
-#include <mollify/nn/weights_file.h>
+#include <mollify/engine/ops.h>
 
 #include <nlohmann/json.hpp>
 
@@ -34,13 +34,31 @@ Position position_of(const ordered_json& value) {
 
 }  // namespace
 
+std::map<std::string, Tensor> moved(std::map<std::string, Tensor> tensors, Device device) {
+  for (auto& [name, tensor] : tensors)
+    if (tensor.rank() > 0) tensor = to(tensor, device);
+  return tensors;
+}
+
+void put_optimizer(const std::map<std::string, Tensor>& state, nn::SafeTensors& content) {
+  for (const auto& [name, tensor] : state) content.tensors[kOptimizer + name] = tensor;
+}
+
+std::map<std::string, Tensor> take_optimizer(nn::SafeTensors& content) {
+  std::map<std::string, Tensor> state;
+  for (const auto& [name, tensor] : content.tensors)
+    if (name.starts_with(kOptimizer)) state[name.substr(kOptimizer.size())] = tensor;
+  std::erase_if(content.tensors, [](const auto& named) { return named.first.starts_with(kOptimizer); });
+  return state;
+}
+
 void write_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
   nn::SafeTensors content{.tensors = {{"weights", checkpoint.weights}, {"state", checkpoint.state}},
                           .metadata = {{"model", checkpoint.model},
                                        {"data", checkpoint.data},
                                        {"options", checkpoint.options},
                                        {"position", json_of(checkpoint.position).dump()}}};
-  for (const auto& [name, tensor] : checkpoint.optimizer) content.tensors[kOptimizer + name] = tensor;
+  put_optimizer(checkpoint.optimizer, content);
   nn::write_safetensors(path, content);
 }
 
@@ -48,8 +66,7 @@ Checkpoint read_checkpoint(const std::filesystem::path& path) {
   nn::SafeTensors content = nn::read_safetensors(path);
   const std::string file = path.string();
   Checkpoint checkpoint;
-  for (const auto& [name, tensor] : content.tensors)
-    if (name.rfind(kOptimizer, 0) == 0) checkpoint.optimizer[name.substr(kOptimizer.size())] = tensor;
+  checkpoint.optimizer = take_optimizer(content);
   checkpoint.weights = content.tensors["weights"];
   checkpoint.state = content.tensors["state"];
   require<FormatError>(checkpoint.weights.defined() && checkpoint.state.defined(),

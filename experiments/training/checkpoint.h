@@ -2,6 +2,7 @@
 #pragma once
 
 #include <mollify/engine/tensor.h>
+#include <mollify/nn/weights_file.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -28,6 +29,12 @@ struct Checkpoint {
   Position position;
   std::string model, data, options;  // options as JSON
 };
+
+// On the device, but for scalars, which are the host's.
+std::map<std::string, Tensor> moved(std::map<std::string, Tensor> tensors, Device device);
+// An optimizer's state among the tensors of a file, under names of its own: put there, and taken out.
+void put_optimizer(const std::map<std::string, Tensor>& state, nn::SafeTensors& content);
+std::map<std::string, Tensor> take_optimizer(nn::SafeTensors& content);
 
 void write_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);
 Checkpoint read_checkpoint(const std::filesystem::path& path);  // throws FormatError naming the file

@@ -18,13 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Scalars stay: they are the host's.
-std::map<std::string, Tensor> moved(std::map<std::string, Tensor> tensors, Device device) {
-  for (auto& [name, tensor] : tensors)
-    if (tensor.rank() > 0) tensor = to(tensor, device);
-  return tensors;
-}
-
 class Training {
  public:
   Training(const TrainSettings& settings, Task task, const fs::path& folder,

@@ -32,8 +32,7 @@ done
 case "$flags" in *hwy*|*protobuf*) echo "pkg-config links what the shared library hides: $flags"; exit 1 ;; esac
 
 echo "== the reader of ONNX files, which alone loads protobuf"
-printf '#include <mollify/mollify.h>\nint main() {\n  try {\n    mollify::nn::formats::read_onnx("none.onnx");\n  } catch (const mollify::Error&) { return 0; }\n  return 1;\n}\n' > "$work/onnx.cc"
-compile "$work/onnx.cc" "$work/onnx" "$(flags_of mollify-onnx)"
+compile "$source/tests/install/onnx.cc" "$work/onnx" "$(flags_of mollify-onnx)"
 LD_LIBRARY_PATH="$libdir" "$work/onnx"
 if readelf -d "$libdir/libmollify.so" | grep -i 'protobuf\|onnx'; then echo "libmollify.so needs protobuf"; exit 1; fi
 
