@@ -13,9 +13,6 @@ namespace {
 thread_local Recorder* active = nullptr;
 std::atomic<uint32_t> next_capture{1};
 
-// Slots of a buffer's tag beside the recording's own numbers.
-constexpr int32_t kHostMade = -1, kMadeElsewhere = -2;  // the latter by a thread that captures nothing, while others do
-
 // Numbers of the captures under way, on all threads.
 class Running {
  public:

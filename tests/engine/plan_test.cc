@@ -299,5 +299,32 @@ TEST(Captured, ErrorsOfKernelsReachTheCaller) {
   expect_same(captured(Tensors{random({4}, 1), list(2)})[0], take(random({4}, 1), list(2)));
 }
 
+// What a thread makes while another one captures is no constant of the capture that starts next.
+TEST(Captured, KnowsWhatWasMadeWhileAnotherThreadCaptured) {
+  const Tensor x = full({5}, 3);
+  const auto made_meanwhile = [&] {
+    Tensor made;
+    Captured other = capture([&](const Tensors& in) -> Tensors {
+      std::thread([&] { made = full({5}, 1); }).join();
+      return {in[0] * 2.0};
+    });
+    for (int call = 0; call < 2; ++call) other(Tensors{x});  // the second one captures
+    return made;
+  };
+  const auto same_as_eager = [&](const auto& f) {
+    const Tensor weights = made_meanwhile(), others = full({5}, 1);
+    Captured captured = capture([&](const Tensors& in) -> Tensors { return {f(weights, in[0])}; });
+    for (int call = 0; call < 4; ++call) {
+      expect_same(captured(Tensors{x})[0], f(others, x));
+      for (const Tensor& each : {weights, others}) assign(each, each + 1.0);
+    }
+  };
+  same_as_eager([](const Tensor& weights, const Tensor& in) { return in + weights * 2.0; });
+  same_as_eager([](const Tensor& weights, const Tensor& in) {
+    assign(weights, weights + in);
+    return weights + 0.0;
+  });
+}
+
 }  // namespace
 }  // namespace mollify

@@ -79,8 +79,10 @@ TEST_F(Reproduce, ParadoxDoesNotDependOnTheNumberOfJobs) {
   const std::string options = "reproduce paradox --scale tiny --limit 100 --test-limit 20 --seeds 2 ";
   const Outcome one = run(options + "--jobs 1 --out " + in("1").string());
   EXPECT_EQ(one.status, 0) << one.error;
-  EXPECT_EQ(run(options + "--jobs 3 --rows 7 --out " + in("rows").string()).status, 0);
-  EXPECT_EQ(run(options + "--jobs 3 --out " + in("3").string()).status, 0);
+  const Outcome parts = run(options + "--jobs 3 --rows 7 --out " + in("rows").string());
+  EXPECT_EQ(parts.status, 0) << parts.error;
+  const Outcome three = run(options + "--jobs 3 --out " + in("3").string());
+  EXPECT_EQ(three.status, 0) << three.error;
   expect_same("1", "3", {"results.csv", "table.txt"});
   const std::string csv = contents(in("1") / "results.csv"), table = contents(in("1") / "table.txt");
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'),
