@@ -58,6 +58,7 @@ class Attributes {
     std::memcpy(bytes_, &value, sizeof(T));
   }
   Attributes(std::vector<int64_t> list) : list_(std::make_shared<const std::vector<int64_t>>(std::move(list))) {}
+  Attributes(std::shared_ptr<const std::vector<int64_t>> list) : list_(std::move(list)) {}
   Attributes(const Attributes& other)
       : size_(other.size_), type_(other.type_), prefix_(other.prefix_), list_(other.list_) {
     std::memcpy(bytes_, other.bytes_, size_);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <mollify/engine/op.h>
+#include <mollify/engine/positions.h>
 #include <mollify/engine/random.h>
 
 namespace mollify {
@@ -195,6 +196,11 @@ Tensor gather(const Tensor& x, const Tensor& indices, int axis = -1);
 Tensor scatter_add(const Shape& shape, const Tensor& indices, const Tensor& x, int axis = -1);
 Tensor take(const Tensor& x, const Tensor& indices, int axis = 0);  // whole slices by a 1-d list
 Tensor one_hot(const Tensor& indices, int64_t classes, DType dtype = DType::f32);
+// The vector x with values[i] at place i of the list.
+Tensor put(const Tensor& x, const Positions& places, const Tensor& values);
+// xᵀ·Wᵀ [rows, outputs] for columns x [inputs, rows] and the matrix W [outputs, inputs] that is 0 but for values[i] at
+// place i of its row-major numbers: as much work as there are places.
+Tensor sparse_dense(const Tensor& columns, const Positions& places, const Tensor& values);
 
 // ---- Classification: logits […, classes], labels i32 […]
 Tensor softmax(const Tensor& logits);      // along the last axis; zeros for a row of −∞
@@ -211,6 +217,11 @@ Tensor uniform(const Shape& shape, RandomKey key, const Tensor& step, DType dtyp
                Device device = Device::cpu);  // on (0, 1)
 Tensor normal(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32,
               Device device = Device::cpu);  // standard normal
+Tensor signs(const Shape& shape, RandomKey key, const Tensor& step, DType dtype = DType::f32,
+             Device device = Device::cpu);  // ±1, each as often: Rademacher's distribution
+// Σ coefficients[j]·z_j over the draws z_j [count] of normal (signs) with key.stream + j: no draw is ever held.
+Tensor normal_sum(const Tensor& coefficients, int64_t count, RandomKey key, const Tensor& step);
+Tensor signs_sum(const Tensor& coefficients, int64_t count, RandomKey key, const Tensor& step);
 // Row r draws what a call with key.stream + streams[r] (i32, non-negative) and the row's shape would, where the streams
 // are.
 Tensor uniform_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step,

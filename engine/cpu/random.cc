@@ -68,8 +68,17 @@ HWY_INLINE void store_interleaved(D d, const V* part, T* out) {
 #endif
 }
 
+// What N uniform vectors become.
+template <Distribution distribution, int N, class M, class V>
+HWY_INLINE void shape_numbers(M m, V* u) {
+  if constexpr (distribution == Distribution::normal)
+    for (int j = 0; j < N; j += 2) box_muller(m, u[j], u[j + 1]);
+  if constexpr (distribution == Distribution::signs)
+    for (int j = 0; j < N; ++j) u[j] = hn::CopySign(m.one(), u[j] - m.set(0.5));
+}
+
 // Four numbers a Philox block.
-template <bool is_normal>
+template <Distribution distribution>
 HWY_INLINE void numbers(hn::ScalableTag<float> d, RandomKey key, uint32_t step, uint32_t block, float* out) {
   const hn::RebindToUnsigned<decltype(d)> du;
   const hn::RebindToSigned<decltype(d)> di;
@@ -79,15 +88,12 @@ HWY_INLINE void numbers(hn::ScalableTag<float> d, RandomKey key, uint32_t step, 
   hn::Vec<decltype(d)> u[4];
   for (int j = 0; j < 4; ++j)
     u[j] = (hn::ConvertTo(d, hn::BitCast(di, hn::ShiftRight<9>(w[j]))) + m.set(0.5)) * m.set(0x1p-23);
-  if constexpr (is_normal) {
-    box_muller(m, u[0], u[1]);
-    box_muller(m, u[2], u[3]);
-  }
+  shape_numbers<distribution, 4>(m, u);
   store_interleaved<4>(d, u, out);
 }
 
 // Two numbers a Philox block. The 52 bits are put in the mantissa of [1, 2), so that no integer is converted.
-template <bool is_normal>
+template <Distribution distribution>
 HWY_INLINE void numbers(hn::ScalableTag<double> d, RandomKey key, uint32_t step, uint32_t block, double* out) {
   const hn::RebindToUnsigned<decltype(d)> du64;
   const hn::Rebind<uint32_t, decltype(d)> du;
@@ -100,38 +106,86 @@ HWY_INLINE void numbers(hn::ScalableTag<double> d, RandomKey key, uint32_t step,
     const auto one_to_two = hn::Or(hn::ShiftRight<12>(bits), hn::Set(du64, uint64_t{0x3FF0000000000000}));
     u[j] = hn::BitCast(d, one_to_two) - m.one() + m.set(0x1p-53);
   }
-  if constexpr (is_normal) box_muller(m, u[0], u[1]);
+  shape_numbers<distribution, 2>(m, u);
   store_interleaved<2>(d, u, out);
 }
 
-template <bool is_normal, class T>
+// Calls f(numbers, how many of them count) for one vector of blocks after another.
+template <Distribution distribution, class T, class F>
+HWY_INLINE void for_blocks(RandomKey key, uint32_t step, uint32_t block, int64_t count, const F& f) {
+  const hn::ScalableTag<T> d;
+  constexpr int64_t kPerBlock = sizeof(T) == 4 ? 4 : 2;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  T drawn[HWY_MAX_BYTES / sizeof(T) * kPerBlock];
+  for (int64_t first = 0; first < count; first += lanes * kPerBlock, block += static_cast<uint32_t>(lanes)) {
+    numbers<distribution>(d, key, step, block, drawn);
+    f(first, drawn, HWY_MIN(lanes * kPerBlock, count - first));
+  }
+}
+
+template <Distribution distribution, class T>
 void draw_blocks(RandomKey key, uint32_t step, uint32_t block, int64_t count, T* out) {
   const hn::ScalableTag<T> d;
   constexpr int64_t kPerBlock = sizeof(T) == 4 ? 4 : 2;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   while (count >= lanes * kPerBlock) {
-    numbers<is_normal>(d, key, step, block, out);
+    numbers<distribution>(d, key, step, block, out);
     block += static_cast<uint32_t>(lanes);
     out += lanes * kPerBlock;
     count -= lanes * kPerBlock;
   }
-  if (count == 0) return;
-  T rest[HWY_MAX_BYTES / sizeof(T) * kPerBlock];
-  numbers<is_normal>(d, key, step, block, rest);
-  for (int64_t i = 0; i < count; ++i) out[i] = rest[i];
+  for_blocks<distribution, T>(key, step, block, count, [&](int64_t, const T* drawn, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) out[i] = drawn[i];
+  });
 }
 
-void uniform_f32(RandomKey key, uint32_t step, uint32_t block, int64_t count, float* out) {
-  draw_blocks<false>(key, step, block, count, out);
+// out[i] += coefficient·number i
+template <Distribution distribution, class T>
+void add_blocks(RandomKey key, uint32_t step, uint32_t block, int64_t count, T coefficient, T* out) {
+  const hn::ScalableTag<T> d;
+  const hn::CappedTag<T, 1> one;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto add = [&](auto tag, const T* drawn, T* to) {
+    hn::StoreU(hn::MulAdd(hn::Set(tag, coefficient), hn::LoadU(tag, drawn), hn::LoadU(tag, to)), tag, to);
+  };
+  for_blocks<distribution, T>(key, step, block, count, [&](int64_t first, const T* drawn, int64_t n) {
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes) add(d, drawn + i, out + first + i);
+    for (; i < n; ++i) add(one, drawn + i, out + first + i);
+  });
 }
-void uniform_f64(RandomKey key, uint32_t step, uint32_t block, int64_t count, double* out) {
-  draw_blocks<false>(key, step, block, count, out);
+
+template <class T>
+void draw_numbers(Distribution distribution, RandomKey key, uint32_t step, uint32_t block, int64_t count, T* out) {
+  switch (distribution) {
+    case Distribution::uniform: return draw_blocks<Distribution::uniform>(key, step, block, count, out);
+    case Distribution::normal: return draw_blocks<Distribution::normal>(key, step, block, count, out);
+    case Distribution::signs: return draw_blocks<Distribution::signs>(key, step, block, count, out);
+  }
 }
-void normal_f32(RandomKey key, uint32_t step, uint32_t block, int64_t count, float* out) {
-  draw_blocks<true>(key, step, block, count, out);
+void draw_f32(Distribution distribution, RandomKey key, uint32_t step, uint32_t block, int64_t count, float* out) {
+  draw_numbers(distribution, key, step, block, count, out);
 }
-void normal_f64(RandomKey key, uint32_t step, uint32_t block, int64_t count, double* out) {
-  draw_blocks<true>(key, step, block, count, out);
+void draw_f64(Distribution distribution, RandomKey key, uint32_t step, uint32_t block, int64_t count, double* out) {
+  draw_numbers(distribution, key, step, block, count, out);
+}
+
+template <class T>
+void add_numbers(Distribution distribution, RandomKey key, uint32_t step, uint32_t block, int64_t count, T coefficient,
+                 T* out) {
+  switch (distribution) {
+    case Distribution::uniform: return add_blocks<Distribution::uniform>(key, step, block, count, coefficient, out);
+    case Distribution::normal: return add_blocks<Distribution::normal>(key, step, block, count, coefficient, out);
+    case Distribution::signs: return add_blocks<Distribution::signs>(key, step, block, count, coefficient, out);
+  }
+}
+void add_f32(Distribution distribution, RandomKey key, uint32_t step, uint32_t block, int64_t count, float coefficient,
+             float* out) {
+  add_numbers(distribution, key, step, block, count, coefficient, out);
+}
+void add_f64(Distribution distribution, RandomKey key, uint32_t step, uint32_t block, int64_t count, double coefficient,
+             double* out) {
+  add_numbers(distribution, key, step, block, count, coefficient, out);
 }
 
 }  // namespace mollify::cpu::HWY_NAMESPACE
@@ -145,30 +199,42 @@ HWY_AFTER_NAMESPACE();
 
 namespace mollify::cpu {
 
-HWY_EXPORT(uniform_f32);
-HWY_EXPORT(uniform_f64);
-HWY_EXPORT(normal_f32);
-HWY_EXPORT(normal_f64);
+HWY_EXPORT(draw_f32);
+HWY_EXPORT(draw_f64);
+HWY_EXPORT(add_f32);
+HWY_EXPORT(add_f64);
 
 template <class T>
 void draw(Distribution distribution, RandomKey key, uint32_t step, int64_t first, int64_t count, T* out) {
   constexpr int64_t kGrain = 8192, kPerBlock = sizeof(T) == 4 ? 4 : 2;
   parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
     const auto block = static_cast<uint32_t>((first + begin) / kPerBlock);
-    if constexpr (sizeof(T) == 4) {
-      if (distribution == Distribution::normal)
-        HWY_DYNAMIC_DISPATCH(normal_f32)(key, step, block, end - begin, out + begin);
-      else HWY_DYNAMIC_DISPATCH(uniform_f32)(key, step, block, end - begin, out + begin);
-    } else {
-      if (distribution == Distribution::normal)
-        HWY_DYNAMIC_DISPATCH(normal_f64)(key, step, block, end - begin, out + begin);
-      else HWY_DYNAMIC_DISPATCH(uniform_f64)(key, step, block, end - begin, out + begin);
+    if constexpr (sizeof(T) == 4)
+      HWY_DYNAMIC_DISPATCH(draw_f32)(distribution, key, step, block, end - begin, out + begin);
+    else HWY_DYNAMIC_DISPATCH(draw_f64)(distribution, key, step, block, end - begin, out + begin);
+  });
+}
+
+template <class T>
+void draw_sum(Distribution distribution, const T* coefficients, int64_t draws, RandomKey key, uint32_t step,
+              int64_t count, T* out) {
+  constexpr int64_t kGrain = 4096, kPerBlock = sizeof(T) == 4 ? 4 : 2;  // what is summed stays in the nearest cache
+  parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
+    const auto block = static_cast<uint32_t>(begin / kPerBlock);
+    std::fill(out + begin, out + end, T{0});
+    for (int64_t j = 0; j < draws; ++j) {
+      const RandomKey of_draw{key.seed, key.stream + static_cast<uint64_t>(j)};
+      if constexpr (sizeof(T) == 4)
+        HWY_DYNAMIC_DISPATCH(add_f32)(distribution, of_draw, step, block, end - begin, coefficients[j], out + begin);
+      else HWY_DYNAMIC_DISPATCH(add_f64)(distribution, of_draw, step, block, end - begin, coefficients[j], out + begin);
     }
   });
 }
 
 template void draw(Distribution, RandomKey, uint32_t, int64_t, int64_t, float*);
 template void draw(Distribution, RandomKey, uint32_t, int64_t, int64_t, double*);
+template void draw_sum(Distribution, const float*, int64_t, RandomKey, uint32_t, int64_t, float*);
+template void draw_sum(Distribution, const double*, int64_t, RandomKey, uint32_t, int64_t, double*);
 
 }  // namespace mollify::cpu
 

@@ -3,6 +3,8 @@
 #include <mollify/engine/cuda/pack.cuh>
 #include <mollify/engine/cuda/strided.cuh>
 
+#include <type_traits>
+
 namespace mollify::cuda {
 namespace {
 
@@ -21,22 +23,29 @@ __device__ inline void box_muller(T& u, T& v) {
   v = radius * sine;
 }
 
+template <Distribution distribution, class T, int N>
+__device__ inline void shape_numbers(Pack<T, N>& u) {
+  MOLLIFY_UNROLL
+  for (int k = 0; k < N; k += 2) {
+    if constexpr (distribution == Distribution::normal) box_muller(u.at[k], u.at[k + 1]);
+    if constexpr (distribution == Distribution::signs)
+      for (int i = k; i < k + 2; ++i) u.at[i] = u.at[i] < T(0.5) ? T(-1) : T(1);
+  }
+}
+
 // The numbers of one Philox block: four of float, two of double.
-template <bool is_normal>
+template <Distribution distribution>
 __device__ inline Pack<float, 4> numbers(RandomWords words, float) {
   Pack<float, 4> u;
   MOLLIFY_UNROLL
   for (int k = 0; k < 4; ++k) u.at[k] = uniform_f32(words.word[k]);
-  if constexpr (is_normal) {
-    box_muller(u.at[0], u.at[1]);
-    box_muller(u.at[2], u.at[3]);
-  }
+  shape_numbers<distribution>(u);
   return u;
 }
-template <bool is_normal>
+template <Distribution distribution>
 __device__ inline Pack<double, 2> numbers(RandomWords words, double) {
   Pack<double, 2> u = {{uniform_f64(words.word[0], words.word[1]), uniform_f64(words.word[2], words.word[3])}};
-  if constexpr (is_normal) box_muller(u.at[0], u.at[1]);
+  shape_numbers<distribution>(u);
   return u;
 }
 
@@ -48,16 +57,16 @@ __device__ inline void store_part(const Pack<T, kPack<T>>& pack, T* to, int64_t 
     if (k < rest) to[k] = pack.at[k];
 }
 
-template <bool is_normal, class T>
+template <Distribution distribution, class T>
 __global__ void draw_numbers(RandomKey key, const int32_t* step, int64_t count, T* out, bool aligned) {
   for (int64_t block = global_thread(); block * kPack<T> < count; block += global_threads()) {
     const RandomWords words = random_words(key, static_cast<uint32_t>(*step), static_cast<uint32_t>(block));
-    store_part(numbers<is_normal>(words, T()), out + block * kPack<T>, count - block * kPack<T>, aligned);
+    store_part(numbers<distribution>(words, T()), out + block * kPack<T>, count - block * kPack<T>, aligned);
   }
 }
 
 // `blocks` Philox blocks a row.
-template <bool is_normal, class T>
+template <Distribution distribution, class T>
 __global__ void draw_row_numbers(RandomKey key, const int32_t* streams, const int32_t* step, int64_t rows,
                                  int64_t blocks, int64_t count, T* out, bool aligned, Fault* fault) {
   for (int64_t i = global_thread(); i < rows * blocks; i += global_threads()) {
@@ -66,7 +75,24 @@ __global__ void draw_row_numbers(RandomKey key, const int32_t* streams, const in
     if (stream < 0 && block == 0) report(fault, FaultKind::stream, stream, 0);
     const RandomKey row_key = {key.seed, key.stream + static_cast<uint64_t>(stream)};
     const RandomWords words = random_words(row_key, static_cast<uint32_t>(*step), static_cast<uint32_t>(block));
-    store_part(numbers<is_normal>(words, T()), out + row * count + block * kPack<T>, count - block * kPack<T>, aligned);
+    store_part(numbers<distribution>(words, T()), out + row * count + block * kPack<T>, count - block * kPack<T>, aligned);
+  }
+}
+
+template <Distribution distribution, class T>
+__global__ void add_draws(const T* coefficients, int64_t draws, RandomKey key, const int32_t* step, int64_t count,
+                          T* out, bool aligned) {
+  for (int64_t block = global_thread(); block * kPack<T> < count; block += global_threads()) {
+    Pack<T, kPack<T>> sum = {};
+    for (int64_t j = 0; j < draws; ++j) {
+      const RandomKey of_draw = {key.seed, key.stream + static_cast<uint64_t>(j)};
+      const auto drawn = numbers<distribution>(
+          random_words(of_draw, static_cast<uint32_t>(*step), static_cast<uint32_t>(block)), T());
+      const T coefficient = coefficients[j];
+      MOLLIFY_UNROLL
+      for (int k = 0; k < kPack<T>; ++k) sum.at[k] = fma(coefficient, drawn.at[k], sum.at[k]);
+    }
+    store_part(sum, out + block * kPack<T>, count - block * kPack<T>, aligned);
   }
 }
 
@@ -76,7 +102,7 @@ __global__ void drop_out(const T* x, int64_t n, RandomKey key, const int32_t* st
   const T least = *rate, scale = 1 / (1 - least);
   for (int64_t block = global_thread(); block * kPack<T> < n; block += global_threads()) {
     const int64_t first = block * kPack<T>, rest = n - first;
-    const auto u = numbers<false>(random_words(key, static_cast<uint32_t>(*step), static_cast<uint32_t>(block)), T());
+    const auto u = numbers<Distribution::uniform>(random_words(key, static_cast<uint32_t>(*step), static_cast<uint32_t>(block)), T());
     Pack<T, kPack<T>> values;
     if (rest >= kPack<T>) values = load<kPack<T>>(x + first, aligned);
     else for (int k = 0; k < kPack<T>; ++k) values.at[k] = x[first + min(int64_t{k}, rest - 1)];
@@ -93,23 +119,45 @@ int64_t blocks_of(int64_t count) {
 
 }  // namespace
 
+// Calls f with the distribution as a constant.
+template <class F>
+void for_distribution(Distribution distribution, const F& f) {
+  switch (distribution) {
+    case Distribution::uniform: return f(std::integral_constant<Distribution, Distribution::uniform>());
+    case Distribution::normal: return f(std::integral_constant<Distribution, Distribution::normal>());
+    case Distribution::signs: return f(std::integral_constant<Distribution, Distribution::signs>());
+  }
+}
+
 template <class T>
 void draw(Distribution distribution, RandomKey key, const int32_t* step, int64_t count, T* out) {
   if (count == 0) return;
-  const auto kernel = distribution == Distribution::normal ? draw_numbers<true, T> : draw_numbers<false, T>;
-  launch("random", kernel, dim3(grid_for(blocks_of<T>(count), kBlock)), dim3(kBlock), 0, key, step, count, out,
-         is_aligned<T, kPack<T>>(out));
+  for_distribution(distribution, [&](auto which) {
+    launch("random", draw_numbers<which.value, T>, dim3(grid_for(blocks_of<T>(count), kBlock)), dim3(kBlock), 0, key,
+           step, count, out, is_aligned<T, kPack<T>>(out));
+  });
 }
 
 template <class T>
 void draw_rows(Distribution distribution, RandomKey key, const int32_t* streams, const int32_t* step, int64_t rows,
                int64_t count, T* out) {
   if (rows * count == 0) return;
-  const auto kernel = distribution == Distribution::normal ? draw_row_numbers<true, T> : draw_row_numbers<false, T>;
   const int64_t blocks = blocks_of<T>(count);
   const bool aligned = is_aligned<T, kPack<T>>(out) && count % kPack<T> == 0;
-  launch("random", kernel, dim3(grid_for(rows * blocks, kBlock)), dim3(kBlock), 0, key, streams, step, rows, blocks,
-         count, out, aligned, fault());
+  for_distribution(distribution, [&](auto which) {
+    launch("random", draw_row_numbers<which.value, T>, dim3(grid_for(rows * blocks, kBlock)), dim3(kBlock), 0, key,
+           streams, step, rows, blocks, count, out, aligned, fault());
+  });
+}
+
+template <class T>
+void draw_sum(Distribution distribution, const T* coefficients, int64_t draws, RandomKey key, const int32_t* step,
+              int64_t count, T* out) {
+  if (count == 0) return;
+  for_distribution(distribution, [&](auto which) {
+    launch("random", add_draws<which.value, T>, dim3(grid_for(blocks_of<T>(count), kBlock)), dim3(kBlock), 0,
+           coefficients, draws, key, step, count, out, is_aligned<T, kPack<T>>(out));
+  });
 }
 
 template <class T>
@@ -123,6 +171,7 @@ void dropout(const T* x, int64_t n, RandomKey key, const int32_t* step, const T*
 #define MOLLIFY_INSTANTIATE(T)                                                                                        \
   template void draw(Distribution, RandomKey, const int32_t*, int64_t, T*);                                           \
   template void draw_rows(Distribution, RandomKey, const int32_t*, const int32_t*, int64_t, int64_t, T*);             \
+  template void draw_sum(Distribution, const T*, int64_t, RandomKey, const int32_t*, int64_t, T*);                     \
   template void dropout(const T*, int64_t, RandomKey, const int32_t*, const T*, T*);
 MOLLIFY_INSTANTIATE(float)
 MOLLIFY_INSTANTIATE(double)

@@ -18,6 +18,11 @@ template <class T>
 void draw_rows(Distribution distribution, RandomKey key, const int32_t* streams, const int32_t* step, int64_t rows,
                int64_t count, T* out);
 
+// out[i] = Σ coefficients[j]·(number i of the draw with j added to the key's stream), in rising order of j.
+template <class T>
+void draw_sum(Distribution distribution, const T* coefficients, int64_t draws, RandomKey key, const int32_t* step,
+              int64_t count, T* out);
+
 // out[i] = x[i]/(1 − *rate) where number i of the uniform draw is at least *rate, 0·x[i] elsewhere.
 template <class T>
 void dropout(const T* x, int64_t n, RandomKey key, const int32_t* step, const T* rate, T* out);

@@ -129,6 +129,77 @@ const Op normal_op{.name = "normal",
                    .operands = packed_operands,
                    .chooses_device = true};
 
+const Op signs_op{.name = "signs",
+                  .shape = draw_shape,
+                  .cpu = draw_kernel<cpu::Distribution::signs>,
+                  .cuda = MOLLIFY_CUDA_KERNEL(draw_on_cuda<cpu::Distribution::signs>),
+                  .operands = packed_operands,
+                  .chooses_device = true};
+
+// ---- Sums of draws: in: coefficients [draws], step
+
+struct DrawSum { int64_t count; RandomKey key; };
+
+Layouts draw_sum_shape(const Op& op, Inputs in, const Attributes& attributes) {
+  const int64_t count = attributes.as<DrawSum>().count;
+  require_floating(op.name, in[0]);
+  require_indices(op.name, in[1]);
+  require(in[0].rank() == 1 && in[1].size() == 1, "{}: coefficients are {}, step {}; needs a vector and a number",
+          op.name, in[0].shape(), in[1].shape());
+  require<ValueError>(count >= 0 && count <= int64_t{1} << 33,
+                      "{}: {} numbers; from 0 to 2^33 come from one stream and step", op.name, count);
+  return Layout::packed({count}, in[0].dtype(), in[0].device());
+}
+
+template <cpu::Distribution distribution>
+void draw_sum_kernel(const KernelArguments& a) {
+  const DrawSum& how = a.attributes.as<DrawSum>();
+  const Tensor &coefficients = a.in[0], &out = a.out[0];
+  for_floating(out.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    cpu::draw_sum(distribution, coefficients.data<T>(), coefficients.size(), how.key,
+                  static_cast<uint32_t>(*a.in[1].data<int32_t>()), how.count, out.data<T>());
+  });
+}
+
+#ifdef MOLLIFY_CUDA
+template <cpu::Distribution distribution>
+void draw_sum_on_cuda(const KernelArguments& a) {
+  const DrawSum& how = a.attributes.as<DrawSum>();
+  for_floating(a.out[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    cuda::draw_sum<T>(distribution, a.in[0].address<T>(), a.in[0].size(), how.key, a.in[1].address<int32_t>(),
+                      how.count, a.out[0].address<T>());
+  });
+}
+#endif
+
+// The draws as rows, for a rule.
+template <cpu::Distribution distribution>
+Tensor drawn_rows(const VjpArguments& a) {
+  const DrawSum& how = a.as<DrawSum>();
+  const int64_t draws = a.in[0].size();
+  const Op& draw = distribution == cpu::Distribution::normal ? normal_op : signs_op;
+  return apply(draw, {arange(draws, DType::i32, a.in[0].device()), a.in[1]},
+               Draw{{draws, how.count}, how.key, a.in[0].dtype(), a.in[0].device()});
+}
+
+template <cpu::Distribution distribution>
+constexpr Op draw_sum_op(const char* name) {
+  return {.name = name,
+          .linearity = Linearity::sum,
+          .shape = draw_sum_shape,
+          .cpu = draw_sum_kernel<distribution>,
+          .cuda = MOLLIFY_CUDA_KERNEL(draw_sum_on_cuda<distribution>),
+          .operands = packed_operands,
+          .vjp = [](const VjpArguments& a) -> Tensors {
+            const Tensor rows = drawn_rows<distribution>(a);
+            return {reshape(matmul(rows, reshape(a.g, {a.g.size(), 1})), {rows.dim(0)}), Tensor()};
+          }};
+}
+const Op normal_sum_op = draw_sum_op<cpu::Distribution::normal>("normal_sum");
+const Op signs_sum_op = draw_sum_op<cpu::Distribution::signs>("signs_sum");
+
 }  // namespace
 
 Tensor uniform(const Shape& shape, RandomKey key, const Tensor& step, DType dtype, Device device) {
@@ -142,6 +213,16 @@ Tensor uniform_rows(const Shape& shape, RandomKey key, const Tensor& streams, co
 }
 Tensor normal_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step, DType dtype) {
   return apply(normal_op, {streams, step}, Draw{shape, key, dtype, streams.device()});
+}
+
+Tensor signs(const Shape& shape, RandomKey key, const Tensor& step, DType dtype, Device device) {
+  return apply(signs_op, {step}, Draw{shape, key, dtype, device});
+}
+Tensor normal_sum(const Tensor& coefficients, int64_t count, RandomKey key, const Tensor& step) {
+  return apply(normal_sum_op, {coefficients, step}, DrawSum{count, key});
+}
+Tensor signs_sum(const Tensor& coefficients, int64_t count, RandomKey key, const Tensor& step) {
+  return apply(signs_sum_op, {coefficients, step}, DrawSum{count, key});
 }
 
 Tensor dropout(const Tensor& x, double rate, RandomKey key, const Tensor& step) {

@@ -106,6 +106,17 @@ TEST(SingleErrors, OfAxes) {
   expect_refused<ShapeError>("arange", {"-1"}, [] { arange(-1); });
 }
 
+TEST(SingleErrors, OfPositions) {
+  expect_refused<ValueError>("positions", {"2 after 2", "vector of 3"}, [] { Positions({0, 2, 2}, 3); });
+  expect_refused<ValueError>("positions", {"3 after -1", "vector of 3"}, [] { Positions({3}, 3); });
+  expect_refused<ValueError>("positions", {"-1 after"}, [] { Positions({-1}, 3); });
+  expect_refused<ValueError>("positions", {"2147483648"}, [] { Positions({}, int64_t{1} << 31); });
+  expect_refused<ShapeError>("put", {"[2]", "[5]"}, [] { put(ones({5}), Positions({1}, 5), ones({2})); });
+  expect_refused<ShapeError>("sparse_dense", {"[2]", "[2, 3]"}, [] {
+    sparse_dense(ones({2, 3}), Positions({1}, 4), ones({2}));
+  });
+}
+
 TEST(SingleErrors, OfCasts) {
   for (const double value :
        {256.0, -1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})

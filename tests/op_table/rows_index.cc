@@ -74,6 +74,48 @@ Case one_hot_case(const Shape& shape, int64_t classes) {
       });
 }
 
+// Every third place or so, the last one among them.
+std::vector<int64_t> places_in(int64_t size) {
+  std::vector<int64_t> places;
+  for (int64_t i = size - 1; i >= 0; i -= 1 + i % 4) places.insert(places.begin(), i);
+  return places;
+}
+
+Case put_case(int64_t size) {
+  const std::vector<int64_t> places = places_in(size);
+  return of_many(
+      {{size}, {static_cast<int64_t>(places.size())}},
+      [=](const Tensors& in) { return put(in[0], Positions(places, size, in[0].device()), in[1]); },
+      [=](const Arrays& in) {
+        Array out = in[0];
+        for (size_t i = 0; i < places.size(); ++i) out.values[static_cast<size_t>(places[i])] = in[1].values[i];
+        return out;
+      });
+}
+
+Case sparse_dense_case(int64_t inputs, int64_t rows, int64_t outputs) {
+  const std::vector<int64_t> places = places_in(outputs * inputs);
+  return of_many(
+      {{inputs, rows}, {static_cast<int64_t>(places.size())}},
+      [=](const Tensors& in) {
+        return sparse_dense(in[0], Positions(places, outputs * inputs, in[0].device()), in[1]);
+      },
+      [=](const Arrays& in) {
+        Array out{{rows, outputs}, Line(static_cast<size_t>(rows * outputs), 0.0)};
+        for (size_t k = 0; k < places.size(); ++k)
+          for (int64_t r = 0; r < rows; ++r)
+            out.at({r, places[k] / inputs}) += in[1].values[k] * in[0].at({places[k] % inputs, r});
+        return out;
+      });
+}
+
+Tensor large_sparse_dense(In x) {
+  const int64_t size = 301 * x.dim(0);
+  const std::vector<int64_t> places = places_in(size);
+  const Shape shape{static_cast<int64_t>(places.size())};
+  return sparse_dense(x, Positions(places, size, x.device()), full(shape, 0.3, x.dtype(), x.device()));
+}
+
 Line log_softmax_of(const Line& line) {
   double top = -INFINITY, total = 0;
   for (const double x : line) top = std::isnan(x) ? x : std::max(top, x);
@@ -167,6 +209,20 @@ Rows index_rows() {
       general("one_hot", {one_hot_case({}, 3), one_hot_case({7}, 4), one_hot_case({2, 3}, 17), one_hot_case({0}, 3)})
           .constant()
           .of_integers_too());
+  rows.push_back(general("put", {put_case(17), put_case(1), put_case(64), put_case(0)})
+                     .with_large({large_one({100003},
+                                            [](In x) {
+                                              const Positions places(places_in(x.size()), x.size(), x.device());
+                                              return put(x, places, take(x, places.indices()) * 2.0);
+                                            })})
+                     .refusing({misfit_one({5}, [](In x) { return put(x, Positions({1}, 6, x.device()), x); })}));
+  rows.push_back(general("sparse_dense", {sparse_dense_case(5, 3, 4), sparse_dense_case(17, 16, 2),
+                                          sparse_dense_case(1, 130, 3), sparse_dense_case(3, 1, 1),
+                                          sparse_dense_case(2, 0, 3), sparse_dense_case(4, 67, 0)})
+                     .with_large({large_one({211, 70}, large_sparse_dense)})
+                     .refusing({misfit_one({5, 2}, [](In x) {
+                       return sparse_dense(x, Positions({1}, 6, x.device()), x);
+                     })}));
   rows.push_back(general("softmax", softmax_cases(softmax, softmax_of))
                      .reported("logsumexp")
                      .with_large({large_one({500, 211}, softmax)}));

@@ -46,6 +46,8 @@ double normal_number(RandomKey key, int64_t i, DType dtype) {
   return std::sqrt(-2 * std::log(u)) * (i % 2 == 0 ? std::cos(angle) : std::sin(angle));
 }
 
+double sign_number(RandomKey key, int64_t i, DType dtype) { return uniform_number(key, i, dtype) < 0.5 ? -1 : 1; }
+
 using Number = double (*)(RandomKey, int64_t, DType);
 
 Array drawn(const Shape& shape, Number number, DType dtype) {
@@ -81,6 +83,30 @@ std::vector<Case> drawing_rows(Tensor (*draw)(const Shape&, RandomKey, In, In, D
         }));
   }
   return cases;
+}
+
+// Σ over the draws of one stream after another, with the input as coefficients.
+Case draw_sum_case(Tensor (*op)(In, int64_t, RandomKey, In), Number number, int64_t draws, int64_t count) {
+  return of_one(
+      {draws}, [=](In c) { return op(c, count, kKey, step()); },
+      [=](const Array& c) {
+        return build({count}, [&](const Index& i) {
+          double sum = 0;
+          for (int64_t j = 0; j < draws; ++j)
+            sum += c.at({j}) * number({kKey.seed, kKey.stream + static_cast<uint64_t>(j)}, i[0], c.dtype);
+          return sum;
+        });
+      });
+}
+
+Row draw_sum_row(const char* name, Tensor (*op)(In, int64_t, RandomKey, In), Number number) {
+  std::vector<Case> cases;
+  for (const auto& [draws, count] : {std::pair{3, 17}, {1, 64}, {5, 9}, {0, 3}, {2, 0}, {2, 9000}})
+    cases.push_back(draw_sum_case(op, number, draws, count));
+  Row row = general(name, std::move(cases));
+  return row.within(64)
+      .with_large({large_one({7}, [op](In c) { return op(c, 100003, kKey, step()); })})
+      .refusing({misfit_one({2, 3}, [op](In c) { return op(c, 5, kKey, step()); })});
 }
 
 Row random_row(const char* name, std::vector<Case> cases) {
@@ -131,6 +157,9 @@ Rows making_rows() {
   };
   rows.push_back(random_row("uniform", drawing(uniform, uniform_number)).with_large(large(uniform)));
   rows.push_back(random_row("normal", drawing(normal, normal_number)).with_large(large(normal)));
+  rows.push_back(random_row("signs", drawing(signs, sign_number)).with_large(large(signs)));
+  rows.push_back(draw_sum_row("normal_sum", normal_sum, normal_number));
+  rows.push_back(draw_sum_row("signs_sum", signs_sum, sign_number));
   rows.push_back(random_row("uniform_rows", drawing_rows(uniform_rows, uniform_number)));
   rows.push_back(random_row("normal_rows", drawing_rows(normal_rows, normal_number)));
   rows.push_back(general("dropout", {dropout_case({17}, 0.5), dropout_case({3, 5}, 0.25), dropout_case({4}, 0),
