@@ -16,15 +16,20 @@ struct Recording {
 thread_local const Recording* recorder = nullptr;
 thread_local const std::string* label = nullptr;
 
-// Keeps the steps whose outputs the trace's output depends on.
+// Keeps the steps whose outputs the trace's output depends on, which must know what they were computed from.
 void drop_dead_steps(Trace& traced) {
   std::set<const Node*> needed;
   if (is_abstract(traced.output)) needed.insert(traced.output.node());
   std::vector<TracedStep> live;
   for (auto step = traced.steps.rbegin(); step != traced.steps.rend(); ++step) {
     if (!needed.contains(&step->node())) continue;
-    for (const Tensor& t : step->in())
-      if (is_abstract(t)) needed.insert(t.node());
+    for (const Tensor& t : step->in()) {
+      if (!is_abstract(t)) continue;
+      require<GraphError>(t.needs_grad(),
+                          "{}: an input of shape {} was detached while its function is traced; needs its history",
+                          step->op().name, t.shape());
+      needed.insert(t.node());
+    }
     live.push_back(std::move(*step));
   }
   traced.steps.assign(std::make_move_iterator(live.rbegin()), std::make_move_iterator(live.rend()));
@@ -40,10 +45,6 @@ Label::~Label() { label = before_; }
 bool detail::is_tracing() { return recorder != nullptr; }
 
 void detail::add_step(std::span<const Tensor> outputs) {
-  for (const Tensor& t : outputs[0].node()->inputs)
-    require<GraphError>(!is_abstract(t) || t.needs_grad(),
-                        "{}: an input of shape {} was detached while its function is traced; needs its history",
-                        outputs[0].node()->op->name, t.shape());
   recorder->trace->steps.push_back({Tensors(outputs), label ? *label : std::string()});
 }
 

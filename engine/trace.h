@@ -66,6 +66,7 @@ class TraceValues {
  public:
   void set(const Tensor& abstract, Value value) { values_.insert_or_assign(key(abstract), std::move(value)); }
   const Value& operator[](const Tensor& abstract) const { return values_.at(key(abstract)); }
+  bool contains(const Tensor& abstract) const { return values_.contains(key(abstract)); }
 
  private:
   static std::pair<const Node*, int> key(const Tensor& t) { return {t.node(), t.output_number()}; }

@@ -33,6 +33,12 @@ class Numbers {
   Tensor step_;
 };
 
+// What an estimate costs a step.
+struct Evaluations {
+  int64_t values = 0, gradients = 0;  // of the loss
+  int64_t pairs = 0;                  // of values that are compared, where they are
+};
+
 class Gradient {
  public:
   virtual ~Gradient() = default;
@@ -40,7 +46,11 @@ class Gradient {
   virtual void attach(Numbers& /*numbers*/) {}
   // The loss at the weights, and the gradient there or an estimate of it; on tensors alone, so that it can be captured.
   struct Estimate { Tensor loss, gradient; };
+  // The first evaluation is at the weights themselves.
   virtual Estimate operator()(const Tensor& weights, const Loss& loss) = 0;
+  virtual Evaluations evaluations() const { return {.gradients = 1}; }
+  // Of the last estimate: pairs that were left out for a loss that is not finite, 0-d; empty where there are no pairs.
+  virtual Tensor left_out() const { return {}; }
   // As an optimizer's: what a checkpoint keeps, by name.
   virtual std::map<std::string, Tensor> state() const { return {}; }
   virtual void set_state(const std::map<std::string, Tensor>& /*state*/) {}

@@ -32,6 +32,7 @@ class Optimizer {
 
   int64_t steps() const { return steps_; }
   double learning_rate() const { return numbers_.value(kRate, steps_); }  // of the next step
+  const Gradient& source() const { return *gradient_; }                   // of its gradients
   // For those whose loss reads further numbers that move with the steps, such as σ: added before the first step.
   Numbers& numbers() { return numbers_; }
 
@@ -87,6 +88,15 @@ struct SgdOptions {
 // v ← momentum·v + g + decay·w, w ← w − rate·v (PyTorch's convention).
 std::unique_ptr<Optimizer> sgd(Schedule learning_rate, const SgdOptions& options = {},
                                std::unique_ptr<Gradient> gradient = nullptr);
+
+struct ClipUpOptions {
+  Scheduled momentum = 0.9;
+  double most_speed = 2;  // the velocity's largest norm, as a multiple of the rate
+};
+// v ← clip_norm(momentum·v + rate·g/‖g‖, most_speed·rate), w ← w − v (Toklu et al. 2020): a step's length does not
+// depend on the gradient's, as estimates from few loss values need. A gradient of 0 or NaN only moves along v.
+std::unique_ptr<Optimizer> clip_up(Schedule learning_rate, const ClipUpOptions& options = {},
+                                   std::unique_ptr<Gradient> gradient = nullptr);
 
 struct AdamOptions {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;

@@ -59,8 +59,8 @@ void put(const T* x, int64_t size, const T* values, const int32_t* places, int64
   constexpr int64_t kGrain = 32768;
   parallel_for(size, kGrain, [&](int64_t begin, int64_t end) {
     std::copy(x + begin, x + end, out + begin);
-    for (const int32_t* place = std::lower_bound(places, places + count, begin);
-         place < places + count && *place < end; ++place)
+    for (const int32_t* place = std::lower_bound(places, places + count, begin); place < places + count && *place < end;
+         ++place)
       out[*place] = values[place - places];
   });
 }
@@ -80,7 +80,8 @@ void sparse_dense(const T* columns, int64_t inputs, int64_t rows, const T* value
         T sum[kRows] = {};
         if constexpr (sizeof(T) == 4)
           HWY_DYNAMIC_DISPATCH(add_row_f32)(columns + r, rows, values, places, o * inputs, k, stop, here, sum);
-        else HWY_DYNAMIC_DISPATCH(add_row_f64)(columns + r, rows, values, places, o * inputs, k, stop, here, sum);
+        else
+          HWY_DYNAMIC_DISPATCH(add_row_f64)(columns + r, rows, values, places, o * inputs, k, stop, here, sum);
         for (int64_t i = 0; i < here; ++i) out[(r + i) * outputs + o] = sum[i];
       }
       k = stop;

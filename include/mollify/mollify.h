@@ -47,6 +47,9 @@
 #include <mollify/smoothing/attacks/pgd.h>
 #include <mollify/smoothing/attacks/falsify.h>
 #include <mollify/smoothing/gsmooth.h>
+#include <mollify/smoothing/loss/loss_gradients.h>
+#include <mollify/smoothing/loss/perturbed_loss.h>
+#include <mollify/smoothing/loss/population.h>
 #include <mollify/smoothing/moments.h>
 #include <mollify/smoothing/monte_carlo.h>
 #include <mollify/smoothing/ops.h>

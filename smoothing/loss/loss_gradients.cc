@@ -1,0 +1,170 @@
+#include <mollify/smoothing/loss/loss_gradients.h>
+
+#include <mollify/engine/grad.h>
+#include <mollify/engine/ops.h>
+#include <mollify/smoothing/loss/perturbed_loss.h>
+
+#include <functional>
+#include <optional>
+
+namespace mollify::smoothing {
+namespace {
+
+using Sides = Population::Sides;
+using Scale = FromValues::Scale;
+
+// s of each step as a schedule. A tensor's is its value.
+optim::Schedule schedule_of(const char* estimator, const Sigma& s) {
+  const optim::Schedule schedule = [estimator, s](int64_t step) {
+    const double stddev = s.at(step).stddev();
+    require<ValueError>(stddev > 0, "{}: s {}; needs more than 0", estimator, stddev);
+    return stddev;
+  };
+  schedule(0);
+  return schedule;
+}
+
+class Values final : public optim::Gradient {
+ public:
+  Values(const Sigma& s, const FromValues& how) : how_(how), schedule_(schedule_of("gradient_from_values", s)) {
+    require<ValueError>(how.pairs >= 1, "gradient_from_values: {} pairs; needs at least 1", how.pairs);
+    require<ValueError>(
+        how.scale_rate >= 0 && how.least > 0 && how.least <= how.most,
+        "gradient_from_values: a rate of {} for s from {} to {}; needs a rate from 0 and bounds above 0",
+        how.scale_rate, how.least, how.most);
+    const bool learned = how.scale != Scale::scheduled, normal = how.directions == Population::Directions::normal;
+    require<ValueError>(
+        !learned || (normal && how.pairs >= 2),
+        "gradient_from_values: s learned from {} pairs of {} directions; needs two pairs of normal ones", how.pairs,
+        normal ? "normal" : "sign");
+  }
+
+  void attach(optim::Numbers& numbers) override {
+    numbers_ = &numbers;
+    scheduled_ = numbers.add(schedule_);
+  }
+
+  Estimate operator()(const Tensor& weights, const optim::Loss& loss) override {
+    const NoGrad quiet;
+    const Tensor center = loss(weights), s = scale(weights), step = numbers_->step();
+    const PopulationEstimate estimate(how_, step, weights.size(), s);
+    const Members members = evaluate(estimate, loss, weights, center, s);
+    if (!left_out_.defined() || left_out_.device() != weights.device())
+      left_out_ = zeros({}, weights.dtype(), weights.device());
+    assign(left_out_, estimate.left_out(members));
+    const Tensor gradient = reshape(estimate.gradient(members), weights.shape());
+    if (how_.scale != Scale::scheduled) learn(s, estimate.scale_gradient(members));
+    return {center, gradient};
+  }
+
+  Tensor left_out() const override { return left_out_; }
+  optim::Evaluations evaluations() const override {
+    return {.values = 1 + how_.pairs * (how_.sides == Sides::two ? 2 : 1), .pairs = how_.pairs};
+  }
+
+  std::map<std::string, Tensor> state() const override {
+    return learned_.defined() ? std::map<std::string, Tensor>{{"scale", learned_}} : std::map<std::string, Tensor>();
+  }
+  void set_state(const std::map<std::string, Tensor>& state) override {
+    const auto found = state.find("scale");
+    if (how_.scale == Scale::scheduled || found == state.end()) return;
+    if (learned_.defined())
+      assign(learned_, to(found->second, learned_.device()));
+    else
+      learned_ = found->second.detach() + 0.0;
+  }
+
+ private:
+  // Deviations of the step.
+  Tensor scale(const Tensor& weights) {
+    if (how_.scale == Scale::scheduled) return (*numbers_)[scheduled_];
+    if (!learned_.defined() || learned_.device() != weights.device()) {
+      const Shape shape = how_.scale == Scale::learned ? Shape{} : Shape{weights.size()};
+      const Device device = how_.scale == Scale::learned ? Device::cpu : weights.device();
+      learned_ = learned_.defined() ? to(learned_, device) : full(shape, schedule_(0), weights.dtype(), device);
+    }
+    return learned_;
+  }
+
+  void learn(const Tensor& s, const Tensor& gradient) {
+    const auto number = [&](double value) { return Tensor::scalar(value, s.dtype()); };
+    const Tensor moved = clip(s - gradient * how_.scale_rate, s * 0.8, s * 1.2);
+    assign(learned_, clip(moved, number(how_.least), number(how_.most)));
+  }
+
+  Members evaluate(const PopulationEstimate& estimate, const optim::Loss& loss, const Tensor& weights,
+                   const Tensor& center, const Tensor& s) const {
+    const bool each = s.rank() > 0, both = how_.sides == Sides::two;
+    std::optional<PerturbedLoss> shared;
+    if (how_.share_linear_parts) shared.emplace(loss, weights);
+    const Tensor plus_scale = each ? Tensor::scalar(1, s.dtype()) : s, minus_scale = -plus_scale;
+    std::vector<Tensor> plus, minus;
+    for (int64_t j = 0; j < how_.pairs; ++j) {
+      Tensor z = reshape(estimate.direction(j), weights.shape());
+      if (each) z = z * s;
+      if (shared) shared->turn_to(z);
+      const auto at = [&](const Tensor& scale) {
+        const Tensor value = shared ? (*shared)(scale) : loss(weights + z * scale);
+        return reshape(value, {1});
+      };
+      plus.push_back(at(plus_scale));
+      if (both) minus.push_back(at(minus_scale));
+    }
+    return {concat(plus), both ? concat(minus) : Tensor(), center};
+  }
+
+  FromValues how_;
+  optim::Schedule schedule_;
+  optim::Numbers* numbers_ = nullptr;
+  size_t scheduled_ = 0;
+  Tensor learned_, left_out_;
+};
+
+class Gradients final : public optim::Gradient {
+ public:
+  Gradients(const Sigma& s, const FromGradients& how)
+      : how_(how), schedule_(schedule_of("gradient_from_gradients", s)) {
+    require<ValueError>(how.samples >= 1 && (!how.antithetic || how.samples % 2 == 0),
+                        "gradient_from_gradients: {} samples{}; needs at least 1, and an even number for pairs",
+                        how.samples, how.antithetic ? " in pairs" : "");
+  }
+
+  void attach(optim::Numbers& numbers) override {
+    numbers_ = &numbers;
+    scheduled_ = numbers.add(schedule_);
+  }
+
+  Estimate operator()(const Tensor& weights, const optim::Loss& loss) override {
+    const Tensor s = (*numbers_)[scheduled_], center = no_grad([&] { return loss(weights); });
+    const int64_t directions = how_.antithetic ? how_.samples / 2 : how_.samples;
+    const Population population{.pairs = directions, .seed = how_.seed};
+    const PopulationEstimate estimate(population, numbers_->step(), weights.size(), s);
+    Tensor sum = zeros_like(weights);
+    for (int64_t j = 0; j < directions; ++j) {
+      const Tensor noise = reshape(estimate.direction(j), weights.shape()) * s;
+      sum = sum + grad(loss)(weights + noise);
+      if (how_.antithetic) sum = sum + grad(loss)(weights - noise);
+    }
+    return {center, sum / static_cast<double>(how_.samples)};
+  }
+
+  optim::Evaluations evaluations() const override { return {.values = 1, .gradients = how_.samples}; }
+
+ private:
+  FromGradients how_;
+  optim::Schedule schedule_;
+  optim::Numbers* numbers_ = nullptr;
+  size_t scheduled_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<optim::Gradient> gradient_from_values(const Sigma& s, const FromValues& how) {
+  return std::make_unique<Values>(s, how);
+}
+
+std::unique_ptr<optim::Gradient> gradient_from_gradients(const Sigma& s, const FromGradients& how) {
+  return std::make_unique<Gradients>(s, how);
+}
+
+}  // namespace mollify::smoothing
