@@ -30,6 +30,7 @@ enum class Purpose : uint8_t {
   svrg_anchor,
   sobol_directions,     // the dimension
   shared_directions,    // signs of propagate_moments
+  active_weights,       // the round
   monte_carlo = 0x5A,   // the row, then the sample, or scrambling and step
   attack,               // kind of number, then the row
   falsify,

@@ -140,7 +140,7 @@ int train_command(const TrainCommand& command) {
   const RunOptions& run = settings->run();
   use_threads(run.threads);
   catch_interrupts();
-  Task task = make_task(run);  // reads the data: what is missing shows before the folder is made
+  Task task = make_task(*settings);  // reads the data: what is missing shows before the folder is made
   make_folder(option, folder);
   if (!lock) {  // another process may have made it in the meantime
     lock.emplace(option, folder);

@@ -32,11 +32,16 @@ Tensor mean_over_parts(const Tensor& weights, const Tensors& inputs, int64_t row
     const int64_t count = std::min(rows, all - first);
     const Tensors part = rows_of(inputs, first, count);
     const double share = static_cast<double>(count) / static_cast<double>(all);
-    const auto [part_value, part_gradient] =
-        value_and_grad([&](const Tensor& w) { return loss(w, part, first / rows) * share; })(point);
+    const auto part_loss = [&](const Tensor& w) { return loss(w, part, first / rows) * share; };
+    if (!is_recording()) {
+      value = value + part_loss(point);
+      continue;
+    }
+    const auto [part_value, part_gradient] = value_and_grad(part_loss)(point);
     value = value + part_value;
     gradient = gradient + part_gradient;
   }
+  if (!is_recording()) return value;
   return value.detach() + sum((weights - point) * gradient.detach());
 }
 

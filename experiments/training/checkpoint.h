@@ -17,7 +17,7 @@ namespace mollify::experiments {
 struct Position {
   int64_t epoch = 0, batch = 0;
   double loss_sum = 0;  // of the epoch so far: Σ batch size · batch loss
-  int64_t images = 0, correct = 0;
+  int64_t images = 0, correct = 0, left_out = 0;
   double seconds = 0;
   std::optional<double> best_validation_loss;
   int64_t best_epoch = 0;  // from 1; 0: none yet
@@ -25,7 +25,7 @@ struct Position {
 
 struct Checkpoint {
   Tensor weights, state;                    // flat
-  std::map<std::string, Tensor> optimizer;  // optim::Optimizer::state()
+  std::map<std::string, Tensor> optimizer;  // TrainingStep::kept()
   Position position;
   std::string model, data, options;  // options as JSON
 };

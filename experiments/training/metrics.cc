@@ -34,6 +34,8 @@ ordered_json json_of(const EpochMetrics& m) {
   out["learning_rate"] = m.learning_rate;
   if (m.ball.epsilon) out["epsilon"] = *m.ball.epsilon;
   if (m.ball.certified_accuracy) out["certified_accuracy"] = *m.ball.certified_accuracy;
+  if (m.active_weights) out["active_weights"] = *m.active_weights;
+  if (m.pairs_left_out) out["pairs_left_out"] = *m.pairs_left_out;
   return out;
 }
 
@@ -53,9 +55,13 @@ void read(const ordered_json& line, EpochMetrics& m) {
        {line.at("test_loss"), line.at("test_accuracy")},
        {},
        line.at("learning_rate"),
+       {},
+       {},
        {}};
   if (line.contains("epsilon")) m.ball.epsilon = line.at("epsilon").get<double>();
   if (line.contains("certified_accuracy")) m.ball.certified_accuracy = line.at("certified_accuracy").get<double>();
+  if (line.contains("active_weights")) m.active_weights = line.at("active_weights").get<int64_t>();
+  if (line.contains("pairs_left_out")) m.pairs_left_out = line.at("pairs_left_out").get<int64_t>();
   if (line.contains("smoothed_test_loss"))
     m.smoothed_test = Score{line.at("smoothed_test_loss"), line.at("smoothed_test_accuracy")};
   if (line.contains("validation_loss"))

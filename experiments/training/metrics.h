@@ -25,6 +25,8 @@ struct EpochMetrics {
     std::optional<double> epsilon;             // radius in the epoch's last step, of objectives that have one
     std::optional<double> certified_accuracy;  // of the test images, where it is asked for
   } ball = {};
+  std::optional<int64_t> active_weights = {};  // of runs with a mask
+  std::optional<int64_t> pairs_left_out = {};  // of the epoch, where gradients come from pairs of losses
 };
 
 struct EpochTimings {

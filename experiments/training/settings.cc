@@ -42,12 +42,20 @@ void add_new(Options& all, const Options& more) {
     if (!find(all, option.description.name)) all.push_back(option);
 }
 
-// The objectives that have the option.
-std::string owners(const std::string& name) {
-  std::string text;
-  for (const std::string& objective : objective_names())
-    if (find(make_objective(objective)->options(), name)) text += (text.empty() ? "" : ", ") + objective;
-  return text;
+// The methods that have the option, as the option that chooses among them.
+struct Owners {
+  std::string chooser, names;
+};
+Owners owners(const std::string& name) {
+  Owners owners{"objective", ""};
+  const auto add = [&](const std::string& method, const Options& options) {
+    if (find(options, name)) owners.names += (owners.names.empty() ? "" : ", ") + method;
+  };
+  for (const std::string& objective : objective_names()) add(objective, make_objective(objective)->options());
+  if (!owners.names.empty()) return owners;
+  owners.chooser = "gradient";
+  for (const std::string& estimator : estimator_names()) add(estimator, make_estimator(estimator)->options());
+  return owners;
 }
 
 Options data_options(RunOptions& o) {
@@ -78,15 +86,17 @@ Options optimizer_options(RunOptions& o) {
   return {
       {{"optimizer", "Optimizer", "method", "sgd; adam for certified objectives"},
        &o.optimizer,
-       one_of({"sgd", "adam", "adamw"})},
-      {{"lr", "Optimizer", "learning rate", "0.1 for sgd, 0.001 for adam and adamw, 0.002 for certified objectives"},
+       one_of({"sgd", "adam", "adamw", "clipup"})},
+      {{"lr", "Optimizer", "learning rate; of clipup a step's length",
+        "0.1 for sgd and clipup, 0.001 for adam and adamw, 0.002 for certified objectives, 1 for sgd with szo or pgpe"},
        &o.learning_rate,
        above(0)},
-      {{"momentum", "Optimizer", "momentum, for sgd", "0.9"},
+      {{"momentum", "Optimizer", "momentum, for sgd and clipup", "0.9; 0 for sgd with szo or pgpe"},
        &o.momentum,
        Rule{.low = 0, .high = 1, .below_high = true}},
       {{"nesterov", "Optimizer", "Nesterov's momentum, for sgd", nullptr}, &o.nesterov, {}},
-      {{"weight-decay", "Optimizer", "weight decay", "0.0005 for sgd, 0.01 for adamw, 0 for adam"},
+      {{"weight-decay", "Optimizer", "weight decay, not for clipup",
+        "0.0005 for sgd, 0.01 for adamw, 0 for adam, szo and pgpe"},
        &o.weight_decay,
        at_least(0)},
       {{"clip-norm", "Optimizer", "scale longer gradients down to this norm; 0: never",
@@ -127,6 +137,16 @@ Options objective_options(RunOptions& o) {
            at_least(1)}};
 }
 
+Options gradient_options(RunOptions& o) {
+  return {{{"gradient", "Gradient",
+            "where gradients come from: differentiation; losses at perturbed weights, by sparse zeroth-order "
+            "optimisation (szo) or as PGPE counts them; the mean of gradients at perturbed weights (rgs). All estimate "
+            "the loss smoothed over the weights",
+            nullptr},
+           &o.gradient,
+           one_of(estimator_names())}};
+}
+
 Options run_options(RunOptions& o) {
   Options all = {
       {{"epochs", "Run", "passes over the training images", "3; 20 for certified objectives", true},
@@ -160,13 +180,16 @@ Options run_options(RunOptions& o) {
 }
 
 void resolve_optimizer(RunOptions& o) {
-  const bool sgd = o.optimizer == "sgd";
-  require<UsageError>(sgd || !o.momentum, "mollify train: --momentum: given with {}; needs --optimizer sgd",
-                      o.optimizer);
+  const bool sgd = o.optimizer == "sgd", clip_up = o.optimizer == "clipup";
+  require<UsageError>(sgd || clip_up || !o.momentum,
+                      "mollify train: --momentum: given with {}; needs --optimizer sgd or clipup", o.optimizer);
+  require<UsageError>(!clip_up || o.weight_decay.value_or(0) == 0,
+                      "mollify train: --weight-decay: {} given with clipup, which has none; needs another --optimizer",
+                      o.weight_decay.value_or(0));
   require<UsageError>(sgd || !o.nesterov, "mollify train: --nesterov: given with {}; needs --optimizer sgd",
                       o.optimizer);
-  if (!o.learning_rate) o.learning_rate = sgd ? 0.1 : 0.001;
-  if (!o.momentum && sgd) o.momentum = 0.9;
+  if (!o.learning_rate) o.learning_rate = sgd || clip_up ? 0.1 : 0.001;
+  if (!o.momentum && (sgd || clip_up)) o.momentum = 0.9;
   if (!o.weight_decay) o.weight_decay = sgd ? 0.0005 : o.optimizer == "adamw" ? 0.01 : 0;
   require<UsageError>(!o.nesterov || *o.momentum > 0,
                       "mollify train: --nesterov: given with momentum 0; needs a positive --momentum");
@@ -187,20 +210,27 @@ Options RunOptions::options() {
   Options all = data_options(*this);
   add(all, optimizer_options(*this));
   add(all, objective_options(*this));
+  add(all, gradient_options(*this));
   add(all, run_options(*this));
   return all;
 }
 
 TrainSettings::TrainSettings(const Texts& given)
-    : run_(std::make_unique<RunOptions>()), smoothing_(std::make_unique<ClosedFormSmoothing>()) {
+    : run_(std::make_unique<RunOptions>()),
+      smoothing_(std::make_unique<ClosedFormSmoothing>()),
+      mask_(std::make_unique<Mask>()) {
   if (const auto named = given.find("objective"); named != given.end()) run_->objective = named->second;
+  if (const auto named = given.find("gradient"); named != given.end()) run_->gradient = named->second;
   objective_ = make_objective(run_->objective);
+  estimator_ = make_estimator(run_->gradient);
   const Options own = options();
   for (const auto& [name, text] : given) {
     const Option* option = find(own, name);
-    if (!option)
-      throw UsageError(format("mollify train: --{}: {} given with --objective {}; it is an option of {}", name, text,
-                              run_->objective, owners(name)));
+    if (!option) {
+      const Owners of = owners(name);
+      throw UsageError(format("mollify train: --{}: {} given with --{} {}; it is an option of {}", name, text,
+                              of.chooser, of.chooser == "objective" ? run_->objective : run_->gradient, of.names));
+    }
     set(*option, text);
   }
 }
@@ -209,19 +239,25 @@ Options TrainSettings::options() const {
   Options all = run_->options();
   add(all, objective_->options());
   add(all, smoothing_->options());
+  add(all, estimator_->options());
+  add(all, mask_->options());
   return all;
 }
 
 void TrainSettings::resolve() {
   RunOptions& o = *run_;
+  estimator_->resolve(o);
   objective_->resolve(o);
   if (o.batch == 0) o.batch = 64;
   resolve_optimizer(o);
   smoothing_->resolve(o, *objective_);
+  mask_->resolve(o);
   require_validation(o);
   if (!o.out.empty()) return;
-  const std::string about = objective_->tag();
-  o.out = format("runs/{}-{}-{}-s{}", o.data, o.model, about.empty() ? o.optimizer : about, o.seed);
+  std::string about = objective_->tag();
+  if (about.empty()) about = o.optimizer;
+  if (o.gradient != "exact") about += "-" + o.gradient;
+  o.out = format("runs/{}-{}-{}-s{}", o.data, o.model, about, o.seed);
 }
 
 std::string TrainSettings::to_json() const { return options_to_json(options()).dump(2); }
@@ -229,10 +265,15 @@ std::string TrainSettings::to_json() const { return options_to_json(options()).d
 TrainSettings TrainSettings::from_json(const std::string& file, const std::string& text) {
   const ordered_json stored = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
   const ordered_json objective = stored.is_object() ? stored.value("objective", ordered_json()) : ordered_json();
-  const std::vector<std::string> names = objective_names();
-  require<FormatError>(objective.is_string() && std::count(names.begin(), names.end(), objective.get<std::string>()),
+  const ordered_json gradient = stored.is_object() ? stored.value("gradient", ordered_json()) : ordered_json();
+  const auto is_one_of = [](const ordered_json& name, const std::vector<std::string>& names) {
+    return name.is_string() && std::count(names.begin(), names.end(), name.get<std::string>()) == 1;
+  };
+  require<FormatError>(is_one_of(objective, objective_names()),
                        "{}: the run's options cannot be read: they name no objective that there is", file);
-  TrainSettings settings({{"objective", objective.get<std::string>()}});
+  require<FormatError>(is_one_of(gradient, estimator_names()),
+                       "{}: the run's options cannot be read: they name no gradient that there is", file);
+  TrainSettings settings({{"objective", objective.get<std::string>()}, {"gradient", gradient.get<std::string>()}});
   options_from_json(settings.options(), file, stored);
   return settings;
 }
@@ -242,6 +283,8 @@ const Options& all_train_options() {
     static RunOptions run;
     static ClosedFormSmoothing smoothing;
     static std::vector<std::unique_ptr<Objective>> objectives;
+    static std::vector<std::unique_ptr<Estimator>> estimators;
+    static Mask mask;
     Options options = data_options(run);
     add(options, optimizer_options(run));
     add(options, objective_options(run));
@@ -250,6 +293,12 @@ const Options& all_train_options() {
       add_new(options, objectives.back()->options());
     }
     add(options, smoothing.options());
+    add(options, gradient_options(run));
+    for (const std::string& name : estimator_names()) {
+      estimators.push_back(make_estimator(name));
+      add_new(options, estimators.back()->options());
+    }
+    add(options, mask.options());
     add(options, run_options(run));
     return options;
   }();
@@ -262,6 +311,7 @@ TrainSettings resumed(TrainSettings stored, const TrainCommand& command, const s
   std::set<std::string> given;
   for (const auto& [name, text] : texts) given.insert(name);
   texts.emplace("objective", stored.run().objective);
+  texts.emplace("gradient", stored.run().gradient);
   const TrainSettings now(texts);
   const ordered_json before = options_to_json(stored.options());
   ordered_json merged = merged_options(now.options(), before, given, "mollify train", folder);

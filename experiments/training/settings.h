@@ -2,6 +2,8 @@
 #pragma once
 
 #include <mollify/experiments/training/closed_form.h>
+#include <mollify/experiments/training/estimators/estimator.h>
+#include <mollify/experiments/training/mask.h>
 
 #include <map>
 #include <memory>
@@ -16,7 +18,7 @@ struct RunOptions {
   std::optional<double> learning_rate, momentum, weight_decay, clip_norm, step_factor, epsilon_test;
   bool nesterov = false;
   int64_t warmup = 0, step_every = 10, certify_limit = 0;
-  std::string objective = "natural";
+  std::string objective = "natural", gradient = "exact";
   int64_t epochs = 0, batch = 0, rows = 0, steps = 0, seed = 0;
   double checkpoint_minutes = 2;
   int64_t limit = 0, validation = 0, patience = 0;
@@ -45,6 +47,8 @@ class TrainSettings {
   const RunOptions& run() const { return *run_; }
   Objective& objective() const { return *objective_; }
   ClosedFormSmoothing& smoothing() const { return *smoothing_; }
+  Estimator& estimator() const { return *estimator_; }
+  Mask& mask() const { return *mask_; }
 
   // Of the run and of the methods that it names; fields are these settings'.
   Options options() const;
@@ -58,6 +62,8 @@ class TrainSettings {
   std::unique_ptr<RunOptions> run_;  // all on the heap: lists of options point into them
   std::unique_ptr<Objective> objective_;
   std::unique_ptr<ClosedFormSmoothing> smoothing_;
+  std::unique_ptr<Estimator> estimator_;
+  std::unique_ptr<Mask> mask_;
 };
 
 // The run's options and those of every method, each name once: for the command line. Fields are nobody's.

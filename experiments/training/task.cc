@@ -6,6 +6,8 @@
 #include <mollify/nn/losses.h>
 #include <mollify/nn/models.h>
 
+#include <algorithm>
+
 namespace mollify::experiments {
 namespace {
 
@@ -38,14 +40,19 @@ optim::Schedule make_schedule(const RunOptions& options, const Timetable& timeta
   return options.warmup > 0 ? optim::linear_warmup(options.warmup, schedule) : schedule;
 }
 
-std::unique_ptr<optim::Optimizer> make_optimizer(const RunOptions& options, const optim::Schedule& rate) {
+std::unique_ptr<optim::Optimizer> make_optimizer(const RunOptions& options, const optim::Schedule& rate,
+                                                 std::unique_ptr<optim::Gradient> gradient) {
+  if (options.optimizer == "clipup") return optim::clip_up(rate, {.momentum = *options.momentum}, std::move(gradient));
   if (options.optimizer == "sgd")
-    return optim::sgd(rate, {.momentum = *options.momentum,
-                             .weight_decay = *options.weight_decay,
-                             .nesterov = options.nesterov,
-                             .clip_norm = *options.clip_norm});
+    return optim::sgd(rate,
+                      {.momentum = *options.momentum,
+                       .weight_decay = *options.weight_decay,
+                       .nesterov = options.nesterov,
+                       .clip_norm = *options.clip_norm},
+                      std::move(gradient));
   const optim::AdamOptions how{.weight_decay = *options.weight_decay, .clip_norm = *options.clip_norm};
-  return options.optimizer == "adam" ? optim::adam(rate, how) : optim::adamw(rate, how);
+  return options.optimizer == "adam" ? optim::adam(rate, how, std::move(gradient))
+                                     : optim::adamw(rate, how, std::move(gradient));
 }
 
 bool is_cifar(const std::string& data) { return data == "cifar10" || data == "cifar100"; }
@@ -85,7 +92,28 @@ datasets::Splits load_images(const std::string& data, const std::string& data_di
   return all;
 }
 
-Task make_task(const RunOptions& options) {
+std::unique_ptr<optim::Gradient> make_gradient(const TrainSettings& settings, const optim::Schedule& learning_rate) {
+  const RunOptions& run = settings.run();
+  const bool traceable = run.rows == 0 && !settings.smoothing().active() && settings.objective().is_traceable();
+  const optim::Schedule share = [rate = learning_rate, first = *run.learning_rate](int64_t step) {
+    return rate(step) / first;
+  };
+  return settings.estimator().make({share, static_cast<uint64_t>(run.seed), traceable});
+}
+
+optim::Schedule with_rate_factor(const optim::Schedule& rate, const TrainSettings& settings, const nn::Network& network,
+                                 const Timetable& timetable) {
+  std::vector<double> factors;
+  for (int64_t epoch = 0; epoch < settings.run().epochs; ++epoch)
+    factors.push_back(settings.estimator().rate_factor(settings.mask().active(network, epoch)));
+  return [rate, factors, timetable](int64_t step) {
+    const auto epoch = static_cast<size_t>(timetable.epoch_of(step));
+    return rate(step) * factors[std::min(epoch, factors.size() - 1)];
+  };
+}
+
+Task make_task(const TrainSettings& settings) {
+  const RunOptions& options = settings.run();
   const Device device = use_device("train", options.device);
   const uint64_t seed = static_cast<uint64_t>(options.seed);
   datasets::Splits all = load_images(options.data, options.data_dir, options.limit, 0, "mollify train: --limit");
@@ -108,7 +136,9 @@ Task make_task(const RunOptions& options) {
 
   nn::Network network = network_for(options.model, parts.train);
   Timetable timetable(parts.train.size(), {options.batch});
-  timetable.learning_rate = make_schedule(options, timetable);
+  const optim::Schedule rate = make_schedule(options, timetable);
+  timetable.learning_rate = with_rate_factor(rate, settings, network, timetable);
+  auto optimizer = make_optimizer(options, timetable.learning_rate, make_gradient(settings, rate));
   return {.train = std::move(parts.train),
           .validation = std::move(parts.test),
           .test = std::move(all.test),
@@ -118,7 +148,7 @@ Task make_task(const RunOptions& options) {
           .loss = loss_named(options.loss),
           .timetable = timetable,
           .device = device,
-          .optimizer = make_optimizer(options, timetable.learning_rate)};
+          .optimizer = std::move(optimizer)};
 }
 
 }  // namespace mollify::experiments

@@ -32,6 +32,12 @@ struct Task {
   Device device;
   std::unique_ptr<optim::Optimizer> optimizer;
 };
-Task make_task(const RunOptions& options);  // resolved; throws UsageError, datasets::MissingData, FormatError
+// Its optimizer's gradients come from the settings' estimator. Only a network that holds whole batches, whose loss does
+// the same for all weights, is traced by it.
+std::unique_ptr<optim::Gradient> make_gradient(const TrainSettings& settings, const optim::Schedule& learning_rate);
+// The learning rate times the estimator's factor for the weights that the mask leaves active in each step.
+optim::Schedule with_rate_factor(const optim::Schedule& rate, const TrainSettings& settings, const nn::Network& network,
+                                 const Timetable& timetable);
+Task make_task(const TrainSettings& settings);  // resolved; throws UsageError, datasets::MissingData, FormatError
 
 }  // namespace mollify::experiments

@@ -26,4 +26,10 @@ int64_t Timetable::first_step(int64_t epoch) const {
   return epoch <= last ? first_[static_cast<size_t>(epoch)] : first_.back() + (epoch - last) * steps(last);
 }
 
+int64_t Timetable::epoch_of(int64_t step) const {
+  const int64_t last = static_cast<int64_t>(first_.size()) - 1;
+  if (step >= first_.back()) return last + (step - first_.back()) / steps(last);
+  return std::upper_bound(first_.begin(), first_.end(), step) - first_.begin() - 1;
+}
+
 }  // namespace mollify::experiments

@@ -16,6 +16,7 @@ class Timetable {
   int64_t batch(int64_t epoch) const;  // images in a batch; epochs count from 0
   int64_t steps(int64_t epoch) const;  // of the epoch: its last batch may be smaller
   int64_t first_step(int64_t epoch) const;
+  int64_t epoch_of(int64_t step) const;
 
   optim::Schedule learning_rate = optim::constant(0);  // by step
 

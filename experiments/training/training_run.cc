@@ -41,7 +41,8 @@ class Training {
   void save_now_and_then();
   void save_weights(const char* file) const;
   void require_finite(double number, const char* what, int64_t step) const;  // throws Diverged
-  std::string about() const;
+  std::string about();
+  std::string cost();
   std::string picture() const;
 
   const TrainSettings& settings_;
@@ -72,7 +73,6 @@ Training::Training(const TrainSettings& settings, Task task, const fs::path& fol
     require<FormatError>(weights_.size() == task_.network.weight_count(), "{}: {} weights; the network {} has {}",
                          (folder_ / "checkpoint.safetensors").string(), weights_.size(), options_.model,
                          task_.network.weight_count());
-    task_.optimizer->set_state(moved(checkpoint->optimizer, device_));
     position_ = checkpoint->position;
     history_ = read_history(folder_, position_.epoch);
   } else {
@@ -82,6 +82,7 @@ Training::Training(const TrainSettings& settings, Task task, const fs::path& fol
     state_ = to(task_.network.initial_state(), device_);
   }
   step_.emplace(settings_, task_, weights_, state_);
+  if (checkpoint) step_->set_kept(moved(checkpoint->optimizer, device_));
 }
 
 void Training::require_finite(double number, const char* what, int64_t step) const {
@@ -95,7 +96,13 @@ void Training::require_finite(double number, const char* what, int64_t step) con
 void Training::count(const std::vector<StepResult>& results) {
   for (const StepResult& result : results) {
     require_finite(result.loss, "the loss of step", result.step);
+    const int64_t pairs = task_.optimizer->source().evaluations().pairs;
+    require<Diverged>(2 * result.left_out <= pairs,
+                      "train: {} of the {} pairs of step {} (epoch {}) have losses that are not finite; try a lower "
+                      "--lr or --probe-scale with --overwrite; the checkpoint in {} stays as it was",
+                      result.left_out, pairs, result.step, position_.epoch + 1, options_.out);
     last_loss_ = result.loss;
+    position_.left_out += result.left_out;
     position_.loss_sum += result.loss * static_cast<double>(result.images);
     position_.images += result.images;
     position_.correct += result.correct;
@@ -106,6 +113,11 @@ Training::End Training::train_batches() {
   datasets::Loader loader(task_.train, {.batch_size = task_.timetable.batch(position_.epoch),
                                         .seed = static_cast<uint64_t>(options_.seed),
                                         .preparation = task_.training});
+  if (position_.batch == 0)
+    step_->start_epoch(position_.epoch, [this](const Tensor& weights) {
+      return evaluate(outputs_of(task_.network, weights, state_), device_, task_.validation, task_.plain, task_.loss)
+          ->accuracy();
+    });
   loader.start_epoch(position_.epoch, position_.batch);
   while (const auto batch = loader.next()) {
     step_->launch(*batch, position_.epoch);
@@ -174,7 +186,10 @@ bool Training::evaluate_epoch() {
                 .test = *test,
                 .smoothed_test = smoothed,
                 .learning_rate = task_.timetable.learning_rate(task_.optimizer->steps() - 1),
-                .ball = ball},
+                .ball = ball,
+                .active_weights = settings_.mask().exists() ? std::optional(step_->active()) : std::nullopt,
+                .pairs_left_out = task_.optimizer->source().evaluations().pairs > 0 ? std::optional(position_.left_out)
+                                                                                    : std::nullopt},
                seconds_since(start));
   return true;
 }
@@ -233,13 +248,13 @@ void Training::save() {
   require_finite(sum(weights_).item(), "the weights' sum after step", task_.optimizer->steps());
   save_weights("model.safetensors");
   write_checkpoint(folder_ / "checkpoint.safetensors",
-                   {to(weights_, Device::cpu), to(state_, Device::cpu), moved(task_.optimizer->state(), Device::cpu),
-                    position_, options_.model, options_.data, settings_.to_json()});
+                   {to(weights_, Device::cpu), to(state_, Device::cpu), moved(step_->kept(), Device::cpu), position_,
+                    options_.model, options_.data, settings_.to_json()});
   saved_ = Clock::now();
 }
 
 // What is trained, on what, for what, and how it is certified.
-std::string Training::about() const {
+std::string Training::about() {
   std::string text = format(
       "{} ({} weights) on {}: {} training, {} validation, {} test images; {}, learning rate {}, batch {}, {} threads; "
       "in {}\n",
@@ -254,9 +269,32 @@ std::string Training::about() const {
                         nn::bounds::to_string(settings_.objective().certifying()), *options_.epsilon_test);
   }
   if (!objective.empty()) text += objective + "\n";
+  for (const std::string& line : {cost(), settings_.mask().about(task_.network)})
+    if (!line.empty()) text += line + "\n";
   if (device_ == Device::cuda) text += format("on {}, {}\n", cuda::description(), options_.device.precision);
   if (const std::string steps = step_->uncaptured(); !steps.empty()) text += steps + "\n";
   return text;
+}
+
+// What estimated gradients cost, by the time that an evaluation of the first batch takes.
+std::string Training::cost() {
+  const std::string gradient = settings_.estimator().about();
+  if (gradient.empty()) return "";
+  const optim::Evaluations a_step = task_.optimizer->source().evaluations();
+  std::string text = format("{}; a step: {} evaluations of the loss", gradient, a_step.values);
+  if (a_step.gradients > 0) text += format(", {} of its gradient", a_step.gradients);
+  datasets::Loader loader(task_.train, {.batch_size = task_.timetable.batch(0), .preparation = task_.plain});
+  loader.start_epoch(0, 0);
+  const datasets::Batch batch = *loader.next();
+  step_->loss_of(batch);
+  const auto start = Clock::now();
+  step_->loss_of(batch);
+  constexpr double kOfGradient = 3;  // evaluations: a gradient is about two more
+  const double a_batch =
+      seconds_since(start) * (static_cast<double>(a_step.values) + kOfGradient * static_cast<double>(a_step.gradients));
+  const int64_t steps = task_.timetable.first_step(options_.epochs) - task_.optimizer->steps();
+  return text +
+         format("; {} steps, about {} minutes or less", steps, std::ceil(a_batch * static_cast<double>(steps) / 60));
 }
 
 RunOutcome Training::outcome(End end) {

@@ -5,7 +5,12 @@
 namespace mollify::experiments {
 
 TrainingStep::TrainingStep(const TrainSettings& settings, const Task& task, const Tensor& weights, const Tensor& state)
-    : settings_(settings), task_(task), weights_(weights), state_(state), number_(zeros({}, DType::i32)) {
+    : settings_(settings),
+      task_(task),
+      weights_(weights),
+      state_(state),
+      number_(zeros({}, DType::i32)),
+      trained_(weights) {
   const Setting setting{task.network, task.plain,       task.timetable,
                         task.loss,    weights.device(), static_cast<uint64_t>(settings.run().seed)};
   require<UsageError>(settings.run().rows == 0 || task.network.statistics().empty(),
@@ -14,6 +19,59 @@ TrainingStep::TrainingStep(const TrainSettings& settings, const Task& task, cons
                       settings.run().rows, task.network.name());
   settings.objective().prepare(setting);
   if (settings.smoothing().active()) settings.smoothing().prepare(setting);
+  if (!settings.mask().exists()) return;
+  settings.mask().active(task.network, settings.run().epochs);  // throws where none would be left
+  set_active(settings.mask().first(task.network, weights.device()));
+  if (settings.mask().rewinds()) round_start_ = weights_ + 0.0;
+}
+
+void TrainingStep::set_active(Positions active) {
+  active_.emplace(std::move(active));
+  trained_ = take(weights_, active_->indices());
+  captured_.reset();
+}
+
+std::map<std::string, Tensor> TrainingStep::kept() const {
+  std::map<std::string, Tensor> kept = task_.optimizer->state();
+  if (active_) kept["mask.active"] = active_->indices();
+  if (round_start_.defined()) kept["mask.round_start"] = round_start_;
+  return kept;
+}
+
+void TrainingStep::set_kept(const std::map<std::string, Tensor>& kept) {
+  task_.optimizer->set_state(kept);
+  if (!active_) return;
+  const auto part = [&](const char* name) {
+    const auto found = kept.find(name);
+    require<ValueError>(found != kept.end(), "training: the checkpoint has no '{}'; needs one for --mask", name);
+    return found->second;
+  };
+  const std::vector<int32_t> places = to(part("mask.active"), Device::cpu).to_vector<int32_t>();
+  set_active(Positions({places.begin(), places.end()}, weights_.size(), weights_.device()));
+  if (settings_.mask().rewinds()) round_start_ = to(part("mask.round_start"), weights_.device());
+}
+
+void TrainingStep::start_epoch(int64_t epoch, const Mask::Accuracy& held_out_accuracy) {
+  const Mask& mask = settings_.mask();
+  if (!mask.shrinks_at(epoch)) return;
+  const Positions before = *active_;
+  Positions next = mask.next(before, weights_, epoch, static_cast<uint64_t>(settings_.run().seed), held_out_accuracy);
+  std::map<std::string, Tensor> state = task_.optimizer->state();
+  for (auto& [name, values] : state)
+    if (values.shape() == Shape{before.count()}) values = optim::moved_values(values, before, next);
+  // What is masked from now on is 0, what it was when the round began, or what it is.
+  const Tensor kept = take(weights_, next.indices());
+  if (mask.prunes()) assign(weights_, put(zeros_like(weights_), next, kept));
+  if (mask.rewinds()) assign(weights_, put(round_start_, next, kept));
+  set_active(std::move(next));
+  task_.optimizer->set_state(state);
+  if (mask.rewinds()) assign(round_start_, weights_);
+}
+
+double TrainingStep::loss_of(const datasets::Batch& batch) {
+  const NoGrad quiet;
+  settings_.objective().advance(task_.optimizer->steps());
+  return loss(weights_, inputs(batch), number_).loss.item();
 }
 
 std::string TrainingStep::uncaptured() const {
@@ -27,8 +85,8 @@ Objective::Result TrainingStep::loss(const Tensor& weights, const Tensors& in, c
                                         : settings_.objective()(weights, state_, in, number);
 }
 
-// The loss's gradient, the update, and new statistics of batch norm. Returns the loss and the number of images
-// classified rightly.
+// The loss's gradient, the update, and new statistics of batch norm, which are those of the evaluation at the weights
+// themselves. Returns the loss, the number of images classified rightly and that of pairs that were left out.
 Tensors TrainingStep::operations(const Tensors& in) {
   const int64_t images = in[0].dim(0), rows = settings_.run().rows > 0 ? settings_.run().rows : images;
   const int64_t parts = (images + rows - 1) / rows;
@@ -37,43 +95,56 @@ Tensors TrainingStep::operations(const Tensors& in) {
   // Random numbers of a part are its own.
   const auto of_part = [&](const Tensor& weights, const Tensors& part, int64_t number) {
     const Objective::Result result = loss(weights, part, parts == 1 ? number_ : number_ * parts + number);
-    outputs.push_back(result.outputs);
-    new_state = result.state;
+    if (static_cast<int64_t>(outputs.size()) < parts) {  // the first evaluation
+      outputs.push_back(result.outputs);
+      new_state = result.state;
+    }
     return result.loss;
   };
-  const Tensor value = task_.optimizer->update(weights_, [&](const Tensor& weights) {
+  const Tensor value = task_.optimizer->update(trained_, [&](const Tensor& trained) {
+    const Tensor weights = active_ ? put(weights_, *active_, trained) : trained;
     return parts == 1 ? of_part(weights, in, 0) : mean_over_parts(weights, in, rows, of_part);
   });
+  if (active_) assign(weights_, put(weights_, *active_, trained_));
   if (!task_.network.statistics().empty()) assign(state_, new_state);
   const Tensor all = parts == 1 ? outputs[0] : concat(std::span<const Tensor>(outputs), 0);
-  return {cast(value, DType::f64), sum(cast(equal(argmax(all), in[1]), DType::f64))};
+  const Tensor loss = cast(value, DType::f64), correct = sum(cast(equal(argmax(all), in[1]), DType::f64));
+  const Tensor left_out = task_.optimizer->source().left_out();
+  return left_out.defined() ? Tensors{loss, correct, left_out + 0.0} : Tensors{loss, correct};
+}
+
+// Of the step under way.
+Tensors TrainingStep::inputs(const datasets::Batch& batch) {
+  const Device device = weights_.device();
+  const Tensor indices = Tensor::from(batch.indices, {batch.size()});
+  return settings_.objective().inputs(weights_, state_,
+                                      {to(batch.images, device), to(batch.labels, device), to(indices, device)});
 }
 
 void TrainingStep::launch(const datasets::Batch& batch, int64_t epoch) {
   const int64_t before = task_.optimizer->steps();
-  const Device device = weights_.device();
   Objective& objective = settings_.objective();
   assign(number_, static_cast<double>(before));
   if (settings_.smoothing().active()) settings_.smoothing().advance(epoch);
   objective.advance(before);
   task_.optimizer->advance(weights_.dtype());
-  const Tensor indices = Tensor::from(batch.indices, {batch.size()});
-  const Tensors in =
-      objective.inputs(weights_, state_, {to(batch.images, device), to(batch.labels, device), to(indices, device)});
+  const Tensors in = inputs(batch);
   const bool captures = this->captures();
   if (captures && (!captured_ || phase_ != objective.phase())) {
-    captured_ = capture([this](const Tensors& inputs) { return operations(inputs); });
+    captured_ = capture([this](const Tensors& batch_inputs) { return operations(batch_inputs); });
     phase_ = objective.phase();
   }
   const Tensors found = captures ? (*captured_)(in) : operations(in);
-  launched_.push_back({before + 1, batch.size(), Fetch(found[0]), Fetch(found[1])});
+  launched_.push_back({before + 1, batch.size(), Fetch(found[0]), Fetch(found[1]),
+                       found.size() > 2 ? std::optional<Fetch>(found[2]) : std::nullopt});
 }
 
 std::vector<StepResult> TrainingStep::results(bool all) {
   std::vector<StepResult> out;
   for (; launched_.size() > (all ? 0 : 1); launched_.pop_front()) {
     const Launched& step = launched_.front();
-    out.push_back({step.step, step.images, static_cast<int64_t>(step.correct.item()), step.loss.item()});
+    out.push_back({step.step, step.images, static_cast<int64_t>(step.correct.item()), step.loss.item(),
+                   step.left_out ? static_cast<int64_t>(step.left_out->item()) : 0});
   }
   return out;
 }

@@ -15,6 +15,7 @@ namespace mollify::experiments {
 struct StepResult {
   int64_t step, images, correct;  // step counts from 1
   double loss;                    // mean over the images, before the update
+  int64_t left_out;               // pairs of perturbed weights whose losses are not finite
 };
 
 class TrainingStep {
@@ -23,7 +24,16 @@ class TrainingStep {
   // where the network cannot be trained as they ask. Settings and task must outlive this.
   TrainingStep(const TrainSettings& settings, const Task& task, const Tensor& weights, const Tensor& state);
 
-  // `epoch` counts from 0.
+  // What a checkpoint keeps, by name: the optimizer's state and the mask's.
+  std::map<std::string, Tensor> kept() const;
+  void set_kept(const std::map<std::string, Tensor>& kept);
+
+  // Before the first batch of an epoch, which counts from 0: the mask may grow.
+  void start_epoch(int64_t epoch, const Mask::Accuracy& held_out_accuracy);
+  int64_t active() const { return active_ ? active_->count() : weights_.size(); }  // weights that are trained
+
+  // Loss of a batch without an update, for measuring how long it takes.
+  double loss_of(const datasets::Batch& batch);
   void launch(const datasets::Batch& batch, int64_t epoch);
 
   // Of steps that were launched, in order and once each. Waiting for the last one would leave the device idle until the
@@ -34,18 +44,24 @@ class TrainingStep {
   std::string uncaptured() const;
 
  private:
+  Tensors inputs(const datasets::Batch& batch);
   Objective::Result loss(const Tensor& weights, const Tensors& in, const Tensor& number) const;
+  void set_active(Positions active);
   Tensors operations(const Tensors& in);
   bool captures() const;  // the step under way
   struct Launched {
     int64_t step, images;
     Fetch loss, correct;
+    std::optional<Fetch> left_out;
   };
 
   const TrainSettings& settings_;
   const Task& task_;
   const Tensor weights_, state_;
   const Tensor number_;  // 0-d, of the step under way
+  std::optional<Positions> active_;  // under a mask
+  Tensor trained_;                   // what the optimizer moves: the weights, or under a mask the active ones
+  Tensor round_start_;               // the weights when the round began, where the mask sets them back
   std::optional<Captured> captured_;
   int64_t phase_ = 0;  // that captured_ is of
   std::deque<Launched> launched_;

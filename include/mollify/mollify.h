@@ -39,6 +39,7 @@
 #include <mollify/nn/own_activation.h>
 #include <mollify/nn/per_sample.h>
 #include <mollify/nn/weights_file.h>
+#include <mollify/optim/active_weights.h>
 #include <mollify/optim/gradient.h>
 #include <mollify/optim/optimizer.h>
 #include <mollify/optim/schedule.h>

@@ -7,6 +7,7 @@ namespace {
 class Natural final : public Objective {
  public:
   const char* name() const override { return "natural"; }
+  bool is_traceable() const override { return true; }
   Result operator()(const Tensor& weights, const Tensor& state, const Tensors& inputs,
                     const Tensor& number) const override {
     const nn::Network::Result result =

@@ -52,6 +52,7 @@ class Objective {
   virtual void advance(int64_t /*step*/) {}
   virtual int64_t phase() const { return 0; }  // of steps whose calls consist of the same operations
   virtual bool can_be_captured() const { return true; }
+  virtual bool is_traceable() const { return false; }    // its call reads its weights by recorded operations only
   virtual const char* uncaptured() const { return ""; }  // what of steps runs as it is, for the user
 
   // What the call takes: images, labels, the images' numbers in the dataset, i32 [B], and more. Attacks read values on

@@ -1,0 +1,28 @@
+#include <mollify/experiments/training/estimators/perturbed.h>
+
+namespace mollify::experiments {
+
+Options PerturbedEstimator::options() {
+  return {{{"probes", "Gradient", help_, nullptr}, &probes_, at_least(1)},
+          {{"probe-scale", "Gradient",
+            "standard deviation of the perturbations of each weight: μ of sparse zeroth-order optimisation, σ of "
+            "Gaussian loss smoothing",
+            nullptr},
+           &scale_,
+           above(0)},
+          {{"probe-course", "Gradient",
+            "its course: constant; falling as the learning rate does; for szo and pgpe also learned by descent on the "
+            "smoothed loss, one for all weights or each its own",
+            nullptr},
+           &course_,
+           one_of(courses())}};
+}
+
+smoothing::Sigma PerturbedEstimator::sigma(const Making& making) const {
+  if (course_ != "learning-rate") return smoothing::Sigma::stddev(scale_);
+  return smoothing::Sigma::stddev([scale = scale_, share = making.learning_rate](int64_t step) {
+    return std::max(scale * share(step), 1e-12);  // a rate that ends at 0 leaves a scale
+  });
+}
+
+}  // namespace mollify::experiments
