@@ -34,6 +34,8 @@ enum class Purpose : uint8_t {
   monte_carlo = 0x5A,   // the row, then the sample, or scrambling and step
   attack,               // kind of number, then the row
   falsify,
+  landscape,            // the number of a direction in weight space
+  neighbors,            // the number of a neighbour in weight space
   order = 0xD0,
   held_out,
   input_noise,

@@ -196,6 +196,8 @@ TEST(Purposes, ShareNoNumbers) {
                          Purpose::monte_carlo,
                          Purpose::attack,
                          Purpose::falsify,
+                         Purpose::landscape,
+                         Purpose::neighbors,
                          Purpose::order,
                          Purpose::held_out,
                          Purpose::input_noise,
