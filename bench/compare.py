@@ -35,6 +35,9 @@ TORCH = [
     ("Table 3 CNN smoothed, Adam step, batch 16", "adam_step_smoothed/split/16/real_time", ["smoothed16"]),
     ("Table 3 CNN smoothed, Adam step, batch 128", "adam_step_smoothed/split/128/real_time", ["smoothed128"]),
     ("relu_s of 4,000,000 numbers, forward and backward", "relu_smoothed_gradient/4000000/real_time", ["relu_smoothed"]),
+    ("LeNet-300-100, zeroth-order step, 10 pairs, batch 64", "szo_step/dense/real_time", ["szo"]),
+    ("the same of 3,844 of its 266,610 weights", "szo_step/active3844/real_time", ["szo"]),
+    ("CNN3, PGPE step on IBP's loss, 64 members, batch 64", "pgpe_step/real_time", ["pgpe"]),
     ("1,000,000 standard normal draws", "normal_draws/1000000/real_time", ["normal"]),
 ]
 LIRPA = [
@@ -112,7 +115,7 @@ def main():
     parser.add_argument("--minutes", type=float, help="of a GPU: to be done in")
     parser.add_argument("--json", help="of a GPU: the file that all figures are written to")
     parser.add_argument("--tiny", action="store_true", help="of a GPU: a smoke run, for --device emulated, where PyTorch is on the CPU")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="of a GPU: parts of names")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="parts of names")
     options = parser.parse_args()
     if options.device != "cpu":
         sys.exit(compare_gpu.compare(options))
@@ -121,6 +124,9 @@ def main():
     pythons = options.python or ["/usr/bin/python3"]
 
     peer_name, script, rows, memory_row = PEERS[options.peer]
+    if options.cases:
+        rows = [row for row in rows if any(case in row[0] for case in options.cases)]
+        memory_row = rows[0][0]
 
     versions, lines, memory = {}, [], {}
     for title, name, cases in rows:

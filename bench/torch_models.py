@@ -7,6 +7,16 @@ def cnn():
     return nn.Sequential(nn.Conv2d(1, 32, 4), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(4608, 128), nn.ReLU(), nn.Linear(128, 10))
 
 
+def lenet_300_100():
+    def norm(features):
+        return nn.BatchNorm1d(features, affine=False)
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), norm(300), nn.Linear(300, 100), nn.ReLU(), norm(100), nn.Linear(100, 10))
+
+
+def cnn3():
+    return nn.Sequential(nn.Conv2d(1, 16, 5, 2, 2), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(1568, 10))
+
+
 class Block(nn.Module):
     def __init__(self, channels, filters, stride):
         super().__init__()

@@ -18,9 +18,10 @@ import sys
 import time
 
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
 
-from torch_models import cnn, resnet18, wrn_28_10
+from torch_models import cnn, cnn3, lenet_300_100, resnet18, wrn_28_10
 
 
 class How:
@@ -129,7 +130,82 @@ def chain_step(how=How()):
     return lambda: function(x)
 
 
+def szo_step(pairs=10, scale=0.05, rate=1e-4):
+    """Two-sided zeroth-order estimate and SGD step of LeNet-300-100, batch 64; the flat vector is what the parameters are views of."""
+    network, images, labels = lenet_300_100(), torch.randn(64, 1, 28, 28), torch.arange(64) % 10
+    weights = flattened(network)
+
+    @torch.no_grad()
+    def step():
+        start, gradient = weights.clone(), torch.zeros_like(weights)
+        F.cross_entropy(network(images), labels)
+        for _ in range(pairs):
+            z = torch.randn_like(weights)
+            torch.add(start, z, alpha=scale, out=weights)
+            above = F.cross_entropy(network(images), labels)
+            torch.add(start, z, alpha=-scale, out=weights)
+            below = F.cross_entropy(network(images), labels)
+            gradient.add_(z, alpha=float(above - below) / (2 * scale * pairs))
+        torch.add(start, gradient, alpha=-rate, out=weights)
+
+    return step
+
+
+def flattened(network):
+    weights = torch.cat([p.detach().reshape(-1) for p in network.parameters()])
+    first = 0
+    for p in network.parameters():
+        p.data = weights[first:first + p.numel()].view_as(p)
+        first += p.numel()
+    return weights
+
+
+def ibp_loss(network, lower, upper, rows):
+    """log(1 + sum exp(-margin)) by interval arithmetic, the rows e_y - e_t folded into the last layer."""
+    centre, radius = (lower + upper) / 2, (upper - lower) / 2
+    for layer in network[:-1]:
+        if isinstance(layer, nn.Conv2d):
+            centre, radius = layer(centre), F.conv2d(radius, layer.weight.abs(), None, layer.stride, layer.padding)
+        elif isinstance(layer, nn.ReLU):
+            low, high = torch.relu(centre - radius), torch.relu(centre + radius)
+            centre, radius = (low + high) / 2, (high - low) / 2
+        else:
+            centre, radius = layer(centre), layer(radius)
+    weight, bias = rows @ network[-1].weight, rows @ network[-1].bias
+    margins = torch.einsum("bri,bi->br", weight, centre) + bias - torch.einsum("bri,bi->br", weight.abs(), radius)
+    return torch.log1p(torch.exp(-margins).sum(1)).mean()
+
+
+def pgpe_step(members=64, scale=0.01):
+    """PGPE and an Adam step on IBP's certified loss of CNN3, batch 64."""
+    network, images, labels = cnn3(), torch.rand(64, 1, 28, 28), torch.arange(64) % 10
+    weights = flattened(network)
+    lower, upper = (images - 0.1).clamp(0, 1), (images + 0.1).clamp(0, 1)
+    eye = torch.eye(10)
+    rows = (eye[labels].unsqueeze(1) - eye.unsqueeze(0))[labels.unsqueeze(1) != torch.arange(10)].view(64, 9, 10)
+    point = weights.clone()
+    optimizer = torch.optim.Adam([point], lr=1e-3)
+
+    @torch.no_grad()
+    def step():
+        point.grad = torch.zeros_like(point)
+        weights.copy_(point)
+        ibp_loss(network, lower, upper, rows)
+        for _ in range(members // 2):
+            z = torch.randn_like(point)
+            torch.add(point, z, alpha=scale, out=weights)
+            above = ibp_loss(network, lower, upper, rows)
+            torch.add(point, z, alpha=-scale, out=weights)
+            below = ibp_loss(network, lower, upper, rows)
+            point.grad.add_(z, alpha=float(above - below) / (scale * members))
+        optimizer.step()
+
+    return step
+
+
 CPU_CASES = {
+    "szo": szo_step,
+    "pgpe": pgpe_step,
     "cnn16": lambda: training_step(cnn(), 16, (1, 28, 28)),
     "cnn128": lambda: training_step(cnn(), 128, (1, 28, 28)),
     "chain": lambda: gradient_step(lambda x: chain(x).sum(), torch.full((16,), 0.99), None),

@@ -202,7 +202,11 @@ void run_parts(const Op& op, Inputs in, const Attributes& attributes, const Layo
 void run(const Op& op, Inputs in, const Attributes& attributes, Device device, const Layouts& layouts,
          std::span<Tensor> out) {
   const bool tracing = detail::is_tracing();
-  if (tracing && any_abstract(in)) return run_abstractly(op, in, attributes, layouts, out);
+  if (any_abstract(in)) {
+    require<GraphError>(tracing, "{}: an input of shape {} is left of a trace and has no values; needs one that has",
+                        op.name, in[0].shape());
+    return run_abstractly(op, in, attributes, layouts, out);
+  }
   if (op.made_of) {
     run_parts(op, in, attributes, layouts, out);
     if (!op.vjp) return;

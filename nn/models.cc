@@ -25,6 +25,13 @@ LayerPointer lenet_300_100(int64_t classes) {
                     dense(classes));
 }
 
+// Of sparse zeroth-order optimisation (Ohta et al. 2020), on CIFAR-10.
+LayerPointer szo_cnn(int64_t classes) {
+  const BatchNorm plain{.affine = false};
+  return sequential(conv(64, 3, 1, 1), relu(), conv(64, 3, 1, 1), relu(), max_pool(2, 2), flatten(), dense(256), relu(),
+                    batch_norm(plain), dense(256), relu(), batch_norm(plain), dense(classes));
+}
+
 LayerPointer cnn3(int64_t first, int64_t second, int64_t classes) {
   return sequential(conv(first, 5, 2, 2), relu(), conv(second, 4, 2, 1), relu(), flatten(), dense(classes));
 }
@@ -100,6 +107,7 @@ const struct { const char* name; LayerPointer (*build)(const Shape& input, int64
     {"cnn", [](const Shape&, int64_t classes) { return cnn(classes); }},
     {"linear", [](const Shape&, int64_t classes) { return linear(classes); }},
     {"lenet_300_100", [](const Shape&, int64_t classes) { return lenet_300_100(classes); }},
+    {"szo_cnn", [](const Shape&, int64_t classes) { return szo_cnn(classes); }},
     {"cnn3", [](const Shape&, int64_t classes) { return cnn3(16, 32, classes); }},
     {"cnn3_tiny", [](const Shape&, int64_t classes) { return cnn3(2, 2, classes); }},
     {"cnn5", [](const Shape&, int64_t classes) { return cnn5(classes); }},

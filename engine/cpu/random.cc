@@ -53,8 +53,10 @@ HWY_INLINE void philox(D du, RandomKey key, uint32_t step, uint32_t block, V& c0
 template <class M, class V>
 HWY_INLINE void box_muller(M m, V& u, V& v) {
   const V radius = m.sqrt(m.log(u) * m.set(-2.0)), angle = v * m.set(6.283185307179586);
-  u = radius * m.cos(angle);
-  v = radius * m.sin(angle);
+  V sin, cos;
+  m.sin_and_cos(angle, sin, cos);
+  u = radius * cos;
+  v = radius * sin;
 }
 
 template <int parts, class D, class V, class T>

@@ -74,6 +74,7 @@ struct SimdMath {
   HWY_INLINE V log1p(V x) const { return cpu::HWY_NAMESPACE::log1p(d, x); }
   HWY_INLINE V sin(V x) const { return cpu::HWY_NAMESPACE::sin(d, x); }
   HWY_INLINE V cos(V x) const { return cpu::HWY_NAMESPACE::cos(d, x); }
+  HWY_INLINE void sin_and_cos(V x, V& sin, V& cos) const { cpu::HWY_NAMESPACE::sin_and_cos(d, x, sin, cos); }
   HWY_INLINE V tanh(V x) const { return cpu::HWY_NAMESPACE::tanh(d, x); }
   HWY_INLINE V pow(V x, V y) const { return cpu::HWY_NAMESPACE::pow(d, x, y); }
 };

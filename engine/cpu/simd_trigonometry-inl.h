@@ -57,30 +57,40 @@ HWY_INLINE V cos_reduced(D d, V z) {
   return hn::MulAdd(z, hn::MulAdd(c, z, set(d, -0.5)), set(d, 1.0));
 }
 
-// sin(x + quarter_turns pi/2) with quarter_turns 0 or 1, for |x| within the reduction's reach.
-template <class D, class V>
-HWY_INLINE V sin_shifted(D d, V x, int quarter_turns) {
-  using F = Format<hn::TFromD<D>>;
-  const hn::RebindToSigned<D> di;
-  using Int = hn::TFromD<decltype(di)>;
-  const V magic_sum = hn::MulAdd(x, set(d, 0.63661977236758134), set(d, F::kMagic));
-  const V r = subtract_quarter_turns(d, x, magic_sum - set(d, F::kMagic));
-  const V z = r * r;
-  const auto quadrant = hn::Add(small_integer(d, magic_sum), hn::Set(di, static_cast<Int>(quarter_turns)));
-  const auto odd = hn::RebindMask(d, hn::Eq(hn::And(quadrant, hn::Set(di, Int{1})), hn::Set(di, Int{1})));
-  const V value = hn::IfThenElse(odd, cos_reduced(d, z), sin_reduced(d, r, z));
-  // Quadrants 2 and 3 change the sign: bit 1 moved to the sign bit.
-  constexpr int kSignShift = static_cast<int>(sizeof(Int)) * 8 - 2;
-  const auto flip = hn::ShiftLeft<kSignShift>(hn::And(quadrant, hn::Set(di, Int{2})));
-  return hn::Xor(value, hn::BitCast(d, flip));
-}
+// x within the reduction's reach, less its nearest quarter turns, whose number has small_integer(magic_sum).
+template <class D>
+struct Reduced {
+  using V = hn::Vec<D>;
+  V magic_sum, sin, cos;  // sine and cosine of what is left
+
+  HWY_INLINE Reduced(D d, V x) {
+    using F = Format<hn::TFromD<D>>;
+    magic_sum = hn::MulAdd(x, set(d, 0.63661977236758134), set(d, F::kMagic));
+    const V r = subtract_quarter_turns(d, x, magic_sum - set(d, F::kMagic)), z = r * r;
+    sin = sin_reduced(d, r, z);
+    cos = cos_reduced(d, z);
+  }
+
+  // sin(x + quarter_turns pi/2) with quarter_turns 0 or 1.
+  HWY_INLINE V shifted(D d, int quarter_turns) const {
+    const hn::RebindToSigned<D> di;
+    using Int = hn::TFromD<decltype(di)>;
+    const auto quadrant = hn::Add(small_integer(d, magic_sum), hn::Set(di, static_cast<Int>(quarter_turns)));
+    const auto odd = hn::RebindMask(d, hn::Eq(hn::And(quadrant, hn::Set(di, Int{1})), hn::Set(di, Int{1})));
+    const V value = hn::IfThenElse(odd, cos, sin);
+    // Quadrants 2 and 3 change the sign: bit 1 moved to the sign bit.
+    constexpr int kSignShift = static_cast<int>(sizeof(Int)) * 8 - 2;
+    const auto flip = hn::ShiftLeft<kSignShift>(hn::And(quadrant, hn::Set(di, Int{2})));
+    return hn::Xor(value, hn::BitCast(d, flip));
+  }
+};
 
 // Arguments beyond the reduction's reach (infinities and NaN included) go to the C library one by one.
 template <class D, class V>
 HWY_INLINE V sin_or_cos(D d, V x, int quarter_turns) {
   using T = hn::TFromD<D>;
   const auto near = hn::Le(hn::Abs(x), set(d, kSingle<D> ? 12000.0 : 1.6e6));
-  const V value = sin_shifted(d, hn::IfThenElseZero(near, x), quarter_turns);
+  const V value = Reduced<D>(d, hn::IfThenElseZero(near, x)).shifted(d, quarter_turns);
   if (hn::AllTrue(d, near)) return value;
   alignas(64) T arguments[hn::MaxLanes(D())];
   hn::Store(x, d, arguments);
@@ -98,6 +108,14 @@ HWY_INLINE V sin(D d, V x) {
 template <class D, class V>
 HWY_INLINE V cos(D d, V x) {
   return sin_or_cos(d, x, 1);
+}
+
+// Both, to the same bits, of numbers within the reduction's reach and not -0.
+template <class D, class V>
+HWY_INLINE void sin_and_cos(D d, V x, V& sin, V& cos) {
+  const Reduced<D> reduced(d, x);
+  sin = reduced.shifted(d, 0);
+  cos = reduced.shifted(d, 1);
 }
 
 }  // namespace mollify::cpu::HWY_NAMESPACE

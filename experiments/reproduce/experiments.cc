@@ -4,7 +4,9 @@
 
 namespace mollify::experiments {
 
-std::vector<std::shared_ptr<Experiment>> all_experiments() { return {gsmooth_heat_map(), gsmooth_svrg(), paradox()}; }
+std::vector<std::shared_ptr<Experiment>> all_experiments() {
+  return {gsmooth_heat_map(), gsmooth_svrg(), paradox(), gls(), sparse_szo()};
+}
 
 Options Experiment::shared_options() {
   Options all = {

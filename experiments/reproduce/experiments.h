@@ -12,5 +12,7 @@ std::shared_ptr<Experiment>
 gsmooth_svrg();  // the same: deviation of the update's norm with and without variance reduction
 std::shared_ptr<Experiment>
 paradox();  // Jovanović et al. 2022: networks trained through looser and tighter relaxations
+std::shared_ptr<Experiment> sparse_szo();  // Ohta et al. 2020: training from loss values, of fewer and fewer weights
+std::shared_ptr<Experiment> gls();         // Balauca et al. 2025: certified training through a smoothed loss
 
 }  // namespace mollify::experiments

@@ -4,6 +4,7 @@
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/reproduce/certified.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
 #include <mollify/experiments/reproduce/report.h>
@@ -12,8 +13,8 @@
 #include <mollify/experiments/training/curves.h>
 #include <mollify/experiments/training/settings.h>
 #include <mollify/experiments/training/task.h>
-#include <mollify/nn/bounds/alpha_crown.h>
-#include <mollify/nn/losses.h>
+#include <mollify/nn/bounds/bounds.h>
+#include <mollify/nn/bounds/certified_loss.h>
 #include <mollify/nn/models.h>
 
 #include <algorithm>
@@ -27,13 +28,14 @@ using nn::bounds::Graph;
 using nn::bounds::Method;
 
 // From the loosest relaxation to the tightest.
-constexpr struct { const char *objective, *title; Method method;
+constexpr struct {
+  const char *objective, *title;
+  Method method;
 } kMethods[] = {{"ibp", "IBP", Method::ibp},
                 {"hbox", "HBox", Method::hbox},
                 {"crown-ibp", "CROWN-IBP", Method::crown_ibp},
                 {"deeppoly", "DeepPoly", Method::crown}};
 constexpr const char* kNatural = "natural";  // the network on which tightness is measured
-constexpr const char* kStages[] = {"ibp", "crown-ibp", "crown", "alpha-crown", "best"};
 constexpr int64_t kVerifiedAtOnce = 20;
 
 // One network.
@@ -49,15 +51,7 @@ struct Finished {
   Results results;
 };
 
-std::string certified_name(const std::string& stage) { return "certified_" + stage; }
 std::string tightness_name(const std::string& objective) { return "tightness_" + objective; }
-
-// The images whose margins are all above 0.
-std::vector<bool> proven(const Tensor& margins) {
-  std::vector<bool> out;
-  for (const float least : min(margins, {1}).to_vector<float>()) out.push_back(least > 0 && std::isfinite(least));
-  return out;
-}
 
 class Paradox final : public Experiment {
  public:
@@ -74,7 +68,6 @@ class Paradox final : public Experiment {
  private:
   Results train(const Training& training, const std::filesystem::path& folder) const;
   Tensor trained_weights(const Training& training, const std::filesystem::path& folder) const;
-  void verify(const nn::Network& network, const Tensor& weights, Results& results) const;
   double mean_certified_radius(const Graph& graph, Method method) const;
   std::vector<std::string> models() const;
   std::string picture(const std::vector<Finished>& finished) const;
@@ -88,9 +81,7 @@ class Paradox final : public Experiment {
           tightness_images_ = 0;
   double epsilon_ = 0.1, rate_ = 2e-3;
   std::vector<double> radii_;  // of the tightness, equally spaced from one step on
-  datasets::Dataset train_, test_data_;
-  datasets::Preparation preparation_;
-  Images test_;
+  CertifiedData images_;
 };
 
 Options Paradox::options() {
@@ -140,12 +131,8 @@ void Paradox::load() {
   tightness_images_ = std::min<int64_t>(test_limit_, is("tiny") ? 20 : 200);
   for (int64_t i = 1; i <= (is("tiny") ? 2 : 20); ++i)
     radii_.push_back(0.08 * static_cast<double>(i) / (is("tiny") ? 2 : 20));
-  datasets::Splits images =
-      load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
-  preparation_ = plain_preparation(data);
-  test_ = prepare(images.test, preparation_, device);
-  train_ = std::move(images.train);
-  test_data_ = std::move(images.test);
+  images_ =
+      load_certified(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()), device);
 }
 
 std::vector<std::string> Paradox::models() const {
@@ -155,48 +142,21 @@ std::vector<std::string> Paradox::models() const {
 }
 
 Tensor Paradox::trained_weights(const Training& how, const std::filesystem::path& folder) const {
-  TrainSettings::Texts texts{{"data", data},
-                             {"model", how.model},
-                             {"objective", how.objective},
-                             {"init", "ibp"},
-                             {"epochs", std::to_string(epochs_)},
-                             {"batch", std::to_string(batch_)},
-                             {"seed", std::to_string(how.seed)},
-                             {"checkpoint-minutes", format("{}", checkpoint_minutes)}};
-  if (how.objective != kNatural)
-    texts.insert({{"eps", format("{}", epsilon_)},
-                  {"eps-test", "0"},
-                  {"eps-epochs", std::to_string(ramp_epochs_)},
-                  {"regularizer", "0"}});
-  if (how.objective == "deeppoly" && rows_ < batch_) texts.insert({"rows", std::to_string(rows_)});
-  TrainSettings settings(texts);
-  settings.resolve();
-  Timetable timetable(limit_, {batch_});
-  const int64_t steps = timetable.first_step(epochs_);
-  timetable.learning_rate = optim::milestones(rate_, 0.2, {5 * steps / 7, 6 * steps / 7});
-  auto optimizer = optim::adam(timetable.learning_rate, {.clip_norm = 10});
-  return experiments::trained_weights(std::move(settings),
-                                      {.train = train_,
-                                       .validation = {},
-                                       .test = test_data_,
-                                       .training = preparation_,
-                                       .plain = preparation_,
-                                       .network = network_for(how.model, train_),
-                                       .loss = nn::mean_cross_entropy,
-                                       .timetable = timetable,
-                                       .device = device,
-                                       .optimizer = std::move(optimizer)},
-                                      folder);
+  TrainSettings::Texts more;
+  if (how.objective != kNatural) more["regularizer"] = "0";
+  return experiments::trained_weights(
+      {data, how.model, how.objective, epsilon_, epochs_, ramp_epochs_, batch_, rows_, rate_, how.seed, more}, images_,
+      folder, checkpoint_minutes, device);
 }
 
 // The mean over images of the largest radius, of those in radii_, up to which all are certified: the area under the
 // curve of certified shares.
 double Paradox::mean_certified_radius(const Graph& graph, Method method) const {
-  const PixelRange pixels(preparation_, device);
+  const PixelRange pixels(images_.preparation, device);
   double area = 0;
   for (int64_t first = 0; first < tightness_images_; first += kVerifiedAtOnce) {
-    const Images part = range(test_, first, std::min(kVerifiedAtOnce, tightness_images_ - first));
-    const Tensor rows = nn::bounds::margin_rows(part.labels, train_.classes);
+    const Images part = range(images_.test, first, std::min(kVerifiedAtOnce, tightness_images_ - first));
+    const Tensor rows = nn::bounds::margin_rows(part.labels, images_.train.classes);
     for (double radius : radii_) {
       stop_if_interrupted();
       const Bounds bounds(graph, {pixel_ball(part.images, Tensor::scalar(radius), pixels)}, {.method = method});
@@ -207,47 +167,17 @@ double Paradox::mean_certified_radius(const Graph& graph, Method method) const {
   return area / static_cast<double>(tightness_images_);
 }
 
-// Shares of the test images that each verifier certifies, in real arithmetic, and that any of them does.
-void Paradox::verify(const nn::Network& network, const Tensor& weights, Results& results) const {
-  const FullPrecision exact;
-  const PixelRange pixels(preparation_, device);
-  const Graph graph(network, weights);
-  const double roundoff = nn::bounds::unit_roundoff(DType::f32);
-  std::map<std::string, int64_t> counts;
-  for (int64_t first = 0; first < test_.count(); first += kVerifiedAtOnce) {
-    stop_if_interrupted();
-    const Images part = range(test_, first, std::min(kVerifiedAtOnce, test_.count() - first));
-    const nn::bounds::Box ball = pixel_ball(part.images, Tensor::scalar(epsilon_), pixels, /*outward=*/true);
-    const Tensor rows = nn::bounds::margin_rows(part.labels, train_.classes);
-    const auto bounds = [&](Method method) { return Bounds(graph, {ball}, {.method = method, .roundoff = roundoff}); };
-    const Bounds crown = bounds(Method::crown);
-    const std::vector<bool> stages[] = {
-        proven(bounds(Method::ibp).lower(rows)), proven(bounds(Method::crown_ibp).lower(rows)),
-        proven(crown.lower(rows)), proven(nn::bounds::alpha_crown(crown, rows, {.stop_when_positive = true}).lower)};
-    for (size_t i = 0; i < stages[0].size(); ++i) {
-      bool any = false;
-      for (size_t s = 0; s < std::size(stages); ++s) {
-        counts[kStages[s]] += stages[s][i];
-        any = any || stages[s][i];
-      }
-      counts["best"] += any;
-    }
-  }
-  const double images = static_cast<double>(test_.count());
-  for (const char* stage : kStages)
-    results.numbers[certified_name(stage)] = static_cast<double>(counts[stage]) / images;
-}
-
 Results Paradox::train(const Training& how, const std::filesystem::path& folder) const {
-  const nn::Network network = network_for(how.model, train_);
+  const nn::Network network = network_for(how.model, images_.train);
   const Tensor weights = trained_weights(how, folder);
   Results results{.numbers = {{"diverged", weights.defined() ? 0 : 1}}};
   if (!weights.defined()) return results;
   const NoGrad quiet;
   results.numbers["natural"] =
-      score_of([&](const Tensor& w, const Tensor& images) { return network(w, images); }, weights, test_).accuracy;
+      score_of([&](const Tensor& w, const Tensor& images) { return network(w, images); }, weights, images_.test)
+          .accuracy;
   if (how.objective != kNatural) {
-    verify(network, weights, results);
+    verify(network, weights, images_, epsilon_, results);
     return results;
   }
   const Graph graph(network, weights);
@@ -268,7 +198,7 @@ std::string Paradox::settings_text() const {
   return format(
              "The paradox of certified training (Jovanovic et al., arXiv 2102.06700).\n"
              "Scale {}, {}: {} training and {} test images, radius {}, {} seeds.\n",
-             scale, data, train_.size(), test_.count(), epsilon_, seeds_) +
+             scale, data, images_.train.size(), images_.test.count(), epsilon_, seeds_) +
          format(
              "{} epochs, the radius grows over the first {}; Adam {}, a fifth from 5/7 and again from 6/7 of the "
              "epochs on;\n"
@@ -288,12 +218,12 @@ Report Paradox::model_report(const std::vector<Finished>& finished, const std::s
     return summary_of_cells(finished, model, kNatural, tightness_name(objective));
   };
   std::vector<std::string> heading = {"trained with", "tightness", "natural"};
-  for (const char* stage : kStages) heading.push_back(stage);
+  for (const std::string& stage : certified_stages()) heading.push_back(stage);
   Table table(heading), claims({"claim", "difference and its standard error", ""});
   for (const auto& method : kMethods) {
     std::vector<std::string> row = {method.title, with_deviation(tightness(method.objective), "%.2f"),
                                     with_deviation(of(method.objective, "natural"), "%.2f")};
-    for (const char* stage : kStages)
+    for (const std::string& stage : certified_stages())
       row.push_back(with_deviation(of(method.objective, certified_name(stage)), "%.2f"));
     table.add(row);
   }
@@ -309,11 +239,11 @@ Report Paradox::model_report(const std::vector<Finished>& finished, const std::s
   for (size_t i = 1; i < std::size(kMethods); ++i) pair(kMethods[i - 1], kMethods[i]);
   pair(kMethods[0], kMethods[std::size(kMethods) - 1]);
   Report report;
-  report.add(
-      format("{} ({} weights). Tightness: mean radius, times 100, up to which the relaxation certifies a naturally "
-             "trained network\n"
-             "({} images, radii up to {} in steps of {}).\n",
-             model, network_for(model, train_).weight_count(), tightness_images_, radii_.back(), radii_.front()));
+  report.add(format(
+      "{} ({} weights). Tightness: mean radius, times 100, up to which the relaxation certifies a naturally "
+      "trained network\n"
+      "({} images, radii up to {} in steps of {}).\n",
+      model, network_for(model, images_.train).weight_count(), tightness_images_, radii_.back(), radii_.front()));
   report.add(table);
   report.add("Claims: the tighter the relaxation, the worse the network. One holds beyond two standard errors.\n");
   report.add(claims);
@@ -372,7 +302,7 @@ Report Paradox::run(Grid& grid, const std::filesystem::path& folder) {
   const std::vector<Results> results = grid.run("networks", cells);
 
   std::vector<std::string> columns = {"natural", "diverged"};
-  for (const char* stage : kStages) columns.push_back(certified_name(stage));
+  for (const std::string& stage : certified_stages()) columns.push_back(certified_name(stage));
   for (const auto& method : kMethods) columns.push_back(tightness_name(method.objective));
   std::string csv = "model,objective,seed";
   for (const std::string& column : columns) csv += "," + column;

@@ -2,7 +2,6 @@
 
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/interrupt.h>
-#include <mollify/experiments/training/training_run.h>
 #include <mollify/nn/losses.h>
 
 #include <cmath>
@@ -48,13 +47,14 @@ Tensor copy_of(const Tensor& values) {
   return copy;
 }
 
-Tensor trained_weights(TrainSettings settings, Task task, const std::filesystem::path& folder) {
+Tensor trained_weights(TrainSettings settings, Task task, const std::filesystem::path& folder, RunEvents events) {
+  events.stop = interrupted;
   settings.run().out = folder.string();
   const std::filesystem::path file = folder / "checkpoint.safetensors";
   std::optional<Checkpoint> checkpoint;
   if (std::filesystem::exists(file)) checkpoint = read_checkpoint(file);
   try {
-    const RunOutcome outcome = train(settings, std::move(task), folder, checkpoint, {.stop = interrupted});
+    const RunOutcome outcome = train(settings, std::move(task), folder, checkpoint, events);
     require<Interrupted>(outcome.end != RunOutcome::End::interrupted, "interrupted");
     return outcome.weights;
   } catch (const Diverged&) { return {}; }

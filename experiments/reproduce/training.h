@@ -4,6 +4,7 @@
 #include <mollify/engine/ops.h>
 #include <mollify/experiments/training/metrics.h>
 #include <mollify/experiments/training/task.h>
+#include <mollify/experiments/training/training_run.h>
 
 #include <filesystem>
 #include <functional>
@@ -30,7 +31,7 @@ Score score_of(const Model& model, const Tensor& weights, const Images& images);
 Tensor copy_of(const Tensor& values);
 
 // Weights trained as `mollify train` does, in the cell's folder and from the checkpoint that is there; undefined where
-// the loss was no number any more. The cell's folder and checkpoints are set here. Throws Interrupted.
-Tensor trained_weights(TrainSettings settings, Task task, const std::filesystem::path& folder);
+// the loss was no number any more. The cell's folder is set here. Throws Interrupted.
+Tensor trained_weights(TrainSettings settings, Task task, const std::filesystem::path& folder, RunEvents events = {});
 
 }  // namespace mollify::experiments

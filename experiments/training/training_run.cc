@@ -200,6 +200,7 @@ void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_secon
   history_.timings.push_back(
       {metrics.epoch, position_.seconds, evaluation_seconds, rate, memory_statistics(device_).peak_bytes});
   if (events_.epoch) events_.epoch(history_.metrics.back(), history_.timings.back());
+  if (events_.trained) events_.trained(position_.epoch, weights_, state_, step_->mask());
 
   const bool best = metrics.validation &&
                     (!position_.best_validation_loss || metrics.validation->loss < *position_.best_validation_loss);

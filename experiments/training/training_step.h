@@ -30,9 +30,10 @@ class TrainingStep {
 
   // Before the first batch of an epoch, which counts from 0: the mask may grow.
   void start_epoch(int64_t epoch, const Mask::Accuracy& held_out_accuracy);
+  const Positions* mask() const { return active_ ? &*active_ : nullptr; }  // null: there is none
   int64_t active() const { return active_ ? active_->count() : weights_.size(); }  // weights that are trained
 
-  // Loss of a batch without an update, for measuring how long it takes.
+  // Of a batch, without an update: for measuring how long it takes.
   double loss_of(const datasets::Batch& batch);
   void launch(const datasets::Batch& batch, int64_t epoch);
 

@@ -23,7 +23,7 @@ double largest_difference(const Tensor& a, const Tensor& b) { return max(abs(a -
 
 TEST(Network, WeightCountsAreThoseOfThePapers) {
   const struct { const char* name; Shape input; int64_t count;
-  } known[] = {{"cnn", {28, 28, 1}, 591786},          {"lenet_300_100", {28, 28, 1}, 266610},
+  } known[] = {{"cnn", {28, 28, 1}, 591786},          {"lenet_300_100", {28, 28, 1}, 266610}, {"szo_cnn", {32, 32, 3}, 4301642},
                {"linear", {28, 28, 1}, 7850},         {"cnn3", {28, 28, 1}, 24330},
                {"cnn3_tiny", {28, 28, 1}, 1108},      {"cnn5", {28, 28, 1}, 820954},
                {"cnn3", {32, 32, 3}, 29930},          {"cnn3_tiny", {32, 32, 3}, 1508},
