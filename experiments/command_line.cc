@@ -166,6 +166,7 @@ struct Line {
   VerifyCommand verify_command;
   CertifyCommand certify_command;
   AttackCommand attack_command;
+  LandscapeCommand landscape_command;
 
   Line() {
     app.set_version_flag("--version", version_text(), "print the version");
@@ -181,6 +182,8 @@ struct Line {
     add_about_network("certify", "Natural, attacked and certified accuracy of a classifier, stage by stage",
                       certify_command);
     add_about_network("attack", "Attack a classifier's images by projected gradient descent", attack_command);
+    add_about_network("landscape", "Losses around weights, along a line and over a plane, before and after smoothing",
+                      landscape_command);
     app.add_subcommand("info", "Print version, processor, libraries, models and datasets")->allow_extras();
     app.footer("mollify SUBCOMMAND --help tells all options of a subcommand.");  // last: subcommands would take it over
     reproduce->footer("mollify reproduce EXPERIMENT --help tells all options of an experiment.");

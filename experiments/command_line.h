@@ -2,6 +2,7 @@
 #pragma once
 
 #include <mollify/experiments/evaluate.h>
+#include <mollify/experiments/landscape.h>
 #include <mollify/experiments/options.h>
 #include <mollify/experiments/reproduce/reproduce.h>
 #include <mollify/experiments/robustness/attack.h>
@@ -19,7 +20,7 @@ namespace mollify::experiments {
 struct InfoCommand {};
 struct ShowText { std::string text; };  // help or version
 using Command = std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand, ReproduceCommand, RunCommand,
-                             BoundsCommand, VerifyCommand, CertifyCommand, AttackCommand>;
+                             BoundsCommand, VerifyCommand, CertifyCommand, AttackCommand, LandscapeCommand>;
 
 Command parse(int argc, const char* const* argv);  // throws UsageError
 
