@@ -21,6 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 using smoothing::Losses;
 
+constexpr int64_t kHalvings = 14;  // of intervals on the line; beyond them f32 weights hardly move
+
 // What the weights' file says under `key`; empty: nothing.
 std::string said(const nn::SafeTensors& file, const std::string& key) {
   const auto found = file.metadata.find(key);
@@ -62,8 +64,9 @@ class Probed {
   const nn::Network& network() const { return network_; }
   std::string about() const {
     const std::optional<double> radius = settings_.objective().radius(timetable_.first_step(1));
-    return format("{} loss{} on {} training images of {}", objective(), radius ? format(" at radius {}", *radius) : "",
-                  batch_.labels.size(), data_);
+    const int64_t images = batch_.labels.size();
+    return format("{} loss{} on {} training {} of {}", objective(), radius ? format(" at radius {}", *radius) : "",
+                  images, images == 1 ? "image" : "images", data_);
   }
 
  private:
@@ -154,7 +157,7 @@ smoothing::Measured measured_on_samples(const Losses& losses, Measure measure) {
   return {summary.mean, summary.deviation / std::sqrt(static_cast<double>(groups.size()))};
 }
 
-void print_line(const Losses& line) {
+void print_line(const Losses& line, double discontinuity) {
   const auto number = [](double value) { return number_text(value, "%.5g"); };
   const auto with_error = [&](const smoothing::Measured& m) {
     return number(m.value) + " ± " + number_text(m.standard_error, "%.2g");
@@ -171,6 +174,7 @@ void print_line(const Losses& line) {
                                       Row{"deviation from convexity", smoothing::deviation_from_convexity}})
     table.add({name, number(measure(line.plain)), with_error(smoothing::measured_on_smoothed(line, measure)),
                with_error(measured_on_samples(line, measure))});
+  table.add({"largest discontinuity", number(discontinuity), "", ""});
   std::printf("%s", table.text().c_str());
 }
 
@@ -193,7 +197,10 @@ class Survey {
 
   void take_line() {
     const std::vector<double> t = grid(command_.extent, command_.points);
-    const Losses line = measured("line", t.size(), [&](const optim::Loss& loss) {
+    double discontinuity = 0;
+    const size_t halvings = (t.size() - 1) * static_cast<size_t>(kHalvings);
+    const Losses line = measured("line", t.size(), t.size() + halvings, [&](const optim::Loss& loss) {
+      discontinuity = smoothing::largest_discontinuity(loss, probed_.weights(), u_, t, kHalvings);
       return smoothing::losses_on_line(loss, probed_.weights(), u_, t, sigma(), draws());
     });
     write_line(folder_, title(), t, line);
@@ -205,13 +212,13 @@ class Survey {
                        "weights' norm, direction {}",
                        command_.probe_scale, line.samples.size(), t.size(), command_.extent, command_.directions)
                     .c_str());
-    print_line(line);
+    print_line(line, discontinuity);
     tell_infinite(line, "line");
   }
   void take_plane() {
     const std::vector<double> t = grid(command_.extent, command_.plane_points);
     const Tensor v = probed_.direction(1, command_);
-    const Losses plane = measured("plane", t.size() * t.size(), [&](const optim::Loss& loss) {
+    const Losses plane = measured("plane", t.size() * t.size(), 0, [&](const optim::Loss& loss) {
       return smoothing::losses_on_plane(loss, probed_.weights(), u_, v, t, t, sigma(), draws());
     });
     write_plane(folder_, title(), t, plane);
@@ -227,10 +234,11 @@ class Survey {
     return format("{}, {}, noise {}", probed_.network().name(), probed_.about(), command_.probe_scale);
   }
 
-  // `losses` of a loss that shows how far it is, and throws Interrupted.
-  Losses measured(const char* what, size_t points, const std::function<Losses(const optim::Loss&)>& losses) const {
+  // `losses` of a loss that shows how far it is, and throws Interrupted; `more` of them besides those at points.
+  Losses measured(const char* what, size_t points, size_t more,
+                  const std::function<Losses(const optim::Loss&)>& losses) const {
     const int64_t samples = command_.samples + command_.samples % 2;
-    Progress progress(what, static_cast<int64_t>(points) * (samples + 1), 0, "losses");
+    Progress progress(what, static_cast<int64_t>(points) * (samples + 1) + static_cast<int64_t>(more), 0, "losses");
     int64_t done = 0;
     return losses([&](const Tensor& weights) {
       stop_if_interrupted();

@@ -22,8 +22,8 @@ std::string csv_of(const smoothing::Losses& losses, size_t i) {
 }
 
 // Curves over the points' numbers; some of them are named by t.
-CurvePanel panel_of(const std::string& title, const Numbers& t, std::vector<Curve> curves) {
-  CurvePanel panel{title, "distance from the weights, in units of their norm", "", std::move(curves), 0, 0};
+CurvePanel panel_of(const std::string& title, const std::string& x_title, const Numbers& t, std::vector<Curve> curves) {
+  CurvePanel panel{title, x_title, "", std::move(curves), 0, 0};
   const size_t every = std::max<size_t>(1, (t.size() - 1) / kNames);
   for (size_t i = 0; i < t.size(); ++i) panel.x_names.push_back(i % every == 0 ? short_number(t[i]) : "");
   for (Curve& curve : panel.curves)
@@ -48,12 +48,11 @@ void write_line(const std::filesystem::path& folder, const std::string& title, c
   std::string csv = "t,loss,smoothed,error\n";
   for (size_t i = 0; i < t.size(); ++i) csv += csv_number(t[i]) + csv_of(line, i);
   write_text(folder / "line.csv", csv);
-  Numbers middles;
-  for (size_t i = 1; i < t.size(); ++i) middles.push_back((t[i - 1] + t[i]) / 2);
-  const CurvePanel losses = panel_of(
-      "Loss", t, {{"loss", 0, {}, line.plain}, {"smoothed, ± standard error", 1, {}, line.smoothed, line.error}});
+  const CurvePanel losses =
+      panel_of("Loss", "t, in units of the weights' norm", t,
+               {{"loss", 0, {}, line.plain}, {"smoothed, ± standard error", 1, {}, line.smoothed, line.error}});
   const CurvePanel jumps =
-      panel_of("Jump between neighbouring points", middles,
+      panel_of("Jump to the next point", "t, where it starts", {t.begin(), t.end() - 1},
                {{"loss", 0, {}, jumps_of(line.plain)}, {"smoothed", 1, {}, jumps_of(line.smoothed)}});
   write_text(folder / "line.svg", curves_svg(title, {losses, jumps}));
 }

@@ -48,6 +48,19 @@ bool all_finite(Curve curve) {
   return std::all_of(curve.begin(), curve.end(), [](double y) { return std::isfinite(y); });
 }
 
+struct Point {
+  double place, value;
+};
+struct Interval {
+  Point low, high, middle = {};
+  // By how much the halves' changes differ: the jump where there is one, and the curvature; infinite where a value is
+  // not finite.
+  double bend() const {
+    const double difference = std::abs(high.value - 2 * middle.value + low.value);
+    return std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference;
+  }
+};
+
 // Numbers of the points on the lower convex envelope (Andrew's monotone chain).
 std::vector<size_t> envelope_of(Curve curve) {
   std::vector<size_t> hull;
@@ -117,6 +130,34 @@ Losses losses_on_plane(const optim::Loss& loss, const Tensor& weights, const Ten
   return losses_at(
       loss, weights, a.size() * b.size(),
       [&](const Tensor& center, size_t i) { return center + u * a[i / b.size()] + v * b[i % b.size()]; }, s, how);
+}
+
+double largest_discontinuity(const optim::Loss& loss, const Tensor& weights, const Tensor& direction,
+                             const std::vector<double>& t, int64_t halvings) {
+  require_direction("largest_discontinuity", weights, direction);
+  const NoGrad quiet;
+  std::vector<Interval> intervals;
+  const auto at = [&](double place) { return Point{place, loss(weights.detach() + direction * place).item()}; };
+  std::vector<Point> points;
+  for (const double place : t) points.push_back(at(place));
+  for (size_t i = 1; i < points.size(); ++i) intervals.push_back({points[i - 1], points[i]});
+  for (int64_t k = 0; k < halvings; ++k) {
+    for (Interval& i : intervals) i.middle = at((i.low.place + i.high.place) / 2);
+    std::stable_sort(intervals.begin(), intervals.end(),
+                     [](const Interval& i, const Interval& j) { return i.bend() > j.bend(); });
+    intervals.resize((intervals.size() + 1) / 2);
+    for (size_t i = 0, count = intervals.size(); i < count; ++i) {
+      intervals.push_back({intervals[i].middle, intervals[i].high});
+      intervals[i].high = intervals[i].middle;
+    }
+  }
+  double largest = 0;
+  for (const Interval& i : intervals) {
+    const double change = std::abs(i.high.value - i.low.value);
+    if (!std::isfinite(change)) return kNone;
+    largest = std::max(largest, change);
+  }
+  return largest;
 }
 
 double largest_jump(Curve curve) {

@@ -40,6 +40,14 @@ Losses losses_on_plane(const optim::Loss& loss, const Tensor& weights, const Ten
                        const std::vector<double>& a, const std::vector<double>& b, const Sigma& s,
                        const MonteCarlo& how = {});
 
+// The largest jump of the loss itself that is found on the line, which largest_jump cannot tell from a steep slope.
+// Intervals between neighbouring points are halved `halvings` times; each time that half of them goes on in which the
+// loss bends most, |f(low) − 2f(middle) + f(high)|: a jump is seen beside any slope, but not beside bends that are
+// larger. What the loss changes over the last intervals is the jump, or 2^−halvings of a slope's. NaN where a loss is
+// not finite.
+double largest_discontinuity(const optim::Loss& loss, const Tensor& weights, const Tensor& direction,
+                             const std::vector<double>& t, int64_t halvings = 14);
+
 // Of a curve at equally spaced points. NaN where a number is not finite.
 // The largest |y_{i+1} − y_i|; 0 for less than two points.
 double largest_jump(std::span<const double> curve);

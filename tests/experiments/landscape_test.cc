@@ -47,8 +47,9 @@ TEST_F(Landscape, ShowsTheLossesOfObjectives) {
         "--plane --objective " + objective + (objective == "natural" ? "" : " --eps 0.05 --extent 0.02");
     const Outcome outcome = look(weights, objective, options);
     ASSERT_EQ(outcome.status, 0) << outcome.error;
-    for (const char* text : {"cnn3_tiny (1", "6 training images of digits", "largest jump", "deviation from convexity",
-                             "at the weights", "±", "line.csv, line.svg, plane.csv, plane.svg"})
+    for (const char* text :
+         {"cnn3_tiny (1", "6 training images of digits", "largest jump", "deviation from convexity",
+          "largest discontinuity", "at the weights", "±", "line.csv, line.svg, plane.csv, plane.svg"})
       EXPECT_NE(outcome.out.find(text), std::string::npos) << text << " in " << outcome.out;
     EXPECT_NE(outcome.out.find(objective == "natural" ? "natural loss on" : objective + " loss at radius 0.05"),
               std::string::npos)

@@ -166,6 +166,25 @@ TEST(LargestJump, IsBetweenNeighbours) {
   }
 }
 
+TEST(LargestDiscontinuity, IsAJumpAndNoSlope) {
+  const Tensor w = zeros({2}, DType::f64), u = ones({2}, DType::f64);
+  const auto slope = [](const Tensor& x) { return sum(x) * 50.0 + sum(square(x)); };
+  // Jumps of 0.25 and −0.5, against the slope, within one interval.
+  const auto jumping = [&](const Tensor& x) {
+    const auto beyond = [&](double t) { return cast(greater(sum(x), Tensor::scalar(2 * t, DType::f64)), DType::f64); };
+    return slope(x) + beyond(0.11) * 0.25 - beyond(0.16) * 0.5;
+  };
+  const Numbers t = grid(1, 9);
+  const Losses line = losses_on_line(jumping, w, u, t, Sigma::stddev(0), {.samples = 4});
+  EXPECT_GT(largest_jump(line.plain), 20);
+  EXPECT_NEAR(largest_discontinuity(slope, w, u, t), 0, 104 * 0.25 / 16384);
+  EXPECT_NEAR(largest_discontinuity(jumping, w, u, t, 30), 0.5, 1e-6);
+  EXPECT_NEAR(largest_discontinuity(jumping, w, u, {0.1, 0.2}, 30), 0.5, 1e-6);
+  EXPECT_EQ(largest_discontinuity(jumping, w, u, {1}), 0);
+  EXPECT_EQ(largest_discontinuity(jumping, w, u, t, 0), largest_jump(line.plain));
+  EXPECT_TRUE(std::isnan(largest_discontinuity([](const Tensor& x) { return sum(sqrt(x)); }, w, u, t)));
+}
+
 // Of a single number the jackknife's error is the standard error of the mean.
 TEST(MeasuredOnSmoothed, HasTheMeansErrorWhereTheMeasureIsLinear) {
   const Tensor w = drawn(3), u = drawn(4);
