@@ -196,8 +196,12 @@ TEST(Settings, RequestsThatCannotBeMetThrow) {
 // Settings are written and read without loss, and every option of every method has one description.
 TEST(Settings, RoundTripAndShareDescriptions) {
   std::map<std::string, std::string> help;
-  for (const std::string& name : objective_names()) {
-    const Texts texts = name == "natural" ? Texts{{"lr", "0.3"}} : options_for(name, {{"l1", "0.25"}});
+  std::vector<std::pair<std::string, Texts>> methods;
+  for (const std::string& name : objective_names())
+    methods.emplace_back(name, name == "natural" ? Texts{{"lr", "0.3"}} : options_for(name, {{"l1", "0.25"}}));
+  for (const std::string& name : estimator_names())
+    methods.emplace_back(name, Texts{{"gradient", name}, {"mask", "random"}, {"mask-share", "0.3"}});
+  for (const auto& [name, texts] : methods) {
     TrainSettings settings(texts);
     settings.resolve();
     EXPECT_EQ(TrainSettings::from_json("file", settings.to_json()).to_json(), settings.to_json()) << name;
@@ -209,6 +213,8 @@ TEST(Settings, RoundTripAndShareDescriptions) {
   EXPECT_EQ(help.size(), all_train_options().size());
   EXPECT_THROW(TrainSettings::from_json("file", "{}"), FormatError);
   EXPECT_THROW(TrainSettings::from_json("file", "{\"objective\": \"of_nobody\"}"), FormatError);
+  EXPECT_THROW(TrainSettings::from_json("file", "{\"objective\": \"natural\", \"gradient\": \"of_nobody\"}"),
+               FormatError);
 }
 
 }  // namespace

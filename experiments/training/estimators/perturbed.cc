@@ -5,7 +5,7 @@ namespace mollify::experiments {
 Options PerturbedEstimator::options() {
   return {{{"probes", "Gradient", help_, nullptr}, &probes_, at_least(1)},
           {{"probe-scale", "Gradient",
-            "standard deviation of the perturbations of each weight: μ of sparse zeroth-order optimisation, σ of "
+            "standard deviation of the perturbations of each weight: mu of sparse zeroth-order optimisation, sigma of "
             "Gaussian loss smoothing",
             nullptr},
            &scale_,
