@@ -40,6 +40,11 @@ std::string names_of(int64_t targets) {
 
 }  // namespace
 
+std::string simd_target() {
+  const int64_t available = hwy::SupportedTargets() & HWY_TARGETS;
+  return names_of(available & -available);
+}
+
 std::string version_text() { return "mollify " MOLLIFY_VERSION; }
 
 int info_command() {
@@ -47,12 +52,16 @@ int info_command() {
   line("compiler", compiler());
   line("processor", processor());
   const int64_t compiled = HWY_TARGETS, available = hwy::SupportedTargets() & compiled;
-  line("SIMD", names_of(available & -available) + " chosen; available: " + names_of(available) +
-                   "; compiled: " + names_of(compiled));
+  line("SIMD", simd_target() + " chosen; available: " + names_of(available) + "; compiled: " + names_of(compiled));
   line("products", "own register-tiled kernels, no BLAS library");
   line("threads", std::to_string(num_threads()));
   line("GPU", cuda::available() ? cuda::description() : "none: " + cuda::unavailable_reason());
   if (cuda::available()) line("GPU products", cuda::products());
+#ifdef MOLLIFY_MPI
+  line("MPI", "processes of mpirun divide perturbed weights");
+#else
+  line("MPI", "none: this build was set up without it");
+#endif
   std::string models;
   for (const std::string& name : nn::model_names()) models += (models.empty() ? "" : ", ") + name;
   line("models", models);

@@ -4,6 +4,7 @@
 #include <mollify/engine/file.h>
 #include <mollify/experiments/command_line.h>
 #include <mollify/experiments/info.h>
+#include <mollify/experiments/processes.h>
 #include <mollify/experiments/train.h>
 
 #include <algorithm>
@@ -30,22 +31,27 @@ struct Runner {
   int operator()(const LandscapeCommand& command) const { return landscape_command(command); }
 };
 
-int fail(int status, const char* prefix, std::string text) {
+// `alike`: every process of a run meets the same fault, and the first one tells.
+int fail(int status, const char* prefix, std::string text, bool alike = false) {
+  Processes& processes = Processes::all();
   std::replace(text.begin(), text.end(), '\n', ' ');
   std::fflush(stdout);
-  std::fprintf(stderr, "%s%s\n", prefix, text.c_str());
+  if (!alike || processes.is_first()) std::fprintf(stderr, "%s%s\n", prefix, text.c_str());
+  processes.leave(alike);
   return status;
 }
 
 int run(int argc, char** argv) {
   try {
-    return std::visit(Runner{}, parse(argc, argv));
+    const int status = std::visit(Runner{}, parse(argc, argv));
+    Processes::all().leave(/*together=*/true);
+    return status;
   } catch (const UsageError& error) {
-    return fail(2, "", error.what());
+    return fail(2, "", error.what(), /*alike=*/true);
   } catch (const WriteError& error) {
     return fail(1, "mollify: ", error.what());
   } catch (const ValueError& error) {
-    return fail(2, "mollify: ", error.what());
+    return fail(2, "mollify: ", error.what(), /*alike=*/true);
   } catch (const FormatError& error) {
     return fail(2, "mollify: ", error.what());
   } catch (const datasets::MissingData& error) {

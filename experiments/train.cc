@@ -1,7 +1,9 @@
 #include <mollify/experiments/train.h>
 
 #include <mollify/experiments/device.h>
+#include <mollify/experiments/info.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/processes.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/run_folder.h>
 #include <mollify/experiments/training/training_run.h>
@@ -77,6 +79,22 @@ void say_where(const fs::path& folder) {
   std::printf("saved in %s: %s\n", folder.c_str(), files.c_str());
 }
 
+// Of a process beside the first: it shows and writes nothing, and ends when the others do.
+RunEvents silent_events() { return {.writes = false}; }
+
+// What all processes of a run share: they end together, and their weights stay the same.
+RunEvents shared_events(RunEvents events) {
+  const Processes& processes = Processes::all();
+  if (!processes.exchange()) return events;
+  events.stop = [&processes] { return processes.any(interrupted()); };
+  events.trained = [&processes](int64_t epoch, const Tensor& weights, const Tensor&, const Positions*) {
+    const std::vector<float> values = weights.to_vector<float>();
+    processes.require_same(format("mollify train: the weights after epoch {}", epoch + 1),
+                           {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+  };
+  return events;
+}
+
 int tell_end(const RunOutcome& outcome, const RunOptions& run, int64_t batches) {
   const Position& at = outcome.position;
   const std::string where = format("epoch {}, batch {} of {}", at.epoch + 1, at.batch, batches);
@@ -117,9 +135,23 @@ std::optional<Checkpoint> open_folder(const TrainCommand& command, const fs::pat
   return std::nullopt;
 }
 
+// Processes divide perturbed weights, and must come to the same bits.
+void require_processes(const RunOptions& run) {
+  const Processes& processes = Processes::all();
+  require<UsageError>(!processes.exchange() || run.gradient != "exact",
+                      "mollify train: --gradient: exact given with {} processes; needs szo, pgpe or rgs, whose work "
+                      "they divide",
+                      processes.count());
+  require<UsageError>(!processes.exchange() || run.device.device == "cpu",
+                      "mollify train: --device: {} given with {} processes; needs cpu", run.device.device,
+                      processes.count());
+  processes.require_same("mollify train: the instructions that processors have", simd_target());
+}
+
 }  // namespace
 
 int train_command(const TrainCommand& command) {
+  const Processes& processes = Processes::all();
   require<UsageError>(!(command.resume && command.overwrite),
                       "mollify train: --resume and --overwrite given; needs one of them at most");
   const auto out = command.given.find("out");
@@ -131,8 +163,9 @@ int train_command(const TrainCommand& command) {
   const fs::path folder = settings ? settings->run().out : out->second;
   const char* const option = "mollify train: --out";
   std::optional<FolderLock> lock;
-  if (fs::exists(folder)) lock.emplace(option, folder);
-  const std::optional<Checkpoint> checkpoint = open_folder(command, folder);
+  if (processes.is_first() && fs::exists(folder)) lock.emplace(option, folder);
+  std::optional<Checkpoint> checkpoint;
+  if (processes.is_first() || command.resume) checkpoint = open_folder(command, folder);
   if (checkpoint) {
     const std::string file = (folder / "checkpoint.safetensors").string();
     settings.emplace(resumed(TrainSettings::from_json(file, checkpoint->options), command, folder.string()));
@@ -140,22 +173,29 @@ int train_command(const TrainCommand& command) {
   const RunOptions& run = settings->run();
   use_threads(run.threads);
   catch_interrupts();
-  Task task = make_task(*settings);  // reads the data: what is missing shows before the folder is made
-  make_folder(option, folder);
-  if (!lock) {  // another process may have made it in the meantime
-    lock.emplace(option, folder);
-    open_folder(command, folder);
+  require_processes(run);
+  Task task =
+      make_task(*settings, processes.exchange());  // reads the data: what is missing shows before the folder is made
+  processes.wait();                                // all have read what there was
+  if (processes.is_first()) {
+    make_folder(option, folder);
+    if (!lock) {  // another run may have made it in the meantime
+      lock.emplace(option, folder);
+      open_folder(command, folder);
+    }
+    std::error_code ignored;
+    for (const char* file : run_files())
+      if (!checkpoint) fs::remove(folder / file, ignored);
   }
-  std::error_code ignored;
-  for (const char* file : run_files())
-    if (!checkpoint) fs::remove(folder / file, ignored);
-  if (checkpoint && checkpoint->position.epoch >= run.epochs)
+  if (processes.is_first() && checkpoint && checkpoint->position.epoch >= run.epochs)
     std::printf("nothing is left to do: the run has its %lld epochs\n", static_cast<long long>(run.epochs));
 
   Display display(*settings, task.train.size());
   const Timetable timetable = task.timetable;
-  const RunOutcome outcome = train(*settings, std::move(task), folder, checkpoint, display.events());
+  const RunOutcome outcome = train(*settings, std::move(task), folder, checkpoint,
+                                   shared_events(processes.is_first() ? display.events() : silent_events()));
   display.end();
+  if (!processes.is_first()) return outcome.end == RunOutcome::End::interrupted ? 130 : 0;
   return tell_end(outcome, run, timetable.steps(outcome.position.epoch));
 }
 

@@ -92,13 +92,14 @@ datasets::Splits load_images(const std::string& data, const std::string& data_di
   return all;
 }
 
-std::unique_ptr<optim::Gradient> make_gradient(const TrainSettings& settings, const optim::Schedule& learning_rate) {
+std::unique_ptr<optim::Gradient> make_gradient(const TrainSettings& settings, const optim::Schedule& learning_rate,
+                                               std::shared_ptr<const smoothing::Exchange> exchange) {
   const RunOptions& run = settings.run();
   const bool traceable = run.rows == 0 && !settings.smoothing().active() && settings.objective().is_traceable();
   const optim::Schedule share = [rate = learning_rate, first = *run.learning_rate](int64_t step) {
     return rate(step) / first;
   };
-  return settings.estimator().make({share, static_cast<uint64_t>(run.seed), traceable});
+  return settings.estimator().make({share, static_cast<uint64_t>(run.seed), traceable, std::move(exchange)});
 }
 
 optim::Schedule with_rate_factor(const optim::Schedule& rate, const TrainSettings& settings, const nn::Network& network,
@@ -112,7 +113,7 @@ optim::Schedule with_rate_factor(const optim::Schedule& rate, const TrainSetting
   };
 }
 
-Task make_task(const TrainSettings& settings) {
+Task make_task(const TrainSettings& settings, std::shared_ptr<const smoothing::Exchange> exchange) {
   const RunOptions& options = settings.run();
   const Device device = use_device("train", options.device);
   const uint64_t seed = static_cast<uint64_t>(options.seed);
@@ -138,7 +139,7 @@ Task make_task(const TrainSettings& settings) {
   Timetable timetable(parts.train.size(), {options.batch});
   const optim::Schedule rate = make_schedule(options, timetable);
   timetable.learning_rate = with_rate_factor(rate, settings, network, timetable);
-  auto optimizer = make_optimizer(options, timetable.learning_rate, make_gradient(settings, rate));
+  auto optimizer = make_optimizer(options, timetable.learning_rate, make_gradient(settings, rate, std::move(exchange)));
   return {.train = std::move(parts.train),
           .validation = std::move(parts.test),
           .test = std::move(all.test),

@@ -34,10 +34,12 @@ struct Task {
 };
 // Its optimizer's gradients come from the settings' estimator. Only a network that holds whole batches, whose loss does
 // the same for all weights, is traced by it.
-std::unique_ptr<optim::Gradient> make_gradient(const TrainSettings& settings, const optim::Schedule& learning_rate);
+std::unique_ptr<optim::Gradient> make_gradient(const TrainSettings& settings, const optim::Schedule& learning_rate,
+                                               std::shared_ptr<const smoothing::Exchange> exchange = {});
 // The learning rate times the estimator's factor for the weights that the mask leaves active in each step.
 optim::Schedule with_rate_factor(const optim::Schedule& rate, const TrainSettings& settings, const nn::Network& network,
                                  const Timetable& timetable);
-Task make_task(const TrainSettings& settings);  // resolved; throws UsageError, datasets::MissingData, FormatError
+// Of resolved settings. Throws UsageError, datasets::MissingData, FormatError.
+Task make_task(const TrainSettings& settings, std::shared_ptr<const smoothing::Exchange> exchange = {});
 
 }  // namespace mollify::experiments

@@ -212,8 +212,10 @@ void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_secon
     position_.best_epoch = metrics.epoch;
     save_weights("best.safetensors");
   }
-  write_history(folder_, history_);
-  write_text(folder_ / "curves.svg", picture());
+  if (events_.writes) {
+    write_history(folder_, history_);
+    write_text(folder_ / "curves.svg", picture());
+  }
   save();
 }
 
@@ -232,6 +234,7 @@ bool Training::out_of_patience() const {
 }
 
 void Training::save_weights(const char* file) const {
+  if (!events_.writes) return;
   std::map<std::string, std::string> about = metadata_of(task_.plain);
   about.insert({{"data", options_.data},
                 {"loss", options_.loss},
@@ -248,6 +251,7 @@ void Training::save_weights(const char* file) const {
 void Training::save() {
   require_finite(sum(weights_).item(), "the weights' sum after step", task_.optimizer->steps());
   save_weights("model.safetensors");
+  if (!events_.writes) return;
   write_checkpoint(folder_ / "checkpoint.safetensors",
                    {to(weights_, Device::cpu), to(state_, Device::cpu), moved(step_->kept(), Device::cpu), position_,
                     options_.model, options_.data, settings_.to_json()});
@@ -306,7 +310,7 @@ RunOutcome Training::outcome(End end) {
 RunOutcome Training::run() {
   if (events_.started) events_.started(about());
   if (task_.optimizer->steps() == 0) save();  // so that a run that ends in its first epoch, however it does, can go on
-  write_text(folder_ / "config.json", settings_.to_json() + "\n");
+  if (events_.writes) write_text(folder_ / "config.json", settings_.to_json() + "\n");
   while (position_.epoch < options_.epochs && !all_steps_done() && !out_of_patience()) {
     const End end = train_epoch();
     if (end != End::complete) return outcome(end);

@@ -26,6 +26,7 @@ struct RunEvents {
   // After an epoch and before its checkpoint, which a run that was killed in between repeats: epochs count from 0; null:
   // all weights are trained.
   std::function<void(int64_t epoch, const Tensor& weights, const Tensor& state, const Positions* active)> trained = {};
+  bool writes = true;               // files; not where another process of the run does
   std::function<bool()> stop = {};  // asked after every step and before every batch that is evaluated
 };
 

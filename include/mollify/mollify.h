@@ -48,6 +48,7 @@
 #include <mollify/smoothing/attacks/pgd.h>
 #include <mollify/smoothing/attacks/falsify.h>
 #include <mollify/smoothing/gsmooth.h>
+#include <mollify/smoothing/loss/exchange.h>
 #include <mollify/smoothing/loss/gradient_measures.h>
 #include <mollify/smoothing/loss/landscape.h>
 #include <mollify/smoothing/loss/loss_gradients.h>

@@ -4,6 +4,7 @@
 #include <mollify/engine/ops.h>
 #include <mollify/smoothing/loss/perturbed_loss.h>
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 
@@ -24,6 +25,11 @@ optim::Schedule schedule_of(const char* estimator, const Sigma& s) {
   return schedule;
 }
 
+void require_few_processes(const char* estimator, int64_t pairs, const std::shared_ptr<const Exchange>& exchange) {
+  require<ValueError>(!exchange || exchange->count() <= pairs, "{}: {} processes for {} pairs; needs at most as many",
+                      estimator, exchange ? exchange->count() : 1, pairs);
+}
+
 class Values final : public optim::Gradient {
  public:
   Values(const Sigma& s, const FromValues& how) : how_(how), schedule_(schedule_of("gradient_from_values", s)) {
@@ -32,6 +38,7 @@ class Values final : public optim::Gradient {
         how.scale_rate >= 0 && how.least > 0 && how.least <= how.most,
         "gradient_from_values: a rate of {} for s from {} to {}; needs a rate from 0 and bounds above 0",
         how.scale_rate, how.least, how.most);
+    require_few_processes("gradient_from_values", how.pairs, how.exchange);
     const bool learned = how.scale != Scale::scheduled, normal = how.directions == Population::Directions::normal;
     require<ValueError>(
         !learned || (normal && how.pairs >= 2),
@@ -98,8 +105,9 @@ class Values final : public optim::Gradient {
     std::optional<PerturbedLoss> shared;
     if (how_.share_linear_parts) shared.emplace(loss, weights);
     const Tensor plus_scale = each ? Tensor::scalar(1, s.dtype()) : s, minus_scale = -plus_scale;
+    const Share share = share_of(how_.pairs, how_.exchange);
     std::vector<Tensor> plus, minus;
-    for (int64_t j = 0; j < how_.pairs; ++j) {
+    for (int64_t j = share.first; j < share.last; ++j) {
       Tensor z = reshape(estimate.direction(j), weights.shape());
       if (each) z = z * s;
       if (shared) shared->turn_to(z);
@@ -110,7 +118,14 @@ class Values final : public optim::Gradient {
       plus.push_back(at(plus_scale));
       if (both) minus.push_back(at(minus_scale));
     }
-    return {concat(plus), both ? concat(minus) : Tensor(), center};
+    return {of_all(plus, share, weights), both ? of_all(minus, share, weights) : Tensor(), center};
+  }
+
+  // The values of all processes' pairs. Those who have fewer fill up.
+  Tensor of_all(std::vector<Tensor>& mine, const Share& share, const Tensor& weights) const {
+    while (static_cast<int64_t>(mine.size()) < share.most)
+      mine.push_back(zeros({1}, weights.dtype(), weights.device()));
+    return slice(flatten(gathered(concat(mine), how_.exchange)), 0, 0, how_.pairs);
   }
 
   FromValues how_;
@@ -127,6 +142,7 @@ class Gradients final : public optim::Gradient {
     require<ValueError>(how.samples >= 1 && (!how.antithetic || how.samples % 2 == 0),
                         "gradient_from_gradients: {} samples{}; needs at least 1, and an even number for pairs",
                         how.samples, how.antithetic ? " in pairs" : "");
+    require_few_processes("gradient_from_gradients", directions(), how.exchange);
   }
 
   void attach(optim::Numbers& numbers) override {
@@ -136,14 +152,16 @@ class Gradients final : public optim::Gradient {
 
   Estimate operator()(const Tensor& weights, const optim::Loss& loss) override {
     const Tensor s = (*numbers_)[scheduled_], center = no_grad([&] { return loss(weights); });
-    const int64_t directions = how_.antithetic ? how_.samples / 2 : how_.samples;
-    const Population population{.pairs = directions, .seed = how_.seed};
+    const Population population{.pairs = directions(), .seed = how_.seed};
     const PopulationEstimate estimate(population, numbers_->step(), weights.size(), s);
+    const int64_t processes = how_.exchange ? how_.exchange->count() : 1;
+    const int64_t rank = how_.exchange ? how_.exchange->rank() : 0;
     Tensor sum = zeros_like(weights);
-    for (int64_t j = 0; j < directions; ++j) {
-      const Tensor noise = reshape(estimate.direction(j), weights.shape()) * s;
-      sum = sum + grad(loss)(weights + noise);
-      if (how_.antithetic) sum = sum + grad(loss)(weights - noise);
+    for (int64_t round = 0; round < directions(); round += processes) {  // each process has one direction of a round
+      const Tensor all = gathered(gradients(estimate, round + rank, weights, loss, s), how_.exchange);
+      for (int64_t i = 0; i < std::min(processes, directions() - round); ++i)
+        for (int64_t side = 0; side < sides(); ++side)
+          sum = sum + reshape(slice(slice(all, 0, i, i + 1), 1, side, side + 1), weights.shape());
     }
     return {center, sum / static_cast<double>(how_.samples)};
   }
@@ -151,6 +169,19 @@ class Gradients final : public optim::Gradient {
   optim::Evaluations evaluations() const override { return {.values = 1, .gradients = how_.samples}; }
 
  private:
+  int64_t sides() const { return how_.antithetic ? 2 : 1; }
+  int64_t directions() const { return how_.samples / sides(); }
+
+  // Along a direction, [sides, weights]; zeros where there is none of that number.
+  Tensor gradients(const PopulationEstimate& estimate, int64_t direction, const Tensor& weights,
+                   const optim::Loss& loss, const Tensor& s) const {
+    if (direction >= directions()) return zeros({sides(), weights.size()}, weights.dtype(), weights.device());
+    const Tensor noise = reshape(estimate.direction(direction), weights.shape()) * s;
+    std::vector<Tensor> all = {flatten(grad(loss)(weights + noise))};
+    if (how_.antithetic) all.push_back(flatten(grad(loss)(weights - noise)));
+    return stack(std::span<const Tensor>(all));
+  }
+
   FromGradients how_;
   optim::Schedule schedule_;
   optim::Numbers* numbers_ = nullptr;

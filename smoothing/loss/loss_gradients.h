@@ -2,6 +2,7 @@
 #pragma once
 
 #include <mollify/optim/gradient.h>
+#include <mollify/smoothing/loss/exchange.h>
 #include <mollify/smoothing/loss/population.h>
 
 #include <memory>
@@ -18,6 +19,9 @@ struct FromValues : Population {
   // Computes once what is linear in the weights (PerturbedLoss): the loss must not read values, and should do the same
   // operations for all members.
   bool share_linear_parts = false;
+  // Divides the pairs among processes, which exchange loss values only and end in the bits of one. Throws ValueError
+  // where they are more than the pairs.
+  std::shared_ptr<const Exchange> exchange = {};
 };
 // Throws ValueError for pairs, rates and bounds that are none.
 std::unique_ptr<optim::Gradient> gradient_from_values(const Sigma& s, const FromValues& how = {});
@@ -27,6 +31,7 @@ struct FromGradients {
   int64_t samples = 2;  // gradients a step; whole pairs where antithetic
   bool antithetic = true;
   uint64_t seed = 0;
+  std::shared_ptr<const Exchange> exchange = {};  // divides the directions; gradients are exchanged, in a fixed order
 };
 std::unique_ptr<optim::Gradient> gradient_from_gradients(const Sigma& s, const FromGradients& how = {});
 

@@ -5,6 +5,7 @@
 #include <mollify/experiments/options.h>
 #include <mollify/optim/gradient.h>
 #include <mollify/optim/schedule.h>
+#include <mollify/smoothing/loss/exchange.h>
 
 #include <memory>
 #include <string>
@@ -27,6 +28,7 @@ class Estimator {
     optim::Schedule learning_rate;  // of each step, as a share of the first one's
     uint64_t seed;
     bool traceable;  // the loss may be traced with respect to the weights
+    std::shared_ptr<const smoothing::Exchange> exchange;  // of the processes that divide the work; empty: one
   };
   virtual std::unique_ptr<optim::Gradient> make(const Making& making) const = 0;
   // Factor on the learning rate where `active` weights are trained.

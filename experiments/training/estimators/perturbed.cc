@@ -18,6 +18,13 @@ Options PerturbedEstimator::options() {
            one_of(courses())}};
 }
 
+void PerturbedEstimator::require_few_processes(const Making& making, int64_t pairs) {
+  const int64_t processes = making.exchange ? making.exchange->count() : 1;
+  require<UsageError>(processes <= pairs,
+                      "mollify train: --probes: {} processes for {} pairs; needs at least a pair for each", processes,
+                      pairs);
+}
+
 smoothing::Sigma PerturbedEstimator::sigma(const Making& making) const {
   if (course_ != "learning-rate") return smoothing::Sigma::stddev(scale_);
   return smoothing::Sigma::stddev([scale = scale_, share = making.learning_rate](int64_t step) {

@@ -14,6 +14,7 @@ class PerturbedEstimator : public Estimator {
   PerturbedEstimator(int64_t probes, double scale, const char* help) : probes_(probes), scale_(scale), help_(help) {}
 
   smoothing::Sigma sigma(const Making& making) const;
+  static void require_few_processes(const Making& making, int64_t pairs);  // throws UsageError
   virtual std::vector<std::string> courses() const { return {"constant", "learning-rate"}; }
 
   int64_t probes_;

@@ -18,7 +18,9 @@ class Rgs final : public PerturbedEstimator {
                         probes_);
   }
   std::unique_ptr<optim::Gradient> make(const Making& making) const override {
-    return smoothing::gradient_from_gradients(sigma(making), {.samples = probes_, .seed = making.seed});
+    require_few_processes(making, probes_ / 2);
+    return smoothing::gradient_from_gradients(sigma(making),
+                                              {.samples = probes_, .seed = making.seed, .exchange = making.exchange});
   }
   std::string about() const override {
     return format("mean of {} gradients at weights perturbed by {}, {}", probes_, scale_, course_);

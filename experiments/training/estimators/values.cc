@@ -55,6 +55,7 @@ class Values : public PerturbedEstimator {
   }
 
   std::unique_ptr<optim::Gradient> make(const Making& making) const override {
+    require_few_processes(making, pairs());
     FromValues how{
         {.pairs = pairs(),
          .sides = sides(),
@@ -64,6 +65,7 @@ class Values : public PerturbedEstimator {
     if (learns()) how.scale = course_ == "learned" ? FromValues::Scale::learned : FromValues::Scale::learned_each;
     how.scale_rate = scale_rate_;
     how.share_linear_parts = making.traceable;
+    how.exchange = making.exchange;
     return smoothing::gradient_from_values(sigma(making), how);
   }
 
