@@ -47,6 +47,7 @@
 #include <mollify/smoothing/activations.h>
 #include <mollify/smoothing/attacks/pgd.h>
 #include <mollify/smoothing/attacks/falsify.h>
+#include <mollify/smoothing/functions.h>
 #include <mollify/smoothing/gsmooth.h>
 #include <mollify/smoothing/loss/exchange.h>
 #include <mollify/smoothing/loss/gradient_measures.h>
