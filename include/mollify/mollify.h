@@ -52,9 +52,11 @@
 #include <mollify/smoothing/loss/exchange.h>
 #include <mollify/smoothing/loss/gradient_measures.h>
 #include <mollify/smoothing/loss/landscape.h>
+#include <mollify/smoothing/loss/ask_tell.h>
 #include <mollify/smoothing/loss/loss_gradients.h>
 #include <mollify/smoothing/loss/perturbed_loss.h>
 #include <mollify/smoothing/loss/population.h>
+#include <mollify/smoothing/loss/population_gradient.h>
 #include <mollify/smoothing/moments.h>
 #include <mollify/smoothing/monte_carlo.h>
 #include <mollify/smoothing/ops.h>

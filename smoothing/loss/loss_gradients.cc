@@ -3,6 +3,7 @@
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 #include <mollify/smoothing/loss/perturbed_loss.h>
+#include <mollify/smoothing/loss/population_gradient.h>
 
 #include <algorithm>
 #include <functional>
@@ -45,69 +46,27 @@ class Values final : public optim::Gradient {
         "gradient_from_values: s learned from {} pairs of {} directions; needs two pairs of normal ones", how.pairs,
         normal ? "normal" : "sign");
   }
+class Values final : public PopulationGradient {
+  Values(const Sigma& s, const FromValues& how) : PopulationGradient("gradient_from_values", s, how) {}
 
-  void attach(optim::Numbers& numbers) override {
-    numbers_ = &numbers;
-    scheduled_ = numbers.add(schedule_);
-  }
-
-  Estimate operator()(const Tensor& weights, const optim::Loss& loss) override {
-    const NoGrad quiet;
-    const Tensor center = loss(weights), s = scale(weights), step = numbers_->step();
-    const PopulationEstimate estimate(how_, step, weights.size(), s);
-    const Members members = evaluate(estimate, loss, weights, center, s);
-    if (!left_out_.defined() || left_out_.device() != weights.device())
-      left_out_ = zeros({}, weights.dtype(), weights.device());
-    assign(left_out_, estimate.left_out(members));
-    const Tensor gradient = reshape(estimate.gradient(members), weights.shape());
-    if (how_.scale != Scale::scheduled) learn(s, estimate.scale_gradient(members));
-    return {center, gradient};
-  }
-
-  Tensor left_out() const override { return left_out_; }
   optim::Evaluations evaluations() const override {
-    return {.values = 1 + how_.pairs * (how_.sides == Sides::two ? 2 : 1), .pairs = how_.pairs};
-  }
-
-  std::map<std::string, Tensor> state() const override {
-    return learned_.defined() ? std::map<std::string, Tensor>{{"scale", learned_}} : std::map<std::string, Tensor>();
-  }
-  void set_state(const std::map<std::string, Tensor>& state) override {
-    const auto found = state.find("scale");
-    if (how_.scale == Scale::scheduled || found == state.end()) return;
-    if (learned_.defined())
-      assign(learned_, to(found->second, learned_.device()));
-    else
-      learned_ = found->second.detach() + 0.0;
+    return {.values = 1 + how().pairs * (both() ? 2 : 1), .pairs = how().pairs};
   }
 
  private:
-  // Deviations of the step.
-  Tensor scale(const Tensor& weights) {
-    if (how_.scale == Scale::scheduled) return (*numbers_)[scheduled_];
-    if (!learned_.defined() || learned_.device() != weights.device()) {
-      const Shape shape = how_.scale == Scale::learned ? Shape{} : Shape{weights.size()};
-      const Device device = how_.scale == Scale::learned ? Device::cpu : weights.device();
-      learned_ = learned_.defined() ? to(learned_, device) : full(shape, schedule_(0), weights.dtype(), device);
-    }
-    return learned_;
-  }
+  bool both() const { return how().sides == Population::Sides::two; }
 
-  void learn(const Tensor& s, const Tensor& gradient) {
-    const auto number = [&](double value) { return Tensor::scalar(value, s.dtype()); };
-    const Tensor moved = clip(s - gradient * how_.scale_rate, s * 0.8, s * 1.2);
-    assign(learned_, clip(moved, number(how_.least), number(how_.most)));
-  }
-
-  Members evaluate(const PopulationEstimate& estimate, const optim::Loss& loss, const Tensor& weights,
-                   const Tensor& center, const Tensor& s) const {
-    const bool each = s.rank() > 0, both = how_.sides == Sides::two;
+  Members evaluate(const PopulationEstimate& estimate, const Tensor& weights, const optim::Loss& loss,
+                   const Tensor& s) override {
+    const Tensor center = loss(weights);
     std::optional<PerturbedLoss> shared;
-    if (how_.share_linear_parts) shared.emplace(loss, weights);
+    if (how().share_linear_parts) shared.emplace(loss, weights);
+    const bool each = s.rank() > 0;
     const Tensor plus_scale = each ? Tensor::scalar(1, s.dtype()) : s, minus_scale = -plus_scale;
     const Share share = share_of(how_.pairs, how_.exchange);
     std::vector<Tensor> plus, minus;
     for (int64_t j = share.first; j < share.last; ++j) {
+    for (int64_t j = 0; j < how().pairs; ++j) {
       Tensor z = reshape(estimate.direction(j), weights.shape());
       if (each) z = z * s;
       if (shared) shared->turn_to(z);
@@ -116,7 +75,7 @@ class Values final : public optim::Gradient {
         return reshape(value, {1});
       };
       plus.push_back(at(plus_scale));
-      if (both) minus.push_back(at(minus_scale));
+      if (both()) minus.push_back(at(minus_scale));
     }
     return {of_all(plus, share, weights), both ? of_all(minus, share, weights) : Tensor(), center};
   }
@@ -126,13 +85,8 @@ class Values final : public optim::Gradient {
     while (static_cast<int64_t>(mine.size()) < share.most)
       mine.push_back(zeros({1}, weights.dtype(), weights.device()));
     return slice(flatten(gathered(concat(mine), how_.exchange)), 0, 0, how_.pairs);
+    return {concat(plus), both() ? concat(minus) : Tensor(), center};
   }
-
-  FromValues how_;
-  optim::Schedule schedule_;
-  optim::Numbers* numbers_ = nullptr;
-  size_t scheduled_ = 0;
-  Tensor learned_, left_out_;
 };
 
 class Gradients final : public optim::Gradient {

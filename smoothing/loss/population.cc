@@ -35,13 +35,29 @@ Tensor PopulationEstimate::direction(int64_t pair) const {
   return draw({weights_}, key, step_, s_.dtype(), s_.device());
 }
 
+Tensor PopulationEstimate::directions() const {
+  if (how_.directions == Directions::normal) {
+    const Tensor streams = arange(how_.pairs, DType::i32, s_.device());
+    return normal_rows({how_.pairs, weights_}, key_, streams, step_, s_.dtype());
+  }
+  std::vector<Tensor> rows;
+  for (int64_t j = 0; j < how_.pairs; ++j) rows.push_back(direction(j));
+  return stack(rows);
+}
+
 Tensor PopulationEstimate::drawn_sum(const Tensor& coefficients) const {
   return (how_.directions == Directions::normal ? normal_sum : signs_sum)(coefficients, weights_, key_, step_);
 }
 
+bool PopulationEstimate::center_counts(const Members& members) const {
+  return how_.sides == Sides::one && !how_.ranks && members.center.defined();  // ranks are centred
+}
+
 Tensor PopulationEstimate::counted(const Members& members) const {
-  const Tensor plus = is_finite(members.plus);
-  return members.minus.defined() ? plus * is_finite(members.minus) : plus;
+  Tensor counts = is_finite(members.plus);
+  if (members.minus.defined()) counts = counts * is_finite(members.minus);
+  if (center_counts(members)) counts = counts * is_finite(members.center);
+  return counts;
 }
 
 Tensor PopulationEstimate::left_out(const Members& members) const {
@@ -51,14 +67,13 @@ Tensor PopulationEstimate::left_out(const Members& members) const {
 Members PopulationEstimate::valued(const Members& members) const {
   const Tensor counts = counted(members), none = zeros_like(members.plus);
   const auto kept = [&](const Tensor& values) { return where(greater(counts, none), values, none); };
-  Members out{kept(members.plus), members.minus.defined() ? kept(members.minus) : Tensor(), members.center};
+  Members out{kept(members.plus), members.minus.defined() ? kept(members.minus) : Tensor(), {}};
   if (!how_.ranks) return out;
   const bool pairs = out.minus.defined();
   const Tensor all = pairs ? concat({out.plus, out.minus}) : out.plus;
   const Tensor ranks = centered_ranks(all, pairs ? concat({counts, counts}) : counts);
   out.plus = kept(slice(ranks, 0, 0, how_.pairs));
   if (pairs) out.minus = kept(slice(ranks, 0, how_.pairs, 2 * how_.pairs));
-  out.center = Tensor();  // ranks are centred
   return out;
 }
 
@@ -67,7 +82,10 @@ Tensor PopulationEstimate::gradient(const Members& members) const {
   const Members v = valued(members);
   Tensor difference = v.plus;
   if (how_.sides == Sides::two) difference = (v.plus - v.minus) * 0.5;
-  if (how_.sides == Sides::one && v.center.defined()) difference = (v.plus - v.center) * counts;
+  if (center_counts(members)) {
+    const Tensor none = zeros_like(v.plus);
+    difference = where(greater(counts, none), v.plus - members.center, none);
+  }
   return drawn_sum(difference / maximum(sum(counts), Tensor::scalar(1, s_.dtype()))) / s_;
 }
 

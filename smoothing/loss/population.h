@@ -20,7 +20,8 @@ struct Population {
   uint64_t seed = 0;
 };
 
-// Losses of a step's members, [pairs] each. The mean over pairs leaves out those with a loss that is not finite.
+// Losses of a step's members, [pairs] each. The mean over pairs leaves out those with a loss that is not finite: all of
+// them where L(w) counts and is none.
 struct Members {
   Tensor plus, minus;  // at w + s·z and w − s·z; minus is empty unless both sides count
   Tensor center;       // L(w), 0-d; may be empty where it does not count
@@ -33,6 +34,7 @@ class PopulationEstimate {
   PopulationEstimate(const Population& how, const Tensor& step, int64_t weights, const Tensor& s);
 
   Tensor direction(int64_t pair) const;           // z_j, [weights]
+  Tensor directions() const;                      // of all pairs, [pairs, weights]
   Tensor gradient(const Members& members) const;  // (1/pairs) Σ (difference)/s · z_j
   // In s, one number in all or one for each weight as s has: (1/pairs) Σ (value_j − baseline_j)·(z_j² − 1)/s with the
   // pair's mean loss, over weights summed where s is one. The baseline is the mean of the other pairs: a third of the
@@ -41,6 +43,7 @@ class PopulationEstimate {
   Tensor left_out(const Members& members) const;  // pairs that are not counted, 0-d
 
  private:
+  bool center_counts(const Members& members) const;
   Tensor counted(const Members& members) const;        // 1 for pairs whose losses are finite, else 0
   Members valued(const Members& members) const;        // by ranks where they count, 0 for pairs that are left out
   Tensor drawn_sum(const Tensor& coefficients) const;  // Σ_j c_j z_j
