@@ -137,17 +137,17 @@ class Grid::Round {
 
   // Runs one cell, unlocked, and records it.
   void finish(const Cell& cell, std::unique_lock<std::mutex>& lock) {
-    lock.unlock();
     const auto start = Clock::now();
     std::optional<Results> results;
     std::string failure;
     try {
       const fs::path folder = grid_.folder_of(cell.key);
-      fs::create_directories(folder);
+      fs::create_directories(folder);  // before another cell's end removes the folder of all as empty
+      lock.unlock();
       results = cell.run(folder);
     } catch (const Interrupted&) {  // run again when the run goes on
     } catch (const std::exception& error) { failure = error.what(); }
-    lock.lock();
+    if (!lock.owns_lock()) lock.lock();
     if (results) grid_.record(cell, *results, seconds_since(start));
     if (!failure.empty()) grid_.failures_.push_back(cell.key + ": " + failure);
     ++done_;
