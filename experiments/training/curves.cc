@@ -52,6 +52,16 @@ class Scale {
   std::vector<double> shown_;
 };
 
+// The band at a point; NaN where there is none.
+struct Band {
+  double low, high;
+};
+Band band_at(const Curve& curve, size_t i) {
+  if (i < curve.low.size() && i < curve.high.size()) return {curve.low[i], curve.high[i]};
+  const double deviation = i < curve.deviation.size() ? curve.deviation[i] : NAN;
+  return {curve.y[i] - deviation, curve.y[i] + deviation};
+}
+
 class PanelDrawing {
  public:
   PanelDrawing(double left, const CurvePanel& panel) : left_(left), panel_(panel), scale_(panel) {
@@ -107,10 +117,10 @@ class PanelDrawing {
 
   std::string band(const Curve& curve) const {
     std::string above, below;
-    for (size_t i = 0; i < curve.deviation.size(); ++i) {
-      if (!std::isfinite(curve.deviation[i]) || !shows(curve, i)) continue;
-      const double low = curve.y[i] - curve.deviation[i];
-      above += text("%.1f,%.1f ", x(curve.x[i]), y(curve.y[i] + curve.deviation[i]));
+    for (size_t i = 0; i < curve.y.size(); ++i) {
+      const auto [low, high] = band_at(curve, i);
+      if (!std::isfinite(high - low) || !shows(curve, i)) continue;
+      above += text("%.1f,%.1f ", x(curve.x[i]), y(high));
       below = text("%.1f,%.1f ", x(curve.x[i]), scale_.shows(low) ? y(low) : kBottom) + below;
     }
     return above.empty() ? ""
@@ -120,12 +130,12 @@ class PanelDrawing {
 
   std::string bars(const Curve& curve) const {
     std::string out;
-    for (size_t i = 0; i < curve.deviation.size(); ++i) {
-      if (!std::isfinite(curve.deviation[i]) || !shows(curve, i)) continue;
-      const double low = curve.y[i] - curve.deviation[i], px = x(curve.x[i]);
+    for (size_t i = 0; i < curve.y.size(); ++i) {
+      const auto [low, high] = band_at(curve, i);
+      if (!std::isfinite(high - low) || !shows(curve, i)) continue;
+      const double px = x(curve.x[i]);
       out += text("<line class='bar' stroke='%s' stroke-width='1.6' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>\n",
-                  svg::style(curve.series).color, px, scale_.shows(low) ? y(low) : kBottom, px,
-                  y(curve.y[i] + curve.deviation[i]));
+                  svg::style(curve.series).color, px, scale_.shows(low) ? y(low) : kBottom, px, y(high));
     }
     return out;
   }
@@ -210,9 +220,10 @@ std::pair<double, double> range_of(const std::vector<Curve>& curves) {
   for (const Curve& curve : curves)
     for (size_t i = 0; i < curve.y.size(); ++i) {
       if (!std::isfinite(curve.y[i])) continue;
-      const double deviation = i < curve.deviation.size() && std::isfinite(curve.deviation[i]) ? curve.deviation[i] : 0;
-      low = std::min(low, curve.y[i] - deviation);
-      high = std::max(high, curve.y[i] + deviation);
+      const auto [least, most] = band_at(curve, i);
+      const bool has_band = std::isfinite(most - least);
+      low = std::min(low, has_band ? std::min(least, curve.y[i]) : curve.y[i]);
+      high = std::max(high, has_band ? std::max(most, curve.y[i]) : curve.y[i]);
     }
   return low <= high ? std::pair{low, high} : std::pair{0.0, 1.0};
 }

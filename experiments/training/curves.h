@@ -16,6 +16,7 @@ struct Curve {
   std::vector<double> x, y;            // x rising; points that are not finite are left out
   std::vector<double> deviation = {};  // a band of ± this around y, such as the deviation over seeds; empty: none
   bool points = false;                 // marks alone, x in any order, and bars in place of the band
+  std::vector<double> low = {}, high = {};  // a band between these in place of ± deviation, such as quartiles
 };
 
 struct CurvePanel {

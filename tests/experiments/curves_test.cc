@@ -69,6 +69,20 @@ TEST(Curves, BandsAreAsWideAsTheDeviation) {
   EXPECT_EQ(found(curves_svg("heading", {panel_of(1, {2, 2})}), "(class='band')").size(), 0u);
 }
 
+TEST(Curves, BandsMayHaveEndsOfTheirOwn) {
+  CurvePanel panel = panel_of(1, {2, 2});
+  panel.curves[0].low = {1.5, 1};
+  panel.curves[0].high = {2, 5};
+  EXPECT_EQ(range_of(panel.curves), (std::pair{1.0, 5.0}));
+  std::tie(panel.low, panel.high) = range_of(panel.curves);
+  const std::vector<std::string> band =
+      found(curves_svg("heading", {panel}), "<polygon class='band'[^>]*points='([^']*)'");
+  ASSERT_EQ(band.size(), 1u);
+  const std::vector<std::string> y = found(band[0], ",([0-9.]+)");
+  ASSERT_EQ(y.size(), 4u);
+  EXPECT_NEAR(std::stod(y[2]) - std::stod(y[1]), 8 * (std::stod(y[3]) - std::stod(y[0])), 0.5);
+}
+
 TEST(Curves, DecadesAreEvenlySpacedOnALogarithmicAxis) {
   EXPECT_TRUE(spans_decades(0.01, 1));
   EXPECT_FALSE(spans_decades(0.02, 1));
