@@ -6,6 +6,7 @@ namespace mollify::experiments {
 
 std::vector<std::shared_ptr<Experiment>> all_experiments() {
   return {gsmooth_heat_map(), gsmooth_svrg(), paradox(), gls(), sparse_szo()};
+  return {black_box(), gsmooth_heat_map(), gsmooth_svrg(), paradox()};
 }
 
 Options Experiment::shared_options() {

@@ -179,9 +179,10 @@ TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
   fs::copy(in("run") / "settings.json", in("torn") / "settings.json");
   std::ofstream(in("torn") / "cells.jsonl") << "no JSON\n";
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"reproduce", "mollify reproduce: no experiment given; there are gsmooth-heatmap, gsmooth-svrg, paradox"},
+      {"reproduce",
+       "mollify reproduce: no experiment given; there are black-box, gsmooth-heatmap, gsmooth-svrg, paradox"},
       {"reproduce nonsense --scale tiny",
-       "mollify reproduce: nonsense given; there are gsmooth-heatmap, gsmooth-svrg, paradox"},
+       "mollify reproduce: nonsense given; there are black-box, gsmooth-heatmap, gsmooth-svrg, paradox"},
       {"reproduce gsmooth-svrg --scale huge",
        "mollify reproduce gsmooth-svrg: --scale: huge given; needs tiny, quick or paper"},
       {heat_map("new", "--settings published --validation 5"),
