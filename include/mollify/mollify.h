@@ -49,10 +49,10 @@
 #include <mollify/smoothing/attacks/falsify.h>
 #include <mollify/smoothing/functions.h>
 #include <mollify/smoothing/gsmooth.h>
+#include <mollify/smoothing/loss/ask_tell.h>
 #include <mollify/smoothing/loss/exchange.h>
 #include <mollify/smoothing/loss/gradient_measures.h>
 #include <mollify/smoothing/loss/landscape.h>
-#include <mollify/smoothing/loss/ask_tell.h>
 #include <mollify/smoothing/loss/loss_gradients.h>
 #include <mollify/smoothing/loss/perturbed_loss.h>
 #include <mollify/smoothing/loss/population.h>

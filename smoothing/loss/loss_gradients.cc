@@ -6,48 +6,21 @@
 #include <mollify/smoothing/loss/population_gradient.h>
 
 #include <algorithm>
-#include <functional>
 #include <optional>
 
 namespace mollify::smoothing {
 namespace {
 
-using Sides = Population::Sides;
-using Scale = FromValues::Scale;
-
-// s of each step as a schedule. A tensor's is its value.
-optim::Schedule schedule_of(const char* estimator, const Sigma& s) {
-  const optim::Schedule schedule = [estimator, s](int64_t step) {
-    const double stddev = s.at(step).stddev();
-    require<ValueError>(stddev > 0, "{}: s {}; needs more than 0", estimator, stddev);
-    return stddev;
-  };
-  schedule(0);
-  return schedule;
-}
-
-void require_few_processes(const char* estimator, int64_t pairs, const std::shared_ptr<const Exchange>& exchange) {
+void require_few_processes(const char* name, int64_t pairs, const std::shared_ptr<const Exchange>& exchange) {
   require<ValueError>(!exchange || exchange->count() <= pairs, "{}: {} processes for {} pairs; needs at most as many",
-                      estimator, exchange ? exchange->count() : 1, pairs);
+                      name, exchange ? exchange->count() : 1, pairs);
 }
 
-class Values final : public optim::Gradient {
- public:
-  Values(const Sigma& s, const FromValues& how) : how_(how), schedule_(schedule_of("gradient_from_values", s)) {
-    require<ValueError>(how.pairs >= 1, "gradient_from_values: {} pairs; needs at least 1", how.pairs);
-    require<ValueError>(
-        how.scale_rate >= 0 && how.least > 0 && how.least <= how.most,
-        "gradient_from_values: a rate of {} for s from {} to {}; needs a rate from 0 and bounds above 0",
-        how.scale_rate, how.least, how.most);
-    require_few_processes("gradient_from_values", how.pairs, how.exchange);
-    const bool learned = how.scale != Scale::scheduled, normal = how.directions == Population::Directions::normal;
-    require<ValueError>(
-        !learned || (normal && how.pairs >= 2),
-        "gradient_from_values: s learned from {} pairs of {} directions; needs two pairs of normal ones", how.pairs,
-        normal ? "normal" : "sign");
-  }
 class Values final : public PopulationGradient {
-  Values(const Sigma& s, const FromValues& how) : PopulationGradient("gradient_from_values", s, how) {}
+ public:
+  Values(const Sigma& s, const FromValues& how) : PopulationGradient("gradient_from_values", s, how) {
+    require_few_processes("gradient_from_values", how.pairs, how.exchange);
+  }
 
   optim::Evaluations evaluations() const override {
     return {.values = 1 + how().pairs * (both() ? 2 : 1), .pairs = how().pairs};
@@ -63,10 +36,9 @@ class Values final : public PopulationGradient {
     if (how().share_linear_parts) shared.emplace(loss, weights);
     const bool each = s.rank() > 0;
     const Tensor plus_scale = each ? Tensor::scalar(1, s.dtype()) : s, minus_scale = -plus_scale;
-    const Share share = share_of(how_.pairs, how_.exchange);
+    const Share share = share_of(how().pairs, how().exchange);
     std::vector<Tensor> plus, minus;
     for (int64_t j = share.first; j < share.last; ++j) {
-    for (int64_t j = 0; j < how().pairs; ++j) {
       Tensor z = reshape(estimate.direction(j), weights.shape());
       if (each) z = z * s;
       if (shared) shared->turn_to(z);
@@ -77,15 +49,14 @@ class Values final : public PopulationGradient {
       plus.push_back(at(plus_scale));
       if (both()) minus.push_back(at(minus_scale));
     }
-    return {of_all(plus, share, weights), both ? of_all(minus, share, weights) : Tensor(), center};
+    return {of_all(plus, share, weights), both() ? of_all(minus, share, weights) : Tensor(), center};
   }
 
   // The values of all processes' pairs. Those who have fewer fill up.
   Tensor of_all(std::vector<Tensor>& mine, const Share& share, const Tensor& weights) const {
     while (static_cast<int64_t>(mine.size()) < share.most)
       mine.push_back(zeros({1}, weights.dtype(), weights.device()));
-    return slice(flatten(gathered(concat(mine), how_.exchange)), 0, 0, how_.pairs);
-    return {concat(plus), both() ? concat(minus) : Tensor(), center};
+    return slice(flatten(gathered(concat(mine), how().exchange)), 0, 0, how().pairs);
   }
 };
 
