@@ -42,7 +42,7 @@ void GradientMeasures::add(int64_t epoch, const Tensor& weights, const Tensor& s
   };
   const Tensor gradient = grad(loss)(weights), s = Tensor::scalar(scale_, weights.dtype());
   const smoothing::PopulationEstimate estimate(population_, Tensor::scalar(static_cast<double>(epoch), DType::i32),
-                                               trained.count(), s);
+                                               trained.count(), s, weights.device());
   const NoGrad quiet;
   const Tensor none = zeros_like(weights);
   std::vector<Tensor> plus, minus;

@@ -78,7 +78,7 @@ class Gradients final : public optim::Gradient {
   Estimate operator()(const Tensor& weights, const optim::Loss& loss) override {
     const Tensor s = (*numbers_)[scheduled_], center = no_grad([&] { return loss(weights); });
     const Population population{.pairs = directions(), .seed = how_.seed};
-    const PopulationEstimate estimate(population, numbers_->step(), weights.size(), s);
+    const PopulationEstimate estimate(population, numbers_->step(), weights.size(), s, weights.device());
     const int64_t processes = how_.exchange ? how_.exchange->count() : 1;
     const int64_t rank = how_.exchange ? how_.exchange->rank() : 0;
     Tensor sum = zeros_like(weights);

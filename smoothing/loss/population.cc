@@ -21,8 +21,9 @@ Tensor centered_ranks(const Tensor& values, const Tensor& counts) {
 
 }  // namespace
 
-PopulationEstimate::PopulationEstimate(const Population& how, const Tensor& step, int64_t weights, const Tensor& s)
-    : how_(how), step_(step), s_(s), weights_(weights), key_{how.seed, stream_of(Purpose::monte_carlo)} {
+PopulationEstimate::PopulationEstimate(const Population& how, const Tensor& step, int64_t weights, const Tensor& s,
+                                       Device device)
+    : how_(how), step_(step), s_(s), weights_(weights), device_(device), key_{how.seed, stream_of(Purpose::monte_carlo)} {
   require<ValueError>(how.pairs >= 1 && how.pairs < int64_t{1} << 31,
                       "population: {} pairs; needs at least 1 and less than 2^31", how.pairs);
   require(s.rank() == 0 || s.shape() == Shape{weights},
@@ -32,12 +33,12 @@ PopulationEstimate::PopulationEstimate(const Population& how, const Tensor& step
 Tensor PopulationEstimate::direction(int64_t pair) const {
   const RandomKey key{key_.seed, key_.stream + static_cast<uint64_t>(pair)};
   const auto draw = how_.directions == Directions::normal ? normal : signs;
-  return draw({weights_}, key, step_, s_.dtype(), s_.device());
+  return draw({weights_}, key, step_, s_.dtype(), device_);
 }
 
 Tensor PopulationEstimate::directions() const {
   if (how_.directions == Directions::normal) {
-    const Tensor streams = arange(how_.pairs, DType::i32, s_.device());
+    const Tensor streams = arange(how_.pairs, DType::i32, device_);
     return normal_rows({how_.pairs, weights_}, key_, streams, step_, s_.dtype());
   }
   std::vector<Tensor> rows;
@@ -98,7 +99,7 @@ Tensor PopulationEstimate::scale_gradient(const Members& members) const {
   const Tensor value = v.minus.defined() ? (v.plus + v.minus) * 0.5 : v.plus;
   const Tensor all = sum(counts), others = (sum(value) - value) / maximum(all - 1.0, one);
   const Tensor coefficients = (value - others) * counts / maximum(all, one);
-  Tensor total = zeros(s_.shape(), s_.dtype(), s_.device());
+  Tensor total = zeros(s_.shape(), s_.dtype(), device_);
   for (int64_t j = 0; j < how_.pairs; ++j) {
     const Tensor z = direction(j), c = reshape(slice(coefficients, 0, j, j + 1), {});
     total = total + c * (s_.rank() == 0 ? sum_of_squares(z) - static_cast<double>(weights_) : square(z) - 1.0);

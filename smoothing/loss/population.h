@@ -29,9 +29,10 @@ struct Members {
 
 class PopulationEstimate {
  public:
-  // `step` is i32 and 0-d, s the noise's deviation: 0-d, or a number for each of the `weights` numbers. Throws
-  // ValueError where the population is none.
-  PopulationEstimate(const Population& how, const Tensor& step, int64_t weights, const Tensor& s);
+  // `step` is i32 and 0-d, s the noise's deviation: 0-d, or a number for each of the `weights` numbers, which are on the
+  // device. Throws ValueError where the population is none.
+  PopulationEstimate(const Population& how, const Tensor& step, int64_t weights, const Tensor& s,
+                     Device device = Device::cpu);
 
   Tensor direction(int64_t pair) const;           // z_j, [weights]
   Tensor directions() const;                      // of all pairs, [pairs, weights]
@@ -51,6 +52,7 @@ class PopulationEstimate {
   Population how_;
   Tensor step_, s_;
   int64_t weights_;
+  Device device_;
   RandomKey key_;
 };
 

@@ -37,7 +37,7 @@ void PopulationGradient::attach(optim::Numbers& numbers) {
 optim::Gradient::Estimate PopulationGradient::operator()(const Tensor& weights, const optim::Loss& loss) {
   const NoGrad quiet;
   const Tensor s = is_learned() ? learned(weights) : (*numbers_)[scheduled_];
-  const PopulationEstimate estimate(how_, numbers_->step(), weights.size(), s);
+  const PopulationEstimate estimate(how_, numbers_->step(), weights.size(), s, weights.device());
   const Members members = evaluate(estimate, weights, loss, s);
   if (!left_out_.defined() || left_out_.device() != weights.device())
     left_out_ = zeros({}, weights.dtype(), weights.device());
@@ -54,8 +54,8 @@ Tensor PopulationGradient::next_scale(const Tensor& weights, int64_t step) {
 Tensor PopulationGradient::learned(const Tensor& weights) {
   if (!learned_.defined() || learned_.device() != weights.device()) {
     const Shape shape = how_.scale == Scale::learned ? Shape{} : Shape{weights.size()};
-    const Device device = how_.scale == Scale::learned ? Device::cpu : weights.device();
-    learned_ = learned_.defined() ? to(learned_, device) : full(shape, schedule_(0), weights.dtype(), device);
+    learned_ = learned_.defined() ? to(learned_, weights.device())
+                                  : full(shape, schedule_(0), weights.dtype(), weights.device());
   }
   return learned_;
 }

@@ -140,6 +140,31 @@ TEST_P(Shared, SparseLossIsTheLossAtPerturbedWeights) {
   }
 }
 
+// Steps on every device are those of the CPU, up to rounding, with learned scales and masks among them.
+TEST_P(Shared, StepsAreThoseOfTheCpu) {
+  using Scale = FromValues::Scale;
+  for (const Scale scale : {Scale::scheduled, Scale::learned, Scale::learned_each})
+    for (const bool masked : {false, true}) {
+      const auto weights_after = [&](Device device) {
+        const Problem loss = problem("linear", {6, 6, 1}, 5, device);
+        FromValues how{{.pairs = 3, .seed = 2}};
+        how.scale = scale;
+        how.share_linear_parts = true;
+        auto optimizer = optim::clip_up(optim::constant(0.1), {}, gradient_from_values(Sigma::stddev(0.1), how));
+        const Positions active = Positions({0, 5, 17, 60, 110}, loss.weights.size(), device);
+        const Tensor values = masked ? take(loss.weights, active.indices()) : loss.weights + 0.0;
+        for (int i = 0; i < 4; ++i)
+          optimizer->step(values, [&](const Tensor& v) { return loss(masked ? put(loss.weights, active, v) : v); });
+        auto gradients = gradient_from_gradients(Sigma::stddev(0.1), {.samples = 2});
+        return concat({values, estimate_of(*gradients, loss.weights, std::cref(loss)).gradient}).to_vector<float>();
+      };
+      const std::vector<float> expected = weights_after(Device::cpu), got = weights_after(GetParam());
+      for (size_t i = 0; i < expected.size(); ++i)
+        ASSERT_NEAR(got[i], expected[i], 1e-4 * (1 + std::abs(expected[i])))
+            << "number " << i << (masked ? " under a mask" : "") << ", scale " << static_cast<int>(scale);
+    }
+}
+
 // Sums, products from either side, quotients, reshapes and what is not linear, in random order: a part that were taken
 // for linear would show.
 TEST(PerturbedLoss, RandomProgramsGiveTheLoss) {
