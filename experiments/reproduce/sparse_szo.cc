@@ -4,7 +4,7 @@
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
-#include <mollify/experiments/reproduce/gradient_measures.h>
+#include <mollify/experiments/reproduce/epoch_measures.h>
 #include <mollify/experiments/reproduce/training.h>
 #include <mollify/experiments/training/curves.h>
 
@@ -83,6 +83,7 @@ class SparseSzo final : public Experiment {
           probes_ = 10;
   std::string model_;
   double rate_ = 1e-4, scale_ = 0.05;
+  datasets::Splits images_;
   struct Finished {
     Training training;
     Results results;
@@ -131,8 +132,7 @@ void SparseSzo::resolve() {
 }
 
 void SparseSzo::load() {
-  load_images(data, data_dir, limit_, 0,
-              format("mollify reproduce {}: --limit", name()));  // throws where it is missing
+  images_ = load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
 }
 
 std::vector<std::string> SparseSzo::variants() const {
@@ -180,9 +180,8 @@ TrainSettings SparseSzo::settings(const Training& how) const {
 Results SparseSzo::train(const Training& how, const std::filesystem::path& folder) const {
   TrainSettings settings = this->settings(how);
   const int64_t epochs = settings.run().epochs;
-  Task task = make_task(settings);
-  task.test = datasets::take(task.test, 0, test_limit_);
-  GradientMeasures measures(folder / "measures.jsonl", task, {.pairs = probes_}, scale_, *settings.run().learning_rate);
+  Task task = make_task(settings, {datasets::take(images_.train, 0, settings.run().limit), images_.test});
+  EpochMeasures measures(folder / "measures.jsonl", task, {.pairs = probes_}, scale_, *settings.run().learning_rate);
   RunEvents events;
   if (!how.tuning)
     events.trained = [&](int64_t epoch, const Tensor& weights, const Tensor& state, const Positions* active) {

@@ -115,9 +115,17 @@ optim::Schedule with_rate_factor(const optim::Schedule& rate, const TrainSetting
 
 Task make_task(const TrainSettings& settings, std::shared_ptr<const smoothing::Exchange> exchange) {
   const RunOptions& options = settings.run();
+  use_device("train", options.device);  // before images are read
+  return make_task(settings,
+                   load_images(options.data, options.data_dir, options.limit, 0, "mollify train: --limit"),
+                   std::move(exchange));
+}
+
+Task make_task(const TrainSettings& settings, datasets::Splits all,
+               std::shared_ptr<const smoothing::Exchange> exchange) {
+  const RunOptions& options = settings.run();
   const Device device = use_device("train", options.device);
   const uint64_t seed = static_cast<uint64_t>(options.seed);
-  datasets::Splits all = load_images(options.data, options.data_dir, options.limit, 0, "mollify train: --limit");
   const int64_t count = all.train.size();
   require<UsageError>(options.validation < count,
                       "mollify train: --validation: {} given; needs fewer than the {} training images",

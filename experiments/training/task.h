@@ -39,7 +39,10 @@ std::unique_ptr<optim::Gradient> make_gradient(const TrainSettings& settings, co
 // The learning rate times the estimator's factor for the weights that the mask leaves active in each step.
 optim::Schedule with_rate_factor(const optim::Schedule& rate, const TrainSettings& settings, const nn::Network& network,
                                  const Timetable& timetable);
-// Of resolved settings. Throws UsageError, datasets::MissingData, FormatError.
+// Of resolved settings, on the images that they name or on those given. Throws UsageError, datasets::MissingData,
+// FormatError.
 Task make_task(const TrainSettings& settings, std::shared_ptr<const smoothing::Exchange> exchange = {});
+Task make_task(const TrainSettings& settings, datasets::Splits images,
+               std::shared_ptr<const smoothing::Exchange> exchange = {});
 
 }  // namespace mollify::experiments

@@ -13,10 +13,10 @@ namespace mollify::experiments {
 
 // On the first batch of the training images, in the mode that is trained in. The local measures follow the paper of
 // sparse zeroth-order optimisation; distances are squared norms.
-class GradientMeasures {
+class EpochMeasures {
  public:
   // The estimate is that of a population with deviation `scale`; `rate` is the step to the next point.
-  GradientMeasures(std::filesystem::path file, const Task& task, const smoothing::Population& population, double scale,
+  EpochMeasures(std::filesystem::path file, const Task& task, const smoothing::Population& population, double scale,
                    double rate);
 
   // Measures at the weights after an epoch, which counts from 0. active: null where all weights are trained.

@@ -1,4 +1,4 @@
-#include <mollify/experiments/reproduce/gradient_measures.h>
+#include <mollify/experiments/reproduce/epoch_measures.h>
 
 #include <mollify/engine/grad.h>
 #include <mollify/experiments/training/metrics.h>
@@ -20,7 +20,7 @@ ordered_json number_or_null(double number) { return std::isfinite(number) ? orde
 
 }  // namespace
 
-GradientMeasures::GradientMeasures(std::filesystem::path file, const Task& task,
+EpochMeasures::EpochMeasures(std::filesystem::path file, const Task& task,
                                    const smoothing::Population& population, double scale, double rate)
     : file_(std::move(file)),
       network_(network_for(task.network.name(), task.train)),
@@ -35,7 +35,7 @@ GradientMeasures::GradientMeasures(std::filesystem::path file, const Task& task,
   labels_ = to(batch.labels, task.device);
 }
 
-void GradientMeasures::add(int64_t epoch, const Tensor& weights, const Tensor& state, const Positions* active) {
+void EpochMeasures::add(int64_t epoch, const Tensor& weights, const Tensor& state, const Positions* active) {
   const Positions trained = active ? *active : optim::all_weights(weights.size(), weights.device());
   const optim::Loss loss = [&](const Tensor& w) {
     return loss_(network_(w, state, images_, nn::Mode::train, {}, Tensor::scalar(0, DType::i32)).output, labels_);
@@ -67,7 +67,7 @@ void GradientMeasures::add(int64_t epoch, const Tensor& weights, const Tensor& s
   append_line(file_, line.dump());
 }
 
-std::map<std::string, std::vector<double>> GradientMeasures::series(int64_t epochs) const {
+std::map<std::string, std::vector<double>> EpochMeasures::series(int64_t epochs) const {
   std::map<std::string, std::vector<double>> out;
   if (!std::filesystem::exists(file_)) return out;
   for (const std::string& text : whole_lines(file_)) {
