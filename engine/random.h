@@ -28,14 +28,14 @@ enum class Purpose : uint8_t {
   initial_weights = 0,  // the number of the weight's piece
   dropout = 0x51,       // the layer's number, above the stream that its caller gives
   svrg_anchor,
-  sobol_directions,     // the dimension
-  shared_directions,    // signs of propagate_moments
-  active_weights,       // the round
-  monte_carlo = 0x5A,   // the row, then the sample, or scrambling and step
-  attack,               // kind of number, then the row
+  sobol_directions,    // the dimension
+  shared_directions,   // signs of propagate_moments
+  active_weights,      // the round
+  monte_carlo = 0x5A,  // the row, then the sample, or scrambling and step
+  attack,              // kind of number, then the row
   falsify,
-  landscape,            // the number of a direction in weight space
-  neighbors,            // the number of a neighbour in weight space
+  landscape,  // the number of a direction in weight space
+  neighbors,  // the number of a neighbour in weight space
   order = 0xD0,
   held_out,
   input_noise,
@@ -44,7 +44,7 @@ enum class Purpose : uint8_t {
   digit_train,
   digit_test,
   digit_labels,
-  caller = 0xF0,        // of those who use the library
+  caller = 0xF0,  // of those who use the library
 };
 constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) {
   return static_cast<uint64_t>(purpose) << 56 | index;

@@ -90,9 +90,7 @@ class Recorder {
   // Slots of a buffer's tag beside the recording's own numbers: made by the host of that capture; or by a thread that
   // captured nothing while others did, before the capture of that number.
   static constexpr int32_t kHostMade = -1, kMadeElsewhere = -2;
-  bool is_constant(const Buffer& buffer) const {
-    return buffer.tag.capture == number_ && buffer.tag.slot == kHostMade;
-  }
+  bool is_constant(const Buffer& buffer) const { return buffer.tag.capture == number_ && buffer.tag.slot == kHostMade; }
   int slot_of(const Tensor& t);
   int made(const Tensor& t);
 

@@ -103,7 +103,8 @@ LayerPointer wide_resnet(int depth, int64_t width, int64_t classes) {
   return sequential(std::move(layers));
 }
 
-const struct { const char* name; LayerPointer (*build)(const Shape& input, int64_t classes); } kModels[] = {
+const struct { const char* name; LayerPointer (*build)(const Shape& input, int64_t classes);
+} kModels[] = {
     {"cnn", [](const Shape&, int64_t classes) { return cnn(classes); }},
     {"linear", [](const Shape&, int64_t classes) { return linear(classes); }},
     {"lenet_300_100", [](const Shape&, int64_t classes) { return lenet_300_100(classes); }},
@@ -111,9 +112,18 @@ const struct { const char* name; LayerPointer (*build)(const Shape& input, int64
     {"cnn3", [](const Shape&, int64_t classes) { return cnn3(16, 32, classes); }},
     {"cnn3_tiny", [](const Shape&, int64_t classes) { return cnn3(2, 2, classes); }},
     {"cnn5", [](const Shape&, int64_t classes) { return cnn5(classes); }},
-    {"resnet18", [](const Shape& input, int64_t classes) { return resnet(input, {2, 2, 2, 2}, false, classes); }},
-    {"resnet34", [](const Shape& input, int64_t classes) { return resnet(input, {3, 4, 6, 3}, false, classes); }},
-    {"resnet50", [](const Shape& input, int64_t classes) { return resnet(input, {3, 4, 6, 3}, true, classes); }},
+    {"resnet18",
+     [](const Shape& input, int64_t classes) {
+       return resnet(input, {2, 2, 2, 2}, false, classes);
+     }},
+    {"resnet34",
+     [](const Shape& input, int64_t classes) {
+       return resnet(input, {3, 4, 6, 3}, false, classes);
+     }},
+    {"resnet50",
+     [](const Shape& input, int64_t classes) {
+       return resnet(input, {3, 4, 6, 3}, true, classes);
+     }},
     {"wrn_28_10", [](const Shape&, int64_t classes) { return wide_resnet(28, 10, classes); }},
 };
 

@@ -213,7 +213,8 @@ void draw(Distribution distribution, RandomKey key, uint32_t step, int64_t first
     const auto block = static_cast<uint32_t>((first + begin) / kPerBlock);
     if constexpr (sizeof(T) == 4)
       HWY_DYNAMIC_DISPATCH(draw_f32)(distribution, key, step, block, end - begin, out + begin);
-    else HWY_DYNAMIC_DISPATCH(draw_f64)(distribution, key, step, block, end - begin, out + begin);
+    else
+      HWY_DYNAMIC_DISPATCH(draw_f64)(distribution, key, step, block, end - begin, out + begin);
   });
 }
 
@@ -228,7 +229,8 @@ void draw_sum(Distribution distribution, const T* coefficients, int64_t draws, R
       const RandomKey of_draw{key.seed, key.stream + static_cast<uint64_t>(j)};
       if constexpr (sizeof(T) == 4)
         HWY_DYNAMIC_DISPATCH(add_f32)(distribution, of_draw, step, block, end - begin, coefficients[j], out + begin);
-      else HWY_DYNAMIC_DISPATCH(add_f64)(distribution, of_draw, step, block, end - begin, coefficients[j], out + begin);
+      else
+        HWY_DYNAMIC_DISPATCH(add_f64)(distribution, of_draw, step, block, end - begin, coefficients[j], out + begin);
     }
   });
 }

@@ -75,7 +75,8 @@ __global__ void draw_row_numbers(RandomKey key, const int32_t* streams, const in
     if (stream < 0 && block == 0) report(fault, FaultKind::stream, stream, 0);
     const RandomKey row_key = {key.seed, key.stream + static_cast<uint64_t>(stream)};
     const RandomWords words = random_words(row_key, static_cast<uint32_t>(*step), static_cast<uint32_t>(block));
-    store_part(numbers<distribution>(words, T()), out + row * count + block * kPack<T>, count - block * kPack<T>, aligned);
+    store_part(numbers<distribution>(words, T()), out + row * count + block * kPack<T>, count - block * kPack<T>,
+               aligned);
   }
 }
 
@@ -102,7 +103,8 @@ __global__ void drop_out(const T* x, int64_t n, RandomKey key, const int32_t* st
   const T least = *rate, scale = 1 / (1 - least);
   for (int64_t block = global_thread(); block * kPack<T> < n; block += global_threads()) {
     const int64_t first = block * kPack<T>, rest = n - first;
-    const auto u = numbers<Distribution::uniform>(random_words(key, static_cast<uint32_t>(*step), static_cast<uint32_t>(block)), T());
+    const RandomWords words = random_words(key, static_cast<uint32_t>(*step), static_cast<uint32_t>(block));
+    const auto u = numbers<Distribution::uniform>(words, T());
     Pack<T, kPack<T>> values;
     if (rest >= kPack<T>) values = load<kPack<T>>(x + first, aligned);
     else for (int k = 0; k < kPack<T>; ++k) values.at[k] = x[first + min(int64_t{k}, rest - 1)];

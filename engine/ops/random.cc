@@ -138,7 +138,10 @@ const Op signs_op{.name = "signs",
 
 // ---- Sums of draws: in: coefficients [draws], step
 
-struct DrawSum { int64_t count; RandomKey key; };
+struct DrawSum {
+  int64_t count;
+  RandomKey key;
+};
 
 Layouts draw_sum_shape(const Op& op, Inputs in, const Attributes& attributes) {
   const int64_t count = attributes.as<DrawSum>().count;

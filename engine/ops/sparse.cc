@@ -43,7 +43,9 @@ const Op put_op{.name = "put",
 
 // ---- sparse_dense: columns [in, rows], values [n] and their places as i32 [n] in a matrix [outputs, in]
 
-struct Outputs { int64_t count; };
+struct Outputs {
+  int64_t count;
+};
 
 Layouts sparse_dense_shape(const Op& op, Inputs in, const Attributes& attributes) {
   require_floating(op.name, in[0]);
@@ -65,29 +67,31 @@ void sparse_dense_kernel(const KernelArguments& a) {
 }
 
 // Of every place the row and the column of the matrix, i32.
-struct Entries { Tensor rows, columns; };
+struct Entries {
+  Tensor rows, columns;
+};
 Entries entries_of(const Tensor& indices, int64_t inputs) {
   const Tensor places = cast(indices, DType::f64), rows = floor(places / static_cast<double>(inputs));
   return {cast(rows, DType::i32), cast(places - rows * static_cast<double>(inputs), DType::i32)};
 }
 
-const Op sparse_dense_op{
-    .name = "sparse_dense",
-    .linearity = Linearity::product,
-    .shape = sparse_dense_shape,
-    .cpu = sparse_dense_kernel,
-    .cuda = MOLLIFY_CUDA_KERNEL(sparse_dense_kernel),
-    .operands = packed_operands,
-    .vjp = [](const VjpArguments& a) -> Tensors {
-      const Tensor &columns = a.in[0], &values = a.in[1];
-      const auto [rows, inputs] = entries_of(a.in[2], columns.dim(0));
-      const Tensor g = take(transpose(a.g), rows);  // [n, rows]
-      Tensor to_columns;
-      if (a.needs(0))
-        to_columns = scatter_add(columns.shape(), expand(reshape(inputs, {inputs.size(), 1}), g.shape()),
-                                 g * reshape(values, {values.size(), 1}), 0);
-      return {to_columns, a.needs(1) ? sum(g * take(columns, inputs), {1}) : Tensor(), Tensor()};
-    }};
+const Op sparse_dense_op{.name = "sparse_dense",
+                         .linearity = Linearity::product,
+                         .shape = sparse_dense_shape,
+                         .cpu = sparse_dense_kernel,
+                         .cuda = MOLLIFY_CUDA_KERNEL(sparse_dense_kernel),
+                         .operands = packed_operands,
+                         .vjp = [](const VjpArguments& a) -> Tensors {
+                           const Tensor &columns = a.in[0], &values = a.in[1];
+                           const auto [rows, inputs] = entries_of(a.in[2], columns.dim(0));
+                           const Tensor g = take(transpose(a.g), rows);  // [n, rows]
+                           Tensor to_columns;
+                           if (a.needs(0))
+                             to_columns =
+                                 scatter_add(columns.shape(), expand(reshape(inputs, {inputs.size(), 1}), g.shape()),
+                                             g * reshape(values, {values.size(), 1}), 0);
+                           return {to_columns, a.needs(1) ? sum(g * take(columns, inputs), {1}) : Tensor(), Tensor()};
+                         }};
 
 }  // namespace
 
@@ -106,8 +110,8 @@ Tensor sparse_dense(const Tensor& columns, const Positions& places, const Tensor
 }
 
 Positions::Positions(std::vector<int64_t> list, int64_t size, Device device) : size_(size) {
-  require<ValueError>(size >= 0 && size < int64_t{1} << 31, "positions: in a vector of {} numbers; needs less than 2^31",
-                      size);
+  require<ValueError>(size >= 0 && size < int64_t{1} << 31,
+                      "positions: in a vector of {} numbers; needs less than 2^31", size);
   std::vector<int32_t> indices;
   indices.reserve(list.size());
   int64_t last = -1;

@@ -20,8 +20,8 @@ ordered_json number_or_null(double number) { return std::isfinite(number) ? orde
 
 }  // namespace
 
-EpochMeasures::EpochMeasures(std::filesystem::path file, const Task& task,
-                                   const smoothing::Population& population, double scale, double rate)
+EpochMeasures::EpochMeasures(std::filesystem::path file, const Task& task, const smoothing::Population& population,
+                             double scale, double rate)
     : file_(std::move(file)),
       network_(network_for(task.network.name(), task.train)),
       loss_(task.loss),

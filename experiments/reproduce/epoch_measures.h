@@ -17,7 +17,7 @@ class EpochMeasures {
  public:
   // The estimate is that of a population with deviation `scale`; `rate` is the step to the next point.
   EpochMeasures(std::filesystem::path file, const Task& task, const smoothing::Population& population, double scale,
-                   double rate);
+                double rate);
 
   // Measures at the weights after an epoch, which counts from 0. active: null where all weights are trained.
   void add(int64_t epoch, const Tensor& weights, const Tensor& state, const Positions* active);

@@ -116,8 +116,7 @@ optim::Schedule with_rate_factor(const optim::Schedule& rate, const TrainSetting
 Task make_task(const TrainSettings& settings, std::shared_ptr<const smoothing::Exchange> exchange) {
   const RunOptions& options = settings.run();
   use_device("train", options.device);  // before images are read
-  return make_task(settings,
-                   load_images(options.data, options.data_dir, options.limit, 0, "mollify train: --limit"),
+  return make_task(settings, load_images(options.data, options.data_dir, options.limit, 0, "mollify train: --limit"),
                    std::move(exchange));
 }
 

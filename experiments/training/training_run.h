@@ -23,8 +23,8 @@ struct RunEvents {
   std::function<void(int64_t epoch, int64_t images, double loss)> progress = {};
   std::function<void(int64_t epoch)> evaluating = {};
   std::function<void(const EpochMetrics& metrics, const EpochTimings& timings)> epoch = {};
-  // After an epoch and before its checkpoint, which a run that was killed in between repeats: epochs count from 0; null:
-  // all weights are trained.
+  // After an epoch, which counts from 0, and before its checkpoint: a run that was killed in between repeats it.
+  // active: null where all weights are trained.
   std::function<void(int64_t epoch, const Tensor& weights, const Tensor& state, const Positions* active)> trained = {};
   bool writes = true;               // files; not where another process of the run does
   std::function<bool()> stop = {};  // asked after every step and before every batch that is evaluated

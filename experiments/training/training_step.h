@@ -30,7 +30,7 @@ class TrainingStep {
 
   // Before the first batch of an epoch, which counts from 0: the mask may grow.
   void start_epoch(int64_t epoch, const Mask::Accuracy& held_out_accuracy);
-  const Positions* mask() const { return active_ ? &*active_ : nullptr; }  // null: there is none
+  const Positions* mask() const { return active_ ? &*active_ : nullptr; }          // null: there is none
   int64_t active() const { return active_ ? active_->count() : weights_.size(); }  // weights that are trained
 
   // Of a batch, without an update: for measuring how long it takes.

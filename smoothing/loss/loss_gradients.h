@@ -13,7 +13,8 @@ namespace mollify::smoothing {
 // whose μ is s): also of losses that jump or have no gradient. The first evaluation of a step is at w itself.
 struct FromValues : Population {
   // What a step may change of s besides its schedule: a step of gradient descent, for all weights or each apart, on
-  // ∂L_s/∂s, which changes s by a fifth at most and keeps it from `least` to `most`.
+  // ∂L_s/∂s (SLGH's second rule: Iwakiri et al. 2022), which changes s by a fifth at most and keeps it from `least` to
+  // `most`.
   enum class Scale { scheduled, learned, learned_each } scale = Scale::scheduled;
   double scale_rate = 0.01, least = 1e-6, most = 1;
   // Computes once what is linear in the weights (PerturbedLoss): the loss must not read values, and should do the same

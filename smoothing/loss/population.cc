@@ -23,7 +23,12 @@ Tensor centered_ranks(const Tensor& values, const Tensor& counts) {
 
 PopulationEstimate::PopulationEstimate(const Population& how, const Tensor& step, int64_t weights, const Tensor& s,
                                        Device device)
-    : how_(how), step_(step), s_(s), weights_(weights), device_(device), key_{how.seed, stream_of(Purpose::monte_carlo)} {
+    : how_(how),
+      step_(step),
+      s_(s),
+      weights_(weights),
+      device_(device),
+      key_{how.seed, stream_of(Purpose::monte_carlo)} {
   require<ValueError>(how.pairs >= 1 && how.pairs < int64_t{1} << 31,
                       "population: {} pairs; needs at least 1 and less than 2^31", how.pairs);
   require(s.rank() == 0 || s.shape() == Shape{weights},

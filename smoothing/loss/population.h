@@ -29,8 +29,8 @@ struct Members {
 
 class PopulationEstimate {
  public:
-  // `step` is i32 and 0-d, s the noise's deviation: 0-d, or a number for each of the `weights` numbers, which are on the
-  // device. Throws ValueError where the population is none.
+  // `step` is i32 and 0-d, s the noise's deviation: 0-d, or a number for each of the `weights` numbers. Those are on
+  // the device. Throws ValueError where the population is none.
   PopulationEstimate(const Population& how, const Tensor& step, int64_t weights, const Tensor& s,
                      Device device = Device::cpu);
 

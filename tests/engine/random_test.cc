@@ -188,25 +188,12 @@ TEST(Dropout, DropsAtItsRateAndKeepsTheMean) {
 
 // Under one seed the first words of no two purposes, and of no two neighbours of one, are the same.
 TEST(Purposes, ShareNoNumbers) {
-  const Purpose all[] = {Purpose::initial_weights,
-                         Purpose::dropout,
-                         Purpose::svrg_anchor,
-                         Purpose::sobol_directions,
-                         Purpose::shared_directions,
-                         Purpose::monte_carlo,
-                         Purpose::attack,
-                         Purpose::falsify,
-                         Purpose::landscape,
-                         Purpose::neighbors,
-                         Purpose::order,
-                         Purpose::held_out,
-                         Purpose::input_noise,
-                         Purpose::label_noise,
-                         Purpose::augmentation,
-                         Purpose::digit_train,
-                         Purpose::digit_test,
-                         Purpose::digit_labels,
-                         Purpose::caller};
+  const Purpose all[] = {
+      Purpose::initial_weights,   Purpose::dropout,      Purpose::svrg_anchor,  Purpose::sobol_directions,
+      Purpose::shared_directions, Purpose::monte_carlo,  Purpose::attack,       Purpose::falsify,
+      Purpose::landscape,         Purpose::neighbors,    Purpose::order,        Purpose::held_out,
+      Purpose::input_noise,       Purpose::label_noise,  Purpose::augmentation, Purpose::digit_train,
+      Purpose::digit_test,        Purpose::digit_labels, Purpose::caller};
   std::set<std::array<uint32_t, 4>> seen;
   size_t drawn = 0;
   for (const Purpose purpose : all)

@@ -77,7 +77,12 @@ TEST(Trace, ReadingAValueOrDetachingIsRefused) {
   EXPECT_NO_THROW(exp(ones({2})));  // and nothing is left behind
   // Detached from what the output does not depend on, it is no step; what leaves the trace has no values.
   Tensor left;
-  const Trace t = trace([&](const Tensor& x) { left = exp(x.detach()); return x * 2.0; }, layout);
+  const Trace t = trace(
+      [&](const Tensor& x) {
+        left = exp(x.detach());
+        return x * 2.0;
+      },
+      layout);
   EXPECT_EQ(t.steps.size(), 1u);
   EXPECT_THROW(left + ones({2}), GraphError);
   EXPECT_THROW(assign(ones({2}), left), GraphError);

@@ -22,14 +22,18 @@ Tensor images(const Shape& shape, DType dtype = DType::f32, uint64_t stream = 1)
 double largest_difference(const Tensor& a, const Tensor& b) { return max(abs(a - b)).item(); }
 
 TEST(Network, WeightCountsAreThoseOfThePapers) {
-  const struct { const char* name; Shape input; int64_t count;
-  } known[] = {{"cnn", {28, 28, 1}, 591786},          {"lenet_300_100", {28, 28, 1}, 266610}, {"szo_cnn", {32, 32, 3}, 4301642},
-               {"linear", {28, 28, 1}, 7850},         {"cnn3", {28, 28, 1}, 24330},
-               {"cnn3_tiny", {28, 28, 1}, 1108},      {"cnn5", {28, 28, 1}, 820954},
-               {"cnn3", {32, 32, 3}, 29930},          {"cnn3_tiny", {32, 32, 3}, 1508},
-               {"resnet18", {32, 32, 3}, 11173962},   {"resnet34", {32, 32, 3}, 21282122},
-               {"resnet50", {32, 32, 3}, 23520842},   {"wrn_28_10", {32, 32, 3}, 36479194},
-               {"resnet34", {224, 224, 3}, 21289802}, {"resnet50", {224, 224, 3}, 23528522}};
+  const struct {
+    const char* name;
+    Shape input;
+    int64_t count;
+  } known[] = {{"cnn", {28, 28, 1}, 591786},         {"lenet_300_100", {28, 28, 1}, 266610},
+               {"szo_cnn", {32, 32, 3}, 4301642},    {"linear", {28, 28, 1}, 7850},
+               {"cnn3", {28, 28, 1}, 24330},         {"cnn3_tiny", {28, 28, 1}, 1108},
+               {"cnn5", {28, 28, 1}, 820954},        {"cnn3", {32, 32, 3}, 29930},
+               {"cnn3_tiny", {32, 32, 3}, 1508},     {"resnet18", {32, 32, 3}, 11173962},
+               {"resnet34", {32, 32, 3}, 21282122},  {"resnet50", {32, 32, 3}, 23520842},
+               {"wrn_28_10", {32, 32, 3}, 36479194}, {"resnet34", {224, 224, 3}, 21289802},
+               {"resnet50", {224, 224, 3}, 23528522}};
   for (const auto& model : known) {
     const Network network = make(model.name, model.input, 10);
     EXPECT_EQ(network.weight_count(), model.count) << model.name;

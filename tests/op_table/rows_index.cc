@@ -216,13 +216,11 @@ Rows index_rows() {
                                               return put(x, places, take(x, places.indices()) * 2.0);
                                             })})
                      .refusing({misfit_one({5}, [](In x) { return put(x, Positions({1}, 6, x.device()), x); })}));
-  rows.push_back(general("sparse_dense", {sparse_dense_case(5, 3, 4), sparse_dense_case(17, 16, 2),
-                                          sparse_dense_case(1, 130, 3), sparse_dense_case(3, 1, 1),
-                                          sparse_dense_case(2, 0, 3), sparse_dense_case(4, 67, 0)})
-                     .with_large({large_one({211, 70}, large_sparse_dense)})
-                     .refusing({misfit_one({5, 2}, [](In x) {
-                       return sparse_dense(x, Positions({1}, 6, x.device()), x);
-                     })}));
+  rows.push_back(
+      general("sparse_dense", {sparse_dense_case(5, 3, 4), sparse_dense_case(17, 16, 2), sparse_dense_case(1, 130, 3),
+                               sparse_dense_case(3, 1, 1), sparse_dense_case(2, 0, 3), sparse_dense_case(4, 67, 0)})
+          .with_large({large_one({211, 70}, large_sparse_dense)})
+          .refusing({misfit_one({5, 2}, [](In x) { return sparse_dense(x, Positions({1}, 6, x.device()), x); })}));
   rows.push_back(general("softmax", softmax_cases(softmax, softmax_of))
                      .reported("logsumexp")
                      .with_large({large_one({500, 211}, softmax)}));

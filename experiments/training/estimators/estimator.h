@@ -27,7 +27,7 @@ class Estimator {
   struct Making {
     optim::Schedule learning_rate;  // of each step, as a share of the first one's
     uint64_t seed;
-    bool traceable;  // the loss may be traced with respect to the weights
+    bool traceable;                                       // the loss may be traced with respect to the weights
     std::shared_ptr<const smoothing::Exchange> exchange;  // of the processes that divide the work; empty: one
   };
   virtual std::unique_ptr<optim::Gradient> make(const Making& making) const = 0;
