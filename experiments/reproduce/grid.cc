@@ -2,6 +2,7 @@
 
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/processes.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/training/metrics.h>
 
@@ -46,7 +47,9 @@ void Grid::read() {
     for (const std::string& line : whole_lines(file_)) {
       ++number;
       const ordered_json stored = ordered_json::parse(line);
-      finished_[stored.at("key").get<std::string>()] = results_of(stored);
+      const auto [cell, added] = finished_.try_emplace(stored.at("key").get<std::string>());
+      if (!added) continue;
+      cell->second = results_of(stored);
       seconds_ += stored.at("seconds").get<double>();
     }
   } catch (const nlohmann::json::exception& error) {
@@ -69,9 +72,16 @@ void Grid::record(const Cell& cell, const Results& results, double seconds) {
 // grid's.
 class Grid::Round {
  public:
-  Round(Grid& grid, const std::vector<Cell>& cells) : grid_(grid), total_(static_cast<int64_t>(cells.size())) {
-    for (const Cell& cell : cells)
-      if (!grid.finished_.contains(cell.key)) due_.push_back(&cell);
+  Round(Grid& grid, const std::vector<Cell>& cells) : grid_(grid) {
+    // Processes of one run share out cells; those that need each other stay together.
+    const Processes& processes = Processes::all();
+    const bool apart = std::all_of(cells.begin(), cells.end(), [](const Cell& cell) { return cell.needs.empty(); });
+    for (size_t i = 0; i < cells.size(); ++i) {
+      const int64_t rank = apart ? static_cast<int64_t>(i) % processes.count() : 0;
+      if (rank != processes.rank()) continue;
+      ++total_;
+      if (!grid.finished_.contains(cells[i].key)) due_.push_back(&cells[i]);
+    }
     done_ = total_ - static_cast<int64_t>(due_.size());
     const auto known = [&](const std::string& key) {
       return grid.finished_.contains(key) ||
@@ -90,11 +100,12 @@ class Grid::Round {
     std::vector<std::thread> workers;
     for (int i = 0, count = working_; i < count; ++i) workers.emplace_back([this] { work(); });
     {
-      Progress progress(title, std::max<int64_t>(1, total_), done_, "cells");
+      std::optional<Progress> progress;
+      if (Processes::all().is_first()) progress.emplace(title, std::max<int64_t>(1, total_), done_, "cells");
       std::unique_lock lock(mutex_);
       while (working_ > 0) {
         changed_.wait_for(lock, kLookAround);
-        progress.update(done_);
+        if (progress) progress->update(done_);
       }
     }
     for (std::thread& worker : workers) worker.join();
@@ -154,7 +165,7 @@ class Grid::Round {
   }
 
   Grid& grid_;
-  const int64_t total_;
+  int64_t total_ = 0;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::list<const Cell*> due_;
@@ -165,6 +176,10 @@ class Grid::Round {
 
 std::vector<Results> Grid::run(const std::string& title, const std::vector<Cell>& cells) {
   Round(*this, cells).run(title, jobs_);
+  if (Processes::all().count() > 1) {
+    Processes::all().wait();
+    if (fs::exists(file_)) read();  // what the others found
+  }
   std::vector<Results> results;
   int64_t finished = 0;
   for (const Cell& cell : cells) {

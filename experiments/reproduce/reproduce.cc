@@ -3,13 +3,17 @@
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/processes.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/run_folder.h>
 #include <mollify/experiments/training/metrics.h>
 
 #include <nlohmann/json.hpp>
 
+#include <unistd.h>
+
 #include <cstdio>
+#include <optional>
 
 namespace mollify::experiments {
 namespace {
@@ -43,6 +47,13 @@ void clear_folder(const Experiment& experiment) {
   fs::remove_all(fs::path(experiment.out) / "cells", error);
 }
 
+// Where a process beside the first one writes what the first one writes, too.
+fs::path scratch_folder() {
+  const fs::path folder = fs::temp_directory_path() / format("mollify-{}", getpid());
+  fs::create_directories(folder);
+  return folder;
+}
+
 }  // namespace
 
 int reproduce_command(const ReproduceCommand& command) {
@@ -65,28 +76,41 @@ int reproduce_command(const ReproduceCommand& command) {
                       experiment.jobs);
   catch_interrupts();
   experiment.load();  // before the folder is made: what is missing shows first
-  make_folder(at + ": --out", experiment.out);
-  const FolderLock lock(at + ": --out", experiment.out);
-  if (!command.resume) clear_folder(experiment);
-  ordered_json settings = {{"experiment", experiment.name()}};
-  settings.update(options_to_json(options));
-  write_text(fs::path(experiment.out) / "settings.json", settings.dump(2) + "\n");
+  const Processes& processes = Processes::all();
+  processes.wait();  // all have read what there was
+  std::optional<FolderLock> lock;
+  if (processes.is_first()) {
+    make_folder(at + ": --out", experiment.out);
+    lock.emplace(at + ": --out", experiment.out);
+    if (!command.resume) clear_folder(experiment);
+    ordered_json settings = {{"experiment", experiment.name()}};
+    settings.update(options_to_json(options));
+    write_text(fs::path(experiment.out) / "settings.json", settings.dump(2) + "\n");
+  }
+  processes.wait();  // the folder is as the first one left it
 
   Grid grid(experiment.out, one_at_a_time         ? 1
                             : experiment.jobs > 0 ? static_cast<int>(experiment.jobs)
                                                   : num_threads());
   const auto start = Clock::now();
   try {
-    const Report report = experiment.run(grid, experiment.out);
-    report.write(experiment.out);
-    std::printf("%s", report.text().c_str());
+    const fs::path folder = processes.is_first() ? fs::path(experiment.out) : scratch_folder();
+    const Report report = experiment.run(grid, folder);
+    if (processes.is_first()) {
+      report.write(experiment.out);
+      std::printf("%s", report.text().c_str());
+    } else {
+      fs::remove_all(folder);
+    }
   } catch (const Interrupted& stop) {
-    std::fprintf(stderr, "%s: %s; to go on: %s --resume --out %s\n", at.c_str(), stop.what(), at.c_str(),
-                 experiment.out.c_str());
+    if (processes.is_first())
+      std::fprintf(stderr, "%s: %s; to go on: %s --resume --out %s\n", at.c_str(), stop.what(), at.c_str(),
+                   experiment.out.c_str());
     return 130;
   }
-  std::printf("\n%.0f s now; all cells together %.0f s of one processor; in %s\n", seconds_since(start), grid.seconds(),
-              experiment.out.c_str());
+  if (processes.is_first())
+    std::printf("\n%.0f s now; all cells together %.0f s of one processor; in %s\n", seconds_since(start),
+                grid.seconds(), experiment.out.c_str());
   if (grid.failures().empty()) return 0;
   std::fflush(stdout);
   std::fprintf(stderr, "%s: %zu cells failed, the first is %s\n", at.c_str(), grid.failures().size(),

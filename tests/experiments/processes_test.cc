@@ -73,6 +73,23 @@ TEST_F(ProcessesOfARun, GoOnAsAnyNumber) {
   EXPECT_EQ(contents(in("broken") / "metrics.jsonl"), contents(in("whole") / "metrics.jsonl"));
 }
 
+// Cells are shared out, and the first process writes what one alone would.
+TEST_F(ProcessesOfARun, ShareOutCells) {
+  const auto experiment = [&](const std::string& name) {
+    return "reproduce gls --scale tiny --eps2 0 --epochs 1 --limit 50 --jobs 1 --out " + in(name).string();
+  };
+  ASSERT_EQ(run(experiment("one")).status, 0);
+  const Outcome two = under_mpirun(2, experiment("two"));
+  ASSERT_EQ(two.status, 0) << two.error;
+  for (const char* file : {"results.csv", "table.txt", "curves.svg"})
+    EXPECT_EQ(contents(in("two") / file), contents(in("one") / file)) << file;
+  std::vector<std::string> lines;
+  std::istringstream cells(contents(in("two") / "cells.jsonl"));
+  for (std::string line; std::getline(cells, line);) lines.push_back(line.substr(0, line.find(",\"seconds")));
+  std::sort(lines.begin(), lines.end());
+  EXPECT_EQ(std::unique(lines.begin(), lines.end()), lines.end());  // no cell ran twice
+}
+
 TEST_F(ProcessesOfARun, SayOnceWhatCannotBe) {
   const Outcome many = under_mpirun(3, job("many", "--gradient szo --probes 2"));
   EXPECT_EQ(many.status, 2);
