@@ -10,7 +10,7 @@ programs=(experiments/mollify bench/mollify_bench)
 for suite in op_table cuda_products engine nn bounds smoothing; do programs+=("tests/${suite}_test"); done
 
 # Without ONNX, whose libraries are large and are not on the machine.
-[ -f "$build/build.ninja" ] || meson setup "$build" "$root" -Dcuda=enabled -Donnx=disabled -Dlapack=disabled -Dbench=enabled -Dtests=enabled -Ddebug=false
+[ -f "$build/build.ninja" ] || meson setup "$build" "$root" -Dcuda=enabled -Donnx=disabled -Dlapack=disabled -Dbench=enabled -Dtests=enabled
 ninja -C "$build" "${programs[@]}"
 
 files=("${programs[@]/#/$build/}")

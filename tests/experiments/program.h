@@ -1,6 +1,8 @@
 // The program as a child process: its exit status, what it prints and the files that it leaves.
 #pragma once
 
+#include "../cases.h"
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -15,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <span>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -23,6 +26,7 @@
 namespace program_tests {
 
 namespace fs = std::filesystem;
+using mollify::cases;
 using nlohmann::json;
 
 struct Outcome {

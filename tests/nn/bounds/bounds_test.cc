@@ -1,4 +1,5 @@
 // Bounds contain what networks do, are ordered where theorems say so, and have the gradients that differences show.
+#include "../../cases.h"
 #include "zoo.h"
 
 #include <mollify/engine/grad.h>
@@ -26,7 +27,7 @@ class EveryNetwork : public testing::TestWithParam<std::tuple<Method, Device>> {
             .roundoff = roundoff,
             .alpha = {.steps = device() == Device::cpu ? AlphaOptions().steps : 2}};
   }
-  int64_t draws(int64_t on_cpu) const { return device() == Device::cpu ? on_cpu : 2; }
+  int64_t draws(int64_t on_cpu) const { return device() == Device::cpu ? cases(on_cpu) : 2; }
 };
 
 TEST_P(EveryNetwork, BoundsContainTenThousandOutputsABox) {

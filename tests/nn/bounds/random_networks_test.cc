@@ -1,6 +1,7 @@
 // Bounds of random networks against exact rows where a network is linear, and against samples, corners and ascent
 // elsewhere; a network with bounds that do not hold is shrunk and printed. MOLLIFY_RANDOM_NETWORKS: how many in place
 // of those of every run.
+#include "../../cases.h"
 #include "zoo.h"
 
 #include <mollify/engine/grad.h>
@@ -285,7 +286,7 @@ RandomNetwork shrunk(RandomNetwork network, const std::function<std::string(cons
 
 int64_t count_of(int64_t otherwise) {
   const char* text = std::getenv("MOLLIFY_RANDOM_NETWORKS");
-  return text ? std::atoll(text) : otherwise;
+  return text ? std::atoll(text) : cases(otherwise);
 }
 
 RandomNetwork random_network(RandomSequence& random, int64_t most_layers, bool (*wanted)(const Layer&)) {

@@ -1,5 +1,6 @@
 // Lines and intervals of every rule: valid without tolerance when widened, tight, differentiable, and whole on
 // degenerate boxes.
+#include "../../cases.h"
 #include "../../devices.h"
 #include "relaxed_functions.h"
 
@@ -132,12 +133,12 @@ INSTANTIATE_TEST_SUITE_P(All, Rules, testing::ValuesIn(rules()), [](const auto& 
   return name;
 });
 
-TEST_P(Rules, HoldWithoutToleranceWhenWidened) { expect_valid(GetParam(), random_boxes(GetParam(), 1000, 1), true); }
-TEST_P(Rules, HoldToRoundingWhenNot) { expect_valid(GetParam(), random_boxes(GetParam(), 500, 2), false); }
+TEST_P(Rules, HoldWithoutToleranceWhenWidened) { expect_valid(GetParam(), random_boxes(GetParam(), cases(1000), 1), true); }
+TEST_P(Rules, HoldToRoundingWhenNot) { expect_valid(GetParam(), random_boxes(GetParam(), cases(500), 2), false); }
 TEST_P(Rules, HoldOnCuda) {
   MOLLIFY_SKIP_WITHOUT_CUDA();
   for (const bool widened : {true, false})
-    expect_valid(GetParam(), random_boxes(GetParam(), 100, 7), widened, Device::cuda);
+    expect_valid(GetParam(), random_boxes(GetParam(), cases(300), 7), widened, Device::cuda);
 }
 
 // The hull's value at x, by the best of all chords (from both sides) of sample points.
@@ -168,7 +169,7 @@ TEST_P(Rules, AreOfLeastArea) {
   std::mt19937 random(3);
   std::uniform_real_distribution<double> unit(0, 1);
   std::vector<double> l, u;
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < cases(300); ++i) {
     const double width = std::pow(10, unit(random) * 3 - 2),
                  at = unit(random) * 10 + (rule.positive ? 0.01 : -6 - width / 2);
     l.push_back(at), u.push_back(at + width);
@@ -199,7 +200,7 @@ TEST_P(Rules, AreOfLeastArea) {
 }
 
 TEST_P(Rules, LosesLittleByWidening) {
-  const Boxes boxes = random_boxes(GetParam(), 1000, 4, 3);
+  const Boxes boxes = random_boxes(GetParam(), cases(1000), 4, 3);
   for (const DType dtype : {DType::f32, DType::f64}) {
     const Result exact = apply_rule(GetParam(), boxes.l, boxes.u, {}, dtype, 0);
     const Result wide = apply_rule(GetParam(), boxes.l, boxes.u, {}, dtype, roundoff_of(dtype));

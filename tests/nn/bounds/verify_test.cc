@@ -1,4 +1,5 @@
 // Verdicts against brute force: thresholds just above and just below the least value that a small network reaches.
+#include "../../cases.h"
 #include "verify_problems.h"
 
 #include <cstdlib>
@@ -154,7 +155,7 @@ TEST(VerifyByRelus, IsRightOfDenseNetworks) {
 // of MOLLIFY_RANDOM_NETWORKS of them, or a few.
 TEST(VerifyByRelus, IsNeverWrongOfRandomNetworks) {
   const char* given = std::getenv("MOLLIFY_RANDOM_NETWORKS");
-  const uint64_t count = given ? std::max(1, std::atoi(given) / 100) : 20;
+  const uint64_t count = given ? std::max(1, std::atoi(given) / 100) : cases(20);
   std::mt19937_64 random(17);
   uint64_t shown = 0, all = 0;
   const auto between = [&](int64_t low, int64_t high) {
