@@ -223,7 +223,7 @@ Tensor signs(const Shape& shape, RandomKey key, const Tensor& step, DType dtype 
 Tensor normal_sum(const Tensor& coefficients, int64_t count, RandomKey key, const Tensor& step);
 Tensor signs_sum(const Tensor& coefficients, int64_t count, RandomKey key, const Tensor& step);
 // Row r draws what a call with key.stream + streams[r] (i32, non-negative) and the row's shape would, where the streams
-// are.
+// are; `step` is one for all, or [rows].
 Tensor uniform_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step,
                     DType dtype = DType::f32);
 Tensor normal_rows(const Shape& shape, RandomKey key, const Tensor& streams, const Tensor& step,

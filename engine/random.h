@@ -36,6 +36,7 @@ enum class Purpose : uint8_t {
   falsify,
   landscape,  // the number of a direction in weight space
   neighbors,  // the number of a neighbour in weight space
+  smoothing_noise,  // the use, then the image
   order = 0xD0,
   held_out,
   input_noise,

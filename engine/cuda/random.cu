@@ -67,14 +67,15 @@ __global__ void draw_numbers(RandomKey key, const int32_t* step, int64_t count, 
 
 // `blocks` Philox blocks a row.
 template <Distribution distribution, class T>
-__global__ void draw_row_numbers(RandomKey key, const int32_t* streams, const int32_t* step, int64_t rows,
-                                 int64_t blocks, int64_t count, T* out, bool aligned, Fault* fault) {
+__global__ void draw_row_numbers(RandomKey key, const int32_t* streams, const int32_t* step, int64_t step_stride,
+                                 int64_t rows, int64_t blocks, int64_t count, T* out, bool aligned, Fault* fault) {
   for (int64_t i = global_thread(); i < rows * blocks; i += global_threads()) {
     const int64_t row = quotient(i, blocks), block = i - row * blocks;
     const int32_t stream = streams[row];
     if (stream < 0 && block == 0) report(fault, FaultKind::stream, stream, 0);
     const RandomKey row_key = {key.seed, key.stream + static_cast<uint64_t>(stream)};
-    const RandomWords words = random_words(row_key, static_cast<uint32_t>(*step), static_cast<uint32_t>(block));
+    const RandomWords words = random_words(row_key, static_cast<uint32_t>(step[row * step_stride]),
+                                           static_cast<uint32_t>(block));
     store_part(numbers<distribution>(words, T()), out + row * count + block * kPack<T>, count - block * kPack<T>,
                aligned);
   }
@@ -141,14 +142,14 @@ void draw(Distribution distribution, RandomKey key, const int32_t* step, int64_t
 }
 
 template <class T>
-void draw_rows(Distribution distribution, RandomKey key, const int32_t* streams, const int32_t* step, int64_t rows,
-               int64_t count, T* out) {
+void draw_rows(Distribution distribution, RandomKey key, const int32_t* streams, const int32_t* step,
+               int64_t step_stride, int64_t rows, int64_t count, T* out) {
   if (rows * count == 0) return;
   const int64_t blocks = blocks_of<T>(count);
   const bool aligned = is_aligned<T, kPack<T>>(out) && count % kPack<T> == 0;
   for_distribution(distribution, [&](auto which) {
     launch("random", draw_row_numbers<which.value, T>, dim3(grid_for(rows * blocks, kBlock)), dim3(kBlock), 0, key,
-           streams, step, rows, blocks, count, out, aligned, fault());
+           streams, step, step_stride, rows, blocks, count, out, aligned, fault());
   });
 }
 
@@ -172,7 +173,7 @@ void dropout(const T* x, int64_t n, RandomKey key, const int32_t* step, const T*
 
 #define MOLLIFY_INSTANTIATE(T)                                                                                        \
   template void draw(Distribution, RandomKey, const int32_t*, int64_t, T*);                                           \
-  template void draw_rows(Distribution, RandomKey, const int32_t*, const int32_t*, int64_t, int64_t, T*);             \
+  template void draw_rows(Distribution, RandomKey, const int32_t*, const int32_t*, int64_t, int64_t, int64_t, T*);    \
   template void draw_sum(Distribution, const T*, int64_t, RandomKey, const int32_t*, int64_t, T*);                     \
   template void dropout(const T*, int64_t, RandomKey, const int32_t*, const T*, T*);
 MOLLIFY_INSTANTIATE(float)

@@ -13,10 +13,11 @@ using cpu::Distribution;
 template <class T>
 void draw(Distribution distribution, RandomKey key, const int32_t* step, int64_t count, T* out);
 
-// Row r of [rows, count] draws as key.stream + streams[r]; a negative stream is reported as a fault.
+// Row r of [rows, count] draws as key.stream + streams[r] and step[r·step_stride], where step_stride is 0 or 1; a
+// negative stream is reported as a fault.
 template <class T>
-void draw_rows(Distribution distribution, RandomKey key, const int32_t* streams, const int32_t* step, int64_t rows,
-               int64_t count, T* out);
+void draw_rows(Distribution distribution, RandomKey key, const int32_t* streams, const int32_t* step,
+               int64_t step_stride, int64_t rows, int64_t count, T* out);
 
 // out[i] = Σ coefficients[j]·(number i of the draw with j added to the key's stream), in rising order of j.
 template <class T>

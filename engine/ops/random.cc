@@ -12,13 +12,14 @@ namespace {
 
 struct Draw { Shape shape; RandomKey key; DType dtype; Device device; };
 
-// in: step, or streams and step
+// in: step, or streams and step or steps
 Layouts draw_shape(const Op& op, Inputs in, const Attributes& attributes) {
   const Draw& draw = attributes.as<Draw>();
   const Tensor& step = in[in.size() - 1];
   require<TypeError>(is_floating(draw.dtype), "{}: dtype {} asked for; needs f32 or f64", op.name, draw.dtype);
   require_indices(op.name, step);
-  require(step.size() == 1, "{}: step is {}; needs a single number", op.name, step.shape());
+  require(step.size() == 1 || (in.size() > 1 && step.shape() == in[0].shape()),
+          "{}: step is {}; needs a single number{}", op.name, step.shape(), in.size() > 1 ? ", or one per row" : "");
   if (in.size() > 1) {
     require_indices(op.name, in[0]);
     require(draw.shape.rank() >= 1 && in[0].shape() == Shape{draw.shape[0]},
@@ -34,18 +35,21 @@ template <cpu::Distribution distribution>
 void draw_kernel(const KernelArguments& a) {
   const Draw& how = a.attributes.as<Draw>();
   const Tensor& out = a.out[0];
-  const auto step = static_cast<uint32_t>(*a.in[a.in.size() - 1].data<int32_t>());
+  const Tensor& steps = a.in[a.in.size() - 1];
+  const auto step = [&, numbers = steps.data<int32_t>()](int64_t row) {
+    return static_cast<uint32_t>(numbers[steps.size() == 1 ? 0 : row]);
+  };
   for_floating(out.dtype(), [&](auto zero) {
     using T = decltype(zero);
     T* values = out.data<T>();
-    if (a.in.size() == 1) return cpu::draw(distribution, how.key, step, 0, out.size(), values);
+    if (a.in.size() == 1) return cpu::draw(distribution, how.key, step(0), 0, out.size(), values);
     const Tensor& streams = a.in[0];
     const int32_t* stream = streams.data<int32_t>();
     const int64_t rows = streams.size(), count = rows ? out.size() / rows : 0;
     cpu::parallel_for(rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, count)), [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         require<ValueError>(stream[r] >= 0, "random: stream {} for row {}; needs at least 0", stream[r], r);
-        cpu::draw(distribution, {how.key.seed, how.key.stream + static_cast<uint64_t>(stream[r])}, step, 0, count,
+        cpu::draw(distribution, {how.key.seed, how.key.stream + static_cast<uint64_t>(stream[r])}, step(r), 0, count,
                   values + r * count);
       }
     });
@@ -57,13 +61,14 @@ template <cpu::Distribution distribution>
 void draw_on_cuda(const KernelArguments& a) {
   const RandomKey key = a.attributes.as<Draw>().key;
   const Tensor& out = a.out[0];
-  const auto* step = a.in[a.in.size() - 1].template address<int32_t>();
+  const Tensor& steps = a.in[a.in.size() - 1];
+  const auto* step = steps.address<int32_t>();
   for_floating(out.dtype(), [&](auto zero) {
     using T = decltype(zero);
     if (a.in.size() == 1) return cuda::draw<T>(distribution, key, step, out.size(), out.address<T>());
     const int64_t rows = a.in[0].size();
-    cuda::draw_rows<T>(distribution, key, a.in[0].template address<int32_t>(), step, rows, rows ? out.size() / rows : 0,
-                       out.address<T>());
+    cuda::draw_rows<T>(distribution, key, a.in[0].template address<int32_t>(), step, steps.size() == 1 ? 0 : 1, rows,
+                       rows ? out.size() / rows : 0, out.address<T>());
   });
 }
 

@@ -104,6 +104,7 @@ TEST(Rows, EqualSingleDraws) {
     }
   EXPECT_THROW(uniform_rows({1, 2}, kKey, Tensor::from(std::vector<int32_t>{-1}, {1}), step(0)), ValueError);
   EXPECT_THROW(uniform_rows({3, 2}, kKey, list, step(0)), ShapeError);
+  EXPECT_THROW(uniform_rows({4, 2}, kKey, list, slice(list, 0, 0, 3)), ShapeError);
 }
 
 TEST(Draws, DependOnSeedStreamAndStep) {

@@ -33,26 +33,28 @@ constexpr RandomKey kKey{0x123456789ABCDEF0u, 0xFEDCBA9876543210u};
 constexpr int kStep = 41;
 
 // Uniform number `i` of a draw, by the packing that random.h states.
-double uniform_number(RandomKey key, int64_t i, DType dtype) {
-  if (dtype == DType::f32) return uniform_f32(random_words(key, kStep, static_cast<uint32_t>(i / 4)).word[i % 4]);
-  const RandomWords words = random_words(key, kStep, static_cast<uint32_t>(i / 2));
+double uniform_number(RandomKey key, int64_t i, DType dtype, uint32_t step = kStep) {
+  if (dtype == DType::f32) return uniform_f32(random_words(key, step, static_cast<uint32_t>(i / 4)).word[i % 4]);
+  const RandomWords words = random_words(key, step, static_cast<uint32_t>(i / 2));
   return uniform_f64(words.word[i % 2 * 2], words.word[i % 2 * 2 + 1]);
 }
 
 // Box–Muller: neighbours share a radius.
-double normal_number(RandomKey key, int64_t i, DType dtype) {
-  const double u = uniform_number(key, i / 2 * 2, dtype),
-               angle = 6.283185307179586 * uniform_number(key, i / 2 * 2 + 1, dtype);
+double normal_number(RandomKey key, int64_t i, DType dtype, uint32_t step = kStep) {
+  const double u = uniform_number(key, i / 2 * 2, dtype, step),
+               angle = 6.283185307179586 * uniform_number(key, i / 2 * 2 + 1, dtype, step);
   return std::sqrt(-2 * std::log(u)) * (i % 2 == 0 ? std::cos(angle) : std::sin(angle));
 }
 
-double sign_number(RandomKey key, int64_t i, DType dtype) { return uniform_number(key, i, dtype) < 0.5 ? -1 : 1; }
+double sign_number(RandomKey key, int64_t i, DType dtype, uint32_t step = kStep) {
+  return uniform_number(key, i, dtype, step) < 0.5 ? -1 : 1;
+}
 
-using Number = double (*)(RandomKey, int64_t, DType);
+using Number = double (*)(RandomKey, int64_t, DType, uint32_t step);
 
 Array drawn(const Shape& shape, Number number, DType dtype) {
   int64_t i = 0;
-  return build(shape, [&](const Index&) { return number(kKey, i++, dtype); });
+  return build(shape, [&](const Index&) { return number(kKey, i++, dtype, kStep); });
 }
 
 Tensor step() { return Tensor::scalar(kStep, DType::i32); }
@@ -71,16 +73,22 @@ std::vector<Case> drawing_rows(Tensor (*draw)(const Shape&, RandomKey, In, In, D
   for (const Shape& shape : {Shape{1, 17}, Shape{5, 3, 7}, Shape{4}, Shape{0, 3}, Shape{3, 0}}) {
     const int64_t rows = shape[0], count = rows ? shape.size() / rows : 0;
     Array streams = build({rows}, [](const Index& r) { return static_cast<double>(r[0] * r[0] % 7); });
-    streams.dtype = DType::i32;
-    cases.push_back(of_one(
-        {}, [=](In x) { return draw(shape, kKey, beside(x, streams), step(), x.dtype()); },
-        [=](const Array& x) {
-          int64_t i = 0;
-          return build(shape, [&](const Index& index) {
-            const RandomKey key{kKey.seed, kKey.stream + static_cast<uint64_t>(streams.at({index[0]}))};
-            return number(key, i++ % count, x.dtype);
-          });
-        }));
+    Array steps = build({rows}, [](const Index& r) { return static_cast<double>(90 - 3 * r[0]); });
+    streams.dtype = steps.dtype = DType::i32;
+    for (const bool one_step : {true, false})
+      cases.push_back(of_one(
+          {},
+          [=](In x) {
+            return draw(shape, kKey, beside(x, streams), one_step ? step() : beside(x, steps), x.dtype());
+          },
+          [=](const Array& x) {
+            int64_t i = 0;
+            return build(shape, [&](const Index& index) {
+              const RandomKey key{kKey.seed, kKey.stream + static_cast<uint64_t>(streams.at({index[0]}))};
+              return number(key, i++ % count, x.dtype,
+                            one_step ? kStep : static_cast<uint32_t>(steps.at({index[0]})));
+            });
+          }));
   }
   return cases;
 }
@@ -93,7 +101,7 @@ Case draw_sum_case(Tensor (*op)(In, int64_t, RandomKey, In), Number number, int6
         return build({count}, [&](const Index& i) {
           double sum = 0;
           for (int64_t j = 0; j < draws; ++j)
-            sum += c.at({j}) * number({kKey.seed, kKey.stream + static_cast<uint64_t>(j)}, i[0], c.dtype);
+            sum += c.at({j}) * number({kKey.seed, kKey.stream + static_cast<uint64_t>(j)}, i[0], c.dtype, kStep);
           return sum;
         });
       });
