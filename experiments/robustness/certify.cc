@@ -5,8 +5,7 @@
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/robustness/cascade.h>
-#include <mollify/experiments/run_folder.h>
-#include <mollify/experiments/training/metrics.h>
+#include <mollify/experiments/robustness/certify_by_votes.h>
 
 #include <nlohmann/json.hpp>
 
@@ -17,7 +16,6 @@
 namespace mollify::experiments {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 ordered_json json_of(const Decision& d) {
@@ -34,71 +32,6 @@ Decision decision_of(const ordered_json& line) {
           line.at("stage"), line.at("verdict"), line.at("margin").is_null() ? NAN : line.at("margin").get<double>()};
 }
 
-// FNV-1a, 64 bits.
-std::string checksum(const std::string& bytes) {
-  uint64_t sum = 0xcbf29ce484222325;
-  for (const char byte : bytes) sum = (sum ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
-  return std::to_string(sum);
-}
-
-// Decisions on the first `images` images, kept in a folder if there is one.
-class Decisions {
- public:
-  Decisions(const CertifyCommand& command, int64_t images) : folder_(command.out), images_(images) {
-    if (folder_.empty()) return;
-    make_folder("mollify certify: --out", folder_);
-    lock_.emplace("mollify certify: --out", folder_);
-    CertifyCommand copy = command;
-    const Options options = options_of(copy);
-    const std::string weights = checksum(read_text(command.request.weights));
-    const fs::path settings = folder_ / "certify.json";
-    if (fs::exists(settings)) {
-      std::set<std::string> all;
-      for (const Option& option : options) all.insert(option.description.name);
-      const ordered_json stored = ordered_json::parse(read_text(settings), nullptr, /*allow_exceptions=*/false);
-      require<FormatError>(stored.is_object(), "{}: no JSON object; needs a folder of mollify certify, or a new one",
-                           settings.string());
-      merged_options(options, stored, all, "mollify certify", command.out);
-      require<UsageError>(stored.value("checksum", "") == weights,
-                          "mollify certify: --weights: {} given; the file has changed since the run in {}",
-                          command.request.weights, command.out);
-      if (fs::exists(file())) read();
-      return;
-    }
-    require<FormatError>(!fs::exists(file()), "{}: there without certify.json; needs another --out", file().string());
-    ordered_json written = options_to_json(options);
-    written["checksum"] = weights;
-    write_text(settings, written.dump(2) + "\n");
-  }
-
-  void add(const Decision& decision) {
-    if (!folder_.empty()) append_line(file(), json_of(decision).dump());
-    all_[decision.index] = decision;
-  }
-  const std::map<int64_t, Decision>& all() const { return all_; }
-
- private:
-  fs::path file() const { return folder_ / "certify.jsonl"; }
-
-  void read() {
-    int64_t number = 0;
-    try {
-      for (const std::string& line : whole_lines(file())) {
-        ++number;
-        const Decision decision = decision_of(ordered_json::parse(line));
-        if (decision.index < images_) all_[decision.index] = decision;
-      }
-    } catch (const nlohmann::json::exception& error) {
-      throw FormatError(format("{}: line {}: {}", file().string(), number, error.what()));
-    }
-  }
-
-  const fs::path folder_;
-  std::optional<FolderLock> lock_;
-  const int64_t images_;
-  std::map<int64_t, Decision> all_;
-};
-
 struct StageCount {
   int64_t wrong = 0, certified = 0, attacked = 0;
 };
@@ -107,8 +40,9 @@ struct Totals {
   std::map<std::string, StageCount> stages;
   int64_t images = 0, natural = 0, resisting = 0, certified = 0, unknown = 0;
 
-  explicit Totals(const std::map<int64_t, Decision>& decisions) {
-    for (const auto& [index, d] : decisions) {
+  Totals(const ImageLog& log, int64_t up_to) {
+    for (const auto& [index, line] : log.lines(up_to)) {
+      const Decision d = decision_of(line);
       ++images;
       StageCount& stage = stages[d.stage];
       stage.wrong += d.verdict == "wrong";
@@ -173,17 +107,17 @@ void print_json(const CertifyCommand& command, double epsilon, const Classifier&
 }
 
 // Decides the images that are left, a batch at a time; false: interrupted.
-bool decide_all(const CertifyCommand& command, const Classifier& classifier, double epsilon, Decisions& decisions) {
+bool decide_all(const CertifyCommand& command, const Classifier& classifier, double epsilon, ImageLog& log) {
   StatusLine status;
-  int64_t certified = Totals(decisions.all()).certified;
   const int64_t total = classifier.images().size();
+  int64_t certified = Totals(log, total).certified, done = static_cast<int64_t>(log.lines(total).size());
   const auto record = [&](const Decision& decision) {
-    decisions.add(decision);
+    log.add(json_of(decision));
     certified += decision.verdict == "certified";
+    ++done;
   };
   const auto working_on = [&](const std::string& stage) {
-    if (status.due())
-      status.update(format("{} of {} images, {} certified, now {}", decisions.all().size(), total, certified, stage));
+    if (status.due()) status.update(format("{} of {} images, {} certified, now {}", done, total, certified, stage));
   };
   Cascade cascade(classifier,
                   {.epsilon = epsilon,
@@ -198,7 +132,7 @@ bool decide_all(const CertifyCommand& command, const Classifier& classifier, dou
   try {
     std::vector<int32_t> indices;
     for (int32_t index = 0; index < total; ++index) {
-      if (!decisions.all().count(index)) indices.push_back(index);
+      if (index % command.skip == 0 && !log.has(index)) indices.push_back(index);
       if (static_cast<int64_t>(indices.size()) < command.batch && index + 1 < total) continue;
       if (!indices.empty()) cascade.decide(indices);
       indices.clear();
@@ -207,29 +141,54 @@ bool decide_all(const CertifyCommand& command, const Classifier& classifier, dou
   return true;
 }
 
-}  // namespace
-
-int certify_command(const CertifyCommand& command) {
+int certify_by_bounds(const CertifyCommand& command, const Classifier& classifier, ImageLog& log) {
   const double epsilon = radius_of("mollify certify: --eps", command.epsilon);
-  use_threads(command.threads);
-  catch_interrupts();
-  const Classifier classifier("certify", command.request,
-                              use_device_for_bounds("certify", command.device, command.fast));
-  Decisions decisions(command, classifier.images().size());
   const auto start = Clock::now();
-  const bool complete = decide_all(command, classifier, epsilon, decisions);
-  const Totals totals(decisions.all());
+  const bool complete = decide_all(command, classifier, epsilon, log);
+  const Totals totals(log, classifier.images().size());
   if (command.json)
     print_json(command, epsilon, classifier, totals);
   else
     print_text(command, classifier, totals, seconds_since(start));
   if (complete) return 0;
+  return interrupted_certify(command, totals.images, classifier.images().size());
+}
+
+}  // namespace
+
+int interrupted_certify(const CertifyCommand& command, int64_t done, int64_t images) {
   std::fflush(stdout);
   std::fprintf(stderr, "%s\n",
-               format("mollify certify: interrupted after {} of {} images{}", totals.images, classifier.images().size(),
+               format("mollify certify: interrupted after {} of {} images{}", done, images,
                       command.out.empty() ? "" : "; the same command goes on")
                    .c_str());
   return 130;
+}
+
+int certify_command(const CertifyCommand& command) {
+  const bool by_votes = command.method == "smoothing";
+  require<UsageError>(!by_votes || command.epsilon.empty(),
+                      "mollify certify: --eps: {} given; --method smoothing has l2 radii, asked for by --radius",
+                      command.epsilon);
+  require<UsageError>(by_votes || (!command.votes.noise && command.votes.radius == 0),
+                      "mollify certify: {}: given; it goes with --method smoothing",
+                      command.votes.noise ? "--noise" : "--radius");
+  if (by_votes)
+    check(command.votes);
+  else
+    radius_of("mollify certify: --eps", command.epsilon);
+  use_threads(command.threads);
+  catch_interrupts();
+  const Classifier classifier("certify", command.request,
+                              by_votes ? use_device("certify", command.device)
+                                       : use_device_for_bounds("certify", command.device, command.fast));
+  CertifyCommand copy = command;
+  ImageLog log("certify", command.out, options_of(copy), command.request.weights);
+  try {
+    return by_votes ? certify_by_votes(command, classifier, log) : certify_by_bounds(command, classifier, log);
+  } catch (const nlohmann::json::exception& error) {
+    throw FormatError(format("{}: {}; needs a folder of this command, or a new one", log.file().string(), error.what()));
+  }
 }
 
 Options options_of(CertifyCommand& c) {
@@ -243,9 +202,11 @@ Options options_of(CertifyCommand& c) {
         &c.epsilon,
         {}},
        {{"method", "Certificate",
-         "last stage of: ibp, crown-ibp, crown or alpha-crown, (attack), complete: branch and bound", nullptr},
+         "last stage of: ibp, crown-ibp, crown or alpha-crown, (attack), complete: branch and bound; or smoothing: votes "
+         "under Gaussian noise",
+         nullptr},
         &c.method,
-        one_of({"ibp", "crown-ibp", "crown", "alpha-crown", "complete"})},
+        one_of({"ibp", "crown-ibp", "crown", "alpha-crown", "complete", "smoothing"})},
        {{"timeout-per-image", "Certificate", "seconds of branch and bound; images that need more are not certified",
          nullptr},
         &c.timeout_per_image,
@@ -257,13 +218,17 @@ Options options_of(CertifyCommand& c) {
         {}},
        {{"attack-steps", "Attack", "steps of PGD", nullptr}, &c.attack_steps, at_least(1)},
        {{"attack-restarts", "Attack", "runs of PGD, from random starts", nullptr}, &c.attack_restarts, at_least(1)},
-       {{"seed", "Attack", "seed of the starts", nullptr}, &c.seed, at_least(0)},
-       {{"out", "Run",
-         "folder that keeps what is decided (certify.jsonl, a line an image); the same command goes on where it ended",
+       {{"seed", "Attack", "seed of the starts, and of votes' noise", nullptr}, &c.seed, at_least(0)},
+       {{"skip", "Data", "only every so many of the images", nullptr, true}, &c.skip, at_least(1)}});
+  add(all, vote_options(c.votes));
+  add(all,
+      {{{"out", "Run",
+         "folder that keeps what is decided (certify.jsonl, a line an image; of votes also certify.tsv); the same command "
+         "goes on where it ended",
          "none", true},
         &c.out,
         {}},
-       {{"batch", "Run", "images that go through the stages together; results do not depend on it", nullptr, true},
+       {{"batch", "Run", "images, or noisy ones, that are computed together; results do not depend on it", nullptr, true},
         &c.batch,
         at_least(1)}});
   add(all, device_options(c.device, "Run"));

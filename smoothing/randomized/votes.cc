@@ -60,17 +60,18 @@ class Trial {
 
   Certificate certificate() const {
     const double radius = how_.radius > 0 ? (proven() >= how_.radius ? how_.radius : 0) : std::max(0.0, proven());
-    return {radius > 0 ? classes_[0] : -1, radius, successes(), draws()};
+    return {radius > 0 ? classes_[0] : -1, radius, successes(), draws(), {classes_.begin(), classes_.begin() + subjects()}};
   }
 
  private:
   int64_t draws() const { return std::accumulate(counts_.begin(), counts_.end(), int64_t{0}); }
   int64_t successes() const {
     int64_t sum = 0;
-    for (int64_t i = 0; i < (how_.claim == Claim::in_set ? how_.k : 1); ++i)
+    for (int64_t i = 0; i < subjects(); ++i)
       sum += counts_[static_cast<size_t>(classes_[static_cast<size_t>(i)])];
     return sum;
   }
+  int64_t subjects() const { return how_.claim == Claim::in_set ? how_.k : 1; }
   double proven() const { return radius(0, left()); }
 
   // With so many more votes for the subject, and for one other class.

@@ -52,6 +52,7 @@ struct Certificate {
   double radius;      // above 0 where predicted ≥ 0, else 0; the options' radius where that was asked for and reached
   int64_t successes;  // votes for the class or the set
   int64_t draws;      // `trials`, or fewer where the radius was decided before
+  std::vector<int32_t> subject;  // what it is about, proven or not: a class, a label or a set
 };
 
 // Of every image; in_top needs labels, i32 [N]. Throws ValueError for options out of range, and where not even all votes

@@ -1,0 +1,222 @@
+#include <mollify/experiments/robustness/certify_by_votes.h>
+
+#include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/progress.h>
+#include <mollify/experiments/reproduce/report.h>
+#include <mollify/experiments/training/metrics.h>
+#include <mollify/smoothing/randomized/statistics.h>
+#include <mollify/smoothing/randomized/votes.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace mollify::experiments {
+namespace {
+
+using nlohmann::ordered_json;
+using smoothing::Claim;
+
+constexpr struct {
+  const char* name;
+  Claim claim;
+} kClaims[] = {
+    {"class", Claim::top_class}, {"two-classes", Claim::top_of_two}, {"label", Claim::in_top}, {"set", Claim::in_set}};
+
+smoothing::CertifyOptions options_of(const VoteRequest& request) {
+  smoothing::CertifyOptions options{.k = request.top,
+                                    .clean_class = request.clean_class,
+                                    .selections = request.selections,
+                                    .trials = request.trials,
+                                    .alpha = request.alpha,
+                                    .radius = request.radius};
+  for (const auto& [name, claim] : kClaims)
+    if (request.claim == name) options.claim = claim;
+  return options;
+}
+
+// What was found of an image.
+struct Voted {
+  int64_t index;
+  int32_t label, predicted;
+  double radius;
+  bool correct;
+  double seconds;
+  int64_t successes, draws;
+};
+
+ordered_json json_of(const Voted& v) {
+  return {{"index", v.index},         {"label", v.label},         {"predicted", v.predicted}, {"radius", v.radius},
+          {"correct", v.correct},     {"successes", v.successes}, {"draws", v.draws},         {"seconds", v.seconds}};
+}
+
+Voted voted_of(const ordered_json& line) {
+  return {line.at("index"),   line.at("label"),   line.at("predicted"), line.at("radius"),
+          line.at("correct"), line.at("seconds"), line.at("successes"), line.at("draws")};
+}
+
+std::vector<Voted> all_of(const ImageLog& log, int64_t images) {
+  std::vector<Voted> all;
+  for (const auto& [index, line] : log.lines(images)) all.push_back(voted_of(line));
+  return all;
+}
+
+// H:MM:SS.ffffff
+std::string time_text(double seconds) {
+  const auto whole = static_cast<int64_t>(seconds);
+  char text[40];
+  std::snprintf(text, sizeof text, "%lld:%02lld:%09.6f", static_cast<long long>(whole / 3600),
+                static_cast<long long>(whole / 60 % 60), seconds - static_cast<double>(whole / 60 * 60));
+  return text;
+}
+
+// Six decimals, rounded down: what is written is certified.
+std::string radius_text(double radius) { return number_text(std::floor(radius * 1e6) / 1e6, "%.6f"); }
+
+void write_tsv(const ImageLog& log, int64_t images) {
+  if (log.folder().empty()) return;
+  std::string text = "idx\tlabel\tpredict\tradius\tcorrect\ttime\tcount\tn\n";
+  for (const Voted& v : all_of(log, images))
+    text += format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", v.index, v.label, v.predicted, radius_text(v.radius),
+                   v.correct ? 1 : 0, time_text(v.seconds), v.successes, v.draws);
+  write_text(log.folder() / "certify.tsv", text);
+}
+
+// Shares of all images: an abstention is wrong.
+struct Shares {
+  explicit Shares(const std::vector<Voted>& all) : all(all) {
+    for (const Voted& v : all) {
+      abstained += v.predicted < 0;
+      mean_radius += v.correct ? v.radius / static_cast<double>(all.size()) : 0;
+    }
+  }
+  double certified(double radius) const {
+    const auto count =
+        std::count_if(all.begin(), all.end(), [&](const Voted& v) { return v.correct && v.radius >= radius; });
+    return all.empty() ? 0 : static_cast<double>(count) / static_cast<double>(all.size());
+  }
+  const std::vector<Voted>& all;
+  int64_t abstained = 0;
+  double mean_radius = 0;
+};
+
+// Half deviations, up to where no radius can be; or the one that was asked for.
+std::vector<double> radii_of(const VoteRequest& request) {
+  if (request.radius > 0) return {request.radius};
+  const double largest = smoothing::largest_certified_radius(request.trials, request.alpha, *request.noise);
+  std::vector<double> radii;
+  for (double r = 0; r < largest; r += *request.noise / 2) radii.push_back(r);
+  return radii;
+}
+
+void print(const CertifyCommand& command, const Classifier& classifier, const Shares& shares, double seconds) {
+  const VoteRequest& how = command.votes;
+  if (command.json) {
+    ordered_json out = {{"weights", command.request.weights},
+                        {"data", classifier.images().name},
+                        {"split", command.request.split},
+                        {"images", shares.all.size()},
+                        {"method", "smoothing"},
+                        {"claim", how.claim},
+                        {"noise", *how.noise},
+                        {"trials", how.trials},
+                        {"alpha", how.alpha},
+                        {"abstained", shares.abstained},
+                        {"average_certified_radius", shares.mean_radius},
+                        {"certified", ordered_json::array()}};
+    for (const double r : radii_of(how)) out["certified"].push_back({{"radius", r}, {"share", shares.certified(r)}});
+    std::printf("%s\n", out.dump().c_str());
+    return;
+  }
+  std::printf("%s\n", format("{} on {} {} images of {}, votes of {} draws with noise {} of pixels from 0 to 1, alpha {}",
+                             command.request.weights, shares.all.size(), command.request.split,
+                             classifier.images().name, how.trials, *how.noise, how.alpha)
+                          .c_str());
+  Table table({"l2 radius", "certified"});
+  for (const double r : radii_of(how))
+    table.add({number_text(r, "%.4g"), number_text(100 * shares.certified(r), "%.2f %%")});
+  std::printf("%saverage certified radius %.4f   (%lld abstained, %.1f s)\n", table.text().c_str(), shares.mean_radius,
+              static_cast<long long>(shares.abstained), seconds);
+}
+
+}  // namespace
+
+void check(const VoteRequest& request) {
+  const std::string at = "mollify certify: ";
+  require<UsageError>(request.noise.has_value(),
+                      "{}--noise: nothing given; --method smoothing needs the noise's deviation, of pixels from 0 to 1",
+                      at);
+  const bool of_top = request.claim == "label" || request.claim == "set";
+  require<UsageError>(of_top || request.top == 1, "{}--top: {} given; it goes with --claim label or set", at,
+                      request.top);
+  const double largest = smoothing::largest_certified_radius(
+      request.trials, request.claim == "two-classes" ? request.alpha / 2 : request.alpha, *request.noise);
+  require<UsageError>(largest > 0, "{}--n: {} given; no votes of so few prove anything at --alpha {}", at,
+                      request.trials, request.alpha);
+  require<UsageError>(request.claim == "label" || request.radius <= largest,
+                      "{}--radius: {} given; {} draws with noise {} prove at most {} at --alpha {}", at, request.radius,
+                      request.trials, *request.noise, radius_text(largest), request.alpha);
+}
+
+int certify_by_votes(const CertifyCommand& command, const Classifier& classifier, ImageLog& log) {
+  const auto start = Clock::now();
+  const smoothing::CertifyOptions options = options_of(command.votes);
+  const int64_t total = classifier.images().size();
+  require<UsageError>(options.k < classifier.images().classes, "mollify certify: --top: {} given; {} has {} classes",
+                      options.k, classifier.images().name, classifier.images().classes);
+  const smoothing::NoisyClassifier g{classifier.function(DType::f32),
+                                     {*command.votes.noise, static_cast<uint64_t>(command.seed)},
+                                     command.batch};
+  std::vector<int32_t> left;
+  for (int32_t index = 0; index < total; index += static_cast<int32_t>(command.skip))
+    if (!log.has(index)) left.push_back(index);
+  const auto done = static_cast<int64_t>(log.lines(total).size());
+  {
+    Progress progress("votes", done + static_cast<int64_t>(left.size()), done);
+    for (size_t i = 0; i < left.size() && !interrupted(); ++i) {
+      const auto begin = Clock::now();
+      const Classifier::Batch image = classifier.batch({left[i]});
+      const smoothing::Certificate found =
+          smoothing::certify(g, {image.pixels, image.rows}, options, image.labels)[0];
+      const int32_t label = image.labels.to_vector<int32_t>()[0];
+      const bool right = std::find(found.subject.begin(), found.subject.end(), label) != found.subject.end();
+      log.add(json_of({left[i], label, found.predicted, found.radius, found.predicted >= 0 && right,
+                       seconds_since(begin), found.successes, found.draws}));
+      progress.update(done + static_cast<int64_t>(i) + 1);
+    }
+  }
+  write_tsv(log, total);
+  const std::vector<Voted> all = all_of(log, total);
+  print(command, classifier, Shares(all), seconds_since(start));
+  const auto found = static_cast<int64_t>(all.size()), wanted = done + static_cast<int64_t>(left.size());
+  return found < wanted ? interrupted_certify(command, found, wanted) : 0;
+}
+
+Options vote_options(VoteRequest& r) {
+  std::vector<std::string> claims;
+  for (const auto& each : kClaims) claims.push_back(each.name);
+  return {{{"noise", "Smoothing", "standard deviation of the noise, of pixels from 0 to 1, before normalisation", ""},
+           &r.noise,
+           above(0)},
+          {{"n0", "Smoothing", "draws that choose what is certified", nullptr}, &r.selections, at_least(1)},
+          {{"n", "Smoothing", "other draws, which count", nullptr}, &r.trials, at_least(1)},
+          {{"alpha", "Smoothing", "how often a certificate may be wrong", nullptr},
+           &r.alpha,
+           Rule{.low = 0, .high = 1, .above_low = true, .below_high = true}},
+          {{"claim", "Smoothing",
+            "what holds within the radius: the class is the most frequent one, by its own share or also by the others'; "
+            "the label is among the --top most frequent; the --top classes chosen have most votes together",
+            nullptr},
+           &r.claim,
+           one_of(claims)},
+          {{"top", "Smoothing", "how many classes --claim label or set is about", nullptr}, &r.top, at_least(1)},
+          {{"clean-class", "Smoothing", "certify what the network says without noise, not what --n0 draws choose",
+            nullptr},
+           &r.clean_class,
+           {}},
+          {{"radius", "Smoothing", "l2 radius: draws end once it is decided whether it is reached", "none"},
+           &r.radius,
+           above(0)}};
+}
+
+}  // namespace mollify::experiments
