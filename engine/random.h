@@ -34,8 +34,8 @@ enum class Purpose : uint8_t {
   monte_carlo = 0x5A,  // the row, then the sample, or scrambling and step
   attack,              // kind of number, then the row
   falsify,
-  landscape,  // the number of a direction in weight space
-  neighbors,  // the number of a neighbour in weight space
+  landscape,        // the number of a direction in weight space
+  neighbors,        // the number of a neighbour in weight space
   smoothing_noise,  // the use, then the image
   order = 0xD0,
   held_out,

@@ -107,6 +107,14 @@ CLI::Option* add(CLI::App& app, const Option& option, const Take& take) {
     const auto take_flag = [take](int64_t count) { take(count > 0 ? "true" : "false"); };
     return app.add_flag_function(name + (on ? ",!--no-" + std::string(d.name) : ""), take_flag, d.help)->group(d.group);
   }
+  if (std::holds_alternative<std::vector<std::string>*>(option.field)) {
+    const auto take_all = [take](const std::vector<std::string>& texts) {
+      for (const std::string& text : texts) take(text);
+    };
+    return app.add_option_function<std::vector<std::string>>(name, take_all, d.help)
+        ->group(d.group)
+        ->type_name(d.value);
+  }
   CLI::Option* added = app.add_option_function<std::string>(name, take, description(d, option.rule));
   added->group(d.group)
       ->type_name(d.value ? d.value : placeholder(kind, option.rule))
@@ -165,6 +173,7 @@ struct Line {
   BoundsCommand bounds_command;
   VerifyCommand verify_command;
   CertifyCommand certify_command;
+  RadiiCommand radii_command;
   AttackCommand attack_command;
   LandscapeCommand landscape_command;
 
@@ -181,6 +190,7 @@ struct Line {
                       verify_command);
     add_about_network("certify", "Natural, attacked and certified accuracy of a classifier, stage by stage",
                       certify_command);
+    add_about_network("radii", "Certified accuracy by radius from logs of randomized smoothing", radii_command);
     add_about_network("attack", "Attack a classifier's images by projected gradient descent", attack_command);
     add_about_network("landscape", "Losses around weights, along a line and over a plane, before and after smoothing",
                       landscape_command);

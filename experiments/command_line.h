@@ -8,6 +8,7 @@
 #include <mollify/experiments/robustness/attack.h>
 #include <mollify/experiments/robustness/bounds.h>
 #include <mollify/experiments/robustness/certify.h>
+#include <mollify/experiments/robustness/radii.h>
 #include <mollify/experiments/robustness/verify.h>
 #include <mollify/experiments/run.h>
 #include <mollify/experiments/training/settings.h>
@@ -19,8 +20,9 @@ namespace mollify::experiments {
 
 struct InfoCommand {};
 struct ShowText { std::string text; };  // help or version
-using Command = std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand, ReproduceCommand, RunCommand,
-                             BoundsCommand, VerifyCommand, CertifyCommand, AttackCommand, LandscapeCommand>;
+using Command =
+    std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand, ReproduceCommand, RunCommand, BoundsCommand,
+                 VerifyCommand, CertifyCommand, RadiiCommand, AttackCommand, LandscapeCommand>;
 
 Command parse(int argc, const char* const* argv);  // throws UsageError
 

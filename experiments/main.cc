@@ -28,6 +28,7 @@ struct Runner {
   int operator()(const VerifyCommand& command) const { return verify_command(command); }
   int operator()(const CertifyCommand& command) const { return certify_command(command); }
   int operator()(const AttackCommand& command) const { return attack_command(command); }
+  int operator()(const RadiiCommand& command) const { return radii_command(command); }
   int operator()(const LandscapeCommand& command) const { return landscape_command(command); }
 };
 

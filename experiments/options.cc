@@ -50,7 +50,8 @@ const Option* find(const Options& options, const std::string& name) {
 
 Kind kind_of(const Option& option) {
   return std::visit(
-      Overloaded{[](const std::string*) { return Kind::text; }, [](const int64_t*) { return Kind::whole; },
+      Overloaded{[](const std::string*) { return Kind::text; },
+                 [](const std::vector<std::string>*) { return Kind::text; }, [](const int64_t*) { return Kind::whole; },
                  [](const bool*) { return Kind::flag; }, [](const auto*) { return Kind::number; }},
       option.field);
 }
@@ -91,7 +92,9 @@ std::string fault(const Rule& rule, Kind kind, const std::string& text) {
 
 void set(const Option& option, const std::string& text) {
   std::visit(Overloaded{[&](std::string* field) { *field = text; }, [&](int64_t* field) { parse(text, *field); },
-                        [&](bool* field) { *field = text == "true"; }, [&](auto* field) { *field = *number_of(text); }},
+                        [&](bool* field) { *field = text == "true"; },
+                        [&](std::vector<std::string>* field) { field->push_back(text); },
+                        [&](auto* field) { *field = *number_of(text); }},
              option.field);
 }
 

@@ -43,7 +43,8 @@ struct Description {
 // The field belongs to whoever gives the list, and must outlive it. What is empty is not given.
 struct Option {
   Description description;
-  std::variant<std::string*, int64_t*, double*, bool*, std::optional<double>*> field;
+  // A list: every argument without a name.
+  std::variant<std::string*, int64_t*, double*, bool*, std::optional<double>*, std::vector<std::string>*> field;
   Rule rule;
 };
 using Options = std::vector<Option>;

@@ -187,7 +187,8 @@ int certify_command(const CertifyCommand& command) {
   try {
     return by_votes ? certify_by_votes(command, classifier, log) : certify_by_bounds(command, classifier, log);
   } catch (const nlohmann::json::exception& error) {
-    throw FormatError(format("{}: {}; needs a folder of this command, or a new one", log.file().string(), error.what()));
+    throw FormatError(
+        format("{}: {}; needs a folder of this command, or a new one", log.file().string(), error.what()));
   }
 }
 
@@ -202,8 +203,8 @@ Options options_of(CertifyCommand& c) {
         &c.epsilon,
         {}},
        {{"method", "Certificate",
-         "last stage of: ibp, crown-ibp, crown or alpha-crown, (attack), complete: branch and bound; or smoothing: votes "
-         "under Gaussian noise",
+         "last stage of: ibp, crown-ibp, crown or alpha-crown, (attack), complete: branch and bound; or smoothing: "
+         "votes under Gaussian noise",
          nullptr},
         &c.method,
         one_of({"ibp", "crown-ibp", "crown", "alpha-crown", "complete", "smoothing"})},
@@ -221,16 +222,16 @@ Options options_of(CertifyCommand& c) {
        {{"seed", "Attack", "seed of the starts, and of votes' noise", nullptr}, &c.seed, at_least(0)},
        {{"skip", "Data", "only every so many of the images", nullptr, true}, &c.skip, at_least(1)}});
   add(all, vote_options(c.votes));
-  add(all,
-      {{{"out", "Run",
-         "folder that keeps what is decided (certify.jsonl, a line an image; of votes also certify.tsv); the same command "
-         "goes on where it ended",
-         "none", true},
-        &c.out,
-        {}},
-       {{"batch", "Run", "images, or noisy ones, that are computed together; results do not depend on it", nullptr, true},
-        &c.batch,
-        at_least(1)}});
+  add(all, {{{"out", "Run",
+              "folder that keeps what is decided (certify.jsonl, a line an image; of votes also certify.tsv); the same "
+              "command goes on where it ended",
+              "none", true},
+             &c.out,
+             {}},
+            {{"batch", "Run", "images, or noisy ones, that are computed together; results do not depend on it", nullptr,
+              true},
+             &c.batch,
+             at_least(1)}});
   add(all, device_options(c.device, "Run"));
   add(all, {threads_option(c.threads, "Run",
                            "threads; results do not depend on them, but for what branch and bound does in its time"),

@@ -46,8 +46,8 @@ struct Voted {
 };
 
 ordered_json json_of(const Voted& v) {
-  return {{"index", v.index},         {"label", v.label},         {"predicted", v.predicted}, {"radius", v.radius},
-          {"correct", v.correct},     {"successes", v.successes}, {"draws", v.draws},         {"seconds", v.seconds}};
+  return {{"index", v.index},     {"label", v.label},         {"predicted", v.predicted}, {"radius", v.radius},
+          {"correct", v.correct}, {"successes", v.successes}, {"draws", v.draws},         {"seconds", v.seconds}};
 }
 
 Voted voted_of(const ordered_json& line) {
@@ -128,10 +128,11 @@ void print(const CertifyCommand& command, const Classifier& classifier, const Sh
     std::printf("%s\n", out.dump().c_str());
     return;
   }
-  std::printf("%s\n", format("{} on {} {} images of {}, votes of {} draws with noise {} of pixels from 0 to 1, alpha {}",
-                             command.request.weights, shares.all.size(), command.request.split,
-                             classifier.images().name, how.trials, *how.noise, how.alpha)
-                          .c_str());
+  std::printf("%s\n",
+              format("{} on {} {} images of {}, votes of {} draws with noise {} of pixels from 0 to 1, alpha {}",
+                     command.request.weights, shares.all.size(), command.request.split, classifier.images().name,
+                     how.trials, *how.noise, how.alpha)
+                  .c_str());
   Table table({"l2 radius", "certified"});
   for (const double r : radii_of(how))
     table.add({number_text(r, "%.4g"), number_text(100 * shares.certified(r), "%.2f %%")});
@@ -164,9 +165,8 @@ int certify_by_votes(const CertifyCommand& command, const Classifier& classifier
   const int64_t total = classifier.images().size();
   require<UsageError>(options.k < classifier.images().classes, "mollify certify: --top: {} given; {} has {} classes",
                       options.k, classifier.images().name, classifier.images().classes);
-  const smoothing::NoisyClassifier g{classifier.function(DType::f32),
-                                     {*command.votes.noise, static_cast<uint64_t>(command.seed)},
-                                     command.batch};
+  const smoothing::NoisyClassifier g{
+      classifier.function(DType::f32), {*command.votes.noise, static_cast<uint64_t>(command.seed)}, command.batch};
   std::vector<int32_t> left;
   for (int32_t index = 0; index < total; index += static_cast<int32_t>(command.skip))
     if (!log.has(index)) left.push_back(index);
@@ -176,8 +176,7 @@ int certify_by_votes(const CertifyCommand& command, const Classifier& classifier
     for (size_t i = 0; i < left.size() && !interrupted(); ++i) {
       const auto begin = Clock::now();
       const Classifier::Batch image = classifier.batch({left[i]});
-      const smoothing::Certificate found =
-          smoothing::certify(g, {image.pixels, image.rows}, options, image.labels)[0];
+      const smoothing::Certificate found = smoothing::certify(g, {image.pixels, image.rows}, options, image.labels)[0];
       const int32_t label = image.labels.to_vector<int32_t>()[0];
       const bool right = std::find(found.subject.begin(), found.subject.end(), label) != found.subject.end();
       log.add(json_of({left[i], label, found.predicted, found.radius, found.predicted >= 0 && right,
@@ -195,28 +194,28 @@ int certify_by_votes(const CertifyCommand& command, const Classifier& classifier
 Options vote_options(VoteRequest& r) {
   std::vector<std::string> claims;
   for (const auto& each : kClaims) claims.push_back(each.name);
-  return {{{"noise", "Smoothing", "standard deviation of the noise, of pixels from 0 to 1, before normalisation", ""},
-           &r.noise,
-           above(0)},
-          {{"n0", "Smoothing", "draws that choose what is certified", nullptr}, &r.selections, at_least(1)},
-          {{"n", "Smoothing", "other draws, which count", nullptr}, &r.trials, at_least(1)},
-          {{"alpha", "Smoothing", "how often a certificate may be wrong", nullptr},
-           &r.alpha,
-           Rule{.low = 0, .high = 1, .above_low = true, .below_high = true}},
-          {{"claim", "Smoothing",
-            "what holds within the radius: the class is the most frequent one, by its own share or also by the others'; "
-            "the label is among the --top most frequent; the --top classes chosen have most votes together",
-            nullptr},
-           &r.claim,
-           one_of(claims)},
-          {{"top", "Smoothing", "how many classes --claim label or set is about", nullptr}, &r.top, at_least(1)},
-          {{"clean-class", "Smoothing", "certify what the network says without noise, not what --n0 draws choose",
-            nullptr},
-           &r.clean_class,
-           {}},
-          {{"radius", "Smoothing", "l2 radius: draws end once it is decided whether it is reached", "none"},
-           &r.radius,
-           above(0)}};
+  return {
+      {{"noise", "Smoothing", "standard deviation of the noise, of pixels from 0 to 1, before normalisation", ""},
+       &r.noise,
+       above(0)},
+      {{"n0", "Smoothing", "draws that choose what is certified", nullptr}, &r.selections, at_least(1)},
+      {{"n", "Smoothing", "other draws, which count", nullptr}, &r.trials, at_least(1)},
+      {{"alpha", "Smoothing", "how often a certificate may be wrong", nullptr},
+       &r.alpha,
+       Rule{.low = 0, .high = 1, .above_low = true, .below_high = true}},
+      {{"claim", "Smoothing",
+        "what holds within the radius: the class is the most frequent one, by its own share or also by the others'; "
+        "the label is among the --top most frequent; the --top classes chosen have most votes together",
+        nullptr},
+       &r.claim,
+       one_of(claims)},
+      {{"top", "Smoothing", "how many classes --claim label or set is about", nullptr}, &r.top, at_least(1)},
+      {{"clean-class", "Smoothing", "certify what the network says without noise, not what --n0 draws choose", nullptr},
+       &r.clean_class,
+       {}},
+      {{"radius", "Smoothing", "l2 radius: draws end once it is decided whether it is reached", "none"},
+       &r.radius,
+       above(0)}};
 }
 
 }  // namespace mollify::experiments

@@ -88,6 +88,9 @@ class PanelDrawing {
   }
 
  private:
+  static bool is_whole(const Curve& curve) {
+    return std::all_of(curve.x.begin(), curve.x.end(), [](double x) { return x == std::floor(x); });
+  }
   double along(double x) const { return on_axis(x, panel_.logarithmic_x); }
   double x(double value) const {
     if (last_ <= first_) return left_ + kPanelWidth / 2;
@@ -106,7 +109,9 @@ class PanelDrawing {
       out += text("<text class='tick' x='%.1f' y='%g' text-anchor='middle'>", x(v), kBottom + 20) + svg::escaped(name) +
              "</text>\n";
     };
-    const Ticks ticks = svg::ticks_between(first_, std::max(last_, first_ + 1), 8, 1);
+    // Epochs and decades are whole.
+    const bool whole = panel_.logarithmic_x || std::all_of(panel_.curves.begin(), panel_.curves.end(), is_whole);
+    const Ticks ticks = svg::ticks_between(first_, whole ? std::max(last_, first_ + 1) : last_, 8, whole ? 1 : 0);
     if (panel_.x_names.empty())
       for (double v : shown_between(ticks, panel_.logarithmic_x))
         if (along(v) >= first_ && along(v) <= last_) tick(v, text("%g", v));

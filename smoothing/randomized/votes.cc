@@ -60,15 +60,15 @@ class Trial {
 
   Certificate certificate() const {
     const double radius = how_.radius > 0 ? (proven() >= how_.radius ? how_.radius : 0) : std::max(0.0, proven());
-    return {radius > 0 ? classes_[0] : -1, radius, successes(), draws(), {classes_.begin(), classes_.begin() + subjects()}};
+    return {
+        radius > 0 ? classes_[0] : -1, radius, successes(), draws(), {classes_.begin(), classes_.begin() + subjects()}};
   }
 
  private:
   int64_t draws() const { return std::accumulate(counts_.begin(), counts_.end(), int64_t{0}); }
   int64_t successes() const {
     int64_t sum = 0;
-    for (int64_t i = 0; i < subjects(); ++i)
-      sum += counts_[static_cast<size_t>(classes_[static_cast<size_t>(i)])];
+    for (int64_t i = 0; i < subjects(); ++i) sum += counts_[static_cast<size_t>(classes_[static_cast<size_t>(i)])];
     return sum;
   }
   int64_t subjects() const { return how_.claim == Claim::in_set ? how_.k : 1; }
@@ -105,16 +105,17 @@ void check(const CertifyOptions& how, double sigma, const Tensor& labels, int64_
   const double all = clopper_pearson_lower(how.trials, how.trials, two ? how.alpha / 2 : how.alpha);
   const double largest = how.claim == Claim::in_top ? certified_radius_in_top(all, std::max<int64_t>(1, how.k), sigma)
                                                     : certified_radius(all, sigma);
-  require<ValueError>(largest > 0 && largest >= how.radius,
-                      "certify: {} draws at alpha {} prove a radius of at most {}; needs more draws or a larger alpha{}",
-                      how.trials, how.alpha, std::max(0.0, largest), how.radius > 0 ? ", or a smaller radius" : "");
+  require<ValueError>(
+      largest > 0 && largest >= how.radius,
+      "certify: {} draws at alpha {} prove a radius of at most {}; needs more draws or a larger alpha{}", how.trials,
+      how.alpha, std::max(0.0, largest), how.radius > 0 ? ", or a smaller radius" : "");
   if (how.claim == Claim::in_top)
     require(labels.defined() && labels.dtype() == DType::i32 && labels.shape() == Shape{images},
             "certify: the claim is about labels; needs i32 [{}]", images);
 }
 
-// What is certified of every image: the classes as the selection ranks them, the label before all others where the claim
-// is about it.
+// What is certified of every image: the classes as the selection ranks them, the label before all others where the
+// claim is about it.
 std::vector<std::vector<int32_t>> subjects(const NoisyClassifier& g, const NumberedImages& images,
                                            const CertifyOptions& how, const Tensor& labels) {
   std::vector<std::vector<int32_t>> all;
@@ -205,8 +206,8 @@ std::vector<int32_t> predict(const NoisyClassifier& g, const NumberedImages& ima
   std::vector<int32_t> predicted;
   for (const Counts& counts : votes(g, images, NoiseUse::prediction, 0, trials)) {
     const std::vector<int32_t> classes = ranked(counts);
-    const double p = equal_shares_p_value(counts[static_cast<size_t>(classes[0])],
-                                          counts[static_cast<size_t>(classes[1])]);
+    const double p =
+        equal_shares_p_value(counts[static_cast<size_t>(classes[0])], counts[static_cast<size_t>(classes[1])]);
     predicted.push_back(p <= alpha ? classes[0] : -1);
   }
   return predicted;

@@ -19,7 +19,9 @@ struct NoisyClassifier {
 };
 
 // Images as rows [N, …], and their numbers among the data, i32 [N], from which they draw.
-struct NumberedImages { Tensor rows, numbers; };
+struct NumberedImages {
+  Tensor rows, numbers;
+};
 
 using Counts = std::vector<int64_t>;  // of each class
 
@@ -55,8 +57,8 @@ struct Certificate {
   std::vector<int32_t> subject;  // what it is about, proven or not: a class, a label or a set
 };
 
-// Of every image; in_top needs labels, i32 [N]. Throws ValueError for options out of range, and where not even all votes
-// would prove anything or the radius: the message has the largest radius that there is.
+// Of every image; in_top needs labels, i32 [N]. Throws ValueError for options out of range, and where not even all
+// votes would prove anything or the radius: the message has the largest radius that there is.
 std::vector<Certificate> certify(const NoisyClassifier& g, const NumberedImages& images, const CertifyOptions& options,
                                  const Tensor& labels = {});
 

@@ -8,8 +8,10 @@ using namespace program_tests;
 class CertifyByVotes : public ProgramTest {
  protected:
   std::string trained() {
-    EXPECT_EQ(run("train --data digits --limit 3000 --model cnn3_tiny --epochs 4 --batch 50 --out " + in("run").string()).status,
-              0);
+    EXPECT_EQ(
+        run("train --data digits --limit 3000 --model cnn3_tiny --epochs 4 --batch 50 --out " + in("run").string())
+            .status,
+        0);
     return (in("run") / "model.safetensors").string();
   }
   std::string job(const std::string& network, const std::string& more) const {

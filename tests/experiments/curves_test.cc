@@ -69,6 +69,17 @@ TEST(Curves, BandsAreAsWideAsTheDeviation) {
   EXPECT_EQ(found(curves_svg("heading", {panel_of(1, {2, 2})}), "(class='band')").size(), 0u);
 }
 
+TEST(Curves, TicksAreWholeWhereTheNumbersAre) {
+  const auto ticks = [](std::vector<double> x) {
+    CurvePanel panel = panel_of(1, {0, 1, 2});
+    panel.curves[0].x = std::move(x);
+    return found(curves_svg("heading", {panel}), "text-anchor='middle'>(-?[0-9.]+)</text>");
+  };
+  EXPECT_EQ(ticks({1, 2, 3}), (std::vector<std::string>{"1", "2", "3"}));
+  EXPECT_EQ(ticks({-0.1, 0, 0.1}), (std::vector<std::string>{"-0.1", "-0.05", "0", "0.05", "0.1"}));
+  EXPECT_EQ(ticks({0, 0.3, 0.76}), (std::vector<std::string>{"0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"}));
+}
+
 TEST(Curves, BandsMayHaveEndsOfTheirOwn) {
   CurvePanel panel = panel_of(1, {2, 2});
   panel.curves[0].low = {1.5, 1};

@@ -163,14 +163,14 @@ TEST_F(Program, CertifiedTrainingIsCertifiedMore) {
 
 TEST_F(Program, ObjectivesGoOnAsIfUnbroken) {
   std::vector<std::string> objectives = {"pgd --attack-steps 2",
-                                               "ibp --kappa-start 1 --kappa 0.5 --l1 1e-6",
-                                               "hbox",
-                                               "deepz --fusion",
-                                               "crown-ibp --mix 0",
-                                               "deeppoly --certify-limit 50",
-                                               "alpha-crown --alpha-steps 1 --certify-limit 50",
-                                               "sabr --attack-steps 2",
-                                               "mtl-ibp --mtl-alpha 0.1 --attack-steps 2"};
+                                         "ibp --kappa-start 1 --kappa 0.5 --l1 1e-6",
+                                         "hbox",
+                                         "deepz --fusion",
+                                         "crown-ibp --mix 0",
+                                         "deeppoly --certify-limit 50",
+                                         "alpha-crown --alpha-steps 1 --certify-limit 50",
+                                         "sabr --attack-steps 2",
+                                         "mtl-ibp --mtl-alpha 0.1 --attack-steps 2"};
   objectives.resize(cases(objectives.size()));
   for (const std::string& objective : objectives) {
     const std::string options =

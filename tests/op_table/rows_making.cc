@@ -78,15 +78,12 @@ std::vector<Case> drawing_rows(Tensor (*draw)(const Shape&, RandomKey, In, In, D
     for (const bool one_step : {true, false})
       cases.push_back(of_one(
           {},
-          [=](In x) {
-            return draw(shape, kKey, beside(x, streams), one_step ? step() : beside(x, steps), x.dtype());
-          },
+          [=](In x) { return draw(shape, kKey, beside(x, streams), one_step ? step() : beside(x, steps), x.dtype()); },
           [=](const Array& x) {
             int64_t i = 0;
             return build(shape, [&](const Index& index) {
               const RandomKey key{kKey.seed, kKey.stream + static_cast<uint64_t>(streams.at({index[0]}))};
-              return number(key, i++ % count, x.dtype,
-                            one_step ? kStep : static_cast<uint32_t>(steps.at({index[0]})));
+              return number(key, i++ % count, x.dtype, one_step ? kStep : static_cast<uint32_t>(steps.at({index[0]})));
             });
           }));
   }

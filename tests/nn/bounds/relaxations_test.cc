@@ -133,7 +133,9 @@ INSTANTIATE_TEST_SUITE_P(All, Rules, testing::ValuesIn(rules()), [](const auto& 
   return name;
 });
 
-TEST_P(Rules, HoldWithoutToleranceWhenWidened) { expect_valid(GetParam(), random_boxes(GetParam(), cases(1000), 1), true); }
+TEST_P(Rules, HoldWithoutToleranceWhenWidened) {
+  expect_valid(GetParam(), random_boxes(GetParam(), cases(1000), 1), true);
+}
 TEST_P(Rules, HoldToRoundingWhenNot) { expect_valid(GetParam(), random_boxes(GetParam(), cases(500), 2), false); }
 TEST_P(Rules, HoldOnCuda) {
   MOLLIFY_SKIP_WITHOUT_CUDA();

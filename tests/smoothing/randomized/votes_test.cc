@@ -49,7 +49,8 @@ TEST(Votes, DependOnNeitherBatchNorThreadsNorCompany) {
                     333)[0],
               counts[static_cast<size_t>(i)]);
   // In parts.
-  const auto head = votes(g, images, NoiseUse::estimation, 10, 100), tail = votes(g, images, NoiseUse::estimation, 110, 233);
+  const auto head = votes(g, images, NoiseUse::estimation, 10, 100),
+             tail = votes(g, images, NoiseUse::estimation, 110, 233);
   for (size_t i = 0; i < 5; ++i)
     for (size_t c = 0; c < 3; ++c) EXPECT_EQ(head[i][c] + tail[i][c], counts[i][c]);
 }
@@ -123,10 +124,11 @@ TEST(Certify, SetsAreClassesOfTheirOwn) {
   const NumberedImages images = drawn_images(20, 2, 0.6);
   const NoisyClassifier g{linear(kStar), {0.5, 8}};
   const auto sets = certify(g, images, {.claim = Claim::in_set, .k = 2, .trials = 2000});
-  const auto counts = votes(g, images, NoiseUse::estimation, 0, 2000), chosen = votes(g, images, NoiseUse::selection, 0, 100);
+  const auto counts = votes(g, images, NoiseUse::estimation, 0, 2000),
+             chosen = votes(g, images, NoiseUse::selection, 0, 100);
   for (size_t i = 0; i < 20; ++i) {
-    const auto least = static_cast<size_t>(
-        std::min_element(chosen[i].rbegin(), chosen[i].rend()).base() - chosen[i].begin() - 1);  // ties: the last one
+    const auto least = static_cast<size_t>(std::min_element(chosen[i].rbegin(), chosen[i].rend()).base() -
+                                           chosen[i].begin() - 1);  // ties: the last one
     const int64_t together = 2000 - counts[i][least];
     EXPECT_EQ(sets[i].successes, together);
     const double radius = certified_radius(clopper_pearson_lower(together, 2000, 0.001), 0.5);
