@@ -158,10 +158,13 @@ std::vector<CertifiedImage> read_certified(const fs::path& file) {
       require<FormatError>(std::isfinite(numbers.back()), "{}: line {}: {} is '{}'; needs a number", file.string(),
                            number, heading[c], text);
     }
-    require<FormatError>(numbers[3] >= 0 && (numbers[4] == 0 || numbers[4] == 1) &&
-                             std::abs(numbers[1]) < 1e9 && std::abs(numbers[2]) < 1e9 && std::abs(numbers[0]) < 1e15,
-                         "{}: line {}: radius {} and correct {}; needs a radius of at least 0, 0 or 1, and whole numbers",
+    require<FormatError>(numbers[3] >= 0 && (numbers[4] == 0 || numbers[4] == 1),
+                         "{}: line {}: radius {} and correct {}; needs a radius of at least 0, and 0 or 1",
                          file.string(), number, numbers[3], numbers[4]);
+    for (size_t i = 0; i < 3; ++i)
+      require<FormatError>(numbers[i] == std::floor(numbers[i]) && std::abs(numbers[i]) < 1e9,
+                           "{}: line {}: {} is {}; needs a whole number", file.string(), number, heading[columns[i]],
+                           numbers[i]);
     images.push_back({static_cast<int64_t>(numbers[0]), static_cast<int32_t>(numbers[1]),
                       static_cast<int32_t>(numbers[2]), numbers[3], numbers[4] == 1});
   }

@@ -69,6 +69,8 @@ TEST_F(Radii, RefusesWhatIsNoLogInOneLine) {
       {log("cut.tsv", heading + "0\t1\t1\t0.5\t1\n1\t2"), "cut.tsv: line 3: predict is ''"},
       {log("text.tsv", heading + "0\tcat\t1\t0.5\t1\n"), "text.tsv: line 2: label is 'cat'"},
       {log("nan.tsv", heading + "0\t1\t1\tnan\t1\n"), "nan.tsv: line 2: radius is 'nan'"},
+      {log("half.tsv", heading + "0\t1\t1.5\t0.5\t1\n"), "half.tsv: line 2: predict is 1.5; needs a whole number"},
+      {log("huge.tsv", heading + "1e300\t1\t1\t0.5\t1\n"), "huge.tsv: line 2: idx is"},
       {log("below.tsv", heading + "0\t1\t1\t-0.5\t1\n"), "below.tsv: line 2: radius -0.5"},
       {log("good.tsv", kLog) + " --alpha 0", "--alpha: 0 given"}};
   for (const auto& [arguments, fragment] : cases) {
