@@ -60,6 +60,9 @@
 #include <mollify/smoothing/moments.h>
 #include <mollify/smoothing/monte_carlo.h>
 #include <mollify/smoothing/ops.h>
+#include <mollify/smoothing/randomized/noise.h>
+#include <mollify/smoothing/randomized/statistics.h>
+#include <mollify/smoothing/randomized/votes.h>
 #include <mollify/smoothing/sigma.h>
 #include <mollify/smoothing/smooth.h>
 #include <mollify/smoothing/sobol.h>
