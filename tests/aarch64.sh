@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 build=$PWD/build-aarch64
 packages=(g++-aarch64-linux-gnu qemu-user meson ninja-build pkg-config)
-libraries=(libhwy-dev:arm64 libhwy1:arm64 zlib1g-dev:arm64 libgtest-dev:arm64 nlohmann-json3-dev)
+libraries=(libhwy-dev:arm64 libhwy1:arm64 zlib1g-dev:arm64 libgtest-dev:arm64 nlohmann-json3-dev libboost1.74-dev:arm64)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -46,6 +46,8 @@ cpp_args = ['-Wno-maybe-uninitialized', '-Wno-psabi']
 cpp_link_args = ['-Wl,-rpath,' + root / 'lib/aarch64-linux-gnu']
 [properties]
 sys_root = '$build/root'
+boost_includedir = root / 'include'
+boost_librarydir = root / 'lib/aarch64-linux-gnu'
 pkg_config_libdir = root / 'lib/aarch64-linux-gnu/pkgconfig:' + root / 'share/pkgconfig'
 [host_machine]
 system = 'linux'
@@ -53,7 +55,7 @@ cpu_family = 'aarch64'
 cpu = 'aarch64'
 endian = 'little'
 END
-  meson setup "$build" --cross-file "$build/cross.ini" -Ddebug=false -Donnx=disabled -Dlapack=disabled -Dcuda=disabled \
+  meson setup "$build" --cross-file "$build/cross.ini" -Donnx=disabled -Dlapack=disabled -Dcuda=disabled \
     -Dprogram=disabled -Dbench=disabled
 }
 
