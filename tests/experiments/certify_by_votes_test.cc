@@ -97,7 +97,7 @@ TEST_F(CertifyByVotes, GivesTheSameLogHoweverItRuns) {
   std::ofstream(in("broken") / "certify.jsonl") << "{\"index\":0,\"verdict\":\"certified\"}\n";
   const Outcome foreign = run(job(network, "--out " + in("broken").string()));
   EXPECT_EQ(foreign.status, 2) << foreign.error;
-  EXPECT_NE(foreign.error.find("certify.jsonl"), std::string::npos) << foreign.error;
+  EXPECT_NE(foreign.error.find("certify.jsonl: line 1: "), std::string::npos) << foreign.error;
 }
 
 TEST_F(CertifyByVotes, LabelsAmongMoreClassesHoldFarther) {
@@ -130,13 +130,7 @@ TEST_F(CertifyByVotes, RefusesInOneLine) {
       {votes + " --noise 0.1 --claim nonsense", "--claim: nonsense given"},
       {"certify --eps 0.1 --noise 0.1 --weights " + network, "--noise: given; it goes with --method smoothing"},
       {"certify --eps 0.1 --radius 0.1 --weights " + network, "--radius: given; it goes with --method smoothing"}};
-  for (const auto& [arguments, fragment] : cases) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.status, 2) << arguments;
-    EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << arguments << ": " << outcome.error;
-    EXPECT_NE(outcome.error.find(fragment), std::string::npos) << arguments << ": " << outcome.error;
-    EXPECT_EQ(outcome.out, "") << arguments;
-  }
+  expect_refused(cases);
 }
 
 }  // namespace

@@ -133,6 +133,17 @@ inline void expect_well_formed(const std::string& svg) {
   EXPECT_EQ(svg.find("nan"), std::string::npos);
 }
 
+// Command lines that the program refuses in one line that holds a fragment, and what it prints nothing else for.
+inline void expect_refused(const std::vector<std::pair<std::string, std::string>>& cases) {
+  for (const auto& [arguments, fragment] : cases) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.status, 2) << arguments;
+    EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << arguments << ": " << outcome.error;
+    EXPECT_NE(outcome.error.find(fragment), std::string::npos) << arguments << ": " << outcome.error;
+    EXPECT_EQ(outcome.out, "") << arguments;
+  }
+}
+
 // Tests of the program in a folder of their own.
 class ProgramTest : public testing::Test {
  protected:

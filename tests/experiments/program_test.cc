@@ -303,13 +303,7 @@ TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
       {"reproduce paradoks", "(did you mean paradox?)"},
       {"train --objective ibp --eps 8/0", "--eps: 8/0 given; needs a number, from 0 to 1"},
   };
-  for (const auto& [arguments, fragment] : cases) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.status, 2) << arguments;
-    EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << arguments << ": " << outcome.error;
-    EXPECT_NE(outcome.error.find(fragment), std::string::npos) << arguments << ": " << outcome.error;
-    EXPECT_EQ(outcome.out, "") << arguments;
-  }
+  expect_refused(cases);
 }
 
 TEST_F(Program, TellsAboutItself) {

@@ -1,6 +1,6 @@
 // `mollify radii`: what logs in Cohen's columns come to.
 #include <mollify/engine/error.h>
-#include <mollify/experiments/robustness/radii.h>
+#include <mollify/experiments/robustness/certified_images.h>
 
 #include "program.h"
 
@@ -62,23 +62,19 @@ TEST_F(Radii, TakesLogsOfItsOwnAndOfOthers) {
 TEST_F(Radii, RefusesWhatIsNoLogInOneLine) {
   const std::string heading = "idx\tlabel\tpredict\tradius\tcorrect\n";
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"", "LOG: not given"},
-      {in("none.tsv").string(), "none.tsv"},
-      {log("empty.tsv", ""), "empty.tsv: line 1: no column idx"},
-      {log("bare.tsv", heading), "bare.tsv: no image"},
-      {log("cut.tsv", heading + "0\t1\t1\t0.5\t1\n1\t2"), "cut.tsv: line 3: predict is ''"},
-      {log("text.tsv", heading + "0\tcat\t1\t0.5\t1\n"), "text.tsv: line 2: label is 'cat'"},
-      {log("nan.tsv", heading + "0\t1\t1\tnan\t1\n"), "nan.tsv: line 2: radius is 'nan'"},
-      {log("half.tsv", heading + "0\t1\t1.5\t0.5\t1\n"), "half.tsv: line 2: predict is 1.5; needs a whole number"},
-      {log("huge.tsv", heading + "1e300\t1\t1\t0.5\t1\n"), "huge.tsv: line 2: idx is"},
-      {log("below.tsv", heading + "0\t1\t1\t-0.5\t1\n"), "below.tsv: line 2: radius -0.5"},
-      {log("good.tsv", kLog) + " --alpha 0", "--alpha: 0 given"}};
-  for (const auto& [arguments, fragment] : cases) {
-    const Outcome outcome = run("radii " + arguments);
-    EXPECT_EQ(outcome.status, 2) << arguments;
-    EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << arguments << ": " << outcome.error;
-    EXPECT_NE(outcome.error.find(fragment), std::string::npos) << arguments << ": " << outcome.error;
-  }
+      {"radii", "LOG: not given"},
+      {"radii " + in("none.tsv").string(), "none.tsv"},
+      {"radii " + log("empty.tsv", ""), "empty.tsv: line 1: no column idx"},
+      {"radii " + log("bare.tsv", heading), "bare.tsv: no image"},
+      {"radii " + log("cut.tsv", heading + "0\t1\t1\t0.5\t1\n1\t2"), "cut.tsv: line 3: predict is ''"},
+      {"radii " + log("text.tsv", heading + "0\tcat\t1\t0.5\t1\n"), "text.tsv: line 2: label is 'cat'"},
+      {"radii " + log("nan.tsv", heading + "0\t1\t1\tnan\t1\n"), "nan.tsv: line 2: radius is 'nan'"},
+      {"radii " + log("half.tsv", heading + "0\t1\t1.5\t0.5\t1\n"),
+       "half.tsv: line 2: predict is 1.5; needs a whole number"},
+      {"radii " + log("huge.tsv", heading + "1e300\t1\t1\t0.5\t1\n"), "huge.tsv: line 2: idx is"},
+      {"radii " + log("below.tsv", heading + "0\t1\t1\t-0.5\t1\n"), "below.tsv: line 2: radius -0.5"},
+      {"radii " + log("good.tsv", kLog) + " --alpha 0", "--alpha: 0 given"}};
+  expect_refused(cases);
 }
 
 }  // namespace

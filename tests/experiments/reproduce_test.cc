@@ -208,13 +208,7 @@ TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
       {resumed("gsmooth-svrg", "damaged"), "names no experiment"},
       {resumed("gsmooth-svrg", "torn"), "cells.jsonl: line 1"},
   };
-  for (const auto& [arguments, fragment] : cases) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.status, 2) << arguments;
-    EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << arguments << ": " << outcome.error;
-    EXPECT_NE(outcome.error.find(fragment), std::string::npos) << arguments << ": " << outcome.error;
-    EXPECT_EQ(outcome.out, "") << arguments;
-  }
+  expect_refused(cases);
 }
 
 TEST_F(Reproduce, TellsAboutItself) {

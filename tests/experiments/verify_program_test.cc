@@ -426,13 +426,7 @@ TEST_F(VerifyProgram, BadRequestsAreOneLineAndNoVerdict) {
       {"attack --eps 1/-3 --weights " + network, "--eps: 1/-3 given"},
       {"attack --eps 0.1 --norm l1 --weights " + network, "--norm: l1 given"},
   };
-  for (const auto& [arguments, fragment] : cases) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.status, 2) << arguments;
-    EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << arguments << ": " << outcome.error;
-    EXPECT_NE(outcome.error.find(fragment), std::string::npos) << arguments << ": " << outcome.error;
-    EXPECT_EQ(outcome.out, "") << arguments;
-  }
+  expect_refused(cases);
 }
 
 TEST_F(VerifyProgram, HelpNamesEveryOption) {
