@@ -30,10 +30,9 @@ class Grid {
   Grid(const std::filesystem::path& folder, int jobs);
 
   // Results of the cells, in their order: those on file, and the others, which `jobs` threads run; processes under
-  // mpirun share them out, and all must call this. What a cell throws
-  // is recorded and does not stop the others, but for those that need it; it is tried again in the next run. Throws
-  // ValueError for a cell that needs one that is neither among the cells nor on file, and Interrupted after an
-  // interrupt, with the unfinished cells not recorded.
+  // mpirun share them out, and all must call this. What a cell throws is recorded and does not stop the others, but for
+  // those that need it; it is tried again in the next run. Throws ValueError for a cell that needs one that is neither
+  // among the cells nor on file, and Interrupted after an interrupt, with the unfinished cells not recorded.
   std::vector<Results> run(const std::string& title, const std::vector<Cell>& cells);
 
   // A cell's: for those that need it.

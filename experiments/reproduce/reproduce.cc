@@ -47,12 +47,15 @@ void clear_folder(const Experiment& experiment) {
   fs::remove_all(fs::path(experiment.out) / "cells", error);
 }
 
-// Where a process beside the first one writes what the first one writes, too.
-fs::path scratch_folder() {
-  const fs::path folder = fs::temp_directory_path() / format("mollify-{}", getpid());
-  fs::create_directories(folder);
-  return folder;
-}
+// Where a process beside the first one writes what the first one writes, too; gone with this.
+struct ScratchFolder {
+  ScratchFolder() { fs::create_directories(path); }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+  const fs::path path = fs::temp_directory_path() / format("mollify-{}", getpid());
+};
 
 }  // namespace
 
@@ -94,13 +97,12 @@ int reproduce_command(const ReproduceCommand& command) {
                                                   : num_threads());
   const auto start = Clock::now();
   try {
-    const fs::path folder = processes.is_first() ? fs::path(experiment.out) : scratch_folder();
-    const Report report = experiment.run(grid, folder);
+    std::optional<ScratchFolder> scratch;
+    if (!processes.is_first()) scratch.emplace();
+    const Report report = experiment.run(grid, scratch ? scratch->path : fs::path(experiment.out));
     if (processes.is_first()) {
       report.write(experiment.out);
       std::printf("%s", report.text().c_str());
-    } else {
-      fs::remove_all(folder);
     }
   } catch (const Interrupted& stop) {
     if (processes.is_first())

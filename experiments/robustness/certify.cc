@@ -110,14 +110,17 @@ void print_json(const CertifyCommand& command, double epsilon, const Classifier&
 bool decide_all(const CertifyCommand& command, const Classifier& classifier, double epsilon, ImageLog& log) {
   StatusLine status;
   const int64_t total = classifier.images().size();
-  int64_t certified = Totals(log, total).certified, done = static_cast<int64_t>(log.lines(total).size());
+  const Totals before(log, total);
+  int64_t certified = before.certified, done = before.images;
+  const std::vector<int32_t> left = log.left(total, command.skip);
+  const int64_t wanted = done + static_cast<int64_t>(left.size());
   const auto record = [&](const Decision& decision) {
     log.add(json_of(decision));
     certified += decision.verdict == "certified";
     ++done;
   };
   const auto working_on = [&](const std::string& stage) {
-    if (status.due()) status.update(format("{} of {} images, {} certified, now {}", done, total, certified, stage));
+    if (status.due()) status.update(format("{} of {} images, {} certified, now {}", done, wanted, certified, stage));
   };
   Cascade cascade(classifier,
                   {.epsilon = epsilon,
@@ -130,13 +133,9 @@ bool decide_all(const CertifyCommand& command, const Classifier& classifier, dou
                    .timeout = command.timeout_per_image},
                   record, working_on);
   try {
-    std::vector<int32_t> indices;
-    for (int32_t index = 0; index < total; ++index) {
-      if (index % command.skip == 0 && !log.has(index)) indices.push_back(index);
-      if (static_cast<int64_t>(indices.size()) < command.batch && index + 1 < total) continue;
-      if (!indices.empty()) cascade.decide(indices);
-      indices.clear();
-    }
+    const auto count = static_cast<int64_t>(left.size());
+    for (int64_t first = 0; first < count; first += command.batch)
+      cascade.decide({left.begin() + first, left.begin() + std::min(first + command.batch, count)});
   } catch (const Interrupted&) { return false; }
   return true;
 }
@@ -144,14 +143,16 @@ bool decide_all(const CertifyCommand& command, const Classifier& classifier, dou
 int certify_by_bounds(const CertifyCommand& command, const Classifier& classifier, ImageLog& log) {
   const double epsilon = radius_of("mollify certify: --eps", command.epsilon);
   const auto start = Clock::now();
+  const int64_t images = classifier.images().size();
   const bool complete = decide_all(command, classifier, epsilon, log);
-  const Totals totals(log, classifier.images().size());
+  const Totals totals(log, images);
   if (command.json)
     print_json(command, epsilon, classifier, totals);
   else
     print_text(command, classifier, totals, seconds_since(start));
   if (complete) return 0;
-  return interrupted_certify(command, totals.images, classifier.images().size());
+  return interrupted_certify(command, totals.images,
+                             totals.images + static_cast<int64_t>(log.left(images, command.skip).size()));
 }
 
 }  // namespace
@@ -183,13 +184,10 @@ int certify_command(const CertifyCommand& command) {
                               by_votes ? use_device("certify", command.device)
                                        : use_device_for_bounds("certify", command.device, command.fast));
   CertifyCommand copy = command;
-  ImageLog log("certify", command.out, options_of(copy), command.request.weights);
-  try {
-    return by_votes ? certify_by_votes(command, classifier, log) : certify_by_bounds(command, classifier, log);
-  } catch (const nlohmann::json::exception& error) {
-    throw FormatError(
-        format("{}: {}; needs a folder of this command, or a new one", log.file().string(), error.what()));
-  }
+  ImageLog log(
+      "certify", command.out, options_of(copy), command.request.weights,
+      by_votes ? check_voted : [](const ordered_json& line) { decision_of(line); });
+  return by_votes ? certify_by_votes(command, classifier, log) : certify_by_bounds(command, classifier, log);
 }
 
 Options options_of(CertifyCommand& c) {

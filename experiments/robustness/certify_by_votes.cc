@@ -3,6 +3,7 @@
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/reproduce/report.h>
+#include <mollify/experiments/robustness/certified_images.h>
 #include <mollify/experiments/training/metrics.h>
 #include <mollify/smoothing/randomized/statistics.h>
 #include <mollify/smoothing/randomized/votes.h>
@@ -35,12 +36,7 @@ smoothing::CertifyOptions options_of(const VoteRequest& request) {
   return options;
 }
 
-// What was found of an image.
-struct Voted {
-  int64_t index;
-  int32_t label, predicted;
-  double radius;
-  bool correct;
+struct Voted : CertifiedImage {
   double seconds;
   int64_t successes, draws;
 };
@@ -51,8 +47,10 @@ ordered_json json_of(const Voted& v) {
 }
 
 Voted voted_of(const ordered_json& line) {
-  return {line.at("index"),   line.at("label"),   line.at("predicted"), line.at("radius"),
-          line.at("correct"), line.at("seconds"), line.at("successes"), line.at("draws")};
+  return {{line.at("index"), line.at("label"), line.at("predicted"), line.at("radius"), line.at("correct")},
+          line.at("seconds"),
+          line.at("successes"),
+          line.at("draws")};
 }
 
 std::vector<Voted> all_of(const ImageLog& log, int64_t images) {
@@ -73,32 +71,13 @@ std::string time_text(double seconds) {
 // Six decimals, rounded down: what is written is certified.
 std::string radius_text(double radius) { return number_text(std::floor(radius * 1e6) / 1e6, "%.6f"); }
 
-void write_tsv(const ImageLog& log, int64_t images) {
-  if (log.folder().empty()) return;
+void write_tsv(const std::filesystem::path& file, const std::vector<Voted>& all) {
   std::string text = "idx\tlabel\tpredict\tradius\tcorrect\ttime\tcount\tn\n";
-  for (const Voted& v : all_of(log, images))
+  for (const Voted& v : all)
     text += format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", v.index, v.label, v.predicted, radius_text(v.radius),
                    v.correct ? 1 : 0, time_text(v.seconds), v.successes, v.draws);
-  write_text(log.folder() / "certify.tsv", text);
+  write_text(file, text);
 }
-
-// Shares of all images: an abstention is wrong.
-struct Shares {
-  explicit Shares(const std::vector<Voted>& all) : all(all) {
-    for (const Voted& v : all) {
-      abstained += v.predicted < 0;
-      mean_radius += v.correct ? v.radius / static_cast<double>(all.size()) : 0;
-    }
-  }
-  double certified(double radius) const {
-    const auto count =
-        std::count_if(all.begin(), all.end(), [&](const Voted& v) { return v.correct && v.radius >= radius; });
-    return all.empty() ? 0 : static_cast<double>(count) / static_cast<double>(all.size());
-  }
-  const std::vector<Voted>& all;
-  int64_t abstained = 0;
-  double mean_radius = 0;
-};
 
 // Half deviations, up to where no radius can be; or the one that was asked for.
 std::vector<double> radii_of(const VoteRequest& request) {
@@ -109,38 +88,42 @@ std::vector<double> radii_of(const VoteRequest& request) {
   return radii;
 }
 
-void print(const CertifyCommand& command, const Classifier& classifier, const Shares& shares, double seconds) {
+void print(const CertifyCommand& command, const Classifier& classifier, const std::vector<CertifiedImage>& images,
+           double seconds) {
   const VoteRequest& how = command.votes;
   if (command.json) {
     ordered_json out = {{"weights", command.request.weights},
                         {"data", classifier.images().name},
                         {"split", command.request.split},
-                        {"images", shares.all.size()},
+                        {"images", images.size()},
                         {"method", "smoothing"},
                         {"claim", how.claim},
                         {"noise", *how.noise},
                         {"trials", how.trials},
                         {"alpha", how.alpha},
-                        {"abstained", shares.abstained},
-                        {"average_certified_radius", shares.mean_radius},
+                        {"abstained", count_abstained(images)},
+                        {"average_certified_radius", average_certified_radius(images)},
                         {"certified", ordered_json::array()}};
-    for (const double r : radii_of(how)) out["certified"].push_back({{"radius", r}, {"share", shares.certified(r)}});
+    for (const double r : radii_of(how))
+      out["certified"].push_back({{"radius", r}, {"share", certified_accuracy(images, r)}});
     std::printf("%s\n", out.dump().c_str());
     return;
   }
   std::printf("%s\n",
               format("{} on {} {} images of {}, votes of {} draws with noise {} of pixels from 0 to 1, alpha {}",
-                     command.request.weights, shares.all.size(), command.request.split, classifier.images().name,
+                     command.request.weights, images.size(), command.request.split, classifier.images().name,
                      how.trials, *how.noise, how.alpha)
                   .c_str());
   Table table({"l2 radius", "certified"});
   for (const double r : radii_of(how))
-    table.add({number_text(r, "%.4g"), number_text(100 * shares.certified(r), "%.2f %%")});
-  std::printf("%saverage certified radius %.4f   (%lld abstained, %.1f s)\n", table.text().c_str(), shares.mean_radius,
-              static_cast<long long>(shares.abstained), seconds);
+    table.add({number_text(r, "%.4g"), number_text(100 * certified_accuracy(images, r), "%.2f %%")});
+  std::printf("%saverage certified radius %.4f   (%lld abstained, %.1f s)\n", table.text().c_str(),
+              average_certified_radius(images), static_cast<long long>(count_abstained(images)), seconds);
 }
 
 }  // namespace
+
+void check_voted(const ordered_json& line) { voted_of(line); }
 
 void check(const VoteRequest& request) {
   const std::string at = "mollify certify: ";
@@ -167,9 +150,7 @@ int certify_by_votes(const CertifyCommand& command, const Classifier& classifier
                       options.k, classifier.images().name, classifier.images().classes);
   const smoothing::NoisyClassifier g{
       classifier.function(DType::f32), {*command.votes.noise, static_cast<uint64_t>(command.seed)}, command.batch};
-  std::vector<int32_t> left;
-  for (int32_t index = 0; index < total; index += static_cast<int32_t>(command.skip))
-    if (!log.has(index)) left.push_back(index);
+  const std::vector<int32_t> left = log.left(total, command.skip);
   const auto done = static_cast<int64_t>(log.lines(total).size());
   {
     Progress progress("votes", done + static_cast<int64_t>(left.size()), done);
@@ -179,14 +160,16 @@ int certify_by_votes(const CertifyCommand& command, const Classifier& classifier
       const smoothing::Certificate found = smoothing::certify(g, {image.pixels, image.rows}, options, image.labels)[0];
       const int32_t label = image.labels.to_vector<int32_t>()[0];
       const bool right = std::find(found.subject.begin(), found.subject.end(), label) != found.subject.end();
-      log.add(json_of({left[i], label, found.predicted, found.radius, found.predicted >= 0 && right,
-                       seconds_since(begin), found.successes, found.draws}));
+      log.add(json_of({{left[i], label, found.predicted, found.radius, found.predicted >= 0 && right},
+                       seconds_since(begin),
+                       found.successes,
+                       found.draws}));
       progress.update(done + static_cast<int64_t>(i) + 1);
     }
   }
-  write_tsv(log, total);
   const std::vector<Voted> all = all_of(log, total);
-  print(command, classifier, Shares(all), seconds_since(start));
+  if (!log.folder().empty()) write_tsv(log.folder() / "certify.tsv", all);
+  print(command, classifier, {all.begin(), all.end()}, seconds_since(start));
   const auto found = static_cast<int64_t>(all.size()), wanted = done + static_cast<int64_t>(left.size());
   return found < wanted ? interrupted_certify(command, found, wanted) : 0;
 }

@@ -11,6 +11,8 @@ Options vote_options(VoteRequest& request);
 // Throws UsageError for what is missing or out of range, before anything is read.
 void check(const VoteRequest& request);
 
+void check_voted(const nlohmann::ordered_json& line);  // throws JSON's exceptions for what is no line of this
+
 // Writes certify.tsv, in the columns of Cohen's logs and two more, beside the log. The exit status.
 int certify_by_votes(const CertifyCommand& command, const Classifier& classifier, ImageLog& log);
 

@@ -18,7 +18,7 @@ std::string checksum(const std::string& bytes) {
 }  // namespace
 
 ImageLog::ImageLog(const std::string& command, const std::string& folder, const Options& options,
-                   const std::string& weights)
+                   const std::string& weights, const Check& check)
     : command_(command), folder_(folder) {
   if (folder.empty()) return;
   const std::string at = "mollify " + command + ": --out";
@@ -28,7 +28,7 @@ ImageLog::ImageLog(const std::string& command, const std::string& folder, const 
   const fs::path settings = folder_ / (command + ".json");
   if (fs::exists(settings)) {
     require_same_run(options, sum, weights);
-    if (fs::exists(file())) read();
+    if (fs::exists(file())) read(check);
     return;
   }
   require<FormatError>(!fs::exists(file()), "{}: there without {}.json; needs another --out", file().string(), command);
@@ -50,12 +50,13 @@ void ImageLog::require_same_run(const Options& options, const std::string& sum, 
                       folder_.string());
 }
 
-void ImageLog::read() {
+void ImageLog::read(const Check& check) {
   int64_t number = 0;
   try {
     for (const std::string& line : whole_lines(file())) {
       ++number;
       const ordered_json stored = ordered_json::parse(line);
+      check(stored);
       lines_[stored.at("index").get<int64_t>()] = stored;
     }
   } catch (const nlohmann::json::exception& error) {
@@ -66,6 +67,13 @@ void ImageLog::read() {
 void ImageLog::add(const ordered_json& line) {
   if (!folder_.empty()) append_line(file(), line.dump());
   lines_[line.at("index").get<int64_t>()] = line;
+}
+
+std::vector<int32_t> ImageLog::left(int64_t images, int64_t every) const {
+  std::vector<int32_t> indices;
+  for (int64_t index = 0; index < images; index += every)
+    if (!lines_.contains(index)) indices.push_back(static_cast<int32_t>(index));
+  return indices;
 }
 
 std::map<int64_t, ordered_json> ImageLog::lines(int64_t images) const {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 
@@ -15,19 +16,23 @@ namespace mollify::experiments {
 class ImageLog {
  public:
   // With a folder, makes or locks it, and reads COMMAND.jsonl, whose last line may be cut off; the options and a sum of
-  // the weights' bytes stand in COMMAND.json. Without one all stays in memory. Throws UsageError where the folder's run
-  // had other options or weights, and FormatError for files of something else.
-  ImageLog(const std::string& command, const std::string& folder, const Options& options, const std::string& weights);
+  // the weights' bytes stand in COMMAND.json. Without one all stays in memory. `check` reads a line as the command
+  // does, so that a line of something else is refused, by its number, before any work. Throws UsageError where the
+  // folder's run had other options or weights, and FormatError for files of something else.
+  using Check = std::function<void(const nlohmann::ordered_json& line)>;
+  ImageLog(const std::string& command, const std::string& folder, const Options& options, const std::string& weights,
+           const Check& check);
 
   void add(const nlohmann::ordered_json& line);  // with a number "index"
   // By index, of images below `images`.
   std::map<int64_t, nlohmann::ordered_json> lines(int64_t images) const;
-  bool has(int64_t index) const { return lines_.contains(index); }
+  // Every `every`-th of the images that has no line.
+  std::vector<int32_t> left(int64_t images, int64_t every) const;
   const std::filesystem::path& folder() const { return folder_; }  // empty: none
-  std::filesystem::path file() const { return folder_ / (command_ + ".jsonl"); }
 
  private:
-  void read();
+  std::filesystem::path file() const { return folder_ / (command_ + ".jsonl"); }
+  void read(const Check& check);
   void require_same_run(const Options& options, const std::string& sum, const std::string& weights) const;
 
   const std::string command_;

@@ -1,14 +1,12 @@
 #include <mollify/smoothing/randomized/statistics.h>
 
-#include <mollify/engine/error.h>
+#include <mollify/engine/ops.h>
 
 #include <boost/math/distributions/beta.hpp>
 #include <boost/math/distributions/binomial.hpp>
-#include <boost/math/distributions/normal.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace mollify::smoothing {
 namespace {
@@ -18,12 +16,7 @@ double beta_quantile(int64_t a, int64_t b, double p) {
                                p);
 }
 
-double normal_quantile(double p) {
-  if (p <= 0) return -std::numeric_limits<double>::infinity();
-  if (p >= 1) return std::numeric_limits<double>::infinity();
-  return p <= 0.5 ? boost::math::quantile(boost::math::normal(), p)
-                  : -boost::math::quantile(boost::math::normal(), 1 - p);  // exact: 1 − p of p ≥ ½ does not round
-}
+double normal_quantile(double p) { return mollify::normal_quantile(Tensor::scalar(p, DType::f64)).item(); }
 
 void check_counts(const char* what, int64_t successes, int64_t trials, double alpha) {
   require<ValueError>(trials >= 1 && successes >= 0 && successes <= trials,
