@@ -33,13 +33,12 @@ int main() {
 
   constexpr double kEpsilon = 0.02;
   const smoothing::Function f = [&](const Tensor& t) { return network(weights, t); };
-  const smoothing::Box range{Tensor::scalar(0), Tensor::scalar(1)};
+  const smoothing::Threat threat{.epsilon = kEpsilon, .box = {Tensor::scalar(0), Tensor::scalar(1)}};
   const datasets::Batch test =
       datasets::make_batch(datasets::digits(200, 0, datasets::Split::test), datasets::epoch_order(200, 0, 0));
   const Tensor &x = test.images, &labels = test.labels;
-  const auto found =
-      smoothing::judged(f, x, labels, momentum_attack(f, x, labels, kEpsilon), smoothing::Norm::linf, kEpsilon, range);
-  const auto by_pgd = smoothing::pgd(f, x, labels, {.epsilon = kEpsilon}, range);
+  const auto found = smoothing::judged(f, x, labels, momentum_attack(f, x, labels, kEpsilon), threat);
+  const auto by_pgd = smoothing::pgd(f, x, labels, threat);
   const nn::bounds::Graph graph(network, weights);
   const nn::bounds::Bounds bounds(graph, {.box = nn::bounds::ball(x, kEpsilon, 0, 1)});
   const Tensor certified = min(bounds.lower(nn::bounds::margin_rows(labels, 10)), 1) > 0.0;

@@ -191,7 +191,7 @@ struct Line {
     add_about_network("certify", "Natural, attacked and certified accuracy of a classifier, stage by stage",
                       certify_command);
     add_about_network("radii", "Certified accuracy by radius from logs of randomized smoothing", radii_command);
-    add_about_network("attack", "Attack a classifier's images by projected gradient descent", attack_command);
+    add_about_network("attack", "Attack a classifier's images, by one attack or a sequence of them", attack_command);
     add_about_network("landscape", "Losses around weights, along a line and over a plane, before and after smoothing",
                       landscape_command);
     app.add_subcommand("info", "Print version, processor, libraries, models and datasets")->allow_extras();

@@ -109,7 +109,8 @@ Options SparseSzo::options() {
        {{"probes", "Training", "perturbations a step", nullptr}, &probes_, at_least(1)},
        {{"probe-scale", "Training", "their standard deviation", nullptr}, &scale_, above(0)},
        {{"lr", "Training",
-         "constant learning rate on the textbook's estimate; the grid goes from a quarter of it to 16 times it", nullptr},
+         "constant learning rate on the textbook's estimate; the grid goes from a quarter of it to 16 times it",
+         nullptr},
         &rate_,
         above(0)}});
   return all;

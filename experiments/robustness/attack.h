@@ -1,4 +1,4 @@
-// `mollify attack`: how many images a gradient attack leaves classified rightly.
+// `mollify attack`: how many images attacks leave classified rightly, and how far the others had to be moved.
 #pragma once
 
 #include <mollify/experiments/robustness/classifier.h>
@@ -7,8 +7,10 @@ namespace mollify::experiments {
 
 struct AttackCommand {
   ClassifierRequest request;
-  std::string epsilon, norm = "linf", objective = "margin", out;
-  int64_t steps = 40, restarts = 5, seed = 0, batch = 250, threads = 0;
+  std::string attack = "pgd", epsilon, norm = "linf", objective, average = "probabilities", out;
+  int64_t steps = 0, restarts = 0, targets = 0, queries = 0, levels = 0;  // 0: each attack's own
+  int64_t top = 1, target = -1, draws = 20, skip = 1, seed = 0, batch = 250, threads = 0;
+  std::optional<double> noise;
   double step_size = 0;
   bool json = false;
   DeviceRequest device;

@@ -152,14 +152,14 @@ std::vector<Cascade::Open> Cascade::bounded(const std::vector<Open>& open, const
 
 std::vector<Cascade::Open> Cascade::attacked(const std::vector<Open>& open) {
   const Classifier::Batch batch = batch_of(open);
-  const smoothing::PgdOptions how{.epsilon = options_.epsilon,
-                                  .objective = smoothing::Objective::margin,
-                                  .steps = options_.attack_steps,
-                                  .restarts = options_.attack_restarts,
-                                  .seed = static_cast<uint64_t>(options_.seed),
-                                  .rows = batch.rows};
-  const smoothing::Adversarial found =
-      smoothing::pgd(function_, batch.pixels, batch.labels, how, {Tensor::scalar(0), Tensor::scalar(1)});
+  const smoothing::Threat threat{.epsilon = options_.epsilon,
+                                 .box = {Tensor::scalar(0), Tensor::scalar(1)},
+                                 .seed = static_cast<uint64_t>(options_.seed),
+                                 .rows = batch.rows};
+  const smoothing::Adversarial found = smoothing::pgd(function_, batch.pixels, batch.labels, threat,
+                                                      {.objective = smoothing::Objective::margin,
+                                                       .steps = options_.attack_steps,
+                                                       .restarts = options_.attack_restarts});
   const std::vector<uint8_t> success = found.success.to_vector<uint8_t>();
   const std::vector<double> margins = cast(found.margins, DType::f64).to_vector<double>();
   std::vector<Open> left;

@@ -45,8 +45,14 @@
 #include <mollify/optim/schedule.h>
 #include <mollify/optim/svrg.h>
 #include <mollify/smoothing/activations.h>
-#include <mollify/smoothing/attacks/pgd.h>
+#include <mollify/smoothing/attacks/apgd.h>
+#include <mollify/smoothing/attacks/attack.h>
+#include <mollify/smoothing/attacks/ddn.h>
+#include <mollify/smoothing/attacks/fab.h>
 #include <mollify/smoothing/attacks/falsify.h>
+#include <mollify/smoothing/attacks/pgd.h>
+#include <mollify/smoothing/attacks/square.h>
+#include <mollify/smoothing/attacks/suites.h>
 #include <mollify/smoothing/functions.h>
 #include <mollify/smoothing/gsmooth.h>
 #include <mollify/smoothing/loss/ask_tell.h>

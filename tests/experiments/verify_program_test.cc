@@ -318,10 +318,10 @@ TEST_F(VerifyProgram, CertifiedIsBelowAttackedIsBelowNatural) {
   EXPECT_GE(full["attacked"].get<double>(), full["certified"].get<double>());
   EXPECT_GT(full["certified"].get<double>(), 0);
   const json attack = result_of(run("attack --json --images 80 --eps 0.03 --steps 10 --weights " + network + " --out " +
-                                    in("adversarial.npy").string()));
+                                    in("attacked").string()));
   EXPECT_EQ(attack["natural"], full["natural"]);
   EXPECT_GE(attack["attacked"].get<double>(), full["certified"].get<double>());
-  const Tensor adversarial = read_npy(in("adversarial.npy"));
+  const Tensor adversarial = read_npy(in("attacked") / "attacked.npy");
   EXPECT_EQ(adversarial.shape(), (mollify::Shape{80, 28, 28, 1}));
   for (const float value : adversarial.to_vector<float>()) EXPECT_TRUE(value >= 0 && value <= 1);
 

@@ -113,10 +113,10 @@ TEST_F(OnCuda, AttacksStayInTheirSetsAndFindWhatTheCpuFinds) {
     for (const Objective objective : {Objective::cross_entropy, Objective::margin, Objective::targeted_margins})
       for (const bool stop : {false, true}) {
         const double epsilon = norm == Norm::linf ? 0.1 : 0.5;
-        const PgdOptions how{
-            .norm = norm, .epsilon = epsilon, .objective = objective, .steps = 6, .stop_at_success = stop};
-        const Adversarial here = pgd(f(weights), x, labels, how, box(Device::cpu));
-        const Adversarial over = pgd(f(there(weights)), there(x), there(labels), how, box(Device::cuda));
+        const auto threat = [&](Device device) { return Threat{.norm = norm, .epsilon = epsilon, .box = box(device)}; };
+        const PgdOptions how{.objective = objective, .steps = 6, .stop_at_success = stop};
+        const Adversarial here = pgd(f(weights), x, labels, threat(Device::cpu), how);
+        const Adversarial over = pgd(f(there(weights)), there(x), there(labels), threat(Device::cuda), how);
         EXPECT_EQ(over.inputs.device(), Device::cuda);
         expect_near(over.margins, here.margins, 1e-6);
         EXPECT_EQ(over.success.to_vector<uint8_t>(), here.success.to_vector<uint8_t>());

@@ -54,10 +54,9 @@ Tensor BallObjective::attacked(const Tensor& weights, const Tensor& state, const
   const double widest = max(range().unit).item() * radius;  // the box bounds it where channels differ
   return smoothing::pgd(outputs, sample.images, sample.labels,
                         {.epsilon = widest,
-                         .steps = attack_steps_,
-                         .stop_at_success = false,
+                         .box = {ball.lower, ball.upper},
                          .seed = (setting().seed << 32) + static_cast<uint64_t>(step)},
-                        {ball.lower, ball.upper})
+                        {.steps = attack_steps_, .stop_at_success = false})
       .inputs;
 }
 

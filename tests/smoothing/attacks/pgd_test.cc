@@ -6,6 +6,7 @@
 #include <mollify/smoothing/attacks/pgd.h>
 
 #include "../../errors.h"
+#include "attacked.h"
 
 #include <gtest/gtest.h>
 
@@ -18,52 +19,21 @@ constexpr Norm kNorms[] = {Norm::linf, Norm::l2};
 constexpr Objective kObjectives[] = {Objective::cross_entropy, Objective::margin, Objective::targeted_margins};
 constexpr double kInfinity = std::numeric_limits<double>::infinity(), kNaN = std::numeric_limits<double>::quiet_NaN();
 
-Tensor uniforms(const Shape& shape, uint64_t stream, DType dtype = DType::f64) {
-  return uniform(shape, {23, stream}, Tensor::scalar(0, DType::i32), dtype);
-}
-Tensor normals(const Shape& shape, uint64_t stream, DType dtype = DType::f64) {
-  return normal(shape, {23, stream}, Tensor::scalar(0, DType::i32), dtype);
-}
-Tensor list(const std::vector<double>& numbers, DType dtype = DType::f64) {
-  return cast(Tensor::from(numbers, {static_cast<int64_t>(numbers.size())}), dtype);
-}
-Box unit_box(DType dtype) { return {Tensor::scalar(0, dtype), Tensor::scalar(1, dtype)}; }
-std::vector<double> numbers(const Tensor& t) { return cast(t, DType::f64).to_vector<double>(); }
-
-// A small convolutional classifier of images [N, 8, 8, 1], its inputs and the labels that it gives them.
-struct Images {
-  explicit Images(DType dtype, int64_t rows = 12)
-      : network(nn::make("cnn3_tiny", {8, 8, 1}, 5)),
-        weights(network.initial_weights(nn::Initialization::kaiming_normal, 5, dtype)),
-        f([this](const Tensor& t) { return network(weights, t); }),
-        x(uniforms({rows, 8, 8, 1}, 3, dtype)) {
-    x = where(less(uniforms(x.shape(), 4, dtype), Tensor::scalar(0.2, dtype)), zeros_like(x), x);
-    labels = argmax(f(x));
-  }
-
-  nn::Network network;
-  Tensor weights;
-  Function f;
-  Tensor x, labels;
+struct How {
+  Norm norm = Norm::linf;
+  double epsilon = 0;
+  Objective objective = Objective::cross_entropy;
+  int64_t steps = 20;
+  double step_size = 0;
+  int64_t restarts = 1, targets = 0;
+  bool random_start = true, stop_at_success = true;
+  uint64_t seed = 0;
+  Tensor rows = {};
 };
-
-Function linear(const Tensor& weight, const Tensor& bias) {
-  return [=](const Tensor& x) { return dense(x, weight, bias); };
-}
-
-void expect_within(const Tensor& x, const Tensor& inputs, Norm norm, double epsilon, bool boxed) {
-  const std::vector<double> before = numbers(x), after = numbers(inputs);
-  const size_t row = before.size() / static_cast<size_t>(x.dim(0));
-  for (size_t i = 0; i < before.size(); i += row) {
-    long double squares = 0;
-    for (size_t j = i; j < i + row; ++j) {
-      const long double moved = static_cast<long double>(after[j]) - before[j];
-      squares += moved * moved;
-      ASSERT_LE(std::abs(moved), epsilon);
-      ASSERT_TRUE(!boxed || (after[j] >= 0 && after[j] <= 1));
-    }
-    if (norm == Norm::l2) { ASSERT_LE(std::sqrt(squares), epsilon * (1 + 1e-18L)); }
-  }
+Adversarial attacked(const Function& f, const Tensor& x, const Tensor& labels, const How& how, const Box& box = {}) {
+  return pgd(
+      f, x, labels, {.norm = how.norm, .epsilon = how.epsilon, .box = box, .seed = how.seed, .rows = how.rows},
+      {how.objective, how.steps, how.step_size, how.restarts, how.targets, how.random_start, how.stop_at_success});
 }
 
 TEST(Pgd, StaysInBallAndBoxInExactArithmetic) {
@@ -73,9 +43,9 @@ TEST(Pgd, StaysInBallAndBoxInExactArithmetic) {
       for (const double epsilon : {0.0, 1e-9, 8.0 / 255, 0.1, 0.3, 3.0})
         for (const Box& box : {Box{}, unit_box(dtype)}) {
           const bool boxed = box.lower.defined();
-          const PgdOptions how{
+          const How how{
               .norm = norm, .epsilon = epsilon, .steps = 7, .step_size = 0.6 * epsilon, .stop_at_success = false};
-          const Adversarial found = pgd(images.f, images.x, images.labels, how, box);
+          const Adversarial found = attacked(images.f, images.x, images.labels, how, box);
           ASSERT_EQ(found.inputs.shape(), images.x.shape());
           ASSERT_EQ(found.inputs.dtype(), dtype);
           expect_within(images.x, found.inputs, norm, epsilon, boxed);
@@ -91,7 +61,7 @@ void expect_reaches_the_edge() {
   for (const double epsilon : {2.0 / 255, 8.0 / 255, 0.1, 0.3}) {
     const Tensor label = zeros({1}, DType::i32);
     const Adversarial found =
-        pgd(linear(weight, {}), x, label, {.epsilon = epsilon, .steps = 3, .stop_at_success = false});
+        attacked(linear(weight, {}), x, label, {.epsilon = epsilon, .steps = 3, .stop_at_success = false});
     const std::vector<T> before = x.to_vector<T>(), after = found.inputs.to_vector<T>();
     for (size_t i = 0; i < before.size(); ++i) {
       EXPECT_LE(static_cast<long double>(after[i]) - before[i], epsilon);
@@ -114,9 +84,8 @@ TEST(Pgd, FindsTheOptimumOfLinearClassifiers) {
       for (const Objective objective : kObjectives) {
         if (classes > 2 && objective != Objective::targeted_margins) continue;  // these may climb another class's hill
         const double epsilon = 0.2;
-        const PgdOptions how{
-            .norm = norm, .epsilon = epsilon, .objective = objective, .steps = 100, .stop_at_success = false};
-        const Adversarial found = pgd(f, x, labels, how);
+        const How how{.norm = norm, .epsilon = epsilon, .objective = objective, .steps = 100, .stop_at_success = false};
+        const Adversarial found = attacked(f, x, labels, how);
         const Tensor w = expand(reshape(weight, {1, classes, 20}), {9, classes, 20}),
                      own = reshape(take(weight, labels), {9, 1, 20});
         const Tensor gap = norm == Norm::linf ? sum(abs(w - own), {2}) : sqrt(sum(square(w - own), {2}));
@@ -135,8 +104,8 @@ TEST(Pgd, FindsTheOptimumOfALinearClassifierInABox) {
   const Tensor w = normals({30}, 7), x = uniforms({4, 30}, 9), weight = stack(Tensors{-w, w}),
                labels = zeros({4}, DType::i32);
   const double epsilon = 0.3;
-  const PgdOptions how{.epsilon = epsilon, .steps = 20, .stop_at_success = false};
-  const Adversarial found = pgd(linear(weight, {}), x, labels, how, unit_box(DType::f64));
+  const How how{.epsilon = epsilon, .steps = 20, .stop_at_success = false};
+  const Adversarial found = attacked(linear(weight, {}), x, labels, how, unit_box(DType::f64));
   const Tensor zero = zeros_like(x), one = ones_like(x);
   const Tensor best = where(greater(expand(w, x.shape()), zero), minimum(x + epsilon, one), maximum(x - epsilon, zero));
   EXPECT_LT(max(abs(found.inputs - best)).item(), 1e-15);
@@ -147,14 +116,13 @@ TEST(Pgd, MoreStepsAndRestartsAreNeverWorse) {
   for (const Norm norm : kNorms)
     for (const Objective objective : kObjectives) {
       const double epsilon = norm == Norm::linf ? 0.05 : 0.4;
-      PgdOptions how{
-          .norm = norm, .epsilon = epsilon, .objective = objective, .step_size = 0.02, .stop_at_success = false};
+      How how{.norm = norm, .epsilon = epsilon, .objective = objective, .step_size = 0.02, .stop_at_success = false};
       std::vector<double> last(12, -kInfinity);
       for (const auto& [steps, restarts] : {std::pair{0, 1}, {1, 1}, {2, 1}, {5, 1}, {12, 1}, {12, 2}, {12, 3}}) {
         how.steps = steps;
         how.restarts = restarts;
         const std::vector<double> margins =
-            numbers(pgd(images.f, images.x, images.labels, how, unit_box(DType::f32)).margins);
+            numbers(attacked(images.f, images.x, images.labels, how, unit_box(DType::f32)).margins);
         for (size_t i = 0; i < margins.size(); ++i)
           EXPECT_GE(margins[i], last[i]) << steps << " steps, " << restarts << " restarts";
         last = margins;
@@ -166,11 +134,10 @@ TEST(Pgd, StoppingDecidesTheSameRowsUnlessAStartDoes) {
   const Images images(DType::f64);
   for (const Norm norm : kNorms) {
     const double epsilon = norm == Norm::linf ? 0.05 : 0.3;
-    PgdOptions how{
-        .norm = norm, .epsilon = epsilon, .objective = Objective::targeted_margins, .steps = 10, .restarts = 2};
-    const Adversarial stopped = pgd(images.f, images.x, images.labels, how);
+    How how{.norm = norm, .epsilon = epsilon, .objective = Objective::targeted_margins, .steps = 10, .restarts = 2};
+    const Adversarial stopped = attacked(images.f, images.x, images.labels, how);
     how.stop_at_success = false;
-    const Adversarial whole = pgd(images.f, images.x, images.labels, how);
+    const Adversarial whole = attacked(images.f, images.x, images.labels, how);
     EXPECT_EQ(stopped.success.to_vector<uint8_t>(), whole.success.to_vector<uint8_t>());
     const double found = mean(cast(stopped.success, DType::f64)).item();
     EXPECT_TRUE(found > 0 && found < 1) << "the test needs both kinds of rows: " << found;
@@ -183,10 +150,10 @@ TEST(Pgd, RowsDependNeitherOnOthersNorOnThreads) {
   for (const Norm norm : kNorms)
     for (const Objective objective : kObjectives) {
       const double epsilon = norm == Norm::linf ? 0.06 : 0.5;
-      PgdOptions how{.norm = norm, .epsilon = epsilon, .objective = objective, .steps = 6, .restarts = 2, .seed = 11};
+      How how{.norm = norm, .epsilon = epsilon, .objective = objective, .steps = 6, .restarts = 2, .seed = 11};
       const auto attack = [&](const Tensor& rows) {
         how.rows = rows;
-        return pgd(images.f, take(images.x, rows), take(images.labels, rows), how, unit_box(DType::f32));
+        return attacked(images.f, take(images.x, rows), take(images.labels, rows), how, unit_box(DType::f32));
       };
       const Adversarial together = attack(arange(12, DType::i32));
       set_num_threads(threads == 1 ? 2 : 1);
@@ -211,9 +178,8 @@ TEST(Pgd, RowsThatSucceededLeaveTheWork) {
     rows.push_back(t.dim(0));
     return dense(t, reshape(weight, {2, 1}), {});
   };
-  const PgdOptions how{
-      .epsilon = 1, .objective = Objective::margin, .steps = 3, .step_size = 0.3, .random_start = false};
-  const Adversarial found = pgd(f, reshape(x, {4, 1}), zeros({4}, DType::i32), how);
+  const How how{.epsilon = 1, .objective = Objective::margin, .steps = 3, .step_size = 0.3, .random_start = false};
+  const Adversarial found = attacked(f, reshape(x, {4, 1}), zeros({4}, DType::i32), how);
   EXPECT_EQ(found.success.to_vector<uint8_t>(), (std::vector<uint8_t>{1, 1, 0, 0}));
   EXPECT_EQ(rows, (std::vector<int64_t>{4, 2, 2, 2, 2, 4}));  // x; three gradients; the last point; all again
   EXPECT_EQ(slice(found.inputs, 0, 0, 2).to_vector<double>(), (std::vector<double>{-2, -0.5}))
@@ -229,10 +195,10 @@ TEST(Pgd, FindsAReluNetworksNearestAdversarialInput) {
   for (const Norm norm : kNorms)
     for (const Objective objective : kObjectives) {
       const double distance = norm == Norm::linf ? 0.5 : std::sqrt(0.5);
-      PgdOptions how{.norm = norm, .epsilon = distance * 1.001, .objective = objective, .steps = 60, .restarts = 20};
-      EXPECT_EQ(sum(cast(pgd(f, x, labels, how).success, DType::f64)).item(), 3);
+      How how{.norm = norm, .epsilon = distance * 1.001, .objective = objective, .steps = 60, .restarts = 20};
+      EXPECT_EQ(sum(cast(attacked(f, x, labels, how).success, DType::f64)).item(), 3);
       how.epsilon = distance * 0.999;
-      EXPECT_EQ(sum(cast(pgd(f, x, labels, how).success, DType::f64)).item(), 0);
+      EXPECT_EQ(sum(cast(attacked(f, x, labels, how).success, DType::f64)).item(), 0);
     }
 }
 
@@ -246,12 +212,12 @@ TEST(Pgd, TriesTheTargetsWithTheLargestOutputsFirst) {
   };
   for (const auto& [targets, margin] : {std::pair{1, 2.0}, {2, 2.0}, {3, 2.5}, {0, 2.5}, {9, 2.5}}) {
     calls = 0;
-    const PgdOptions how{.epsilon = 1,
-                         .objective = Objective::targeted_margins,
-                         .steps = 4,
-                         .targets = targets,
-                         .stop_at_success = false};
-    const double found = pgd(f, zeros({1, 1}, DType::f64), zeros({1}, DType::i32), how).margins.item();
+    const How how{.epsilon = 1,
+                  .objective = Objective::targeted_margins,
+                  .steps = 4,
+                  .targets = targets,
+                  .stop_at_success = false};
+    const double found = attacked(f, zeros({1, 1}, DType::f64), zeros({1}, DType::i32), how).margins.item();
     EXPECT_NEAR(found, margin, 1e-12) << targets;
     EXPECT_EQ(calls, 1 + (targets == 0 || targets == 9 ? 3 : targets) * 5);
   }
@@ -262,8 +228,8 @@ TEST(Pgd, CountsTiesAndNaNAsSuccess) {
     return [=](const Tensor& x) { return expand(reshape(outputs, {1, 3}), {x.dim(0), 3}) + sum(x, {1}, true) * 0.0; };
   };
   const auto succeeds = [&](const std::vector<double>& outputs) {
-    const Adversarial found =
-        pgd(constant(list(outputs)), zeros({1, 2}, DType::f64), ones({1}, DType::i32), {.epsilon = 0.1, .steps = 2});
+    const Adversarial found = attacked(constant(list(outputs)), zeros({1, 2}, DType::f64), ones({1}, DType::i32),
+                                       {.epsilon = 0.1, .steps = 2});
     EXPECT_EQ(found.inputs.to_vector<double>()[0] * 0, 0) << "the input stays a number";
     return found.success.item() == 1;
   };
@@ -283,8 +249,8 @@ TEST(Pgd, StaysWhereTheGradientIsZeroOrNaN) {
   };
   for (const Norm norm : kNorms) {
     const Tensor x = full({2, 3}, 0.25, DType::f64);
-    const PgdOptions how{.norm = norm, .epsilon = 0.1, .steps = 3, .random_start = false};
-    const Adversarial found = pgd(nan_gradient, x, zeros({2}, DType::i32), how);
+    const How how{.norm = norm, .epsilon = 0.1, .steps = 3, .random_start = false};
+    const Adversarial found = attacked(nan_gradient, x, zeros({2}, DType::i32), how);
     EXPECT_EQ(found.inputs.to_vector<double>(), x.to_vector<double>());
     EXPECT_EQ(found.margins.to_vector<double>(), (std::vector<double>{-1, -1}));
   }
@@ -292,25 +258,26 @@ TEST(Pgd, StaysWhereTheGradientIsZeroOrNaN) {
 
 TEST(Pgd, FirstRunStartsAtXWithoutRandomStart) {
   const Images images(DType::f32);
-  const PgdOptions how{.epsilon = 0.1, .steps = 0, .random_start = false, .stop_at_success = false};
-  const Adversarial found = pgd(images.f, images.x, images.labels, how);
+  const How how{.epsilon = 0.1, .steps = 0, .random_start = false, .stop_at_success = false};
+  const Adversarial found = attacked(images.f, images.x, images.labels, how);
   EXPECT_EQ(found.inputs.to_vector<float>(), images.x.to_vector<float>());
 }
 
 // A step of adversarial training: the attack inside the loss's gradient.
 TEST(Pgd, GivesConstantsToATrainingStep) {
   const Images images(DType::f64);
-  Tensor attacked;
+  Tensor found_inputs;
   const auto loss = [&](const Tensor& w) {
     const Function f = [&](const Tensor& t) { return images.network(w, t); };
-    const Adversarial found = pgd(f, images.x, images.labels, {.epsilon = 0.05, .steps = 3, .stop_at_success = false});
+    const Adversarial found =
+        attacked(f, images.x, images.labels, {.epsilon = 0.05, .steps = 3, .stop_at_success = false});
     EXPECT_FALSE(found.inputs.needs_grad() || found.margins.needs_grad());
-    attacked = found.inputs;
+    found_inputs = found.inputs;
     return nn::mean_cross_entropy(images.network(w, found.inputs), images.labels);
   };
   const Tensor gradient = grad(loss)(images.weights);
   const auto loss_there = [&](const Tensor& w) {
-    return nn::mean_cross_entropy(images.network(w, attacked), images.labels);
+    return nn::mean_cross_entropy(images.network(w, found_inputs), images.labels);
   };
   EXPECT_EQ(gradient.to_vector<double>(), grad(loss_there)(images.weights).to_vector<double>());
 }
@@ -323,11 +290,13 @@ TEST(Judged, MovesPointsAndKeepsTheWorse) {
     const double strange[] = {kNaN, kInfinity, -kInfinity, 1e30};
     for (int i = 0; i < 4; ++i) assign(far[i], strange[i]);
     const auto margins_at = [&](const Tensor& x) {
-      return pgd(images.f, x, images.labels, {.epsilon = 0, .random_start = false, .stop_at_success = false}).margins;
+      return attacked(images.f, x, images.labels, {.epsilon = 0, .random_start = false, .stop_at_success = false})
+          .margins;
     };
     for (const Norm norm : kNorms)
       for (const Box& box : {Box{}, unit_box(dtype)}) {
-        const Adversarial found = judged(images.f, images.x, images.labels, far, norm, 0.3, box);
+        const Adversarial found =
+            judged(images.f, images.x, images.labels, far, {.norm = norm, .epsilon = 0.3, .box = box});
         expect_within(images.x, found.inputs, norm, 0.3, box.lower.defined());
         EXPECT_EQ(numbers(found.margins), numbers(margins_at(found.inputs)));
         EXPECT_TRUE(all(found.margins >= margins_at(images.x)).item());
@@ -340,23 +309,25 @@ TEST(Judged, MovesPointsAndKeepsTheWorse) {
 TEST(Judged, ReplacesNumbersThatAreNotFinite) {
   const Tensor x = full({1, 3}, 0.5, DType::f64), weight = Tensor({{1, 1, 1}, {0, 0, 0}}, DType::f64);
   const Tensor points = reshape(list({kNaN, -9, 0.4}), {1, 3}), label = zeros({1}, DType::i32);
-  const Adversarial found = judged(linear(weight, {}), x, label, points, Norm::linf, 0.25);
+  const Adversarial found = judged(linear(weight, {}), x, label, points, {.epsilon = 0.25});
   EXPECT_EQ(numbers(found.inputs), (std::vector<double>{0.5, 0.25, 0.4}));
   EXPECT_NEAR(found.margins.item(), -1.15, 1e-15);
 }
 TEST(Judged, NamesWhatItCannotUse) {
   const Tensor x = uniforms({2, 4}, 2), labels = zeros({2}, DType::i32);
   const Function f = linear(normals({3, 4}, 1), {});
-  const auto judging = [&](const Tensor& points) { return [=] { judged(f, x, labels, points, Norm::l2, 0.1); }; };
+  const auto judging = [&](const Tensor& points) {
+    return [=] { judged(f, x, labels, points, {.norm = Norm::l2, .epsilon = 0.1}); };
+  };
   expect_names(text_of(judging(zeros({4}, DType::f64))), "attack: points are [4]");
   EXPECT_THROW(judging(zeros({2, 4}, DType::f32))(), TypeError);
-  EXPECT_THROW(judged(f, x, labels, x, Norm::linf, kNaN), ValueError);
+  EXPECT_THROW(judged(f, x, labels, x, {.epsilon = kNaN}), ValueError);
 }
 
 TEST(Pgd, NamesWhatItCannotUse) {
   const Tensor weight = normals({3, 4}, 1), x = uniforms({2, 4}, 2), labels = zeros({2}, DType::i32);
   const Function f = linear(weight, {});
-  const auto attack = [&](const PgdOptions& how, const Box& box = {}) { return [=] { pgd(f, x, labels, how, box); }; };
+  const auto attack = [&](const How& how, const Box& box = {}) { return [=] { attacked(f, x, labels, how, box); }; };
   EXPECT_THROW(attack({.epsilon = -0.1})(), ValueError);
   EXPECT_THROW(attack({.epsilon = kNaN})(), ValueError);
   EXPECT_THROW(attack({.epsilon = kInfinity})(), ValueError);
@@ -371,15 +342,17 @@ TEST(Pgd, NamesWhatItCannotUse) {
   EXPECT_THROW(attack({.epsilon = 0.1}, {list({kNaN}), {}})(), ValueError);
   EXPECT_THROW(attack({.epsilon = 0.1}, {zeros({3}, DType::f64), {}})(), ShapeError);
   EXPECT_THROW(attack({.epsilon = 0.1}, {Tensor::scalar(0), {}})(), TypeError);
-  const auto with_labels = [&](const Tensor& given) { return text_of([&] { pgd(f, x, given, {.epsilon = 0.1}); }); };
+  const auto with_labels = [&](const Tensor& given) {
+    return text_of([&] { attacked(f, x, given, {.epsilon = 0.1}); });
+  };
   expect_names(with_labels(full({2}, 3, DType::i32)), "attack: label 3 with 3 classes");
   expect_names(with_labels(full({2}, -1, DType::i32)), "attack: label -1");
   expect_names(with_labels(zeros({3}, DType::i32)), "[3]");
   expect_names(with_labels(zeros({2}, DType::f64)), "need i32");
-  EXPECT_THROW(pgd(f, x * kNaN, labels, {.epsilon = 0.1}, unit_box(DType::f64)), ValueError);
-  EXPECT_THROW(pgd(f, zeros({4}, DType::f64), labels, {.epsilon = 0.1}), ShapeError);
-  EXPECT_THROW(pgd({}, x, labels, {.epsilon = 0.1}), ValueError);
-  expect_names(text_of([&] { pgd([](const Tensor& t) { return sum(t, {1}); }, x, labels, {.epsilon = 0.1}); }),
+  EXPECT_THROW(attacked(f, x * kNaN, labels, {.epsilon = 0.1}, unit_box(DType::f64)), ValueError);
+  EXPECT_THROW(attacked(f, zeros({4}, DType::f64), labels, {.epsilon = 0.1}), ShapeError);
+  EXPECT_THROW(attacked({}, x, labels, {.epsilon = 0.1}), ValueError);
+  expect_names(text_of([&] { attacked([](const Tensor& t) { return sum(t, {1}); }, x, labels, {.epsilon = 0.1}); }),
                "attack: f gives [2]");
 }
 
