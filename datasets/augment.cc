@@ -3,6 +3,7 @@
 #include <mollify/engine/error.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace mollify::datasets {
 
@@ -31,6 +32,24 @@ void apply_move(const Move& move, int64_t height, int64_t width, int64_t channel
         std::fill_n(output, channels, 0.0f);
     }
   }
+}
+
+Region draw_region(int64_t height, int64_t width, RandomSequence random) {
+  constexpr double kLeastArea = 0.08, kWidest = 4.0 / 3;
+  const double rows = static_cast<double>(height), columns = static_cast<double>(width);
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    const double area = rows * columns * random.uniform(kLeastArea, 1),
+                 ratio = std::exp(random.uniform(-std::log(kWidest), std::log(kWidest)));
+    const Region region{.height = std::llround(std::sqrt(area / ratio)),
+                        .width = std::llround(std::sqrt(area * ratio))};
+    if (region.height < 1 || region.height > height || region.width < 1 || region.width > width) continue;
+    const auto row = static_cast<int64_t>(random.below(static_cast<uint64_t>(height - region.height + 1))),
+               column = static_cast<int64_t>(random.below(static_cast<uint64_t>(width - region.width + 1)));
+    return {row, column, region.height, region.width};
+  }
+  const int64_t used_rows = std::min(height, std::max<int64_t>(1, std::llround(columns * kWidest))),
+                used_columns = std::min(width, std::max<int64_t>(1, std::llround(rows * kWidest)));
+  return {(height - used_rows) / 2, (width - used_columns) / 2, used_rows, used_columns};
 }
 
 }  // namespace mollify::datasets

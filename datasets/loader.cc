@@ -1,5 +1,6 @@
 #include <mollify/datasets/loader.h>
 #include <mollify/datasets/streams.h>
+#include <mollify/engine/cpu/threads.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,12 +14,16 @@
 namespace mollify::datasets {
 namespace {
 
-constexpr size_t kAhead = 2;  // batches
+constexpr size_t kAhead = 2;    // batches
+constexpr int64_t kPiece = 32;  // images
 
 void check(const Dataset& dataset, const Preparation& preparation) {
   check("make_batch", preparation.noise);
   require<ValueError>(preparation.augmentation.padding >= 0, "make_batch: padding {}; needs at least 0",
                       preparation.augmentation.padding);
+  require<ValueError>(!preparation.augmentation.resized_crop || !dataset.images || dataset.images->decodes(),
+                      "make_batch: resized crops of {}, whose images are not decoded; needs a folder of images",
+                      dataset.name);
   for (const auto* values : {&preparation.mean, &preparation.deviation})
     require<ValueError>(values->empty() || static_cast<int64_t>(values->size()) == dataset.channels,
                         "make_batch: {} means and {} deviations for {} channels; needs as many, or none",
@@ -47,9 +52,14 @@ struct Scratch {
 
 void prepare_image(const Dataset& dataset, const Preparation& preparation, int64_t index, int64_t epoch,
                    Scratch& scratch, std::span<float> out) {
-  const bool moves = preparation.augmentation.any();
+  const bool moves = preparation.augmentation.moves();
   const std::span<float> image = moves ? scratch.unmoved : out;
-  dataset.images->read(index, scratch.pixels);
+  if (preparation.augmentation.resized_crop) {
+    const RandomSequence random(key_of(preparation.seed, Purpose::region, index), static_cast<uint32_t>(epoch));
+    dataset.images->read_crop(index, random, scratch.pixels);
+  } else {
+    dataset.images->read(index, scratch.pixels);
+  }
   for (size_t i = 0; i < image.size(); ++i) image[i] = static_cast<float>(scratch.pixels[i]) / 255.0f;
   add_noise(preparation.noise, index, image);
   if (moves) {
@@ -61,7 +71,8 @@ void prepare_image(const Dataset& dataset, const Preparation& preparation, int64
 
 }  // namespace
 
-// Runs on one thread: while the background thread prepares batches, the pool belongs to the training step.
+// Images that are in memory are prepared on one thread: while the background thread does so, the pool belongs to the
+// training step. What decodes takes the pool, in pieces between which the step may have it.
 Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const Preparation& preparation,
                  int64_t epoch) {
   check(dataset, preparation);
@@ -71,7 +82,6 @@ Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const
               Tensor::empty(Layout::packed({count}, DType::i32)), {indices.begin(), indices.end()}};
   float* images = batch.images.data<float>();
   int32_t* labels = batch.labels.data<int32_t>();
-  Scratch scratch{std::vector<uint8_t>(size), std::vector<float>(preparation.augmentation.any() ? size : 0)};
   for (int64_t i = 0; i < count; ++i) {
     const int32_t index = indices[i];
     require<ValueError>(index >= 0 && index < dataset.size(), "make_batch: image {}; needs 0 to {}", index,
@@ -80,8 +90,19 @@ Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const
     require<ValueError>(label >= 0 && label < dataset.classes, "make_batch: label {} of image {}; needs 0 to {}", label,
                         index, dataset.classes - 1);
     labels[i] = noisy_label(preparation.noise, index, label, dataset.classes);
-    prepare_image(dataset, preparation, index, epoch, scratch, {images + i * size, static_cast<size_t>(size)});
   }
+  const auto prepare = [&](int64_t begin, int64_t end) {
+    Scratch scratch{std::vector<uint8_t>(size), std::vector<float>(preparation.augmentation.moves() ? size : 0)};
+    for (int64_t i = begin; i < end; ++i)
+      prepare_image(dataset, preparation, indices[i], epoch, scratch, {images + i * size, static_cast<size_t>(size)});
+  };
+  if (count == 0 || !dataset.images->decodes()) {
+    prepare(0, count);
+    return batch;
+  }
+  for (int64_t first = 0; first < count; first += kPiece)
+    cpu::parallel_for(std::min(kPiece, count - first), 1,
+                      [&](int64_t begin, int64_t end) { prepare(first + begin, first + end); });
   return batch;
 }
 

@@ -21,8 +21,8 @@ struct Batch {
   int64_t size() const { return static_cast<int64_t>(indices.size()); }
 };
 
-// What happens to an image between the dataset and the batch, in this order:
-// scaled to [0, 1]; noise; augmentation; (value − mean) / deviation.
+// What happens to an image between the dataset and the batch, in this order: a resized crop, where asked for, instead
+// of the image; scaled to [0, 1]; noise; the rest of the augmentation; (value − mean) / deviation.
 struct Preparation {
   Noise noise = {};
   Augmentation augmentation = {};
@@ -31,7 +31,8 @@ struct Preparation {
 };
 
 // The images and labels of `indices`, moved as in `epoch`. Throws ValueError for an index or a label that is out of
-// range, and for means or deviations that do not fit the channels.
+// range, for means or deviations that do not fit the channels, and for resized crops of a source that does not decode;
+// FormatError for images that cannot be read.
 Batch make_batch(const Dataset& dataset, std::span<const int32_t> indices, const Preparation& preparation = {},
                  int64_t epoch = 0);
 

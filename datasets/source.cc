@@ -38,6 +38,10 @@ class Chosen final : public ImageSource {
   void read(int64_t index, std::span<uint8_t> pixels) const override {
     source_->read(indices_[static_cast<size_t>(index)], pixels);
   }
+  bool decodes() const override { return source_->decodes(); }
+  void read_crop(int64_t index, RandomSequence random, std::span<uint8_t> pixels) const override {
+    source_->read_crop(indices_[static_cast<size_t>(index)], random, pixels);
+  }
 
  private:
   const std::shared_ptr<const ImageSource> source_;
@@ -45,6 +49,10 @@ class Chosen final : public ImageSource {
 };
 
 }  // namespace
+
+void ImageSource::read_crop(int64_t, RandomSequence, std::span<uint8_t>) const {
+  throw ValueError("read_crop: images that are not decoded; needs a source that decodes them, such as image folders");
+}
 
 std::shared_ptr<const ImageSource> in_memory(std::vector<uint8_t> pixels, int64_t image_size) {
   return std::make_shared<InMemory>(std::move(pixels), image_size);

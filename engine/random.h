@@ -45,6 +45,7 @@ enum class Purpose : uint8_t {
   digit_train,
   digit_test,
   digit_labels,
+  region,         // of a random resized crop: the image
   caller = 0xF0,  // of those who use the library
 };
 constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) {
