@@ -17,7 +17,7 @@ files=("${programs[@]/#/$build/}")
 install -m 755 "${files[@]}" "$out/"
 for file in "${files[@]}"; do strip "$out/$(basename "$file")"; done
 # Under the names that the programs ask for. What is left out, such as libstdc++ and libz, every such machine has, and other programs use.
-ldd "${files[@]}" | awk '$1 ~ /^lib(mollify|hwy|benchmark|gtest|quadmath)/ && $3 ~ /^\// {print $1, $3}' | sort -u |
+ldd "${files[@]}" | awk '$1 ~ /^lib(mollify|hwy|benchmark|gtest|quadmath|turbojpeg)/ && $3 ~ /^\// {print $1, $3}' | sort -u |
   while read -r name path; do
     install -m 644 "$path" "$out/$name"
     strip "$out/$name"

@@ -1,5 +1,6 @@
 #include <mollify/datasets/cifar.h>
 #include <mollify/datasets/digits.h>
+#include <mollify/datasets/image_folder.h>
 #include <mollify/datasets/load.h>
 #include <mollify/datasets/mnist.h>
 
@@ -50,7 +51,7 @@ std::optional<std::filesystem::path> find_source(const Source& source, const std
 const Source& source_named(const std::string& name) {
   for (const Source& source : kSources)
     if (name == source.name) return source;
-  throw ValueError(format("load: dataset '{}'; needs digits, mnist, cifar10 or cifar100", name));
+  throw ValueError(format("load: dataset '{}'; needs digits, mnist, cifar10, cifar100 or folder", name));
 }
 
 }  // namespace
@@ -59,7 +60,13 @@ std::optional<std::filesystem::path> find(const std::string& name, const std::fi
   return find_source(source_named(name), data_dir);
 }
 
-Splits load(const std::string& name, const std::filesystem::path& data_dir) {
+Splits load(const std::string& name, const std::filesystem::path& data_dir, int64_t extent) {
+  if (name == "folder") {
+    require<MissingData>(!data_dir.empty(), "load: folder: no folder given; needs the one that holds train and val");
+    return read_image_folder(data_dir, extent);
+  }
+  require<ValueError>(extent == 0, "load: {} with images of {} pixels; needs 'folder', or the images' own extent", name,
+                      extent);
   if (name == "digits") return {digits(60000, 0, Split::train), digits(10000, 0, Split::test)};
   const Source& source = source_named(name);
   if (const auto folder = find_source(source, data_dir)) return source.read(*folder);

@@ -206,7 +206,7 @@ TEST(Load, FindsFilesAndSaysWhereItLooked) {
        "https://www.cs.toronto.edu"});
   expect_error<MissingData>([&] { load("cifar100", folder.path()); },
                             {(folder / "cifar-100-binary").string(), "cifar-100-binary.tar.gz"});
-  expect_error<ValueError>([&] { load("nothing"); }, {"'nothing'", "digits, mnist, cifar10 or cifar100"});
+  expect_error<ValueError>([&] { load("nothing"); }, {"'nothing'", "digits, mnist, cifar10, cifar100 or folder"});
   folder.write("mnist/train-images-idx3-ubyte.gz", gzip(small_images()));
   folder.write("mnist/train-labels-idx1-ubyte", small_labels());
   folder.write("mnist/t10k-images-idx3-ubyte", small_images());
@@ -223,6 +223,19 @@ TEST(Load, FindsFilesAndSaysWhereItLooked) {
   fs::create_directories(elsewhere / "data");
   fs::rename(elsewhere / "mnist", elsewhere / "data/mnist");
   EXPECT_EQ(load("mnist").train.labels, both.train.labels);
+}
+
+// A build that cannot read folders of images says so before it looks at one.
+TEST(Load, ReadsFoldersOfImagesOrSaysWhatToInstall) {
+  const TemporaryFolder folder;
+  try {
+    load("folder", folder.path());
+    ADD_FAILURE() << "an empty folder was read";
+  } catch (const MissingData& missing) {
+    EXPECT_NE(std::string(missing.what()).find("train is not in"), std::string::npos) << missing.what();
+  } catch (const Error& absent) {
+    EXPECT_NE(std::string(absent.what()).find("libturbojpeg0-dev"), std::string::npos) << absent.what();
+  }
 }
 
 // Where the tests look for real files, besides $MOLLIFY_DATA.
