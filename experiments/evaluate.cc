@@ -1,6 +1,5 @@
 #include <mollify/experiments/evaluate.h>
 
-#include <mollify/datasets/load.h>
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/networks.h>
@@ -74,6 +73,10 @@ double Evaluation::accuracy() const {
   return share(std::accumulate(correct.begin(), correct.end(), int64_t{0}), images());
 }
 
+int64_t evaluation_batch(const datasets::Dataset& dataset) {
+  return std::clamp<int64_t>(kEvaluationBatch * 64 * 64 * 3 / dataset.image_size(), 1, kEvaluationBatch);
+}
+
 OutputsOf outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state) {
   return [&network, weights, state](const Tensor& images) {
     return network(weights, state, images, nn::Mode::evaluate).output;
@@ -93,6 +96,7 @@ std::optional<Evaluation> evaluate(const OutputsOf& outputs_of_images, Device de
   Evaluation result{.loss = 0,
                     .class_images = std::vector<int64_t>(dataset.classes),
                     .correct = std::vector<int64_t>(dataset.classes)};
+  if (batch_size == 0) batch_size = evaluation_batch(dataset);
   datasets::Loader loader(dataset, {.batch_size = batch_size, .shuffle = false, .preparation = preparation});
   loader.start_epoch(0);
   while (const auto batch = loader.next()) {
@@ -120,7 +124,8 @@ int evaluate_command(const EvaluateCommand& command) {
   const datasets::Preparation preparation = preparation_of(path, file.metadata);
   require<UsageError>(!data.empty(), "mollify eval: --data: not given, and {} does not name its data",
                       command.weights.string());
-  const datasets::Splits splits = datasets::load(data, command.data_dir);
+  const datasets::Splits splits =
+      load_images(data, command.data_dir, 0, 0, "mollify eval: --data", image_extent(network.input()));
   const datasets::Dataset& dataset = command.split == "train" ? splits.train : splits.test;
   require<UsageError>(network.input() == Shape{dataset.height, dataset.width, dataset.channels} &&
                           network.output() == Shape{dataset.classes},
@@ -149,9 +154,9 @@ int evaluate_command(const EvaluateCommand& command) {
 Options options_of(EvaluateCommand& c) {
   Options all = {
       {{"data", "Options", "dataset", "the one that the weights were trained on"}, &c.data, one_of(data_names())},
-      {{"data-dir", "Options", "folder above the dataset's", "$MOLLIFY_DATA, then ./data"}, &c.data_dir, {}},
+      data_dir_option(c.data_dir, "Options"),
       {{"split", "Options", "which images", nullptr}, &c.split, one_of({"test", "train"})},
-      {{"batch", "Options", "images in a batch", nullptr}, &c.batch, at_least(1)},
+      {{"batch", "Options", "images in a batch", "500, fewer of images above 64 by 64"}, &c.batch, at_least(1)},
       {{"sigma", "Options", "evaluate the network smoothed with this sigma; 0: the plain one",
         "both of what was trained"},
        &c.sigma,

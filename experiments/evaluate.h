@@ -19,21 +19,25 @@ struct Evaluation {
 
 inline constexpr int64_t kEvaluationBatch = 500;
 
+// That many images, or as many as hold no more numbers than that many RGB images of 64 by 64.
+int64_t evaluation_batch(const datasets::Dataset& dataset);
+
 // What is evaluated: outputs of images on the device. The network in evaluation mode, or smoothed with the paper's
 // sigma.
 using OutputsOf = std::function<Tensor(const Tensor& images)>;
 OutputsOf outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state);
 OutputsOf smoothed_outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state, double sigma);
 
-// Without gradients. Asks `stop` (if there is one) before every batch and returns nothing once it is true.
+// Without gradients, in batches of the given size; 0: evaluation_batch. Asks `stop` (if there is one) before every
+// batch and returns nothing once it is true.
 std::optional<Evaluation> evaluate(const OutputsOf& outputs, Device device, const datasets::Dataset& dataset,
-                                   const datasets::Preparation& preparation, LossFunction loss,
-                                   int64_t batch = kEvaluationBatch, const std::function<bool()>& stop = {});
+                                   const datasets::Preparation& preparation, LossFunction loss, int64_t batch = 0,
+                                   const std::function<bool()>& stop = {});
 
 struct EvaluateCommand {
   std::filesystem::path weights;
   std::string data, data_dir, split = "test";  // data empty: as the weights' file says
-  int64_t batch = kEvaluationBatch, threads = 0;
+  int64_t batch = 0, threads = 0;  // batch 0: evaluation_batch
   std::optional<double> sigma;  // of the network that is evaluated, 0: the plain one; empty: both of what was trained
   DeviceRequest device;
   bool json = false;

@@ -117,8 +117,9 @@ class Probed {
   void take_batch(const LandscapeCommand& command, Device device) {
     require<UsageError>(!data_.empty(), "mollify landscape: --data: not given, and {} does not name its data",
                         command.weights);
-    const datasets::Dataset images =
-        load_images(data_, command.data_dir, command.batch, 1, "mollify landscape: --batch").train;
+    const datasets::Dataset images = load_images(data_, command.data_dir, command.batch, 1,
+                                                 "mollify landscape: --batch", image_extent(network_.input()))
+                                         .train;
     const Shape shape{images.height, images.width, images.channels};
     require<UsageError>(network_.input() == shape && network_.output() == Shape{images.classes},
                         "mollify landscape: --data: {} given, images of {} and {} classes; {} is a network of {} to {}",
@@ -298,7 +299,7 @@ Options options_of(LandscapeCommand& c) {
   add(all,
       {{{"weights", "Data", "weights around which to look, such as a run's model.safetensors", ""}, &c.weights, {}},
        {{"data", "Data", "dataset", "the one that the weights were trained on"}, &c.data, one_of(data_names())},
-       {{"data-dir", "Data", "folder above the dataset's", "$MOLLIFY_DATA, then ./data"}, &c.data_dir, {}},
+       data_dir_option(c.data_dir, "Data"),
        {{"batch", "Data", "the first N training images make the loss", nullptr}, &c.batch, at_least(1)},
        {{"objective", "Loss", "whose loss, as mollify train has it once the radius is grown",
          "what the weights were trained for"},

@@ -84,6 +84,11 @@ NamedNetwork read_network(const std::string& command, const std::filesystem::pat
   return named;
 }
 
+int64_t image_extent(const Shape& input) {
+  if (input.rank() != 3) return 0;
+  return input[0] == input[1] ? input[0] : input[1] == input[2] ? input[1] : 0;
+}
+
 Rows read_rows(const std::filesystem::path& path, const nn::Network& network, DType dtype) {
   const Tensor values = cast(nn::formats::read_npy(path), dtype);
   const Shape& one = network.input();

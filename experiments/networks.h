@@ -33,6 +33,9 @@ datasets::Preparation preparation_of(const std::string& file, const std::map<std
 // FormatError for files that are not what they claim to be.
 NamedNetwork read_network(const std::string& command, const std::filesystem::path& path, Device device);
 
+// Height and width of the images that a network takes, of [H, W, C] or [C, H, W] where they are equal; else 0.
+int64_t image_extent(const Shape& input);
+
 // The array of a .npy file as rows of the network's input. A file of the input's own shape is one row.
 struct Rows {
   Tensor values;         // [N, input…]

@@ -163,6 +163,13 @@ Option threads_option(int64_t& threads, const char* group, const char* help) {
   return {{"threads", group, help, "$MOLLIFY_NUM_THREADS, else all", true}, &threads, thread_rule()};
 }
 
-std::vector<std::string> data_names() { return {"digits", "mnist", "cifar10", "cifar100"}; }
+std::vector<std::string> data_names() { return {"digits", "mnist", "cifar10", "cifar100", "folder"}; }
+
+Option data_dir_option(std::string& folder, const char* group) {
+  return {{"data-dir", group, "folder above the dataset's; --data folder needs it: the one that holds train and val",
+           "$MOLLIFY_DATA, then ./data", true},
+          &folder,
+          {}};
+}
 
 }  // namespace mollify::experiments

@@ -81,5 +81,6 @@ Options device_options(DeviceRequest& request, const char* group);  // with the 
 Option threads_option(int64_t& threads, const char* group, const char* help = "threads; results do not depend on them");
 
 std::vector<std::string> data_names();  // of datasets::load
+Option data_dir_option(std::string& folder, const char* group);
 
 }  // namespace mollify::experiments

@@ -20,8 +20,9 @@ Classifier::Classifier(const char* command, const ClassifierRequest& request, De
   require<UsageError>(!data_.empty(), "mollify {}: --data: not given, and {} does not name its data", command,
                       request.weights);
   const bool training = request.split == "train";
-  datasets::Splits splits = load_images(data_, request.data_dir, training ? request.images : 1,
-                                        training ? 1 : request.images, format("mollify {}: --images", command));
+  datasets::Splits splits =
+      load_images(data_, request.data_dir, training ? request.images : 1, training ? 1 : request.images,
+                  format("mollify {}: --images", command), image_extent(named_.network.input()));
   images_ = std::move(training ? splits.train : splits.test);
   require<ValueError>(
       named_.network.output() == Shape{images_.classes} && named_.network.input().size() == images_.image_size(),
@@ -58,12 +59,12 @@ Options classifier_options(ClassifierRequest& r) {
   Options all;
   add(all, {{{"weights", "Data", "network: .safetensors of a run, .onnx or .onnx.gz", ""}, &r.weights, {}},
             {{"data", "Data", "dataset", "the one that the weights were trained on"}, &r.data, one_of(data_names())},
-            {{"data-dir", "Data", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", true}, &r.data_dir, {}},
+            data_dir_option(r.data_dir, "Data"),
             {{"split", "Data", "which images", nullptr}, &r.split, one_of({"test", "train"})},
             {{"images", "Data", "only the first N images", "all", true}, &r.images, Rule{.low = 1, .high = 60000}},
             {{"normalize", "Data",
-              "an ONNX network takes CIFAR with channels of mean 0 and deviation 1, as mollify's own do; else "
-              "pixels from 0 to 1",
+              "an ONNX network takes CIFAR and folders with channels of mean 0 and deviation 1, as mollify's own do; "
+              "else pixels from 0 to 1",
               nullptr},
              &r.normalize,
              {}}});

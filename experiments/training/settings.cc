@@ -28,6 +28,11 @@ std::vector<int64_t> milestones_of(const std::string& text) {
   return epochs;
 }
 
+void require_folder(const RunOptions& o) {
+  require<UsageError>(o.image_size == 0 || o.data == "folder",
+                      "mollify train: --image-size: {} given with {}; needs --data folder", o.image_size, o.data);
+}
+
 void require_validation(const RunOptions& o) {
   require<UsageError>(o.patience == 0 || o.validation > 0, "mollify train: --patience: {} given; needs --validation",
                       o.patience);
@@ -61,7 +66,11 @@ Owners owners(const std::string& name) {
 Options data_options(RunOptions& o) {
   return {
       {{"data", "Data", "dataset", nullptr}, &o.data, one_of(data_names())},
-      {{"data-dir", "Data", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", true}, &o.data_dir, {}},
+      data_dir_option(o.data_dir, "Data"),
+      {{"image-size", "Data", "height and width to which the images of a folder are brought",
+        "64 for TinyImageNet's layout, else 224"},
+       &o.image_size,
+       Rule{.low = 1, .high = 4096}},
       {{"limit", "Data", "use only the first N training images", "all"}, &o.limit, at_least(1)},
       {{"validation", "Data", "hold N training images out, chosen by the seed", "none"}, &o.validation, at_least(1)},
       {{"input-noise", "Data",
@@ -71,7 +80,10 @@ Options data_options(RunOptions& o) {
       {{"label-noise", "Data", "share of training labels replaced by others, each as likely", nullptr},
        &o.label_noise,
        share()},
-      {{"augment", "Data", "random crops (padding 4) and flips of training images; auto: for CIFAR", nullptr},
+      {{"augment", "Data",
+        "random crops (of folders of any size, of others with padding 4) and flips of training images; auto: for CIFAR "
+        "and folders",
+        nullptr},
        &o.augment,
        one_of({"auto", "on", "off"})},
 
@@ -252,6 +264,7 @@ void TrainSettings::resolve() {
   resolve_optimizer(o);
   smoothing_->resolve(o, *objective_);
   mask_->resolve(o);
+  require_folder(o);
   require_validation(o);
   if (!o.out.empty()) return;
   std::string about = objective_->tag();

@@ -21,7 +21,7 @@ struct RunOptions {
   std::string objective = "natural", gradient = "exact";
   int64_t epochs = 0, batch = 0, rows = 0, steps = 0, seed = 0;
   double checkpoint_minutes = 2;
-  int64_t limit = 0, validation = 0, patience = 0;
+  int64_t image_size = 0, limit = 0, validation = 0, patience = 0;
   double input_noise = 0, label_noise = 0;
   std::string augment = "auto";
   DeviceRequest device;

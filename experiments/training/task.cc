@@ -55,7 +55,11 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const RunOptions& options, cons
                                      : optim::adamw(rate, how, std::move(gradient));
 }
 
-bool is_cifar(const std::string& data) { return data == "cifar10" || data == "cifar100"; }
+datasets::Augmentation augmentation(const RunOptions& options) {
+  const bool folder = options.data == "folder", cifar = options.data == "cifar10" || options.data == "cifar100";
+  if (options.augment == "off" || (options.augment == "auto" && !folder && !cifar)) return {};
+  return {.padding = folder ? 0 : 4, .flip = true, .resized_crop = folder};
+}
 
 }  // namespace
 
@@ -73,6 +77,9 @@ datasets::Preparation plain_preparation(const std::string& data) {
   } else if (data == "cifar100") {
     preparation.mean = {0.5071f, 0.4865f, 0.4409f};
     preparation.deviation = {0.2673f, 0.2564f, 0.2762f};
+  } else if (data == "folder") {
+    preparation.mean = {0.485f, 0.456f, 0.406f};
+    preparation.deviation = {0.229f, 0.224f, 0.225f};
   }
   return preparation;
 }
@@ -82,11 +89,11 @@ nn::Network network_for(const std::string& model, const datasets::Dataset& datas
 }
 
 datasets::Splits load_images(const std::string& data, const std::string& data_dir, int64_t train, int64_t test,
-                             const std::string& option) {
+                             const std::string& option, int64_t extent) {
   if (data == "digits")  // drawn as they are asked for: the same digits as load's first
     return {datasets::digits(train > 0 ? train : 60000, 0, datasets::Split::train),
             datasets::digits(test > 0 ? test : 10000, 0, datasets::Split::test)};
-  datasets::Splits all = datasets::load(data, data_dir);
+  datasets::Splits all = datasets::load(data, data_dir, data == "folder" ? extent : 0);
   keep_first(all.train, train, "training", option);
   keep_first(all.test, test, "test", option);
   return all;
@@ -116,8 +123,10 @@ optim::Schedule with_rate_factor(const optim::Schedule& rate, const TrainSetting
 Task make_task(const TrainSettings& settings, std::shared_ptr<const smoothing::Exchange> exchange) {
   const RunOptions& options = settings.run();
   use_device("train", options.device);  // before images are read
-  return make_task(settings, load_images(options.data, options.data_dir, options.limit, 0, "mollify train: --limit"),
-                   std::move(exchange));
+  return make_task(
+      settings,
+      load_images(options.data, options.data_dir, options.limit, 0, "mollify train: --limit", options.image_size),
+      std::move(exchange));
 }
 
 Task make_task(const TrainSettings& settings, datasets::Splits all,
@@ -138,8 +147,7 @@ Task make_task(const TrainSettings& settings, datasets::Splits all,
   const datasets::Preparation plain = plain_preparation(options.data);
   datasets::Preparation training = plain;
   training.noise = {.input_deviation = options.input_noise, .label_share = options.label_noise, .seed = seed};
-  if (options.augment == "on" || (options.augment == "auto" && is_cifar(options.data)))
-    training.augmentation = {.padding = 4, .flip = true};
+  training.augmentation = augmentation(options);
   training.seed = seed;
 
   nn::Network network = network_for(options.model, parts.train);

@@ -13,15 +13,16 @@ namespace mollify::experiments {
 
 LossFunction loss_named(const std::string& name);  // throws ValueError
 
-// Digits and MNIST stay on [0, 1]; the channels of CIFAR are brought to mean 0 and deviation 1.
+// Digits and MNIST stay on [0, 1]; the channels of CIFAR are brought to mean 0 and deviation 1, and those of folders as
+// if they were ImageNet's.
 datasets::Preparation plain_preparation(const std::string& data);
 
 nn::Network network_for(const std::string& model, const datasets::Dataset& dataset);
 
-// The first `train` training and `test` test images; 0: all. Throws UsageError, which starts with `option`, where there
-// are not as many.
+// The first `train` training and `test` test images; 0: all. Those of a folder have `extent` by `extent` pixels; 0: as
+// datasets::load chooses. Throws UsageError, which starts with `option`, where there are not as many.
 datasets::Splits load_images(const std::string& data, const std::string& data_dir, int64_t train, int64_t test,
-                             const std::string& option);
+                             const std::string& option, int64_t extent = 0);
 
 struct Task {
   datasets::Dataset train, validation, test;  // validation may hold no image

@@ -154,7 +154,7 @@ void Training::save_now_and_then() {
 bool Training::evaluate_epoch() {
   const auto start = Clock::now();
   const auto score = [&](const datasets::Dataset& dataset, const OutputsOf& outputs) -> std::optional<Score> {
-    const auto result = evaluate(outputs, device_, dataset, task_.plain, task_.loss, kEvaluationBatch, events_.stop);
+    const auto result = evaluate(outputs, device_, dataset, task_.plain, task_.loss, 0, events_.stop);
     if (!result) return std::nullopt;
     require_finite(result->loss, "the evaluation's loss after step", task_.optimizer->steps());
     return Score{result->loss, result->accuracy()};
