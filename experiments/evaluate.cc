@@ -78,15 +78,14 @@ int64_t evaluation_batch(const datasets::Dataset& dataset) {
 }
 
 OutputsOf outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state) {
-  return [&network, weights, state](const Tensor& images) {
+  return [&network, weights, state](const Tensor& images, const Tensor&) {
     return network(weights, state, images, nn::Mode::evaluate).output;
   };
 }
 
 OutputsOf smoothed_outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state, double sigma) {
-  return [smoothed = smoothing::smooth(network, smoothing::Sigma::paper(sigma)), weights, state](const Tensor& images) {
-    return smoothed(weights, state, images).output;
-  };
+  return [smoothed = smoothing::smooth(network, smoothing::Sigma::paper(sigma)), weights, state](
+             const Tensor& images, const Tensor&) { return smoothed(weights, state, images).output; };
 }
 
 std::optional<Evaluation> evaluate(const OutputsOf& outputs_of_images, Device device, const datasets::Dataset& dataset,
@@ -101,7 +100,8 @@ std::optional<Evaluation> evaluate(const OutputsOf& outputs_of_images, Device de
   loader.start_epoch(0);
   while (const auto batch = loader.next()) {
     if (stop && stop()) return std::nullopt;
-    const Tensor outputs = outputs_of_images(to(batch->images, device));
+    const Tensor numbers = Tensor::from(batch->indices, {batch->size()});
+    const Tensor outputs = outputs_of_images(to(batch->images, device), to(numbers, device));
     result.loss += loss(outputs, to(batch->labels, device)).item() * static_cast<double>(batch->size());
     const std::vector<int32_t> answers = argmax(outputs).to_vector<int32_t>(),
                                labels = batch->labels.to_vector<int32_t>();

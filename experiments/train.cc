@@ -15,6 +15,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kOut = "mollify train: --out";
+constexpr const char* kRounds = "rounds.json";
+
 // What a run shows: a line or two at its start, a bar within epochs, a line after each.
 class Display {
  public:
@@ -59,6 +62,7 @@ class Display {
     if (metrics.validation) out += score("validation", *metrics.validation);
     out += score("test", metrics.test);
     if (metrics.smoothed_test) out += score("smoothed test", *metrics.smoothed_test);
+    if (metrics.noisy_test) out += score("noisy test", *metrics.noisy_test);
     if (metrics.ball.certified_accuracy) {
       std::snprintf(text, sizeof text, " certified %6.2f %%", 100 * *metrics.ball.certified_accuracy);
       out += text;
@@ -120,9 +124,11 @@ int tell_end(const RunOutcome& outcome, const RunOptions& run, int64_t batches) 
   return 0;
 }
 
+fs::path checkpoint_of(const fs::path& folder) { return folder / "checkpoint.safetensors"; }
+
 // Makes the run's folder, or finds its checkpoint.
 std::optional<Checkpoint> open_folder(const TrainCommand& command, const fs::path& folder) {
-  const fs::path file = folder / "checkpoint.safetensors";
+  const fs::path file = checkpoint_of(folder);
   if (command.resume) {
     require<UsageError>(fs::exists(file),
                         "mollify train: --resume: {} does not exist; needs a run that wrote a checkpoint",
@@ -148,6 +154,76 @@ void require_processes(const RunOptions& run) {
   processes.require_same("mollify train: the instructions that processors have", simd_target());
 }
 
+// The settings' run in their folder, from the checkpoint if there is one. The folder is locked by the caller, or not
+// there yet.
+int run_in_folder(const TrainCommand& command, const TrainSettings& settings, const fs::path& folder,
+                  const std::optional<Checkpoint>& checkpoint, std::optional<FolderLock>& lock) {
+  const Processes& processes = Processes::all();
+  const RunOptions& run = settings.run();
+  use_threads(run.threads);
+  catch_interrupts();
+  require_processes(run);
+  Task task =
+      make_task(settings, processes.exchange());  // reads the data: what is missing shows before the folder is made
+  processes.wait();                               // all have read what there was
+  if (processes.is_first()) {
+    make_folder(kOut, folder);
+    if (!lock) {  // another run may have made it in the meantime
+      lock.emplace(kOut, folder);
+      open_folder(command, folder);
+    }
+    std::error_code ignored;
+    for (const char* file : run_files())
+      if (!checkpoint) fs::remove(folder / file, ignored);
+  }
+  if (processes.is_first() && checkpoint && checkpoint->position.epoch >= run.epochs)
+    std::printf("nothing is left to do: the run has its %lld epochs\n", static_cast<long long>(run.epochs));
+
+  Display display(settings, task.train.size());
+  const Timetable timetable = task.timetable;
+  const RunOutcome outcome = train(settings, std::move(task), folder, checkpoint,
+                                   shared_events(processes.is_first() ? display.events() : silent_events()));
+  display.end();
+  if (!processes.is_first()) return outcome.end == RunOutcome::End::interrupted ? 130 : 0;
+  return tell_end(outcome, run, timetable.steps(outcome.position.epoch));
+}
+
+// Runs in folders round-1, round-2, …, each after the last one's network. rounds.json keeps what was asked for.
+int train_rounds(const TrainCommand& command, const TrainSettings& settings, const fs::path& folder) {
+  const Processes& processes = Processes::all();
+  std::optional<FolderLock> lock;
+  if (processes.is_first()) {
+    require<UsageError>(command.resume || command.overwrite || !fs::exists(folder / kRounds),
+                        "mollify train: --out: {} holds a run; needs --resume, --overwrite or another folder",
+                        folder.string());
+    make_folder(kOut, folder);
+    lock.emplace(kOut, folder);
+    write_text(folder / kRounds, settings.to_json() + "\n");
+  }
+  processes.wait();
+  std::string last;
+  for (int64_t round = 1; round <= settings.objective().rounds(); ++round) {
+    const fs::path own = folder / format("round-{}", round);
+    TrainSettings of_round = TrainSettings::from_json((folder / kRounds).string(), settings.to_json());
+    for (const auto& [name, text] : settings.objective().round_options(last))
+      set(*find(of_round.options(), name), text);
+    of_round.run().out = own.string();
+    std::optional<FolderLock> own_lock;
+    if (processes.is_first() && fs::exists(own)) own_lock.emplace(kOut, own);
+    std::optional<Checkpoint> checkpoint;
+    const bool goes_on = command.resume && fs::exists(checkpoint_of(own));
+    if (goes_on) checkpoint = read_checkpoint(checkpoint_of(own));
+    last = (own / "model.safetensors").string();
+    if (processes.is_first())
+      std::printf("round %lld of %lld\n", static_cast<long long>(round),
+                  static_cast<long long>(settings.objective().rounds()));
+    const TrainCommand of_own{command.given, goes_on, command.overwrite};
+    if (const int status = run_in_folder(of_own, of_round, own, checkpoint, own_lock); status != 0) return status;
+  }
+  if (processes.is_first()) fs::copy_file(last, folder / "model.safetensors", fs::copy_options::overwrite_existing);
+  return 0;
+}
+
 }  // namespace
 
 int train_command(const TrainCommand& command) {
@@ -161,42 +237,21 @@ int train_command(const TrainCommand& command) {
     settings->resolve();
   }
   const fs::path folder = settings ? settings->run().out : out->second;
-  const char* const option = "mollify train: --out";
+  if (command.resume && fs::exists(folder / kRounds)) {
+    const std::string file = (folder / kRounds).string();
+    settings.emplace(resumed(TrainSettings::from_json(file, read_text(file)), command, folder.string()));
+    return train_rounds(command, *settings, folder);
+  }
+  if (settings && settings->objective().rounds() > 1) return train_rounds(command, *settings, folder);
   std::optional<FolderLock> lock;
-  if (processes.is_first() && fs::exists(folder)) lock.emplace(option, folder);
+  if (processes.is_first() && fs::exists(folder)) lock.emplace(kOut, folder);
   std::optional<Checkpoint> checkpoint;
   if (processes.is_first() || command.resume) checkpoint = open_folder(command, folder);
   if (checkpoint) {
-    const std::string file = (folder / "checkpoint.safetensors").string();
+    const std::string file = checkpoint_of(folder).string();
     settings.emplace(resumed(TrainSettings::from_json(file, checkpoint->options), command, folder.string()));
   }
-  const RunOptions& run = settings->run();
-  use_threads(run.threads);
-  catch_interrupts();
-  require_processes(run);
-  Task task =
-      make_task(*settings, processes.exchange());  // reads the data: what is missing shows before the folder is made
-  processes.wait();                                // all have read what there was
-  if (processes.is_first()) {
-    make_folder(option, folder);
-    if (!lock) {  // another run may have made it in the meantime
-      lock.emplace(option, folder);
-      open_folder(command, folder);
-    }
-    std::error_code ignored;
-    for (const char* file : run_files())
-      if (!checkpoint) fs::remove(folder / file, ignored);
-  }
-  if (processes.is_first() && checkpoint && checkpoint->position.epoch >= run.epochs)
-    std::printf("nothing is left to do: the run has its %lld epochs\n", static_cast<long long>(run.epochs));
-
-  Display display(*settings, task.train.size());
-  const Timetable timetable = task.timetable;
-  const RunOutcome outcome = train(*settings, std::move(task), folder, checkpoint,
-                                   shared_events(processes.is_first() ? display.events() : silent_events()));
-  display.end();
-  if (!processes.is_first()) return outcome.end == RunOutcome::End::interrupted ? 130 : 0;
-  return tell_end(outcome, run, timetable.steps(outcome.position.epoch));
+  return run_in_folder(command, *settings, folder, checkpoint, lock);
 }
 
 }  // namespace mollify::experiments

@@ -13,9 +13,9 @@ const std::string kOptimizer = "optimizer.";
 
 // JSON keeps doubles exactly: they are written with as many digits as reading them back needs.
 ordered_json json_of(const Position& p) {
-  ordered_json out = {{"epoch", p.epoch},     {"batch", p.batch},          {"loss_sum", p.loss_sum},
-                      {"images", p.images},   {"correct", p.correct},      {"left_out", p.left_out},
-                      {"seconds", p.seconds}, {"best_epoch", p.best_epoch}};
+  ordered_json out = {{"epoch", p.epoch},     {"batch", p.batch},           {"loss_sum", p.loss_sum},
+                      {"images", p.images},   {"correct", p.correct},       {"left_out", p.left_out},
+                      {"seconds", p.seconds}, {"best_epoch", p.best_epoch}, {"term_sums", p.term_sums}};
   if (p.best_validation_loss) out["best_validation_loss"] = *p.best_validation_loss;
   return out;
 }
@@ -27,6 +27,7 @@ Position position_of(const ordered_json& value) {
              .images = value.at("images"),
              .correct = value.at("correct"),
              .left_out = value.at("left_out"),
+             .term_sums = value.at("term_sums").get<std::vector<double>>(),
              .seconds = value.at("seconds"),
              .best_validation_loss = {},
              .best_epoch = value.at("best_epoch")};

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace mollify::experiments {
 
@@ -18,6 +19,7 @@ struct Position {
   int64_t epoch = 0, batch = 0;
   double loss_sum = 0;  // of the epoch so far: Σ batch size · batch loss
   int64_t images = 0, correct = 0, left_out = 0;
+  std::vector<double> term_sums = {};  // of the objective's terms, as loss_sum
   double seconds = 0;
   std::optional<double> best_validation_loss;
   int64_t best_epoch = 0;  // from 1; 0: none yet

@@ -195,6 +195,7 @@ std::vector<Curve> curves_of(const std::vector<EpochMetrics>& epochs, double Sco
   if (epochs[0].validation) curves.push_back({"validation", kValidation, {}, {}});
   const size_t smoothed = curves.size();
   if (epochs[0].smoothed_test) curves.push_back({"test, smoothed", kSmoothed, {}, {}});
+  if (epochs[0].noisy_test) curves.push_back({"test, under noise", kSmoothed, {}, {}});
   const auto add = [&](Curve& curve, const EpochMetrics& epoch, const Score& score) {
     curve.x.push_back(static_cast<double>(epoch.epoch));
     curve.y.push_back(scale * score.*field);
@@ -204,6 +205,7 @@ std::vector<Curve> curves_of(const std::vector<EpochMetrics>& epochs, double Sco
     add(curves[1], epoch, epoch.test);
     if (validation < smoothed && epoch.validation) add(curves[validation], epoch, *epoch.validation);
     if (smoothed < curves.size() && epoch.smoothed_test) add(curves[smoothed], epoch, *epoch.smoothed_test);
+    if (smoothed < curves.size() && epoch.noisy_test) add(curves.back(), epoch, *epoch.noisy_test);
   }
   return curves;
 }

@@ -29,6 +29,11 @@ ordered_json json_of(const EpochMetrics& m) {
     out["smoothed_test_loss"] = m.smoothed_test->loss;
     out["smoothed_test_accuracy"] = m.smoothed_test->accuracy;
   }
+  if (m.noisy_test) {
+    out["noisy_test_loss"] = m.noisy_test->loss;
+    out["noisy_test_accuracy"] = m.noisy_test->accuracy;
+  }
+  for (const auto& [name, mean] : m.terms) out["terms"][name] = mean;
   out["test_loss"] = m.test.loss;
   out["test_accuracy"] = m.test.accuracy;
   out["learning_rate"] = m.learning_rate;
@@ -57,6 +62,8 @@ void read(const ordered_json& line, EpochMetrics& m) {
        line.at("learning_rate"),
        {},
        {},
+       {},
+       {},
        {}};
   if (line.contains("epsilon")) m.ball.epsilon = line.at("epsilon").get<double>();
   if (line.contains("certified_accuracy")) m.ball.certified_accuracy = line.at("certified_accuracy").get<double>();
@@ -64,6 +71,10 @@ void read(const ordered_json& line, EpochMetrics& m) {
   if (line.contains("pairs_left_out")) m.pairs_left_out = line.at("pairs_left_out").get<int64_t>();
   if (line.contains("smoothed_test_loss"))
     m.smoothed_test = Score{line.at("smoothed_test_loss"), line.at("smoothed_test_accuracy")};
+  if (line.contains("noisy_test_loss"))
+    m.noisy_test = Score{line.at("noisy_test_loss"), line.at("noisy_test_accuracy")};
+  if (line.contains("terms"))
+    for (const auto& [name, mean] : line.at("terms").items()) m.terms.emplace_back(name, mean.get<double>());
   if (line.contains("validation_loss"))
     m.validation = Score{line.at("validation_loss"), line.at("validation_accuracy")};
 }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mollify::experiments {
@@ -25,6 +26,8 @@ struct EpochMetrics {
     std::optional<double> epsilon;             // radius in the epoch's last step, of objectives that have one
     std::optional<double> certified_accuracy;  // of the test images, where it is asked for
   } ball = {};
+  std::optional<Score> noisy_test = {};  // of test images under one draw of noise each, where that is trained for
+  std::vector<std::pair<std::string, double>> terms = {};  // of the loss, means over the epoch's images
   std::optional<int64_t> active_weights = {};  // of runs with a mask
   std::optional<int64_t> pairs_left_out = {};  // of the epoch, where gradients come from pairs of losses
 };

@@ -31,6 +31,7 @@ class Training {
   void count(const std::vector<StepResult>& results);
   void count_all();
   bool evaluate_epoch();  // false: interrupted
+  std::vector<std::pair<std::string, double>> term_means() const;
   void finish_epoch(const EpochMetrics& metrics, double evaluation_seconds);
   bool certifies() const { return *options_.epsilon_test > 0; }
   bool all_steps_done() const { return options_.steps > 0 && task_.optimizer->steps() >= options_.steps; }
@@ -82,6 +83,10 @@ Training::Training(const TrainSettings& settings, Task task, const fs::path& fol
     state_ = to(task_.network.initial_state(), device_);
   }
   step_.emplace(settings_, task_, weights_, state_);
+  if (const auto start = settings_.objective().start(); start && !checkpoint) {
+    assign(weights_, to(start->weights, device_));
+    assign(state_, to(start->state, device_));
+  }
   if (checkpoint) step_->set_kept(moved(checkpoint->optimizer, device_));
 }
 
@@ -106,6 +111,9 @@ void Training::count(const std::vector<StepResult>& results) {
     position_.loss_sum += result.loss * static_cast<double>(result.images);
     position_.images += result.images;
     position_.correct += result.correct;
+    position_.term_sums.resize(result.terms.size());
+    for (size_t i = 0; i < result.terms.size(); ++i)
+      position_.term_sums[i] += result.terms[i] * static_cast<double>(result.images);
   }
 }
 
@@ -170,6 +178,13 @@ bool Training::evaluate_epoch() {
     const double sigma = settings_.smoothing().sigma(position_.epoch);
     if (!(smoothed = score(task_.test, smoothed_outputs_of(task_.network, weights_, state_, sigma)))) return false;
   }
+  std::optional<Score> noisy;
+  if (settings_.objective().noise()) {
+    const auto outputs = [&](const Tensor& images, const Tensor& numbers) {
+      return plain(settings_.objective().under_noise(images, numbers), numbers);
+    };
+    if (!(noisy = score(task_.test, outputs))) return false;
+  }
   EpochMetrics::Ball ball;
   if (certifies()) {
     const auto share = certified_share(task_.network, weights_, task_.test, task_.plain, *options_.epsilon_test,
@@ -187,11 +202,21 @@ bool Training::evaluate_epoch() {
                 .smoothed_test = smoothed,
                 .learning_rate = task_.timetable.learning_rate(task_.optimizer->steps() - 1),
                 .ball = ball,
+                .noisy_test = noisy,
+                .terms = term_means(),
                 .active_weights = settings_.mask().exists() ? std::optional(step_->active()) : std::nullopt,
                 .pairs_left_out = task_.optimizer->source().evaluations().pairs > 0 ? std::optional(position_.left_out)
                                                                                     : std::nullopt},
                seconds_since(start));
   return true;
+}
+
+std::vector<std::pair<std::string, double>> Training::term_means() const {
+  const std::vector<std::string> names = settings_.objective().terms();
+  std::vector<std::pair<std::string, double>> means;
+  for (size_t i = 0; i < position_.term_sums.size(); ++i)
+    means.emplace_back(names[i], position_.term_sums[i] / static_cast<double>(position_.images));
+  return means;
 }
 
 void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_seconds) {
@@ -242,6 +267,7 @@ void Training::save_weights(const char* file) const {
                 {"objective", settings_.objective().name()}});
   if (const auto radius = settings_.objective().radius(task_.optimizer->steps()))
     about["radius"] = format("{}", *radius);
+  if (const auto noise = settings_.objective().noise()) about["noise"] = format("{}", *noise);
   if (settings_.smoothing().active())  // of the last epoch
     about["sigma"] = format("{}", settings_.smoothing().sigma(std::max<int64_t>(0, position_.epoch - 1)));
   nn::save(folder_ / file, task_.network, to(weights_, Device::cpu), to(state_, Device::cpu), about);

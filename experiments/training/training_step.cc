@@ -86,18 +86,28 @@ Objective::Result TrainingStep::loss(const Tensor& weights, const Tensors& in, c
 }
 
 // The loss's gradient, the update, and new statistics of batch norm, which are those of the evaluation at the weights
-// themselves. Returns the loss, the number of images classified rightly and that of pairs that were left out.
+// themselves. Returns the loss, the number of images classified rightly, the objective's terms, and the number of pairs
+// that were left out.
 Tensors TrainingStep::operations(const Tensors& in) {
   const int64_t images = in[0].dim(0), rows = settings_.run().rows > 0 ? settings_.run().rows : images;
   const int64_t parts = (images + rows - 1) / rows;
   std::vector<Tensor> outputs;
   Tensor new_state;
+  std::vector<Tensor> terms;
   // Random numbers of a part are its own.
   const auto of_part = [&](const Tensor& weights, const Tensors& part, int64_t number) {
     const Objective::Result result = loss(weights, part, parts == 1 ? number_ : number_ * parts + number);
     if (static_cast<int64_t>(outputs.size()) < parts) {  // the first evaluation
       outputs.push_back(result.outputs);
       new_state = result.state;
+      const double share = static_cast<double>(part[0].dim(0)) / static_cast<double>(images);
+      for (size_t i = 0; i < result.terms.size(); ++i) {
+        const Tensor term = cast(result.terms[i], DType::f64) * share;
+        if (i < terms.size())
+          terms[i] = terms[i] + term;
+        else
+          terms.push_back(term);
+      }
     }
     return result.loss;
   };
@@ -110,7 +120,10 @@ Tensors TrainingStep::operations(const Tensors& in) {
   const Tensor all = parts == 1 ? outputs[0] : concat(std::span<const Tensor>(outputs), 0);
   const Tensor loss = cast(value, DType::f64), correct = sum(cast(equal(argmax(all), in[1]), DType::f64));
   const Tensor left_out = task_.optimizer->source().left_out();
-  return left_out.defined() ? Tensors{loss, correct, left_out + 0.0} : Tensors{loss, correct};
+  std::vector<Tensor> found{loss, correct};
+  found.insert(found.end(), terms.begin(), terms.end());
+  if (left_out.defined()) found.push_back(left_out + 0.0);
+  return std::span<const Tensor>(found);
 }
 
 // Of the step under way.
@@ -135,8 +148,11 @@ void TrainingStep::launch(const datasets::Batch& batch, int64_t epoch) {
     phase_ = objective.phase();
   }
   const Tensors found = captures ? (*captured_)(in) : operations(in);
-  launched_.push_back({before + 1, batch.size(), Fetch(found[0]), Fetch(found[1]),
-                       found.size() > 2 ? std::optional<Fetch>(found[2]) : std::nullopt});
+  Launched launched{before + 1, batch.size(), Fetch(found[0]), Fetch(found[1]), {}, {}};
+  const size_t terms_end = found.size() - (task_.optimizer->source().left_out().defined() ? 1 : 0);
+  for (size_t i = 2; i < terms_end; ++i) launched.terms.emplace_back(found[i]);
+  if (terms_end < found.size()) launched.left_out.emplace(found[terms_end]);
+  launched_.push_back(std::move(launched));
 }
 
 std::vector<StepResult> TrainingStep::results(bool all) {
@@ -145,6 +161,7 @@ std::vector<StepResult> TrainingStep::results(bool all) {
     const Launched& step = launched_.front();
     out.push_back({step.step, step.images, static_cast<int64_t>(step.correct.item()), step.loss.item(),
                    step.left_out ? static_cast<int64_t>(step.left_out->item()) : 0});
+    for (const Fetch& term : step.terms) out.back().terms.push_back(term.item());
   }
   return out;
 }

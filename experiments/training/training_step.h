@@ -16,6 +16,7 @@ struct StepResult {
   int64_t step, images, correct;  // step counts from 1
   double loss;                    // mean over the images, before the update
   int64_t left_out;               // pairs of perturbed weights whose losses are not finite
+  std::vector<double> terms = {};  // of the objective, as the loss
 };
 
 class TrainingStep {
@@ -53,6 +54,7 @@ class TrainingStep {
   struct Launched {
     int64_t step, images;
     Fetch loss, correct;
+    std::vector<Fetch> terms;
     std::optional<Fetch> left_out;
   };
 

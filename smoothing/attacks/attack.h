@@ -38,6 +38,7 @@ struct NoiseDraws {
   int64_t count = 20;
   Average average = Average::log_of_mean;
   bool fresh = true;
+  int64_t first = 0;  // the number of the first of them
 };
 
 // What an attacker may do, and to what end.

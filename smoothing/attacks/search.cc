@@ -161,7 +161,8 @@ Tensor Search::noisy(const Tensor& x, const Tensor& streams, int64_t first) cons
 }
 
 int64_t Search::next_draws() {
-  return threat_.draws && threat_.draws->fresh ? evaluations_++ * threat_.draws->count % kVerdictDraws : 0;
+  if (!threat_.draws) return 0;
+  return (threat_.draws->first + (threat_.draws->fresh ? evaluations_++ * threat_.draws->count : 0)) % kVerdictDraws;
 }
 
 Tensor Search::scores_of(const Tensor& outputs) const {

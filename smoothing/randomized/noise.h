@@ -6,7 +6,7 @@
 
 namespace mollify::smoothing {
 
-enum class NoiseUse : uint8_t { selection, estimation, prediction, training, attack };
+enum class NoiseUse : uint8_t { selection, estimation, prediction, training, attack, projection, evaluation };
 
 // Standard deviation in units of x, such as pixels from 0 to 1: finite and above 0.
 struct Noise {

@@ -8,6 +8,7 @@
 #include <mollify/nn/bounds/bounds.h>
 #include <mollify/nn/network.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -62,12 +63,33 @@ class Objective {
   };
   virtual Tensors inputs(const Tensor& weights, const Tensor& state, const Sample& sample) const;
 
-  // What the loss is differentiated from; outputs and state are without history. `number` is the step's, i32 and 0-d.
+  // What the loss is differentiated from; outputs, state and terms are without history. `number` is the step's, i32 and
+  // 0-d. Terms are means over the images, 0-d, of what terms() names.
   struct Result {
     Tensor loss, outputs, state;
+    Tensors terms = {};
   };
   virtual Result operator()(const Tensor& weights, const Tensor& state, const Tensors& inputs,
                             const Tensor& number) const = 0;
+
+  // Parts of the loss that are logged by themselves, before their weights.
+  virtual std::vector<std::string> terms() const { return {}; }
+
+  // Runs one after the other, each of which starts from what the last one made; 1: this run alone. Options of a run,
+  // by their names, whose predecessor wrote `weights`, empty for the first.
+  virtual int64_t rounds() const { return 1; }
+  virtual std::map<std::string, std::string> round_options(const std::string& /*weights*/) const { return {}; }
+
+  // Where training begins, if not at the run's initial weights.
+  struct Start {
+    Tensor weights, state;
+  };
+  virtual std::optional<Start> start() const { return std::nullopt; }
+
+  // Of objectives that train for noise: prepared images, whose numbers are i32 [N], under one draw of it each, as the
+  // test images are evaluated beside the plain ones; and the noise's standard deviation, of pixels from 0 to 1.
+  virtual std::optional<double> noise() const { return std::nullopt; }
+  virtual Tensor under_noise(const Tensor& images, const Tensor& /*numbers*/) const { return images; }
 
   // Of objectives with a ball around every image: its radius in a step, and how the test images are certified.
   virtual std::optional<double> radius(int64_t /*step*/) const { return std::nullopt; }
@@ -90,5 +112,11 @@ std::unique_ptr<Objective> relaxation_objective(const std::string& name);  // ib
 std::unique_ptr<Objective> crown_ibp_objective();
 std::unique_ptr<Objective> sabr_objective();
 std::unique_ptr<Objective> mtl_ibp_objective();
+std::unique_ptr<Objective> gaussian_objective();
+std::unique_ptr<Objective> smoothadv_objective();
+std::unique_ptr<Objective> consistency_objective();
+std::unique_ptr<Objective> macer_objective();
+std::unique_ptr<Objective> smoothmix_objective();
+std::unique_ptr<Objective> heat_objective();
 
 }  // namespace mollify::experiments

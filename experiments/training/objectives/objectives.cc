@@ -23,7 +23,13 @@ const std::vector<Row>& table() {
                                         relaxation("deeppoly"),
                                         relaxation("alpha-crown"),
                                         {"sabr", sabr_objective},
-                                        {"mtl-ibp", mtl_ibp_objective}};
+                                        {"mtl-ibp", mtl_ibp_objective},
+                                        {"gaussian", gaussian_objective},
+                                        {"smoothadv", smoothadv_objective},
+                                        {"consistency", consistency_objective},
+                                        {"macer", macer_objective},
+                                        {"smoothmix", smoothmix_objective},
+                                        {"heat", heat_objective}};
   return rows;
 }
 
