@@ -58,6 +58,8 @@ struct BatchNormLayer final : Layer {
     if (how.affine) {
       scale = declaration.weight("scale", channels, Role::scale, 0, 0, 1);
       shift = declaration.weight("shift", channels, Role::shift, 0, 0, 0);
+    } else if (how.bias_fan_in > 0) {
+      shift = declaration.weight("bias", channels, Role::bias, how.bias_fan_in, input.back());
     }
     mean = declaration.statistic("mean", channels, 0);
     variance = declaration.statistic("variance", channels, 1);
@@ -65,7 +67,8 @@ struct BatchNormLayer final : Layer {
   }
   Tensor apply(Pass& pass, const Tensor& x) const override {
     const Tensor scales = how.affine ? pass.weights[scale] : ones({x.shape().back()}, x.dtype(), x.device());
-    const Tensor shifts = how.affine ? pass.weights[shift] : zeros({x.shape().back()}, x.dtype(), x.device());
+    const bool shifted = how.affine || how.bias_fan_in > 0;
+    const Tensor shifts = shifted ? pass.weights[shift] : zeros({x.shape().back()}, x.dtype(), x.device());
     const Tensor &running_mean = pass.statistics[mean], &running_variance = pass.statistics[variance];
     if (pass.mode != Mode::train) {
       const Tensor factor = scales / sqrt(running_variance + how.epsilon);
@@ -202,7 +205,12 @@ struct Residual final : Layer {
 
 LayerPointer dense(int64_t outputs, bool bias) { return std::make_unique<Dense>(outputs, bias); }
 LayerPointer conv2d(const Convolution& how) { return std::make_unique<Conv2dLayer>(how); }
-LayerPointer batch_norm(const BatchNorm& how) { return std::make_unique<BatchNormLayer>(how); }
+LayerPointer batch_norm(const BatchNorm& how) {
+  require<ValueError>(how.bias_fan_in >= 0 && !(how.affine && how.bias_fan_in > 0),
+                      "batch_norm: bias_fan_in {} given{}; needs at least 0, and no affine where it is above",
+                      how.bias_fan_in, how.affine ? " with affine" : "");
+  return std::make_unique<BatchNormLayer>(how);
+}
 LayerPointer average_pool(int64_t kernel, int64_t stride, int64_t padding) {
   return std::make_unique<Pool>(Pool2d::square(kernel, stride, padding), true);
 }

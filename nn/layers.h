@@ -15,11 +15,13 @@ struct Convolution {
 };
 LayerPointer conv2d(const Convolution& how);
 
-// Over all axes but the last; running mean and unbiased variance move by `momentum` a batch. affine: with scale and
-// shift.
+// Over all axes but the last; running mean and unbiased variance move by `momentum` a batch.
 struct BatchNorm {
-  bool affine = true;
+  bool affine = true;  // with scale and shift
   double epsilon = 1e-5, momentum = 0.1;
+  // Above 0: a bias follows, without a scale, which starts as that of a layer of so many inputs: of the layer before,
+  // which has none then. Not with `affine`, where batch_norm throws ValueError.
+  int64_t bias_fan_in = 0;
 };
 LayerPointer batch_norm(const BatchNorm& how = {});
 

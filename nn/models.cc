@@ -59,17 +59,11 @@ LayerPointer bottleneck_block(int64_t channels, int64_t filters, int64_t stride)
   return sequential(residual(std::move(body), same ? nullptr : shortcut(4 * filters, stride)), relu());
 }
 
-// He et al. 2016, table 1: four stages whose first block halves the extents, but for the first stage.
-LayerPointer resnet(const Shape& input, const std::vector<int>& blocks, bool bottleneck, int64_t classes) {
-  std::vector<LayerPointer> layers;
-  if (input[0] < 64) {
-    layers.push_back(sequential(conv_without_bias(64, 3, 1), batch_norm(), relu()));
-  } else {
-    layers.push_back(sequential(conv_without_bias(64, 7, 2), batch_norm(), relu(), max_pool(3, 2, 1)));
-  }
-  int64_t channels = 64;
+// Stages of `width`, twice as many, … filters, whose first block halves the extents, but for the first stage.
+void add_stages(std::vector<LayerPointer>& layers, int64_t width, const std::vector<int>& blocks, bool bottleneck) {
+  int64_t channels = width;
   for (size_t stage = 0; stage < blocks.size(); ++stage) {
-    const int64_t filters = int64_t{64} << stage;
+    const int64_t filters = width << stage;
     for (int i = 0; i < blocks[stage]; ++i) {
       const int64_t stride = i == 0 && stage > 0 ? 2 : 1;
       layers.push_back(bottleneck ? bottleneck_block(channels, filters, stride)
@@ -77,7 +71,56 @@ LayerPointer resnet(const Shape& input, const std::vector<int>& blocks, bool bot
       channels = bottleneck ? 4 * filters : filters;
     }
   }
+}
+
+// He et al. 2016, table 1.
+LayerPointer resnet(const Shape& input, const std::vector<int>& blocks, bool bottleneck, int64_t classes) {
+  std::vector<LayerPointer> layers;
+  if (input[0] < 64) {
+    layers.push_back(sequential(conv_without_bias(64, 3, 1), batch_norm(), relu()));
+  } else {
+    layers.push_back(sequential(conv_without_bias(64, 7, 2), batch_norm(), relu(), max_pool(3, 2, 1)));
+  }
+  add_stages(layers, 64, blocks, bottleneck);
   layers.push_back(sequential(global_average_pool(), dense(classes)));
+  return sequential(std::move(layers));
+}
+
+// He et al. 2016, section 4.2, as randomized smoothing has it (Cohen et al. 2019): a shortcut that changes the shape is
+// a 1×1 convolution. The pool is 8×8 for images of 32 pixels.
+LayerPointer cifar_resnet(int depth, int64_t classes) {
+  std::vector<LayerPointer> layers;
+  layers.push_back(sequential(conv_without_bias(16, 3, 1), batch_norm(), relu()));
+  const int blocks = (depth - 2) / 6;
+  add_stages(layers, 16, {blocks, blocks, blocks}, /*bottleneck=*/false);
+  layers.push_back(sequential(global_average_pool(), dense(classes)));
+  return sequential(std::move(layers));
+}
+
+// A convolution whose bias comes after its batch norm, which has no scale.
+LayerPointer conv_norm_bias(int64_t channels, int64_t filters, int64_t kernel) {
+  return sequential(conv_without_bias(filters, kernel, 1),
+                    batch_norm({.affine = false, .bias_fan_in = channels * kernel * kernel}));
+}
+
+// Campbell, Finlay & Oberman 2020, on CIFAR-10. That the outputs are normalised, too, fixes the scale of what their
+// squared differences are compared with.
+LayerPointer heat_resnet(const Shape& input, const std::vector<int>& blocks, int64_t classes) {
+  std::vector<LayerPointer> layers;
+  int64_t channels = 16;
+  layers.push_back(sequential(conv_norm_bias(input[2], channels, 3), relu()));
+  for (size_t stage = 0; stage < blocks.size(); ++stage) {
+    if (stage > 0) {
+      layers.push_back(sequential(conv_norm_bias(channels, 2 * channels, 1), relu(), average_pool(2, 2)));
+      channels *= 2;
+    }
+    for (int i = 0; i < blocks[stage]; ++i) {
+      auto body = sequential(conv_norm_bias(channels, channels, 3), relu(), conv_norm_bias(channels, channels, 3));
+      layers.push_back(sequential(residual(std::move(body)), relu()));
+    }
+  }
+  layers.push_back(sequential(global_average_pool(), dense(classes, /*bias=*/false),
+                              batch_norm({.affine = false, .bias_fan_in = channels})));
   return sequential(std::move(layers));
 }
 
@@ -123,6 +166,12 @@ const struct { const char* name; LayerPointer (*build)(const Shape& input, int64
     {"resnet50",
      [](const Shape& input, int64_t classes) {
        return resnet(input, {3, 4, 6, 3}, true, classes);
+     }},
+    {"cifar_resnet20", [](const Shape&, int64_t classes) { return cifar_resnet(20, classes); }},
+    {"cifar_resnet110", [](const Shape&, int64_t classes) { return cifar_resnet(110, classes); }},
+    {"heat_resnet34",
+     [](const Shape& input, int64_t classes) {
+       return heat_resnet(input, {5, 5, 5}, classes);
      }},
     {"wrn_28_10", [](const Shape&, int64_t classes) { return wide_resnet(28, 10, classes); }},
 };

@@ -60,7 +60,8 @@ class CapturedModel : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Models, CapturedModel, ::testing::ValuesIn(model_names()));
 
 TEST_P(CapturedModel, TrainsToTheSameBits) {
-  const bool large = GetParam().starts_with("wrn") || GetParam() == "resnet50" || GetParam() == "resnet34";
+  const bool large = GetParam().starts_with("wrn") || GetParam() == "resnet50" || GetParam() == "resnet34" ||
+                     GetParam() == "cifar_resnet110";
   const int steps = large ? 3 : 12;
   EXPECT_EQ(train(GetParam(), steps, true, Device::cpu, adam(steps)),
             train(GetParam(), steps, false, Device::cpu, adam(steps)));

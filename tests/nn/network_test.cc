@@ -26,14 +26,24 @@ TEST(Network, WeightCountsAreThoseOfThePapers) {
     const char* name;
     Shape input;
     int64_t count;
-  } known[] = {{"cnn", {28, 28, 1}, 591786},         {"lenet_300_100", {28, 28, 1}, 266610},
-               {"szo_cnn", {32, 32, 3}, 4301642},    {"linear", {28, 28, 1}, 7850},
-               {"cnn3", {28, 28, 1}, 24330},         {"cnn3_tiny", {28, 28, 1}, 1108},
-               {"cnn5", {28, 28, 1}, 820954},        {"cnn3", {32, 32, 3}, 29930},
-               {"cnn3_tiny", {32, 32, 3}, 1508},     {"resnet18", {32, 32, 3}, 11173962},
-               {"resnet34", {32, 32, 3}, 21282122},  {"resnet50", {32, 32, 3}, 23520842},
-               {"wrn_28_10", {32, 32, 3}, 36479194}, {"resnet34", {224, 224, 3}, 21289802},
-               {"resnet50", {224, 224, 3}, 23528522}};
+  } known[] = {{"cnn", {28, 28, 1}, 591786},
+               {"lenet_300_100", {28, 28, 1}, 266610},
+               {"szo_cnn", {32, 32, 3}, 4301642},
+               {"linear", {28, 28, 1}, 7850},
+               {"cnn3", {28, 28, 1}, 24330},
+               {"cnn3_tiny", {28, 28, 1}, 1108},
+               {"cnn5", {28, 28, 1}, 820954},
+               {"cnn3", {32, 32, 3}, 29930},
+               {"cnn3_tiny", {32, 32, 3}, 1508},
+               {"resnet18", {32, 32, 3}, 11173962},
+               {"resnet34", {32, 32, 3}, 21282122},
+               {"resnet50", {32, 32, 3}, 23520842},
+               {"wrn_28_10", {32, 32, 3}, 36479194},
+               {"resnet34", {224, 224, 3}, 21289802},
+               {"resnet50", {224, 224, 3}, 23528522},
+               {"cifar_resnet20", {32, 32, 3}, 272474},
+               {"cifar_resnet110", {32, 32, 3}, 1730714},
+               {"heat_resnet34", {32, 32, 3}, 488714}};
   for (const auto& model : known) {
     const Network network = make(model.name, model.input, 10);
     EXPECT_EQ(network.weight_count(), model.count) << model.name;
@@ -41,18 +51,32 @@ TEST(Network, WeightCountsAreThoseOfThePapers) {
   }
 }
 
-// He et al. 2016, table 1: at 224 pixels the stem gives 112, the stages 56, 28, 14 and 7.
-TEST(Network, ResnetsHalveLargeImages) {
-  const Network network = make("resnet18", {224, 224, 3}, 10);
+// Heights and channels that a network's convolutions give, without repetitions.
+std::vector<std::pair<int64_t, int64_t>> extents_of(const Network& network) {
   const Tensor w = zeros({network.weight_count()}), state = network.initial_state();
+  Shape shape = network.input();
+  shape.insert(0, 1);
   const Trace t = trace(
       [&](const Tensor& x) { return network(w, state, x, Mode::frozen, {}, Tensor::scalar(0, DType::i32)).output; },
-      Layout::packed({1, 224, 224, 3}, DType::f32, Device::cpu));
-  std::vector<int64_t> extents;
-  for (const TracedStep& step : t.steps)
-    if (step.op().name == std::string("conv2d") && (extents.empty() || extents.back() != step.outputs[0].dim(1)))
-      extents.push_back(step.outputs[0].dim(1));
-  EXPECT_EQ(extents, (std::vector<int64_t>{112, 56, 28, 14, 7}));
+      Layout::packed(shape, DType::f32, Device::cpu));
+  std::vector<std::pair<int64_t, int64_t>> extents;
+  for (const TracedStep& step : t.steps) {
+    if (step.op().name != std::string("conv2d")) continue;
+    const std::pair extent{step.outputs[0].dim(1), step.outputs[0].dim(3)};
+    if (extents.empty() || extents.back() != extent) extents.push_back(extent);
+  }
+  return extents;
+}
+
+TEST(Network, ResnetsHalveImagesFromStageToStage) {
+  using Extents = std::vector<std::pair<int64_t, int64_t>>;
+  // He et al. 2016, table 1.
+  EXPECT_EQ(extents_of(make("resnet18", {224, 224, 3}, 10)),
+            (Extents{{112, 64}, {56, 64}, {28, 128}, {14, 256}, {7, 512}}));
+  EXPECT_EQ(extents_of(make("cifar_resnet20", {32, 32, 3}, 10)), (Extents{{32, 16}, {16, 32}, {8, 64}}));
+  // Channels double before the pool.
+  EXPECT_EQ(extents_of(make("heat_resnet34", {32, 32, 3}, 10)),
+            (Extents{{32, 16}, {32, 32}, {16, 32}, {16, 64}, {8, 64}}));
 }
 
 TEST(Network, PiecesTileTheFlatVectorUnderDistinctNames) {
@@ -104,6 +128,58 @@ TEST(Network, GradientOfASmallNetworkAgreesWithFiniteDifferences) {
   const double h = 1e-5;
   const double slope = (loss(w + direction * h).item() - loss(w - direction * h).item()) / (2 * h);
   EXPECT_NEAR(sum(g * direction).item(), slope, 1e-7 * (1 + std::abs(slope)));
+}
+
+// Batch statistics in training mode. Weights of the library's default, in whose neighbourhood no relu turns.
+TEST(Network, GradientsOfCifarNetworksAgreeWithFiniteDifferences) {
+  for (const char* name : {"cifar_resnet20", "heat_resnet34"}) {
+    const Network network = make(name, {8, 8, 3}, 10);
+    const Tensor w = network.initial_weights(Initialization::fan_in_uniform, 5, DType::f64),
+                 state = network.initial_state(DType::f64);
+    const Tensor x = images({3, 8, 8, 3}, DType::f64), labels = Tensor::from(std::vector<int32_t>{0, 7, 3}, {3});
+    const auto loss = [&](const Tensor& weights) {
+      return mean_cross_entropy(network(weights, state, x, Mode::train).output, labels);
+    };
+    const Tensor g = grad(loss)(w), direction = normal(w.shape(), {1, 9}, step(0), DType::f64);
+    const double h = 1e-9;
+    const double slope = (loss(w + direction * h).item() - loss(w - direction * h).item()) / (2 * h);
+    EXPECT_NEAR(sum(g * direction).item(), slope, 1e-5 * (1 + std::abs(slope))) << name;
+  }
+}
+
+TEST(Network, ABiasFollowsANormWithoutScale) {
+  const Network network("biased", {3},
+                        sequential(dense(4, /*bias=*/false), batch_norm({.affine = false, .bias_fan_in = 3})));
+  ASSERT_EQ(network.weights().size(), 2u);
+  EXPECT_EQ(network.weights()[1].name, "norm1.bias");
+  EXPECT_EQ(network.weights()[1].role, Role::bias);
+  const Tensor w = network.initial_weights(Initialization::fan_in_uniform, 2, DType::f64),
+               bias = network.weight(w, "norm1.bias"), state = network.initial_state(DType::f64);
+  const double largest = max(abs(bias)).item();
+  EXPECT_GT(largest, 0);
+  EXPECT_LE(largest, 1 / std::sqrt(3.0));
+  EXPECT_EQ(max(abs(network.weight(network.initial_weights(Initialization::kaiming_normal, 2), "norm1.bias"))).item(),
+            0);
+  const Tensor x = normal({50, 3}, {2, 2}, step(0), DType::f64),
+               h = matmul(x, transpose(network.weight(w, "dense1.weight"))), centred = h - mean(h, {0}),
+               trained = network(w, state, x, Mode::train).output;
+  EXPECT_LT(largest_difference(trained, centred / sqrt(mean(square(centred), {0}) + 1e-5) + bias), 1e-12);
+  const Tensor evaluated = network(w, state, x, Mode::evaluate).output;  // mean 0 and variance 1
+  EXPECT_LT(largest_difference(evaluated, h / std::sqrt(1 + 1e-5) + bias), 1e-12);
+  EXPECT_THROW(batch_norm({.affine = true, .bias_fan_in = 3}), ValueError);
+  EXPECT_THROW(batch_norm({.affine = false, .bias_fan_in = -1}), ValueError);
+}
+
+// Logits of the same mean and variance for every class, whatever the weights.
+TEST(Network, OutputsOfTheHeatNetworkAreNormalised) {
+  const Network network = make("heat_resnet34", {8, 8, 3}, 10);
+  const Tensor w = network.initial_weights(Initialization::fan_in_uniform, 4, DType::f64),
+               state = network.initial_state(DType::f64);
+  const Tensor y = network(w, state, images({40, 8, 8, 3}, DType::f64), Mode::train).output, centred = y - mean(y, {0});
+  EXPECT_LT(largest_difference(mean(y, {0}), network.weight(w, "norm4.bias")), 1e-9);
+  const Tensor variances = mean(square(centred), {0});  // 1, less what the norm's epsilon takes
+  EXPECT_LE(max(variances).item(), 1 + 1e-12);
+  EXPECT_GT(min(variances).item(), 0.9);
 }
 
 TEST(Network, PiecesOfLayersWithoutAScopeHaveNamesOfTheirOwn) {

@@ -60,14 +60,18 @@ TEST_F(WeightsFile, RoundTripsEveryDtypeAndShape) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1) << "no temporary file stays";
 }
 
-TEST_F(WeightsFile, SavesAndLoadsANetworkWithItsState) {
-  const Network network = make("lenet_300_100", {28, 28, 1}, 10);
+class WeightsFileOf : public WeightsFile, public ::testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Models, WeightsFileOf, ::testing::Values("lenet_300_100", "cifar_resnet20", "heat_resnet34"));
+
+TEST_P(WeightsFileOf, SavesAndLoadsANetworkWithItsState) {
+  const std::string name = GetParam();
+  const Network network = make(name, {28, 28, 1}, 10);
   const Tensor w = network.initial_weights(Initialization::xavier_normal, 1), state = network.initial_state() + 0.25;
   save(path(), network, w, state, {{"epoch", "3"}});
   const Loaded loaded = load(path(), network);
   EXPECT_EQ(loaded.weights.to_vector<float>(), w.to_vector<float>());
   EXPECT_EQ(loaded.state.to_vector<float>(), state.to_vector<float>());
-  EXPECT_EQ(loaded.metadata.at("model"), "lenet_300_100");
+  EXPECT_EQ(loaded.metadata.at("model"), name);
   const Network again = described_network("file", loaded.metadata);
   EXPECT_EQ(again.input(), network.input());
   EXPECT_EQ(again.output(), network.output());

@@ -357,7 +357,7 @@ TEST(Smooth, ResidualNetworksWithNormsRun) {
     EXPECT_TRUE(std::isfinite(sum(square(g)).item()));
     EXPECT_GT(smoothed(w, state, x).penalty.item(), 0);
   }
-  for (const char* name : {"resnet18", "cnn5"}) {
+  for (const char* name : {"resnet18", "cnn5", "cifar_resnet20", "heat_resnet34"}) {
     const Network model = nn::make(name, {8, 8, 3}, 10);
     const Tensor v = model.initial_weights(nn::Initialization::kaiming_normal, 1), of_model = model.initial_state();
     const auto result =

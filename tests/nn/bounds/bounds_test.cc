@@ -132,6 +132,23 @@ TEST(EveryNetworkOnCuda, IsTested) { MOLLIFY_SKIP_WITHOUT_CUDA(); }
 
 // ---- Order
 
+// Networks of thirty convolutions and more, with statistics of a batch: by intervals, which are very wide there.
+TEST(Order, DeepResidualNetworksAreBounded) {
+  for (const char* name : {"cifar_resnet20", "heat_resnet34"}) {
+    const Network network = make(name, {8, 8, 3}, 10);
+    const Tensor w = network.initial_weights(Initialization::fan_in_uniform, 3, DType::f64);
+    const Box box = boxes_for(network, 4, 10, 1e-4, DType::f64);
+    const Tensor state = network(w, network.initial_state(DType::f64), box.lower, Mode::train).state;
+    const Box output = Bounds(Graph(network, w, state), {.box = box}, {.method = Method::ibp}).output();
+    for (uint64_t draw = 0; draw < 20; ++draw) {
+      const Tensor y = network(w, state, point_in(box, draw, draw % 2 == 1), Mode::evaluate).output;
+      const double slack = 1e-12 * (1 + largest(abs(y)));
+      EXPECT_LE(largest(output.lower - y), slack) << name;
+      EXPECT_LE(largest(y - output.upper), slack) << name;
+    }
+  }
+}
+
 TEST(Order, HybridBoxesAreNoWorseThanIntervals) {
   for (const Specimen& s : zoo()) {
     const Graph graph(*s.network, s.weights, s.state);
