@@ -54,6 +54,14 @@ double equal_shares_p_value(int64_t first, int64_t second) {
   return std::min(1.0, 2 * boost::math::cdf(boost::math::complement(fair, static_cast<double>(first - 1))));
 }
 
+int64_t fewest_predicting_draws(double alpha) {
+  require<ValueError>(alpha > 0 && alpha < 1, "fewest_predicting_draws: alpha {}; needs a number between 0 and 1",
+                      alpha);
+  int64_t draws = 1;
+  while (equal_shares_p_value(draws, 0) > alpha) ++draws;
+  return draws;
+}
+
 double certified_radius(double lower, double sigma) {
   check_share("certified_radius: share", lower);
   check_sigma("certified_radius", sigma);

@@ -16,6 +16,8 @@ double clopper_pearson_upper(int64_t successes, int64_t trials, double alpha);
 // Of the two most frequent classes, first ≥ second: min(1, 2·P[Bin(first + second, ½) ≥ first]), the two-sided test of
 // whether both are as likely (Hung & Fithian 2019). PREDICT answers where this is at most alpha.
 double equal_shares_p_value(int64_t first, int64_t second);
+// The fewest draws of which PREDICT can answer: where all give one class, 2^(1 − n) ≤ alpha.
+int64_t fewest_predicting_draws(double alpha);
 
 // Radii; what is proven where they are above 0, and nothing elsewhere.
 //

@@ -198,19 +198,17 @@ std::vector<Certificate> certify(const NoisyClassifier& g, const NumberedImages&
   return certificates;
 }
 
-std::vector<int32_t> predict(const NoisyClassifier& g, const NumberedImages& images, int64_t trials, double alpha) {
-  require<ValueError>(alpha > 0 && alpha < 1, "predict: alpha {}; needs a number between 0 and 1", alpha);
-  require<ValueError>(trials >= 1 && equal_shares_p_value(trials, 0) <= alpha,
-                      "predict: {} draws never tell two classes apart at alpha {}; needs more draws or a larger alpha",
-                      trials, alpha);
-  std::vector<int32_t> predicted;
+std::vector<Prediction> predict(const NoisyClassifier& g, const NumberedImages& images, int64_t trials, double alpha) {
+  const int64_t fewest = fewest_predicting_draws(alpha);
+  require<ValueError>(trials >= fewest, "predict: {} draws never tell two classes apart at alpha {}; needs at least {}",
+                      trials, alpha, fewest);
+  std::vector<Prediction> predictions;
   for (const Counts& counts : votes(g, images, NoiseUse::prediction, 0, trials)) {
     const std::vector<int32_t> classes = ranked(counts);
-    const double p =
-        equal_shares_p_value(counts[static_cast<size_t>(classes[0])], counts[static_cast<size_t>(classes[1])]);
-    predicted.push_back(p <= alpha ? classes[0] : -1);
+    const int64_t first = counts[static_cast<size_t>(classes[0])], second = counts[static_cast<size_t>(classes[1])];
+    predictions.push_back({equal_shares_p_value(first, second) <= alpha ? classes[0] : -1, first, second});
   }
-  return predicted;
+  return predictions;
 }
 
 }  // namespace mollify::smoothing

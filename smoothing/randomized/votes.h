@@ -62,8 +62,12 @@ struct Certificate {
 std::vector<Certificate> certify(const NoisyClassifier& g, const NumberedImages& images, const CertifyOptions& options,
                                  const Tensor& labels = {});
 
-// PREDICT: the most frequent class of `trials` draws, or −1 where the second is too near to tell at level alpha. Throws
-// ValueError where no votes could tell.
-std::vector<int32_t> predict(const NoisyClassifier& g, const NumberedImages& images, int64_t trials, double alpha);
+struct Prediction {
+  int32_t predicted;      // the most frequent class; −1: the second is too near to tell
+  int64_t first, second;  // votes for the most frequent class and for the one after it
+};
+
+// PREDICT at level alpha, of `trials` draws of every image. Throws ValueError where no votes could tell.
+std::vector<Prediction> predict(const NoisyClassifier& g, const NumberedImages& images, int64_t trials, double alpha);
 
 }  // namespace mollify::smoothing

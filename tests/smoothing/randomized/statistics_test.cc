@@ -50,6 +50,11 @@ TEST(EqualShares, HasItsPValuesAndLeastCounts) {
     EXPECT_GT(equal_shares_p_value(least - 1, n - least + 1), 0.001);
   }
   EXPECT_EQ(equal_shares_p_value(10, 0), 0.001953125);
+  EXPECT_EQ(fewest_predicting_draws(0.001), 11);
+  EXPECT_EQ(fewest_predicting_draws(0.001953125), 10);  // 2⁻⁹ exactly
+  EXPECT_EQ(fewest_predicting_draws(0.99), 2);          // one vote has the p-value 1
+  EXPECT_THROW(fewest_predicting_draws(1), ValueError);
+  EXPECT_THROW(fewest_predicting_draws(0), ValueError);
 }
 
 TEST(Radii, AgreeWhereTheyMeet) {

@@ -168,8 +168,19 @@ TEST(Certify, TakesTheCleanClassWhereAsked) {
 
 TEST(Predict, AnswersWhereTheVotesTellApart) {
   const NumberedImages images{Tensor::from(std::vector<float>{3, 0, 0.01f, 0}, {2, 2}), numbers_from(0, 2)};
-  const std::vector<int32_t> predicted = predict({linear(kStar), {1, 0}}, images, 100, 0.001);
-  EXPECT_EQ(predicted, (std::vector<int32_t>{0, -1}));
+  const NoisyClassifier g{linear(kStar), {1, 0}};
+  const std::vector<Prediction> found = predict(g, images, 100, 0.001);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].predicted, 0);
+  EXPECT_EQ(found[1].predicted, -1);
+  const std::vector<Counts> counts = votes(g, images, NoiseUse::prediction, 0, 100);
+  for (size_t i = 0; i < 2; ++i) {
+    Counts sorted = counts[i];
+    std::sort(sorted.rbegin(), sorted.rend());
+    EXPECT_EQ(found[i].first, sorted[0]);
+    EXPECT_EQ(found[i].second, sorted[1]);
+    EXPECT_EQ(found[i].predicted >= 0, equal_shares_p_value(sorted[0], sorted[1]) <= 0.001);
+  }
 }
 
 TEST(Certify, RefusesWhatCannotBe) {
