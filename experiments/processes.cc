@@ -2,9 +2,9 @@
 
 #include <mollify/engine/error.h>
 
+#include <algorithm>
 #include <cstdlib>
-#include <functional>
-#include <vector>
+#include <exception>
 
 #ifdef MOLLIFY_MPI
 #include <mpi.h>
@@ -77,6 +77,31 @@ bool Processes::any(bool here) const {
   std::string all(static_cast<size_t>(count_), '\0');
   exchange_->gather(&mine, 1, all.data());
   return all.find('\1') != std::string::npos;
+}
+
+std::vector<std::string> Processes::gather(const std::string& bytes) const {
+  if (!exchange_) return {bytes};
+  const auto size = static_cast<int64_t>(bytes.size());
+  std::vector<int64_t> sizes(static_cast<size_t>(count_));
+  exchange_->gather(&size, sizeof size, sizes.data());
+  const int64_t most = *std::max_element(sizes.begin(), sizes.end());
+  std::string mine = bytes, all(static_cast<size_t>(most * count_), '\0');
+  mine.resize(static_cast<size_t>(most));
+  exchange_->gather(mine.data(), most, all.data());
+  std::vector<std::string> each;
+  for (int64_t rank = 0; rank < count_; ++rank)
+    each.push_back(all.substr(static_cast<size_t>(rank * most), static_cast<size_t>(sizes[static_cast<size_t>(rank)])));
+  return each;
+}
+
+void Processes::first_does(const std::function<void()>& work) const {
+  std::exception_ptr fault;
+  try {
+    if (is_first()) work();
+  } catch (...) { fault = std::current_exception(); }
+  const bool failed = any(fault != nullptr);
+  if (fault) std::rethrow_exception(fault);
+  require<ValueError>(!failed, "the first process failed, which says why");
 }
 
 void Processes::wait() const { any(false); }

@@ -4,8 +4,10 @@
 
 #include <mollify/smoothing/loss/exchange.h>
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace mollify::experiments {
 
@@ -22,6 +24,9 @@ class Processes {
   // For all of them to call. Throws Error, which begins with `what`, unless all have the same bytes.
   void require_same(const std::string& what, const std::string& bytes) const;
   bool any(bool here) const;  // whether it holds in one of them
+  std::vector<std::string> gather(const std::string& bytes) const;  // what each of them has, by rank
+  // Work of the first one alone, such as opening a folder; what it throws there ends all of them.
+  void first_does(const std::function<void()>& work) const;
   void wait() const;          // until all have come here
 
   // At the end: `together` where all of them come to it, else the others are stopped, too.

@@ -112,7 +112,7 @@ bool decide_all(const CertifyCommand& command, const Classifier& classifier, dou
   const int64_t total = classifier.images().size();
   const Totals before(log, total);
   int64_t certified = before.certified, done = before.images;
-  const std::vector<int32_t> left = log.left(total, command.skip);
+  const std::vector<int32_t> left = log.left(total);
   const int64_t wanted = done + static_cast<int64_t>(left.size());
   const auto record = [&](const Decision& decision) {
     log.add(json_of(decision));
@@ -150,21 +150,11 @@ int certify_by_bounds(const CertifyCommand& command, const Classifier& classifie
     print_json(command, epsilon, classifier, totals);
   else
     print_text(command, classifier, totals, seconds_since(start));
-  if (complete) return 0;
-  return interrupted_certify(command, totals.images,
-                             totals.images + static_cast<int64_t>(log.left(images, command.skip).size()));
+  const int64_t left = complete ? 0 : static_cast<int64_t>(log.left(images).size());
+  return log.status_after({totals.images, totals.images + left});
 }
 
 }  // namespace
-
-int interrupted_certify(const CertifyCommand& command, int64_t done, int64_t images) {
-  std::fflush(stdout);
-  std::fprintf(stderr, "%s\n",
-               format("mollify certify: interrupted after {} of {} images{}", done, images,
-                      command.out.empty() ? "" : "; the same command goes on")
-                   .c_str());
-  return 130;
-}
 
 int certify_command(const CertifyCommand& command) {
   const bool by_votes = command.method == "smoothing";
@@ -178,6 +168,7 @@ int certify_command(const CertifyCommand& command) {
     check(command.votes);
   else
     radius_of("mollify certify: --eps", command.epsilon);
+  if (!by_votes) require_one_process(format("mollify certify: --method: {}", command.method));
   use_threads(command.threads);
   catch_interrupts();
   const Classifier classifier("certify", command.request,
@@ -185,7 +176,7 @@ int certify_command(const CertifyCommand& command) {
                                        : use_device_for_bounds("certify", command.device, command.fast));
   CertifyCommand copy = command;
   ImageLog log(
-      "certify", command.out, options_of(copy), command.request.weights,
+      "certify", command.log, options_of(copy), command.request.weights,
       by_votes ? check_voted : [](const ordered_json& line) { decision_of(line); });
   return by_votes ? certify_by_votes(command, classifier, log) : certify_by_bounds(command, classifier, log);
 }
@@ -217,16 +208,10 @@ Options options_of(CertifyCommand& c) {
         {}},
        {{"attack-steps", "Attack", "steps of PGD", nullptr}, &c.attack_steps, at_least(1)},
        {{"attack-restarts", "Attack", "runs of PGD, from random starts", nullptr}, &c.attack_restarts, at_least(1)},
-       {{"seed", "Attack", "seed of the starts, and of votes' noise", nullptr}, &c.seed, at_least(0)},
-       {{"skip", "Data", "only every so many of the images", nullptr, true}, &c.skip, at_least(1)}});
+       {{"seed", "Attack", "seed of the starts, and of votes' noise", nullptr}, &c.seed, at_least(0)}});
   add(all, vote_options(c.votes));
-  add(all, {{{"out", "Run",
-              "folder that keeps what is decided (certify.jsonl, a line an image; of votes also certify.tsv); the same "
-              "command goes on where it ended",
-              "none", true},
-             &c.out,
-             {}},
-            {{"batch", "Run", "images, or noisy ones, that are computed together; results do not depend on it", nullptr,
+  add(all, image_log_options(c.log));
+  add(all, {{{"batch", "Run", "images, or noisy ones, that are computed together; results do not depend on it", nullptr,
               true},
              &c.batch,
              at_least(1)}});

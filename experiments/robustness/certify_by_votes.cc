@@ -1,6 +1,6 @@
 #include <mollify/experiments/robustness/certify_by_votes.h>
 
-#include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/processes.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/robustness/certified_images.h>
@@ -59,15 +59,6 @@ std::vector<Voted> all_of(const ImageLog& log, int64_t images) {
   return all;
 }
 
-// H:MM:SS.ffffff
-std::string time_text(double seconds) {
-  const auto whole = static_cast<int64_t>(seconds);
-  char text[40];
-  std::snprintf(text, sizeof text, "%lld:%02lld:%09.6f", static_cast<long long>(whole / 3600),
-                static_cast<long long>(whole / 60 % 60), seconds - static_cast<double>(whole / 60 * 60));
-  return text;
-}
-
 // Six decimals, rounded down: what is written is certified.
 std::string radius_text(double radius) { return number_text(std::floor(radius * 1e6) / 1e6, "%.6f"); }
 
@@ -109,11 +100,9 @@ void print(const CertifyCommand& command, const Classifier& classifier, const st
     std::printf("%s\n", out.dump().c_str());
     return;
   }
-  std::printf("%s\n",
-              format("{} on {} {} images of {}, votes of {} draws with noise {} of pixels from 0 to 1, alpha {}",
-                     command.request.weights, images.size(), command.request.split, classifier.images().name,
-                     how.trials, *how.noise, how.alpha)
-                  .c_str());
+  std::printf("%s\n", format("{} on {} {} images of {}, {}", command.request.weights, images.size(),
+                             command.request.split, classifier.images().name, text_of(how))
+                          .c_str());
   Table table({"l2 radius", "certified"});
   for (const double r : radii_of(how))
     table.add({number_text(r, "%.4g"), number_text(100 * certified_accuracy(images, r), "%.2f %%")});
@@ -150,55 +139,48 @@ int certify_by_votes(const CertifyCommand& command, const Classifier& classifier
                       options.k, classifier.images().name, classifier.images().classes);
   const smoothing::NoisyClassifier g{
       classifier.function(DType::f32), {*command.votes.noise, static_cast<uint64_t>(command.seed)}, command.batch};
-  const std::vector<int32_t> left = log.left(total, command.skip);
-  const auto done = static_cast<int64_t>(log.lines(total).size());
-  {
-    Progress progress("votes", done + static_cast<int64_t>(left.size()), done);
-    for (size_t i = 0; i < left.size() && !interrupted(); ++i) {
-      const auto begin = Clock::now();
-      const Classifier::Batch image = classifier.batch({left[i]});
-      const smoothing::Certificate found = smoothing::certify(g, {image.pixels, image.rows}, options, image.labels)[0];
-      const int32_t label = image.labels.to_vector<int32_t>()[0];
-      const bool right = std::find(found.subject.begin(), found.subject.end(), label) != found.subject.end();
-      log.add(json_of({{left[i], label, found.predicted, found.radius, found.predicted >= 0 && right},
-                       seconds_since(begin),
-                       found.successes,
-                       found.draws}));
-      progress.update(done + static_cast<int64_t>(i) + 1);
-    }
+  const ImageLog::Course course = log.add_left(total, "votes", [&](int32_t index) {
+    const auto begin = Clock::now();
+    const Classifier::Batch image = classifier.batch({index});
+    const smoothing::Certificate found = smoothing::certify(g, {image.pixels, image.rows}, options, image.labels)[0];
+    const int32_t label = image.labels.to_vector<int32_t>()[0];
+    const bool right = std::find(found.subject.begin(), found.subject.end(), label) != found.subject.end();
+    return json_of({{index, label, found.predicted, found.radius, found.predicted >= 0 && right},
+                    seconds_since(begin),
+                    found.successes,
+                    found.draws});
+  });
+  if (Processes::all().is_first()) {
+    const std::vector<Voted> all = all_of(log, total);
+    if (!log.folder().empty()) write_tsv(log.folder() / "certify.tsv", all);
+    print(command, classifier, {all.begin(), all.end()}, seconds_since(start));
   }
-  const std::vector<Voted> all = all_of(log, total);
-  if (!log.folder().empty()) write_tsv(log.folder() / "certify.tsv", all);
-  print(command, classifier, {all.begin(), all.end()}, seconds_since(start));
-  const auto found = static_cast<int64_t>(all.size()), wanted = done + static_cast<int64_t>(left.size());
-  return found < wanted ? interrupted_certify(command, found, wanted) : 0;
+  return log.status_after(course);
 }
 
 Options vote_options(VoteRequest& r) {
   std::vector<std::string> claims;
   for (const auto& each : kClaims) claims.push_back(each.name);
-  return {
-      {{"noise", "Smoothing", "standard deviation of the noise, of pixels from 0 to 1, before normalisation", ""},
-       &r.noise,
-       above(0)},
-      {{"n0", "Smoothing", "draws that choose what is certified", nullptr}, &r.selections, at_least(1)},
-      {{"n", "Smoothing", "other draws, which count", nullptr}, &r.trials, at_least(1)},
-      {{"alpha", "Smoothing", "how often a certificate may be wrong", nullptr},
-       &r.alpha,
-       Rule{.low = 0, .high = 1, .above_low = true, .below_high = true}},
-      {{"claim", "Smoothing",
-        "what holds within the radius: the class is the most frequent one, by its own share or also by the others'; "
-        "the label is among the --top most frequent; the --top classes chosen have most votes together",
-        nullptr},
-       &r.claim,
-       one_of(claims)},
-      {{"top", "Smoothing", "how many classes --claim label or set is about", nullptr}, &r.top, at_least(1)},
-      {{"clean-class", "Smoothing", "certify what the network says without noise, not what --n0 draws choose", nullptr},
-       &r.clean_class,
-       {}},
-      {{"radius", "Smoothing", "l2 radius: draws end once it is decided whether it is reached", "none"},
-       &r.radius,
-       above(0)}};
+  Options all = noise_options(r);
+  add(all,
+      {{{"n0", "Smoothing", "draws before those of --n, which choose what is certified", nullptr},
+        &r.selections,
+        at_least(1)},
+       {{"claim", "Smoothing",
+         "what holds within the radius: the class is the most frequent one, by its own share or also by the others'; "
+         "the label is among the --top most frequent; the --top classes chosen have most votes together",
+         nullptr},
+        &r.claim,
+        one_of(claims)},
+       {{"top", "Smoothing", "how many classes --claim label or set is about", nullptr}, &r.top, at_least(1)},
+       {{"clean-class", "Smoothing", "certify what the network says without noise, not what --n0 draws choose",
+         nullptr},
+        &r.clean_class,
+        {}},
+       {{"radius", "Smoothing", "l2 radius: draws end once it is decided whether it is reached", "none"},
+        &r.radius,
+        above(0)}});
+  return all;
 }
 
 }  // namespace mollify::experiments

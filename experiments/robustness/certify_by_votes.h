@@ -2,7 +2,6 @@
 #pragma once
 
 #include <mollify/experiments/robustness/certify.h>
-#include <mollify/experiments/robustness/image_log.h>
 
 namespace mollify::experiments {
 
@@ -13,7 +12,8 @@ void check(const VoteRequest& request);
 
 void check_voted(const nlohmann::ordered_json& line);  // throws JSON's exceptions for what is no line of this
 
-// Writes certify.tsv, in the columns of Cohen's logs and two more, beside the log. The exit status.
+// Writes certify.tsv, in the columns of Cohen's logs and two more, beside the log. The exit status. Processes under
+// mpirun share the images out.
 int certify_by_votes(const CertifyCommand& command, const Classifier& classifier, ImageLog& log);
 
 }  // namespace mollify::experiments

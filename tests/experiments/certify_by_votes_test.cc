@@ -1,5 +1,5 @@
 // `mollify certify --method smoothing` as its user meets it.
-#include "program.h"
+#include "votes_program.h"
 
 namespace {
 
@@ -7,33 +7,11 @@ using namespace program_tests;
 
 class CertifyByVotes : public ProgramTest {
  protected:
-  std::string trained() {
-    EXPECT_EQ(
-        run("train --data digits --limit 3000 --model cnn3_tiny --epochs 4 --batch 50 --out " + in("run").string())
-            .status,
-        0);
-    return (in("run") / "model.safetensors").string();
-  }
+  std::string trained() { return train_small(in("run")); }
   std::string job(const std::string& network, const std::string& more) const {
     return "certify --method smoothing --images 40 --n 500 --noise 0.25 --weights " + network + " " + more;
   }
 };
-
-using Rows = std::vector<std::vector<std::string>>;
-Rows read_tsv(const std::string& text) {
-  Rows rows;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream cells(line);
-    rows.emplace_back();
-    for (std::string cell; std::getline(cells, cell, '\t');) rows.back().push_back(cell);
-  }
-  return rows;
-}
-Rows without_times(Rows rows) {
-  for (auto& row : rows) row.at(5).clear();
-  return rows;
-}
 
 TEST_F(CertifyByVotes, WritesCohensColumnsAndTheirSummary) {
   const std::string network = trained();

@@ -50,9 +50,9 @@ struct Child {
   int out, error;
 };
 
-inline Child start(const std::string& arguments) {
-  std::vector<std::string> words = words_of(arguments);
-  words.insert(words.begin(), program());
+// A command of words, its program first, which is looked for as a shell does.
+inline Child start_command(const std::string& command) {
+  std::vector<std::string> words = words_of(command);
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -62,13 +62,15 @@ inline Child start(const std::string& arguments) {
   if (pid == 0) {
     dup2(out[1], STDOUT_FILENO);
     dup2(error[1], STDERR_FILENO);
-    execv(argv[0], argv.data());
+    execvp(argv[0], argv.data());
     _exit(127);
   }
   close(out[1]);
   close(error[1]);
   return {pid, out[0], error[0]};
 }
+
+inline Child start(const std::string& arguments) { return start_command(program() + " " + arguments); }
 
 inline Outcome finish(const Child& child) {
   Outcome outcome;
