@@ -163,7 +163,7 @@ struct Line {
   CLI::App app{
       "Trains, evaluates, attacks and certifies image classifiers, and verifies networks, on the mollify library.",
       "mollify"};
-  CLI::App *train, *eval, *reproduce;
+  CLI::App *train, *reproduce;
   TrainCommand train_command;
   std::string train_config;
   EvaluateCommand evaluate_command;
@@ -182,7 +182,8 @@ struct Line {
     app.allow_extras();
     app.formatter(std::make_shared<Formatter>());
     add_train();
-    add_eval();
+    add_about_network("eval", "Evaluate saved weights, or what most of a network's answers under noise are",
+                      evaluate_command);
     add_reproduce();
     add_about_network("run", "Evaluate a network on inputs from a file", run_command);
     add_about_network("bounds", "Bound a network's outputs over balls around inputs", bounds_command);
@@ -215,18 +216,6 @@ struct Line {
     train->add_flag("--resume", train_command.resume, "go on from the last checkpoint in --out, with its options")
         ->group("Run");
     train->add_flag("--overwrite", train_command.overwrite, "start afresh in a folder that holds a run")->group("Run");
-  }
-
-  void add_eval() {
-    eval = app.add_subcommand("eval", "Evaluate saved weights")->allow_extras();
-    EvaluateCommand& c = evaluate_command;
-    const auto weights = [&c](const std::string& value) { c.weights = value; };
-    eval->add_option_function<std::string>("--weights", weights,
-                                           "weights to evaluate, such as a run's model.safetensors")
-        ->type_name("FILE")
-        ->required();
-    for (const Option& option : options_of(c)) add(*eval, option);
-    eval->add_flag("--json", c.json, "print one JSON object");
   }
 
   void add_reproduce() {
@@ -304,7 +293,6 @@ struct Line {
       if (!train_config.empty()) read_config(train_config, train_command.given);
       return train_command;
     }
-    if (eval->parsed()) return evaluate_command;
     for (const auto& [sub, filled_in] : about_networks)
       if (sub->parsed()) return filled_in();
     for (Reproduction& r : reproductions)

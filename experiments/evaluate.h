@@ -1,9 +1,11 @@
 // How well weights do on a dataset.
 #pragma once
 
+#include <mollify/experiments/robustness/classifier.h>
+#include <mollify/experiments/robustness/image_log.h>
+#include <mollify/experiments/robustness/noise_request.h>
 #include <mollify/experiments/training/task.h>
 
-#include <filesystem>
 #include <functional>
 #include <optional>
 
@@ -35,14 +37,15 @@ std::optional<Evaluation> evaluate(const OutputsOf& outputs, Device device, cons
                                    const std::function<bool()>& stop = {});
 
 struct EvaluateCommand {
-  std::filesystem::path weights;
-  std::string data, data_dir, split = "test";  // data empty: as the weights' file says
-  int64_t batch = 0, threads = 0;  // batch 0: evaluation_batch
+  ClassifierRequest request;
   std::optional<double> sigma;  // of the network that is evaluated, 0: the plain one; empty: both of what was trained
+  NoiseRequest votes;           // with noise: what most of the network's noisy answers are is evaluated
+  ImageLogRequest log;          // of votes
+  int64_t batch = 0, seed = 0, threads = 0;  // batch 0: evaluation_batch
   DeviceRequest device;
   bool json = false;
 };
-Options options_of(EvaluateCommand& command);          // but for the weights and --json
+Options options_of(EvaluateCommand& command);
 int evaluate_command(const EvaluateCommand& command);  // `mollify eval`
 
 }  // namespace mollify::experiments

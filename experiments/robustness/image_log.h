@@ -40,7 +40,9 @@ class ImageLog {
   // Processes under mpirun, which must all call it, share the images out; each ends with all the lines that were added.
   using LineOf = std::function<nlohmann::ordered_json(int32_t image)>;
   // Images with a line, and all that are to have one.
-  struct Course { int64_t found, wanted; };
+  struct Course {
+    int64_t found, wanted;
+  };
   Course add_left(int64_t images, const std::string& title, const LineOf& line_of);
   // The exit status. Of a course that was interrupted it says where, once for all processes.
   int status_after(const Course& course) const;

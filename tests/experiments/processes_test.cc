@@ -1,5 +1,5 @@
 // Runs of several processes under mpirun: the bits of one process, whatever their number.
-#include "program.h"
+#include "votes_program.h"
 
 namespace program_tests {
 namespace {
@@ -21,18 +21,11 @@ class ProcessesOfARun : public testing::Test {
   }
 
   fs::path in(const std::string& name) const { return folder_ / name; }
-  static std::string contents(const fs::path& file) {
-    std::ifstream stream(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
+  static std::string under_mpirun_command(int processes, const std::string& arguments) {
+    return "mpirun --oversubscribe -n " + std::to_string(processes) + " " + program() + " " + arguments;
   }
-
-  // Status, and what was printed.
-  Outcome under_mpirun(int processes, const std::string& arguments) const {
-    const std::string out = in("out").string(), error = in("error").string();
-    const std::string command = "mpirun --oversubscribe -n " + std::to_string(processes) + " " + program() + " " +
-                                arguments + " > " + out + " 2> " + error;
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents(out), contents(error)};
+  static Outcome under_mpirun(int processes, const std::string& arguments) {
+    return finish(start_command(under_mpirun_command(processes, arguments)));
   }
 
   std::string job(const std::string& name, const std::string& more) const {
@@ -90,6 +83,84 @@ TEST_F(ProcessesOfARun, ShareOutCells) {
   EXPECT_EQ(std::unique(lines.begin(), lines.end()), lines.end());  // no cell ran twice
 }
 
+// Lines of a log, but for their times.
+std::vector<json> log_lines(const fs::path& file) {
+  std::vector<json> all;
+  std::istringstream lines(contents(file));
+  for (std::string line; std::getline(lines, line);) {
+    all.push_back(json::parse(line));
+    all.back().erase("seconds");
+  }
+  return all;
+}
+
+int64_t whole_lines_of(const fs::path& file) {
+  const std::string text = contents(file);
+  return std::count(text.begin(), text.end(), '\n');
+}
+
+// The processes that mpirun started, by their ids.
+std::vector<pid_t> children_of(pid_t parent) {
+  const std::string id = std::to_string(parent);
+  std::ifstream file("/proc/" + id + "/task/" + id + "/children");
+  return {std::istream_iterator<pid_t>(file), {}};
+}
+
+// Images of votes are shared out; eleven are no multiple of the processes, and one is for the first alone.
+TEST_F(ProcessesOfARun, ShareOutImages) {
+  const std::string network = train_small(in("run"));
+  for (const auto& [command, log, table] :
+       {std::tuple{"certify --method smoothing --radius 0.2 ", "certify.jsonl", "certify.tsv"},
+        {"eval ", "eval.jsonl", "predict.tsv"}}) {
+    const auto votes = [&, command = command](const std::string& name, const std::string& images) {
+      return command + ("--noise 0.25 --n 100 --threads 1 --images " + images + " --weights " + network + " --out ") +
+             in(name).string();
+    };
+    fs::remove_all(in("one"));
+    ASSERT_EQ(run(votes("one", "11")).status, 0);
+    const std::vector<json> lines = log_lines(in("one") / log);
+    EXPECT_EQ(lines.size(), 11u);
+    for (const int processes : {2, 3}) {
+      fs::remove_all(in("several"));
+      const Outcome several = under_mpirun(processes, votes("several", "11"));
+      ASSERT_EQ(several.status, 0) << several.error;
+      EXPECT_EQ(log_lines(in("several") / log), lines) << processes;
+      EXPECT_EQ(without_times(read_tsv(contents(in("several") / table))),
+                without_times(read_tsv(contents(in("one") / table))));
+      EXPECT_EQ(several.out.find("draws with noise"), several.out.rfind("draws with noise"));  // one process prints
+    }
+    // Of one image, then on as several and as one.
+    fs::remove_all(in("several"));
+    for (const auto& [processes, images] : {std::pair{3, "1"}, {2, "6"}, {1, "11"}})
+      ASSERT_EQ(under_mpirun(processes, votes("several", images)).status, 0);
+    EXPECT_EQ(log_lines(in("several") / log), lines);
+  }
+}
+
+// What was found before a process was killed is kept, and any number of processes goes on.
+TEST_F(ProcessesOfARun, KeepImagesWhenOneDies) {
+  const std::string network = train_small(in("run"));
+  const auto votes = [&](const std::string& name, const std::string& images) {
+    return "certify --method smoothing --noise 0.25 --n 2000 --threads 1 --images " + images + " --weights " + network +
+           " --out " + in(name).string();
+  };
+  const Child mpirun = start_command(under_mpirun_command(2, votes("killed", "5000")));
+  const fs::path log = in("killed") / "certify.jsonl";
+  for (int tries = 0; tries < 3000 && whole_lines_of(log) < 2; ++tries) usleep(10000);
+  const std::vector<pid_t> children = children_of(mpirun.pid);
+  ASSERT_FALSE(children.empty());
+  kill(children.back(), SIGKILL);
+  EXPECT_NE(finish(mpirun).status, 0);
+  const auto kept = whole_lines_of(log);
+  ASSERT_GE(kept, 2);
+  ASSERT_LT(kept, 5000);
+  const std::string images = std::to_string(kept + 2);
+  ASSERT_EQ(under_mpirun(3, votes("killed", images)).status, 0);
+  ASSERT_EQ(run(votes("one", images)).status, 0);
+  EXPECT_EQ(without_times(read_tsv(contents(in("killed") / "certify.tsv"))),
+            without_times(read_tsv(contents(in("one") / "certify.tsv"))));
+}
+
 TEST_F(ProcessesOfARun, SayOnceWhatCannotBe) {
   const Outcome many = under_mpirun(3, job("many", "--gradient szo --probes 2"));
   EXPECT_EQ(many.status, 2);
@@ -100,6 +171,23 @@ TEST_F(ProcessesOfARun, SayOnceWhatCannotBe) {
   const Outcome exact = under_mpirun(2, job("exact", ""));
   EXPECT_EQ(exact.status, 2);
   EXPECT_NE(exact.error.find("exact given with 2 processes"), std::string::npos) << exact.error;
+  const std::string network = (in("one") / "model.safetensors").string();
+  ASSERT_EQ(run(job("one", "")).status, 0);
+  for (const auto& [command, fragment] :
+       {std::pair{"certify --eps 0.1", "--method: complete given with 2 processes; needs one"},
+        {"eval", "--noise: nothing given with 2 processes; needs one"}}) {
+    const Outcome alone = under_mpirun(2, command + (" --weights " + network));
+    EXPECT_EQ(alone.status, 2);
+    EXPECT_NE(alone.error.find(fragment), std::string::npos) << alone.error;
+    EXPECT_EQ(alone.error.find(fragment), alone.error.rfind(fragment)) << alone.error;
+  }
+  // Only the first process sees that the folder holds other work.
+  const std::string votes =
+      "eval --noise 0.1 --n 11 --images 2 --weights " + network + " --out " + in("votes").string();
+  ASSERT_EQ(run(votes).status, 0);
+  const Outcome other = under_mpirun(2, votes + " --seed 1");
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.error.find("--seed: 1 given"), std::string::npos) << other.error;
 }
 
 }  // namespace
