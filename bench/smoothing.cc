@@ -2,7 +2,9 @@
 #include <bench/steps.h>
 
 #include <mollify/engine/grad.h>
+#include <mollify/nn/models.h>
 #include <mollify/smoothing/ops.h>
+#include <mollify/smoothing/randomized/votes.h>
 
 namespace mollify {
 
@@ -54,6 +56,22 @@ void relu_moments_gradient(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 BENCHMARK(relu_moments_gradient)->Arg(4'000'000)->UseRealTime();
+
+// 1,000 votes on an image: images/s.
+void votes(benchmark::State& state, const char* model, Execution execution) {
+  const nn::Network network = nn::make(model, {28, 28, 1}, 10);
+  const Tensor weights = network.initial_weights(nn::Initialization::kaiming_normal, 1),
+               numbers = arange(1, DType::i32), image = uniform({1, 28, 28, 1}, {7, 1}, numbers);
+  smoothing::NoisyClassifier g{[&](const Tensor& x) { return network(weights, x); }, {0.25, 1}, 250};
+  if (execution == Execution::captured) g = smoothing::captured(g);
+  for (auto _ : state)
+    benchmark::DoNotOptimize(smoothing::votes(g, {image, numbers}, smoothing::NoiseUse::estimation, 0, 1000));
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK_CAPTURE(votes, cnn3_tiny, "cnn3_tiny", Execution::eager)->UseRealTime();
+BENCHMARK_CAPTURE(votes, cnn3_tiny_captured, "cnn3_tiny", Execution::captured)->UseRealTime();
+BENCHMARK_CAPTURE(votes, cnn3, "cnn3", Execution::eager)->UseRealTime();
+BENCHMARK_CAPTURE(votes, cnn3_captured, "cnn3", Execution::captured)->UseRealTime();
 
 }  // namespace
 }  // namespace mollify

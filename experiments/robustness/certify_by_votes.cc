@@ -137,8 +137,8 @@ int certify_by_votes(const CertifyCommand& command, const Classifier& classifier
   const int64_t total = classifier.images().size();
   require<UsageError>(options.k < classifier.images().classes, "mollify certify: --top: {} given; {} has {} classes",
                       options.k, classifier.images().name, classifier.images().classes);
-  const smoothing::NoisyClassifier g{
-      classifier.function(DType::f32), {*command.votes.noise, static_cast<uint64_t>(command.seed)}, command.batch};
+  const smoothing::NoisyClassifier g = smoothing::captured(
+      {classifier.function(DType::f32), {*command.votes.noise, static_cast<uint64_t>(command.seed)}, command.batch});
   const ImageLog::Course course = log.add_left(total, "votes", [&](int32_t index) {
     const auto begin = Clock::now();
     const Classifier::Batch image = classifier.batch({index});

@@ -97,9 +97,10 @@ int predict_by_votes(const EvaluateCommand& command) {
   EvaluateCommand copy = command;
   ImageLog log("eval", command.log, options_of(copy), command.request.weights,
                [](const ordered_json& line) { predicted_of(line); });
-  const smoothing::NoisyClassifier g{
-      classifier.function(DType::f32), {*how.noise, static_cast<uint64_t>(command.seed)},
-      command.batch > 0 ? command.batch : evaluation_batch(classifier.images())};
+  const smoothing::NoisyClassifier g = smoothing::captured(
+      {classifier.function(DType::f32),
+       {*how.noise, static_cast<uint64_t>(command.seed)},
+       command.batch > 0 ? command.batch : evaluation_batch(classifier.images())});
   const int64_t total = classifier.images().size();
   const ImageLog::Course course = log.add_left(total, "votes", [&](int32_t index) {
     const auto begin = Clock::now();

@@ -2,10 +2,12 @@
 
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
+#include <mollify/engine/plan.h>
 #include <mollify/smoothing/randomized/statistics.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 namespace mollify::smoothing {
@@ -22,8 +24,53 @@ Tensor outputs_of(const Function& f, const Tensor& rows) {
   return outputs;
 }
 
+// What f answers to noisy rows: classes, i32 [B], and how many there are.
+struct Answers {
+  Tensor classes;
+  int64_t count;
+};
+
+// Of images with their numbers; every row's image, by its place among them, and its draw.
+Answers answers(const Function& f, const Noise& noise, NoiseUse use, Inputs in) {
+  const Tensor &images = in[0], &numbers = in[1], &where = in[2], &draws = in[3];
+  const Tensor rows = take(images, where);
+  const Tensor outputs =
+      outputs_of(f, rows + gaussian_noise(rows.shape(), noise, use, take(numbers, where), draws, rows.dtype()));
+  return {argmax(outputs), outputs.dim(1)};
+}
+
+}  // namespace
+
+class CapturedVotes {
+ public:
+  CapturedVotes(Function f, const Noise& noise) : noise(noise), f_(std::move(f)) {}
+  CapturedVotes(const CapturedVotes&) = delete;
+
+  Answers operator()(NoiseUse use, Inputs in) {
+    const auto [plan, added] = plans_.try_emplace(use, [this, use](const Tensors& rows) -> Tensors {
+      const Answers found = answers(f_, noise, use, rows);
+      count_ = found.count;
+      return {found.classes};
+    });
+    return {plan->second(in)[0], count_};
+  }
+
+  const Noise noise;
+
+ private:
+  const Function f_;
+  std::map<NoiseUse, Captured> plans_;
+  int64_t count_ = 0;  // the same in every call
+};
+
+namespace {
+
 void check(const NoisyClassifier& g, const NumberedImages& images) {
   require<ValueError>(static_cast<bool>(g.f), "votes: an empty function given; needs a function of the images");
+  require<ValueError>(!g.plans || (g.plans->noise.sigma == g.noise.sigma && g.plans->noise.seed == g.noise.seed),
+                      "votes: noise {} of seed {} given to votes captured with {} of {}; needs the same noise",
+                      g.noise.sigma, g.noise.seed, g.plans ? g.plans->noise.sigma : 0,
+                      g.plans ? g.plans->noise.seed : 0);
   require<ValueError>(g.batch >= 1, "votes: batch {}; needs at least 1", g.batch);
   require(images.rows.rank() >= 2, "votes: images are {}; needs [N, …]", images.rows.shape());
   require<TypeError>(is_floating(images.rows.dtype()) && images.numbers.dtype() == DType::i32,
@@ -145,6 +192,11 @@ std::vector<std::vector<int32_t>> subjects(const NoisyClassifier& g, const Numbe
 
 }  // namespace
 
+NoisyClassifier captured(const NoisyClassifier& g) {
+  require<ValueError>(static_cast<bool>(g.f), "captured: an empty function given; needs a function of the images");
+  return {g.f, g.noise, g.batch, std::make_shared<CapturedVotes>(g.f, g.noise)};
+}
+
 std::vector<Counts> votes(const NoisyClassifier& g, const NumberedImages& images, NoiseUse use, int64_t first,
                           int64_t count) {
   check(g, images);
@@ -160,14 +212,13 @@ std::vector<Counts> votes(const NoisyClassifier& g, const NumberedImages& images
       places.push_back(static_cast<int32_t>(i / count));
       draws.push_back(static_cast<int32_t>(first + i % count));
     }
-    const Tensor where = index_list(places, images.rows.device()), rows = take(images.rows, where);
-    const Tensor noise = gaussian_noise(rows.shape(), g.noise, use, take(images.numbers, where),
-                                        index_list(draws, images.rows.device()), rows.dtype());
-    const Tensor outputs = outputs_of(g.f, rows + noise);
-    const std::vector<int32_t> classes = argmax(outputs).to_vector<int32_t>();
+    const Device device = images.rows.device();
+    const Tensors in = {images.rows, images.numbers, index_list(places, device), index_list(draws, device)};
+    const Answers found = g.plans ? (*g.plans)(use, in) : answers(g.f, g.noise, use, in);
+    const std::vector<int32_t> classes = found.classes.to_vector<int32_t>();
     for (size_t i = 0; i < classes.size(); ++i) {
       Counts& of_image = counts[static_cast<size_t>(places[i])];
-      of_image.resize(static_cast<size_t>(outputs.dim(1)));
+      of_image.resize(static_cast<size_t>(found.count));
       ++of_image[static_cast<size_t>(classes[i])];
     }
   }

@@ -1,6 +1,7 @@
 // Votes under noise, and certificates of classifiers whose exact radii are known.
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/ops.h>
+#include <mollify/nn/models.h>
 #include <mollify/smoothing/randomized/statistics.h>
 #include <mollify/smoothing/randomized/votes.h>
 
@@ -53,6 +54,25 @@ TEST(Votes, DependOnNeitherBatchNorThreadsNorCompany) {
              tail = votes(g, images, NoiseUse::estimation, 110, 233);
   for (size_t i = 0; i < 5; ++i)
     for (size_t c = 0; c < 3; ++c) EXPECT_EQ(head[i][c] + tail[i][c], counts[i][c]);
+}
+
+TEST(Votes, AreTheSameCaptured) {
+  const nn::Network network = nn::make("cnn3_tiny", {12, 12, 1}, 10);
+  const Tensor weights = network.initial_weights(nn::Initialization::kaiming_normal, 1);
+  const NoisyClassifier g{[&](const Tensor&x) { return network(weights, x); }, {0.5, 3}, 40}, again = captured(g);
+  for (int64_t i = 0; i < 6; ++i) {
+    const NumberedImages images{uniform({2, 12, 12, 1}, {5, static_cast<uint64_t>(i)}, Tensor::scalar(0, DType::i32)),
+                                numbers_from(2 * i, 2)};
+    if (i == 4) assign(weights, network.initial_weights(nn::Initialization::kaiming_normal, 2));
+    for (const NoiseUse use : {NoiseUse::selection, NoiseUse::estimation, NoiseUse::prediction})
+      EXPECT_EQ(votes(again, images, use, 5, 99), votes(g, images, use, 5, 99)) << i;
+  }
+  NoisyClassifier other = again;
+  other.noise.seed = 4;
+  EXPECT_THROW(votes(other, drawn_images(2, 2, 1), NoiseUse::estimation, 0, 1), ValueError);
+  // What only the host does is found at the second batch of a shape.
+  const NoisyClassifier reading = captured({[](const Tensor& x) { return x * mean(x).item(); }, {0.5, 3}, 10});
+  EXPECT_THROW(votes(reading, drawn_images(1, 2, 1), NoiseUse::estimation, 0, 30), GraphError);
 }
 
 TEST(Noise, IsOfItsOwnForEveryUseImageAndDraw) {
