@@ -5,6 +5,7 @@
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/robustness/attacked_images.h>
 #include <mollify/experiments/robustness/image_log.h>
+#include <mollify/experiments/robustness/noise_request.h>
 #include <mollify/experiments/training/metrics.h>
 #include <mollify/smoothing/attacks/suites.h>
 
@@ -82,7 +83,7 @@ smoothing::Threat threat_of(const AttackCommand& c) {
 
 // Images of the log that a goal is about: not those that are of the target's class already.
 std::vector<int32_t> images_left(const AttackCommand& c, const Classifier& classifier, const ImageLog& log) {
-  std::vector<int32_t> left = log.left(classifier.images().size(), c.skip);
+  std::vector<int32_t> left = log.left(classifier.images().size());
   std::erase_if(left,
                 [&](int32_t index) { return classifier.images().labels[static_cast<size_t>(index)] == c.target; });
   return left;
@@ -133,6 +134,7 @@ void warn(const AttackCommand& c, const Classifier& classifier, const std::vecto
 int attack_command(const AttackCommand& command) {
   check(command);
   threat_of(command);  // throws for a radius that is none
+  require_one_process(format("mollify attack: --attack: {}", command.attack));
   use_threads(command.threads);
   catch_interrupts();
   const Classifier classifier("attack", command.request, use_device("attack", command.device));
@@ -142,7 +144,7 @@ int attack_command(const AttackCommand& command) {
                       command.top < classes ? command.target : command.top, classifier.images().name, classes);
   const std::vector<smoothing::Attack> attacks = smoothing::attacks_named(command.attack, attack_options(command));
   AttackCommand copy = command;
-  ImageLog log("attack", command.out, options_of(copy), command.request.weights,
+  ImageLog log("attack", command.log, options_of(copy), command.request.weights,
                [](const nlohmann::ordered_json& line) { attacked_of(line); });
   const std::vector<int32_t> left = images_left(command, classifier, log);
   AttackedPixels pixels(log.folder(), total, classifier.image_shape());
@@ -191,14 +193,7 @@ int attack_command(const AttackCommand& command) {
                     .c_str(),
                 summary.text().c_str(), seconds_since(start));
   }
-  const auto found = static_cast<int64_t>(all.size());
-  if (found == wanted) return 0;
-  std::fflush(stdout);
-  std::fprintf(stderr, "%s\n",
-               format("mollify attack: interrupted after {} of {} images{}", found, wanted,
-                      command.out.empty() ? "" : "; the same command goes on")
-                   .c_str());
-  return 130;
+  return log.status_after({static_cast<int64_t>(all.size()), wanted});
 }
 
 Options options_of(AttackCommand& c) {
@@ -251,17 +246,10 @@ Options options_of(AttackCommand& c) {
         &c.average,
         one_of({"probabilities", "losses"})},
        {{"seed", "Attack", "seed of starts, squares and noise", nullptr}, &c.seed, at_least(0)},
-       {{"skip", "Data", "only every so many of the images", nullptr, true}, &c.skip, at_least(1)},
-       {{"out", "Run",
-         "folder that keeps what is found: attack.jsonl, a line an image; attacked.npy, f32 [N, H, W, C] with pixels 0 "
-         "to 1, where an image without success is its strongest try; attack.svg. The same command goes on where it "
-         "ended",
-         "none", true},
-        &c.out,
-        {}},
        {{"batch", "Run", "images attacked at once; results do not depend on it", nullptr, true},
         &c.batch,
         at_least(1)}});
+  add(all, image_log_options(c.log));
   add(all, device_options(c.device, "Run"));
   add(all, {threads_option(c.threads, "Run"), {{"json", "Run", "print one JSON object", nullptr, true}, &c.json, {}}});
   return all;

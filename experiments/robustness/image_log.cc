@@ -133,8 +133,8 @@ std::map<int64_t, ordered_json> ImageLog::lines(int64_t images) const {
 Options image_log_options(ImageLogRequest& r) {
   return {{{"skip", "Data", "only every so many of the images", nullptr, true}, &r.skip, at_least(1)},
           {{"out", "Run",
-            "folder that keeps what is found, a line an image, and of votes a table in the columns of Cohen's logs "
-            "(.tsv), too; the same command goes on where it ended",
+            "folder that keeps what is found, a line an image; of votes also a table in the columns of Cohen's logs "
+            "(.tsv), of attacks the images (.npy) and a picture; the same command goes on where it ended",
             "none", true},
            &r.out,
            {}}};
