@@ -156,8 +156,12 @@ void require_processes(const RunOptions& run) {
 
 // The settings' run in their folder, from the checkpoint if there is one. The folder is locked by the caller, or not
 // there yet.
-int run_in_folder(const TrainCommand& command, const TrainSettings& settings, const fs::path& folder,
-                  const std::optional<Checkpoint>& checkpoint, std::optional<FolderLock>& lock) {
+struct Ended {
+  int status;
+  bool complete;
+};
+Ended run_in_folder(const TrainCommand& command, const TrainSettings& settings, const fs::path& folder,
+                    const std::optional<Checkpoint>& checkpoint, std::optional<FolderLock>& lock) {
   const Processes& processes = Processes::all();
   const RunOptions& run = settings.run();
   use_threads(run.threads);
@@ -184,8 +188,9 @@ int run_in_folder(const TrainCommand& command, const TrainSettings& settings, co
   const RunOutcome outcome = train(settings, std::move(task), folder, checkpoint,
                                    shared_events(processes.is_first() ? display.events() : silent_events()));
   display.end();
-  if (!processes.is_first()) return outcome.end == RunOutcome::End::interrupted ? 130 : 0;
-  return tell_end(outcome, run, timetable.steps(outcome.position.epoch));
+  const bool complete = outcome.position.epoch >= run.epochs || outcome.out_of_patience;
+  if (!processes.is_first()) return {outcome.end == RunOutcome::End::interrupted ? 130 : 0, complete};
+  return {tell_end(outcome, run, timetable.steps(outcome.position.epoch)), complete};
 }
 
 // Runs in folders round-1, round-2, …, each after the last one's network. rounds.json keeps what was asked for.
@@ -218,7 +223,8 @@ int train_rounds(const TrainCommand& command, const TrainSettings& settings, con
       std::printf("round %lld of %lld\n", static_cast<long long>(round),
                   static_cast<long long>(settings.objective().rounds()));
     const TrainCommand of_own{command.given, goes_on, command.overwrite};
-    if (const int status = run_in_folder(of_own, of_round, own, checkpoint, own_lock); status != 0) return status;
+    const Ended ended = run_in_folder(of_own, of_round, own, checkpoint, own_lock);
+    if (!ended.complete) return ended.status;
   }
   if (processes.is_first()) fs::copy_file(last, folder / "model.safetensors", fs::copy_options::overwrite_existing);
   return 0;
@@ -251,7 +257,7 @@ int train_command(const TrainCommand& command) {
     const std::string file = checkpoint_of(folder).string();
     settings.emplace(resumed(TrainSettings::from_json(file, checkpoint->options), command, folder.string()));
   }
-  return run_in_folder(command, *settings, folder, checkpoint, lock);
+  return run_in_folder(command, *settings, folder, checkpoint, lock).status;
 }
 
 }  // namespace mollify::experiments

@@ -186,6 +186,48 @@ TEST_F(Program, ObjectivesGoOnAsIfUnbroken) {
   }
 }
 
+TEST_F(Program, TrainingForNoiseGoesOnAsIfUnbroken) {
+  std::vector<std::string> objectives = {"consistency --noise-draws 2", "smoothadv --l2-steps 2",
+                                         "macer --noise-draws 3", "smoothmix --smoothmix-steps 2", "gaussian"};
+  objectives.resize(cases(objectives.size()));
+  for (const std::string& objective : objectives) {
+    const std::string options = "--epochs 2 --limit 160 --overwrite --noise 0.2 --objective " + objective;
+    ASSERT_EQ(run(job("unbroken", options + " --threads 2")).status, 0) << objective;
+    ASSERT_EQ(run(job("broken", options + " --threads 1 --steps 2")).status, 0) << objective;  // within an epoch
+    EXPECT_EQ(run("train --resume --out " + in("broken").string()).status, 0) << objective;
+    expect_same_run("unbroken", "broken");
+    const json last = last_line(in("broken") / "metrics.jsonl");
+    EXPECT_TRUE(last.contains("noisy_test_accuracy")) << last;
+    EXPECT_EQ(last.contains("terms"), !objective.starts_with("gaussian") && !objective.starts_with("smoothadv"))
+        << last;
+  }
+}
+
+// Each round's teacher is the last one's network; a run that ended within a round goes on there.
+TEST_F(Program, RoundsFollowOneAnother) {
+  ASSERT_EQ(run(job("teacher", "--epochs 2")).status, 0);
+  const std::string options =
+      "--epochs 2 --limit 160 --overwrite --lr 0.001 --noise 0.2 --objective heat --heat-repeats 2 "
+      "--heat-rounds 3 --teacher " +
+      (in("teacher") / "model.safetensors").string();
+  ASSERT_EQ(run(job("unbroken", options)).status, 0);
+  ASSERT_EQ(run(job("broken", options + " --steps 2")).status, 0);
+  EXPECT_TRUE(fs::exists(in("broken") / "round-1" / "checkpoint.safetensors"));
+  EXPECT_FALSE(fs::exists(in("broken") / "round-2"));
+  ASSERT_EQ(run("train --resume --out " + in("broken").string()).status, 0);
+  for (const char* round : {"round-1", "round-2", "round-3"})
+    expect_same_run(std::string("unbroken/") + round, std::string("broken/") + round);
+  EXPECT_TRUE(contents(in("broken") / "model.safetensors") == contents(in("broken/round-3") / "model.safetensors"));
+  const json config = json::parse(contents(in("broken/round-3") / "config.json"));
+  EXPECT_EQ(config["teacher"], (in("broken/round-2") / "model.safetensors").string());
+  EXPECT_EQ(config["heat-time"], 1.0 / 3);
+  EXPECT_TRUE(last_line(in("broken/round-1") / "metrics.jsonl")["terms"].contains("squared_gradient"));
+  EXPECT_EQ(run("eval --weights " + (in("broken") / "model.safetensors").string()).status, 0);
+  const Outcome again = run(job("broken", "--noise 0.2 --objective heat --teacher x.safetensors"));
+  EXPECT_EQ(again.status, 2);
+  EXPECT_NE(again.error.find("holds a run"), std::string::npos) << again.error;
+}
+
 TEST_F(Program, OptionsComeFromAFile) {
   std::ofstream(in("run.toml"))
       << "# a run\nobjective = \"ibp\"\neps = 0.05\nepochs = 2\neps-epochs = 1\nlr = 0.01\ncapture = false\n";

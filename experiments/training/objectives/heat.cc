@@ -153,9 +153,9 @@ class Heat final : public NoisyObjective {
   Tensor direction(const Tensor& along, const Tensor& x) const {
     const Tensor gradient =
         vjp_of(Tensors{along}, Tensors{ones_like(along).detach()}, Tensors{x}, /*create_graph=*/false)[0].detach();
-    const Tensor in_pixels = gradient * range().unit, length = norm(in_pixels, {1, 2, 3}, /*keep=*/true);
+    const Tensor in_pixels = gradient * unit_like(x), length = norm(in_pixels, {1, 2, 3}, /*keep=*/true);
     const Tensor scaled = in_pixels / where(greater(length, zeros_like(length)), length, ones_like(length));
-    return (scaled * range().unit).detach();
+    return (scaled * unit_like(x)).detach();
   }
 
   std::string teacher_file_, student_ = "fresh", projections_ = "gaussian", distance_ = "squared", outputs_ = "logits";

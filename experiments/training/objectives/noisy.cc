@@ -67,7 +67,7 @@ void NoisyObjective::prepare(const Setting& setting) {
 Tensor NoisyObjective::under_noise(const Tensor& images, const Tensor& numbers) const {
   const Tensor z = smoothing::gaussian_noise(images.shape(), {sigma_, setting().seed}, NoiseUse::evaluation, numbers,
                                              Tensor::scalar(0, DType::i32), images.dtype());
-  return images + z * range_->unit;
+  return images + z * unit_like(images);
 }
 
 Tensor NoisyObjective::noisy(const Tensor& images, const Tensor& indices, const Tensor& number, NoiseUse use) const {
@@ -77,7 +77,7 @@ Tensor NoisyObjective::noisy(const Tensor& images, const Tensor& indices, const 
     const Tensor which = number * scalar(draws_) + scalar(draw);
     const Tensor z =
         smoothing::gaussian_noise(images.shape(), {sigma_, setting().seed}, use, indices, which, images.dtype());
-    parts.push_back(images + z * range_->unit);
+    parts.push_back(images + z * unit_like(images));
   }
   return draws_ == 1 ? parts[0] : concat(parts, 0);
 }
@@ -107,10 +107,10 @@ Tensor NoisyObjective::attacked(const Tensor& weights, const Tensor& state, cons
                                 smoothing::Threat threat, Attacker attacker, int64_t steps) const {
   const Tensor fixed = weights.detach();
   const auto of_pixels = [&](const Tensor& pixels) {
-    const Tensor x = pixels * range_->unit + range_->low;
+    const Tensor x = pixels * unit_like(sample.images) + range_->low;
     return setting().network(fixed, state, x, nn::Mode::evaluate).output;
   };
-  const Tensor pixels = clip((sample.images - range_->low) / range_->unit, 0, 1);
+  const Tensor pixels = clip((sample.images - range_->low) / unit_like(sample.images), 0, 1);
   threat.norm = smoothing::Norm::l2;
   threat.box = {Tensor::scalar(0), Tensor::scalar(1)};
   threat.rows = sample.indices;
@@ -124,7 +124,7 @@ Tensor NoisyObjective::attacked(const Tensor& weights, const Tensor& state, cons
                             .random_start = false,
                             .stop_at_success = false})
                 .inputs;
-  return found * range_->unit + range_->low;
+  return found * unit_like(sample.images) + range_->low;
 }
 
 Tensor log_mean_softmax(const Tensor& outputs) {

@@ -2,6 +2,7 @@
 // draws of it, new in every step, and the attacks on images that some of them make.
 #pragma once
 
+#include <mollify/engine/ops.h>
 #include <mollify/experiments/robustness/pixel_ball.h>
 #include <mollify/experiments/training/objectives/objective.h>
 #include <mollify/smoothing/attacks/attack.h>
@@ -34,7 +35,8 @@ class NoisyObjective : public Objective {
  protected:
   double sigma() const { return sigma_; }
   int64_t draws() const { return draws_; }
-  const PixelRange& range() const { return *range_; }
+  // By what a way in pixels is longer in prepared images.
+  Tensor unit_like(const Tensor& images) const { return cast(range_->unit, images.dtype()); }
 
   // All draws of a step, of prepared images [B, …]: [draws·B, …], the whole batch under one draw after the other.
   Tensor noisy(const Tensor& images, const Tensor& indices, const Tensor& number,

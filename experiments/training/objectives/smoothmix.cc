@@ -73,10 +73,10 @@ class SmoothMix final : public NoisyObjective {
     };
     Tensor x = images.detach();
     for (int64_t step = 0; step < steps_; ++step) {
-      const Tensor in_pixels = grad(loss)(x).detach() * range().unit;
+      const Tensor in_pixels = grad(loss)(x).detach() * unit_like(x);
       const Tensor length = norm(in_pixels, {1, 2, 3}, /*keep=*/true);
       const Tensor along = in_pixels / maximum(length, Tensor::scalar(1e-12, length.dtype()));
-      x = x + along * range().unit * step_size_;
+      x = x + along * unit_like(x) * step_size_;
     }
     return x;
   }
