@@ -5,6 +5,7 @@
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/robustness/cascade.h>
+#include <mollify/experiments/robustness/certify_by_average.h>
 #include <mollify/experiments/robustness/certify_by_votes.h>
 
 #include <nlohmann/json.hpp>
@@ -157,27 +158,35 @@ int certify_by_bounds(const CertifyCommand& command, const Classifier& classifie
 }  // namespace
 
 int certify_command(const CertifyCommand& command) {
-  const bool by_votes = command.method == "smoothing";
-  require<UsageError>(!by_votes || command.epsilon.empty(),
-                      "mollify certify: --eps: {} given; --method smoothing has l2 radii, asked for by --radius",
-                      command.epsilon);
-  require<UsageError>(by_votes || (!command.votes.noise && command.votes.radius == 0),
-                      "mollify certify: {}: given; it goes with --method smoothing",
-                      command.votes.noise ? "--noise" : "--radius");
+  const bool by_votes = command.method == "smoothing", by_average = command.method == "average";
+  const bool by_noise = by_votes || by_average;
+  require<UsageError>(!by_noise || command.epsilon.empty(),
+                      "mollify certify: --eps: {} given; --method {} has l2 radii, and smoothing asks for one by "
+                      "--radius",
+                      command.epsilon, command.method);
+  require<UsageError>(by_noise || !command.votes.noise,
+                      "mollify certify: --noise: given; it goes with --method smoothing or average");
+  require<UsageError>(by_votes || command.votes.radius == 0,
+                      "mollify certify: --radius: given; it goes with --method smoothing");
   if (by_votes)
     check(command.votes);
+  else if (by_average)
+    require_noise(command.votes, command.method);
   else
     radius_of("mollify certify: --eps", command.epsilon);
-  if (!by_votes) require_one_process(format("mollify certify: --method: {}", command.method));
+  if (!by_noise) require_one_process(format("mollify certify: --method: {}", command.method));
   use_threads(command.threads);
   catch_interrupts();
   const Classifier classifier("certify", command.request,
-                              by_votes ? use_device("certify", command.device)
+                              by_noise ? use_device("certify", command.device)
                                        : use_device_for_bounds("certify", command.device, command.fast));
   CertifyCommand copy = command;
   ImageLog log(
       "certify", command.log, options_of(copy), command.request.weights,
-      by_votes ? check_voted : [](const ordered_json& line) { decision_of(line); });
+      by_votes     ? check_voted
+      : by_average ? check_averaged
+                   : [](const ordered_json& line) { decision_of(line); });
+  if (by_average) return certify_by_average(command, classifier, log);
   return by_votes ? certify_by_votes(command, classifier, log) : certify_by_bounds(command, classifier, log);
 }
 
@@ -193,10 +202,10 @@ Options options_of(CertifyCommand& c) {
         {}},
        {{"method", "Certificate",
          "last stage of: ibp, crown-ibp, crown or alpha-crown, (attack), complete: branch and bound; or smoothing: "
-         "votes under Gaussian noise",
+         "votes under Gaussian noise; or average: one pass of a network that is taken for an average over the noise",
          nullptr},
         &c.method,
-        one_of({"ibp", "crown-ibp", "crown", "alpha-crown", "complete", "smoothing"})},
+        one_of({"ibp", "crown-ibp", "crown", "alpha-crown", "complete", "smoothing", "average"})},
        {{"timeout-per-image", "Certificate", "seconds of branch and bound; images that need more are not certified",
          nullptr},
         &c.timeout_per_image,

@@ -116,9 +116,7 @@ void check_voted(const ordered_json& line) { voted_of(line); }
 
 void check(const VoteRequest& request) {
   const std::string at = "mollify certify: ";
-  require<UsageError>(request.noise.has_value(),
-                      "{}--noise: nothing given; --method smoothing needs the noise's deviation, of pixels from 0 to 1",
-                      at);
+  require_noise(request, "smoothing");
   const bool of_top = request.claim == "label" || request.claim == "set";
   require<UsageError>(of_top || request.top == 1, "{}--top: {} given; it goes with --claim label or set", at,
                       request.top);
@@ -172,7 +170,9 @@ Options vote_options(VoteRequest& r) {
          nullptr},
         &r.claim,
         one_of(claims)},
-       {{"top", "Smoothing", "how many classes --claim label or set is about", nullptr}, &r.top, at_least(1)},
+       {{"top", "Smoothing", "how many classes --claim label or set, or --method average, is about", nullptr},
+        &r.top,
+        at_least(1)},
        {{"clean-class", "Smoothing", "certify what the network says without noise, not what --n0 draws choose",
          nullptr},
         &r.clean_class,

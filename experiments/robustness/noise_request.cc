@@ -29,6 +29,14 @@ std::string time_text(double seconds) {
   return text;
 }
 
+void require_noise(const NoiseRequest& request, const std::string& method) {
+  require<UsageError>(
+      request.noise.has_value(),
+      "mollify certify: --noise: nothing given; --method {} needs the noise's deviation, of pixels from "
+      "0 to 1",
+      method);
+}
+
 void require_one_process(const std::string& option) {
   const int64_t count = Processes::all().count();
   require<UsageError>(count == 1, "{} given with {} processes; needs one: only votes under noise share images out",

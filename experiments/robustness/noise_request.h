@@ -12,6 +12,9 @@ struct NoiseRequest {
 };
 Options noise_options(NoiseRequest& request);
 
+// Throws UsageError where --method needs the noise and there is none.
+void require_noise(const NoiseRequest& request, const std::string& method);
+
 // "votes of 1000 draws with noise 0.25 of pixels from 0 to 1, alpha 0.001"
 std::string text_of(const NoiseRequest& request);
 

@@ -93,6 +93,34 @@ TEST_F(CertifyByVotes, LabelsAmongMoreClassesHoldFarther) {
   EXPECT_GT(radius("--clean-class"), 0);
 }
 
+// One pass an image; said to be an estimate, in Cohen's columns all the same.
+TEST_F(CertifyByVotes, AnAverageGivesEstimates) {
+  const std::string job = "certify --method average --images 40 --noise 0.25 --weights " + trained() + " --out ";
+  const Outcome text = run(job + in("a").string());
+  ASSERT_EQ(text.status, 0) << text.error;
+  EXPECT_NE(text.out.find("an estimate, no certificate"), std::string::npos) << text.out;
+  const Rows rows = read_tsv(contents(in("a") / "certify.tsv"));
+  ASSERT_EQ(rows.size(), 41u);
+  EXPECT_EQ(rows[0].back(), "tighter");
+  double sum = 0;
+  int64_t right = 0;
+  for (size_t i = 1; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i][4] == "1", rows[i][1] == rows[i][2]);
+    EXPECT_EQ(rows[i][4] == "1", std::stod(rows[i][3]) > 0);
+    EXPECT_LE(std::stod(rows[i][3]), 0.25 * 1.2534);          // at a gap of 1
+    EXPECT_GE(std::stod(rows[i][6]), std::stod(rows[i][3]));  // it is tighter where it may be
+    sum += std::stod(rows[i][3]);
+    right += rows[i][4] == "1";
+  }
+  EXPECT_GT(right, 20);
+  const Outcome again = run(job + in("a").string() + " --json");
+  EXPECT_NEAR(json::parse(again.out)["mean_estimate"].get<double>(), sum / static_cast<double>(right), 1e-6);
+  EXPECT_EQ(json::parse(again.out)["estimated"][0]["share"], static_cast<double>(right) / 40);
+  const Outcome two = run("certify --json --method average --images 40 --noise 0.25 --top 2 --weights " +
+                          (in("run") / "model.safetensors").string());
+  EXPECT_GT(json::parse(two.out)["estimated"][4]["share"], json::parse(again.out)["estimated"][4]["share"]);
+}
+
 TEST_F(CertifyByVotes, RefusesInOneLine) {
   const std::string network = trained(), votes = "certify --method smoothing --weights " + network;
   const std::vector<std::pair<std::string, std::string>> cases = {
@@ -107,7 +135,10 @@ TEST_F(CertifyByVotes, RefusesInOneLine) {
       {votes + " --noise 0.1 --claim label --top 10", "--top: 10 given"},
       {votes + " --noise 0.1 --claim nonsense", "--claim: nonsense given"},
       {"certify --eps 0.1 --noise 0.1 --weights " + network, "--noise: given; it goes with --method smoothing"},
-      {"certify --eps 0.1 --radius 0.1 --weights " + network, "--radius: given; it goes with --method smoothing"}};
+      {"certify --eps 0.1 --radius 0.1 --weights " + network, "--radius: given; it goes with --method smoothing"},
+      {"certify --method average --weights " + network, "--noise: nothing given; --method average needs"},
+      {"certify --method average --noise 0.1 --radius 0.1 --weights " + network, "--radius: given; it goes"},
+      {"certify --method average --noise 0.1 --top 10 --weights " + network, "--top: 10 given"}};
   expect_refused(cases);
 }
 
