@@ -5,7 +5,7 @@
 namespace mollify::experiments {
 
 std::vector<std::shared_ptr<Experiment>> all_experiments() {
-  return {black_box(), gls(), gsmooth_heat_map(), gsmooth_svrg(), paradox(), sparse_szo()};
+  return {black_box(), gls(), gsmooth_heat_map(), gsmooth_svrg(), heat(), paradox(), sparse_szo()};
 }
 
 Options Experiment::shared_options() {

@@ -14,6 +14,7 @@ gsmooth_svrg();  // the same: deviation of the update's norm with and without va
 std::shared_ptr<Experiment>
 paradox();  // Jovanović et al. 2022: networks trained through looser and tighter relaxations
 std::shared_ptr<Experiment> sparse_szo();  // Ohta et al. 2020: training from loss values, of fewer and fewer weights
+std::shared_ptr<Experiment> heat();        // Campbell et al. 2020: networks that are averages of others over noise
 std::shared_ptr<Experiment> gls();         // Balauca et al. 2025: certified training through a smoothed loss
 
 }  // namespace mollify::experiments
