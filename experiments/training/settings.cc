@@ -100,7 +100,8 @@ Options optimizer_options(RunOptions& o) {
        &o.optimizer,
        one_of({"sgd", "adam", "adamw", "clipup"})},
       {{"lr", "Optimizer", "learning rate; of clipup a step's length",
-        "0.1 for sgd and clipup, 0.001 for adam and adamw, 0.002 for certified objectives, 1 for sgd with szo or pgpe"},
+        "0.1 for sgd and clipup, 0.001 for adam and adamw, 0.002 for certified objectives, 1 for sgd with szo or pgpe, "
+        "0.01 for macer"},
        &o.learning_rate,
        above(0)},
       {{"momentum", "Optimizer", "momentum, for sgd and clipup", "0.9; 0 for sgd with szo or pgpe"},
@@ -108,7 +109,7 @@ Options optimizer_options(RunOptions& o) {
        Rule{.low = 0, .high = 1, .below_high = true}},
       {{"nesterov", "Optimizer", "Nesterov's momentum, for sgd", nullptr}, &o.nesterov, {}},
       {{"weight-decay", "Optimizer", "weight decay, not for clipup",
-        "0.0005 for sgd, 0.01 for adamw, 0 for adam, szo and pgpe"},
+        "0.0005 for sgd, 0.0001 under noise, 0.01 for adamw, 0 for adam, heat, szo and pgpe"},
        &o.weight_decay,
        at_least(0)},
       {{"clip-norm", "Optimizer", "scale longer gradients down to this norm; 0: never",
@@ -117,23 +118,27 @@ Options optimizer_options(RunOptions& o) {
        at_least(0)},
       {{"schedule", "Optimizer",
         "learning rate's course: constant, falling in steps or at milestones, half a cosine to 0 at the last step",
-        "cosine; milestones for certified objectives"},
+        "cosine; milestones for certified objectives and under noise"},
        &o.schedule,
        one_of({"constant", "step", "milestones", "cosine"})},
       {{"warmup", "Optimizer", "steps of linear warm-up before the schedule", nullptr}, &o.warmup, at_least(0)},
       {{"step-every", "Optimizer", "epochs between the falls of --schedule step", nullptr}, &o.step_every, at_least(1)},
       {{"milestones", "Optimizer", "epochs after which --schedule milestones falls, such as 50,60",
-        "5/7 and 6/7 of the epochs", false, false, "N,N"},
+        "5/7 and 6/7 of the epochs; under noise thirds, of heat 3, 6 and 8 tenths, of macer 5 and 10 elevenths", false,
+        false, "N,N"},
        &o.milestones,
        {}},
-      {{"step-factor", "Optimizer", "factor of each fall", "0.1; 0.2 for milestones"}, &o.step_factor, above(0)}};
+      {{"step-factor", "Optimizer", "factor of each fall", "0.1; 0.2 for milestones, 0.1 under noise"},
+       &o.step_factor,
+       above(0)}};
 }
 
 Options objective_options(RunOptions& o) {
   return {{{"objective", "Objective",
             "what is minimised: the natural loss; that of images attacked by PGD; an upper bound of the loss over the "
             "ball around each image, by a relaxation (certified: ibp to alpha-crown); IBP in a small box around an "
-            "attacked image (sabr); IBP and PGD mixed (mtl-ibp)",
+            "attacked image (sabr); IBP and PGD mixed (mtl-ibp); losses under Gaussian noise (gaussian to smoothmix); "
+            "the distance to a network's average over noise (heat)",
             nullptr},
            &o.objective,
            one_of(objective_names())},
@@ -161,10 +166,11 @@ Options gradient_options(RunOptions& o) {
 
 Options run_options(RunOptions& o) {
   Options all = {
-      {{"epochs", "Run", "passes over the training images", "3; 20 for certified objectives", true},
+      {{"epochs", "Run", "passes over the training images",
+        "3; 20 for certified objectives; under noise their authors': 90 to 440", true},
        &o.epochs,
        at_least(1)},
-      {{"batch", "Run", "images in a batch", "64"}, &o.batch, at_least(1)},
+      {{"batch", "Run", "images in a batch", "64; 256 under noise, 100 of heat"}, &o.batch, at_least(1)},
       {{"rows", "Run",
         "images of a batch whose record is held at once, for less memory; losses that are no means over images are "
         "those of the parts; needs a model without batch norm",
