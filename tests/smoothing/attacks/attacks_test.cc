@@ -1,10 +1,6 @@
 // What holds of every attack, and what each finds where the answer is known.
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/engine/grad.h>
-#include <mollify/smoothing/attacks/apgd.h>
-#include <mollify/smoothing/attacks/ddn.h>
-#include <mollify/smoothing/attacks/fab.h>
-#include <mollify/smoothing/attacks/square.h>
 #include <mollify/smoothing/attacks/suites.h>
 
 #include "../../errors.h"
@@ -141,7 +137,9 @@ TEST(Attacks, WithManyClassesFindTheNearestBoundary) {
       for (size_t i = 0; i < distances.size(); ++i) {
         EXPECT_GE(distances[i], exact[i] * (1 - 1e-9));
         if (name != "ddn")  // whose gradient may lead to another class
-          { EXPECT_LE(distances[i], exact[i] * 1.01) << name << ", row " << i; }
+        {
+          EXPECT_LE(distances[i], exact[i] * 1.01) << name << ", row " << i;
+        }
       }
     }
     // In a ball: what is beyond is broken, and nothing nearer.
@@ -157,42 +155,6 @@ TEST(Attacks, WithManyClassesFindTheNearestBoundary) {
         }
       }
   }
-}
-
-TEST(Apgd, HalvesItsStepsAtThePublishedCheckpoints) {
-  EXPECT_EQ(apgd_checkpoints(100), (std::vector<int64_t>{22, 41, 57, 70, 80, 87, 93, 99}));
-  EXPECT_EQ(apgd_checkpoints(1), (std::vector<int64_t>{1}));
-  for (const int64_t steps : {2, 5, 20, 33, 1000}) {
-    const std::vector<int64_t> at = apgd_checkpoints(steps);
-    EXPECT_TRUE(std::is_sorted(at.begin(), at.end()) && at.front() >= 1 && at.back() <= steps);
-  }
-}
-
-// −(x_0 − c)² and its like for class 1 against a constant: steps of 2ε swing to and fro and only halving gets near.
-TEST(Apgd, GetsNearAPeakThatFixedStepsJumpOver) {
-  const double peak = 0.21;
-  const Function f = [&](const Tensor& x) {
-    const Tensor bump = -sum(square(x - peak), {1}, /*keep=*/true);
-    return concat(Tensors{zeros_like(bump), bump}, 1);
-  };
-  const Tensor x = zeros({3, 2}, DType::f64), labels = zeros({3}, DType::i32);
-  for (const Norm norm : {Norm::linf, Norm::l2}) {
-    const Adversarial found = apgd(f, x, labels, {.norm = norm, .epsilon = 0.5},
-                                   {.objective = Objective::margin, .steps = 100, .stop_at_success = false});
-    for (const double margin : numbers(found.margins)) EXPECT_GT(margin, -1e-4);
-  }
-}
-
-// Its own outputs are the same with the classes' scales, where cross-entropy underflows.
-TEST(Apgd, ByDlrDoesNotCareForScale) {
-  const Images images(DType::f64);
-  const auto found = [&](double scale) {
-    const Function f = [&](const Tensor& x) { return images.f(x) * scale; };
-    return attacks_named("apgd-dlr", brief())[0].run(f, images.x, images.labels, {.epsilon = 0.05});
-  };
-  EXPECT_LT(max(abs(found(1).inputs - found(1024).inputs)).item(), 1e-6);
-  EXPECT_EQ(numbers(found(1).success), numbers(found(1024).success));
-  EXPECT_GT(count(found(1).success), 0);
 }
 
 TEST(Attacks, RowsDependNeitherOnOthersNorOnThreads) {
@@ -329,33 +291,6 @@ TEST(Attacks, ClimbTheAverageThatTheyAreAskedFor) {
     const double cosine = (sum(gradient * step) / (norm(gradient) * norm(step))).item();
     EXPECT_GT(cosine, 1 - 1e-6) << static_cast<int>(average);
   }
-}
-
-TEST(Square, AsksForOutputsAlone) {
-  const Images images(DType::f32, 6);
-  int64_t calls = 0;
-  const Function f = [&](const Tensor& x) {
-    EXPECT_FALSE(x.needs_grad());
-    ++calls;
-    return images.f(x);
-  };
-  square_attack(f, images.x, images.labels, {.epsilon = 1e-6}, {.queries = 17});
-  EXPECT_EQ(calls, 19);
-}
-
-TEST(Square, FindsMoreWithMoreQueriesAndGoesWithAnyShape) {
-  const Images images(DType::f32);
-  for (const Norm norm : {Norm::linf, Norm::l2}) {
-    const Threat threat{.norm = norm, .epsilon = norm == Norm::linf ? 0.1 : 0.8, .box = unit_box(DType::f32)};
-    const auto broken = [&](int64_t queries) {
-      return count(square_attack(images.f, images.x, images.labels, threat, {.queries = queries}).success);
-    };
-    EXPECT_GT(broken(500), broken(0));
-  }
-  const Tensor x = uniforms({4, 7}, 1), weight = normals({3, 7}, 2);
-  const Tensor labels = argmax(dense(x, weight, {}));
-  for (const Norm norm : {Norm::linf, Norm::l2})
-    EXPECT_EQ(count(square_attack(linear(weight, {}), x, labels, {.norm = norm, .epsilon = 5}).success), 4);
 }
 
 TEST(Attacks, WarnOfWhatMakesThemLookWeak) {
