@@ -38,6 +38,8 @@ TORCH = [
     ("LeNet-300-100, zeroth-order step, 10 pairs, batch 64", "szo_step/dense/real_time", ["szo"]),
     ("the same of 3,844 of its 266,610 weights", "szo_step/active3844/real_time", ["szo"]),
     ("CNN3, PGPE step on IBP's loss, 64 members, batch 64", "pgpe_step/real_time", ["pgpe"]),
+    ("Table 3 CNN, 10,000 votes under noise on an image", "votes/cnn_captured/10000/real_time", ["votes250", "votes1000"]),
+    ("ResNet-18 (CIFAR form), 250 votes under noise on an image", "votes/resnet18_captured/250/real_time", ["resnet_votes", "resnet_votes_channels_last"]),
     ("1,000,000 standard normal draws", "normal_draws/1000000/real_time", ["normal"]),
 ]
 LIRPA = [

@@ -57,21 +57,26 @@ void relu_moments_gradient(benchmark::State& state) {
 }
 BENCHMARK(relu_moments_gradient)->Arg(4'000'000)->UseRealTime();
 
-// 1,000 votes on an image: images/s.
-void votes(benchmark::State& state, const char* model, Execution execution) {
-  const nn::Network network = nn::make(model, {28, 28, 1}, 10);
+// Votes on an image: noisy images/s.
+void votes(benchmark::State& state, const char* model, const Shape& extents, Execution execution) {
+  const nn::Network network = nn::make(model, extents, 10);
   const Tensor weights = network.initial_weights(nn::Initialization::kaiming_normal, 1),
-               numbers = arange(1, DType::i32), image = uniform({1, 28, 28, 1}, {7, 1}, numbers);
-  smoothing::NoisyClassifier g{[&](const Tensor& x) { return network(weights, x); }, {0.25, 1}, 250};
+               numbers = arange(1, DType::i32), statistics = network.initial_state();
+  Shape shape = extents;
+  shape.insert(0, 1);
+  const Tensor image = uniform(shape, {7, 1}, numbers);
+  const auto outputs = [&](const Tensor& x) { return network(weights, statistics, x, nn::Mode::evaluate).output; };
+  smoothing::NoisyClassifier g{outputs, {0.25, 1}, 250};
   if (execution == Execution::captured) g = smoothing::captured(g);
   for (auto _ : state)
-    benchmark::DoNotOptimize(smoothing::votes(g, {image, numbers}, smoothing::NoiseUse::estimation, 0, 1000));
-  state.SetItemsProcessed(state.iterations());
+    benchmark::DoNotOptimize(smoothing::votes(g, {image, numbers}, smoothing::NoiseUse::estimation, 0, state.range(0)));
+  state.SetItemsProcessed(state.iterations() * state.range(0));
 }
-BENCHMARK_CAPTURE(votes, cnn3_tiny, "cnn3_tiny", Execution::eager)->UseRealTime();
-BENCHMARK_CAPTURE(votes, cnn3_tiny_captured, "cnn3_tiny", Execution::captured)->UseRealTime();
-BENCHMARK_CAPTURE(votes, cnn3, "cnn3", Execution::eager)->UseRealTime();
-BENCHMARK_CAPTURE(votes, cnn3_captured, "cnn3", Execution::captured)->UseRealTime();
+const Shape kGrey{28, 28, 1}, kColour{32, 32, 3};
+BENCHMARK_CAPTURE(votes, cnn3_tiny, "cnn3_tiny", kGrey, Execution::eager)->Arg(1000)->UseRealTime();
+BENCHMARK_CAPTURE(votes, cnn3_tiny_captured, "cnn3_tiny", kGrey, Execution::captured)->Arg(1000)->UseRealTime();
+BENCHMARK_CAPTURE(votes, cnn_captured, "cnn", kGrey, Execution::captured)->Arg(10000)->UseRealTime();
+BENCHMARK_CAPTURE(votes, resnet18_captured, "resnet18", kColour, Execution::captured)->Arg(250)->UseRealTime();
 
 }  // namespace
 }  // namespace mollify

@@ -203,6 +203,24 @@ def pgpe_step(members=64, scale=0.01):
     return step
 
 
+def votes(network, draws, batch, shape, channels_last=False):
+    """As certify of locuslab/smoothing counts them: copies of an image under noise, a batch at a time."""
+    image = torch.rand(1, *shape)
+    if channels_last:
+        network, image = network.to(memory_format=torch.channels_last), image.to(memory_format=torch.channels_last)
+    network.eval()
+
+    @torch.inference_mode()
+    def step():
+        counts = torch.zeros(10, dtype=torch.int64)
+        for first in range(0, draws, batch):
+            rows = image.repeat(min(batch, draws - first), 1, 1, 1)
+            counts += torch.bincount(network(rows + torch.randn_like(rows) * 0.25).argmax(1), minlength=10)
+        return counts
+
+    return step
+
+
 CPU_CASES = {
     "szo": szo_step,
     "pgpe": pgpe_step,
@@ -215,6 +233,10 @@ CPU_CASES = {
     "smoothed16": lambda: smoothed_step(16),
     "smoothed128": lambda: smoothed_step(128),
     "relu_smoothed": lambda: gradient_step(lambda x: relu_smoothed(x, 0.1), torch.randn(4_000_000), torch.ones(4_000_000)),
+    "votes250": lambda: votes(cnn(), 10_000, 250, (1, 28, 28)),
+    "votes1000": lambda: votes(cnn(), 10_000, 1000, (1, 28, 28)),
+    "resnet_votes": lambda: votes(resnet18(), 250, 250, (3, 32, 32)),
+    "resnet_votes_channels_last": lambda: votes(resnet18(), 250, 250, (3, 32, 32), True),
     "normal": lambda: lambda: torch.randn(1_000_000),
 }
 
