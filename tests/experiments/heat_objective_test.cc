@@ -164,6 +164,33 @@ TEST(Heat, DistancesAreToTheFrozenTeacher) {
   EXPECT_NEAR(sum(gradient * way).item(), slope(way), 1e-3 * std::abs(slope(way)));
 }
 
+// Passes x on, and counts how often.
+class Counting final : public nn::Layer {
+ public:
+  explicit Counting(int64_t& calls) : calls_(calls) {}
+  const char* kind() const override { return "counting"; }
+  Shape declare(nn::Declaration&, const Shape& input) override { return input; }
+  Tensor apply(nn::Pass&, const Tensor& x) const override {
+    ++calls_;
+    return x;
+  }
+
+ private:
+  int64_t& calls_;
+};
+
+TEST(Heat, AStepTakesTwoPassesMoreThanProjections) {
+  int64_t calls = 0;
+  const HeatCase c(
+      {"counted", {3, 3, 1}, nn::sequential(std::make_unique<Counting>(calls), nn::flatten(), nn::dense(4))},
+      uniform({5, 3, 3, 1}, {9, 9}, index(0)), randn({40}, 3));
+  for (const int64_t repeats : {1, 6}) {
+    calls = 0;
+    grad([&](const Tensor& w) { return c.result(w, {{"heat-repeats", format("{}", repeats)}}).loss; })(c.teacher);
+    EXPECT_EQ(calls, repeats + 2);
+  }
+}
+
 TEST(Heat, RoundsAndStudentsStartWhereTheyShould) {
   const HeatCase c = smooth_case();
   TrainSettings settings(
