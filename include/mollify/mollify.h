@@ -53,6 +53,7 @@
 #include <mollify/smoothing/attacks/pgd.h>
 #include <mollify/smoothing/attacks/square.h>
 #include <mollify/smoothing/attacks/suites.h>
+#include <mollify/smoothing/coordinate_noise.h>
 #include <mollify/smoothing/functions.h>
 #include <mollify/smoothing/gsmooth.h>
 #include <mollify/smoothing/loss/ask_tell.h>
@@ -65,10 +66,12 @@
 #include <mollify/smoothing/loss/population_gradient.h>
 #include <mollify/smoothing/moments.h>
 #include <mollify/smoothing/monte_carlo.h>
+#include <mollify/smoothing/niceness.h>
 #include <mollify/smoothing/ops.h>
 #include <mollify/smoothing/randomized/noise.h>
 #include <mollify/smoothing/randomized/statistics.h>
 #include <mollify/smoothing/randomized/votes.h>
 #include <mollify/smoothing/sigma.h>
 #include <mollify/smoothing/smooth.h>
+#include <mollify/smoothing/smoothed_functions.h>
 #include <mollify/smoothing/sobol.h>
