@@ -41,6 +41,7 @@
 #include <mollify/nn/weights_file.h>
 #include <mollify/optim/active_weights.h>
 #include <mollify/optim/gradient.h>
+#include <mollify/optim/graduated.h>
 #include <mollify/optim/optimizer.h>
 #include <mollify/optim/schedule.h>
 #include <mollify/optim/svrg.h>
@@ -55,6 +56,7 @@
 #include <mollify/smoothing/attacks/suites.h>
 #include <mollify/smoothing/coordinate_noise.h>
 #include <mollify/smoothing/functions.h>
+#include <mollify/smoothing/graduated_descent.h>
 #include <mollify/smoothing/gsmooth.h>
 #include <mollify/smoothing/loss/ask_tell.h>
 #include <mollify/smoothing/loss/exchange.h>
