@@ -30,6 +30,10 @@ class Optimizer {
   // All the rest, on tensors alone. The first update makes what later ones overwrite.
   virtual Tensor update(const Tensor& weights, const Loss& loss) = 0;
 
+  // What to evaluate and to save while `weights` are trained: a new tensor, or `weights` themselves where a method has
+  // no others.
+  virtual Tensor evaluation_weights(const Tensor& weights) const { return weights; }
+
   int64_t steps() const { return steps_; }
   double learning_rate() const { return numbers_.value(kRate, steps_); }  // of the next step
   const Gradient& source() const { return *gradient_; }                   // of its gradients
@@ -111,5 +115,21 @@ std::unique_ptr<Optimizer> adam(Schedule learning_rate, const AdamOptions& optio
 // Loshchilov & Hutter 2019: the weights shrink by rate·weight_decay, apart from the gradient.
 std::unique_ptr<Optimizer> adamw(Schedule learning_rate, AdamOptions options = {.weight_decay = 0.01},
                                  std::unique_ptr<Gradient> gradient = nullptr);
+
+struct ScheduleFreeOptions {
+  double momentum = 0.9;                 // β, above 0 and up to 1
+  double beta2 = 0.999, epsilon = 1e-8;  // of AdamW alone
+  Scheduled weight_decay = 0.0;
+  double clip_norm = 0;
+  double power = 0;  // of the step's number in the average's weights
+};
+// Schedule-free (Defazio et al. 2024): z ← z − rate·G(y), x ← (1 − c)·x + c·z, y = (1 − β)·z + β·x, with c the share of
+// (step + 1)^power·(largest rate)² in their sum. What is trained is y; evaluation_weights are x, for which statistics
+// of batch norm from y's passes are not right. G is the gradient, by Adam's second moment (bias-corrected in the rate),
+// plus decay·y. Made for a rate that warms up and stays.
+std::unique_ptr<Optimizer> schedule_free_sgd(Schedule learning_rate, const ScheduleFreeOptions& options = {},
+                                             std::unique_ptr<Gradient> gradient = nullptr);
+std::unique_ptr<Optimizer> schedule_free_adamw(Schedule learning_rate, const ScheduleFreeOptions& options = {},
+                                               std::unique_ptr<Gradient> gradient = nullptr);
 
 }  // namespace mollify::optim

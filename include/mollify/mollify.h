@@ -44,6 +44,7 @@
 #include <mollify/optim/graduated.h>
 #include <mollify/optim/optimizer.h>
 #include <mollify/optim/schedule.h>
+#include <mollify/optim/sharpness_aware.h>
 #include <mollify/optim/svrg.h>
 #include <mollify/smoothing/activations.h>
 #include <mollify/smoothing/attacks/apgd.h>

@@ -2,6 +2,7 @@
 
 #include <mollify/engine/plan.h>
 #include <mollify/optim/optimizer.h>
+#include <mollify/optim/sharpness_aware.h>
 #include <mollify/optim/svrg.h>
 
 #include <gtest/gtest.h>
@@ -174,7 +175,12 @@ TEST(Numbers, AreThoseOfTheStep) {
 TEST_P(OnDevice, IsCaptured) {
   const std::function<std::unique_ptr<Optimizer>()> makes[] = {
       [] { return sgd(step_decay(1e-3, 0.5, 2), {.momentum = 0.9, .weight_decay = 0.1}); },
-      [] { return adam(cosine(0.01, 10), {.clip_norm = 1}); }, [] { return adamw(linear_warmup(3, constant(0.01))); }};
+      [] { return adam(cosine(0.01, 10), {.clip_norm = 1}); },
+      [] { return adamw(linear_warmup(3, constant(0.01))); },
+      [] { return sgd(step_decay(1e-3, 0.5, 2), {.momentum = 0.9}, sam()); },
+      [] { return sgd(step_decay(1e-3, 0.5, 2), {}, asam()); },
+      [] { return schedule_free_sgd(linear_warmup(3, constant(1e-3))); },
+      [] { return schedule_free_adamw(constant(0.01), {.weight_decay = 0.1}); }};
   for (const auto& make : makes) {
     const auto eager = make(), replayed = make();
     const Tensor w = there(kStart), v = there(kStart);
