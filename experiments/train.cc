@@ -142,12 +142,13 @@ std::optional<Checkpoint> open_folder(const TrainCommand& command, const fs::pat
 }
 
 // Processes divide perturbed weights, and must come to the same bits.
-void require_processes(const RunOptions& run) {
+void require_processes(const TrainSettings& settings) {
   const Processes& processes = Processes::all();
-  require<UsageError>(!processes.exchange() || run.gradient != "exact",
-                      "mollify train: --gradient: exact given with {} processes; needs szo, pgpe or rgs, whose work "
+  const RunOptions& run = settings.run();
+  require<UsageError>(!processes.exchange() || settings.estimator().divides_work(),
+                      "mollify train: --gradient: {} given with {} processes; needs szo, pgpe or rgs, whose work "
                       "they divide",
-                      processes.count());
+                      run.gradient, processes.count());
   require<UsageError>(!processes.exchange() || run.device.device == "cpu",
                       "mollify train: --device: {} given with {} processes; needs cpu", run.device.device,
                       processes.count());
@@ -166,7 +167,7 @@ Ended run_in_folder(const TrainCommand& command, const TrainSettings& settings, 
   const RunOptions& run = settings.run();
   use_threads(run.threads);
   catch_interrupts();
-  require_processes(run);
+  require_processes(settings);
   Task task =
       make_task(settings, processes.exchange());  // reads the data: what is missing shows before the folder is made
   processes.wait();                               // all have read what there was

@@ -98,18 +98,20 @@ Options optimizer_options(RunOptions& o) {
   return {
       {{"optimizer", "Optimizer", "method", "sgd; adam for certified objectives"},
        &o.optimizer,
-       one_of({"sgd", "adam", "adamw", "clipup"})},
+       one_of({"sgd", "adam", "adamw", "clipup", "schedule-free-sgd", "schedule-free-adamw"})},
       {{"lr", "Optimizer", "learning rate; of clipup a step's length",
-        "0.1 for sgd and clipup, 0.001 for adam and adamw, 0.002 for certified objectives, 1 for sgd with szo or pgpe, "
-        "0.01 for macer"},
+        "0.1 for sgd and clipup, 0.001 for adam and adamw, 1 and 0.0025 for schedule-free ones, 0.002 for certified "
+        "objectives, 1 for sgd with szo or pgpe, 0.01 for macer"},
        &o.learning_rate,
        above(0)},
-      {{"momentum", "Optimizer", "momentum, for sgd and clipup", "0.9; 0 for sgd with szo or pgpe"},
+      {{"momentum", "Optimizer",
+        "momentum, for sgd and clipup; for schedule-free methods the average's share in the weights that are trained",
+        "0.9; 0 for sgd with szo or pgpe"},
        &o.momentum,
        Rule{.low = 0, .high = 1, .below_high = true}},
       {{"nesterov", "Optimizer", "Nesterov's momentum, for sgd", nullptr}, &o.nesterov, {}},
       {{"weight-decay", "Optimizer", "weight decay, not for clipup",
-        "0.0005 for sgd, 0.0001 under noise, 0.01 for adamw, 0 for adam, heat, szo and pgpe"},
+        "0.0005 for sgd, 0.0001 under noise, 0.01 for adamw, schedule-free alike; 0 for adam, heat, szo and pgpe"},
        &o.weight_decay,
        at_least(0)},
       {{"clip-norm", "Optimizer", "scale longer gradients down to this norm; 0: never",
@@ -118,7 +120,7 @@ Options optimizer_options(RunOptions& o) {
        at_least(0)},
       {{"schedule", "Optimizer",
         "learning rate's course: constant, falling in steps or at milestones, half a cosine to 0 at the last step",
-        "cosine; milestones for certified objectives and under noise"},
+        "cosine; milestones for certified objectives and under noise; constant for schedule-free methods"},
        &o.schedule,
        one_of({"constant", "step", "milestones", "cosine"})},
       {{"warmup", "Optimizer", "steps of linear warm-up before the schedule", nullptr}, &o.warmup, at_least(0)},
@@ -157,8 +159,8 @@ Options objective_options(RunOptions& o) {
 Options gradient_options(RunOptions& o) {
   return {{{"gradient", "Gradient",
             "where gradients come from: differentiation; losses at perturbed weights, by sparse zeroth-order "
-            "optimisation (szo) or as PGPE counts them; the mean of gradients at perturbed weights (rgs). All estimate "
-            "the loss smoothed over the weights",
+            "optimisation (szo) or as PGPE counts them; the mean of gradients at perturbed weights (rgs): these "
+            "estimate the loss smoothed over the weights. That of weights moved uphill (sam; asam: as they are large)",
             nullptr},
            &o.gradient,
            one_of(estimator_names())}};
@@ -198,17 +200,21 @@ Options run_options(RunOptions& o) {
 }
 
 void resolve_optimizer(RunOptions& o) {
-  const bool sgd = o.optimizer == "sgd", clip_up = o.optimizer == "clipup";
-  require<UsageError>(sgd || clip_up || !o.momentum,
-                      "mollify train: --momentum: given with {}; needs --optimizer sgd or clipup", o.optimizer);
+  const bool sgd = o.optimizer == "sgd", clip_up = o.optimizer == "clipup", free = is_schedule_free(o);
+  require<UsageError>(sgd || clip_up || free || !o.momentum,
+                      "mollify train: --momentum: given with {}; needs --optimizer sgd, clipup or a schedule-free one",
+                      o.optimizer);
+  require<UsageError>(!free || o.momentum.value_or(1) > 0,
+                      "mollify train: --momentum: 0 given with {}; needs a positive one, of the average", o.optimizer);
   require<UsageError>(!clip_up || o.weight_decay.value_or(0) == 0,
                       "mollify train: --weight-decay: {} given with clipup, which has none; needs another --optimizer",
                       o.weight_decay.value_or(0));
   require<UsageError>(sgd || !o.nesterov, "mollify train: --nesterov: given with {}; needs --optimizer sgd",
                       o.optimizer);
-  if (!o.learning_rate) o.learning_rate = sgd || clip_up ? 0.1 : 0.001;
-  if (!o.momentum && (sgd || clip_up)) o.momentum = 0.9;
-  if (!o.weight_decay) o.weight_decay = sgd ? 0.0005 : o.optimizer == "adamw" ? 0.01 : 0;
+  const bool free_sgd = o.optimizer == "schedule-free-sgd", free_adamw = o.optimizer == "schedule-free-adamw";
+  if (!o.learning_rate) o.learning_rate = free_sgd ? 1 : free_adamw ? 0.0025 : sgd || clip_up ? 0.1 : 0.001;
+  if (!o.momentum && (sgd || clip_up || free)) o.momentum = 0.9;
+  if (!o.weight_decay) o.weight_decay = sgd || free_sgd ? 0.0005 : o.optimizer == "adamw" || free_adamw ? 0.01 : 0;
   require<UsageError>(!o.nesterov || *o.momentum > 0,
                       "mollify train: --nesterov: given with momentum 0; needs a positive --momentum");
   if (!o.step_factor) o.step_factor = o.schedule == "milestones" ? 0.2 : 0.1;
@@ -221,6 +227,8 @@ void resolve_optimizer(RunOptions& o) {
 }
 
 }  // namespace
+
+bool is_schedule_free(const RunOptions& options) { return options.optimizer.starts_with("schedule-free"); }
 
 std::vector<int64_t> milestones(const RunOptions& options) { return milestones_of(options.milestones); }
 
@@ -264,6 +272,7 @@ Options TrainSettings::options() const {
 
 void TrainSettings::resolve() {
   RunOptions& o = *run_;
+  if (is_schedule_free(o) && o.schedule.empty()) o.schedule = "constant";
   estimator_->resolve(o);
   objective_->resolve(o);
   if (o.batch == 0) o.batch = 64;

@@ -32,6 +32,8 @@ struct RunOptions {
   Options options();
 };
 
+bool is_schedule_free(const RunOptions& options);  // its optimizer evaluates other weights than it trains
+
 // Epochs at whose end --schedule milestones falls; throws UsageError.
 std::vector<int64_t> milestones(const RunOptions& options);
 

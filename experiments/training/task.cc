@@ -50,6 +50,12 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const RunOptions& options, cons
                        .nesterov = options.nesterov,
                        .clip_norm = *options.clip_norm},
                       std::move(gradient));
+  if (is_schedule_free(options)) {
+    const optim::ScheduleFreeOptions how{
+        .momentum = *options.momentum, .weight_decay = *options.weight_decay, .clip_norm = *options.clip_norm};
+    return (options.optimizer == "schedule-free-sgd" ? optim::schedule_free_sgd : optim::schedule_free_adamw)(
+        rate, how, std::move(gradient));
+  }
   const optim::AdamOptions how{.weight_decay = *options.weight_decay, .clip_norm = *options.clip_norm};
   return options.optimizer == "adam" ? optim::adam(rate, how, std::move(gradient))
                                      : optim::adamw(rate, how, std::move(gradient));

@@ -169,14 +169,15 @@ bool Training::evaluate_epoch() {
   };
   if (events_.evaluating) events_.evaluating(position_.epoch);
   std::optional<Score> validation;
-  const OutputsOf plain = outputs_of(task_.network, weights_, state_);
+  const Tensor weights = step_->evaluation_weights();
+  const OutputsOf plain = outputs_of(task_.network, weights, state_);
   if (options_.validation > 0 && !(validation = score(task_.validation, plain))) return false;
   const std::optional<Score> test = score(task_.test, plain);
   if (!test) return false;
   std::optional<Score> smoothed;
   if (settings_.smoothing().active()) {
     const double sigma = settings_.smoothing().sigma(position_.epoch);
-    if (!(smoothed = score(task_.test, smoothed_outputs_of(task_.network, weights_, state_, sigma)))) return false;
+    if (!(smoothed = score(task_.test, smoothed_outputs_of(task_.network, weights, state_, sigma)))) return false;
   }
   std::optional<Score> noisy;
   if (settings_.objective().noise()) {
@@ -187,7 +188,7 @@ bool Training::evaluate_epoch() {
   }
   EpochMetrics::Ball ball;
   if (certifies()) {
-    const auto share = certified_share(task_.network, weights_, task_.test, task_.plain, *options_.epsilon_test,
+    const auto share = certified_share(task_.network, weights, task_.test, task_.plain, *options_.epsilon_test,
                                        settings_.objective().certifying(), options_.certify_limit, events_.stop);
     if (!share) return false;
     ball.certified_accuracy = *share;
@@ -225,7 +226,7 @@ void Training::finish_epoch(const EpochMetrics& metrics, double evaluation_secon
   history_.timings.push_back(
       {metrics.epoch, position_.seconds, evaluation_seconds, rate, memory_statistics(device_).peak_bytes});
   if (events_.epoch) events_.epoch(history_.metrics.back(), history_.timings.back());
-  if (events_.trained) events_.trained(position_.epoch, weights_, state_, step_->mask());
+  if (events_.trained) events_.trained(position_.epoch, step_->evaluation_weights(), state_, step_->mask());
 
   const bool best = metrics.validation &&
                     (!position_.best_validation_loss || metrics.validation->loss < *position_.best_validation_loss);
@@ -270,7 +271,7 @@ void Training::save_weights(const char* file) const {
   if (const auto noise = settings_.objective().noise()) about["noise"] = format("{}", *noise);
   if (settings_.smoothing().active())  // of the last epoch
     about["sigma"] = format("{}", settings_.smoothing().sigma(std::max<int64_t>(0, position_.epoch - 1)));
-  nn::save(folder_ / file, task_.network, to(weights_, Device::cpu), to(state_, Device::cpu), about);
+  nn::save(folder_ / file, task_.network, to(step_->evaluation_weights(), Device::cpu), to(state_, Device::cpu), about);
 }
 
 // The last step may have spoilt weights whose loss nobody has seen yet: those never replace a good checkpoint.
@@ -312,8 +313,10 @@ std::string Training::cost() {
   const std::string gradient = settings_.estimator().about();
   if (gradient.empty()) return "";
   const optim::Evaluations a_step = task_.optimizer->source().evaluations();
-  std::string text = format("{}; a step: {} evaluations of the loss", gradient, a_step.values);
-  if (a_step.gradients > 0) text += format(", {} of its gradient", a_step.gradients);
+  std::string text = gradient + "; a step: ";
+  if (a_step.values > 0) text += format("{} evaluations of the loss", a_step.values);
+  if (a_step.values > 0 && a_step.gradients > 0) text += ", ";
+  if (a_step.gradients > 0) text += format("{} gradients", a_step.gradients);
   datasets::Loader loader(task_.train, {.batch_size = task_.timetable.batch(0), .preparation = task_.plain});
   loader.start_epoch(0, 0);
   const datasets::Batch batch = *loader.next();
@@ -330,7 +333,7 @@ std::string Training::cost() {
 
 RunOutcome Training::outcome(End end) {
   if (end != End::complete) save();
-  return {end, weights_, state_, position_, task_.optimizer->steps(), out_of_patience(), last_loss_};
+  return {end, step_->evaluation_weights(), state_, position_, task_.optimizer->steps(), out_of_patience(), last_loss_};
 }
 
 RunOutcome Training::run() {

@@ -33,8 +33,8 @@ struct RunEvents {
 struct RunOutcome {
   // complete: all epochs, or out of patience; interrupted: by `stop`; steps: after the options' number of steps.
   enum class End { complete, interrupted, steps } end;
-  Tensor weights, state;
-  Position position;  // where it stands
+  Tensor weights, state;  // weights to evaluate, which a schedule-free optimizer keeps apart from those it trains
+  Position position;      // where it stands
   int64_t steps;
   bool out_of_patience;
   double last_loss;

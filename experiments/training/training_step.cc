@@ -17,6 +17,10 @@ TrainingStep::TrainingStep(const TrainSettings& settings, const Task& task, cons
                       "mollify train: --rows: {} given with {}, whose batch norm has statistics of the whole batch; "
                       "needs a model without",
                       settings.run().rows, task.network.name());
+  require<UsageError>(!is_schedule_free(settings.run()) || task.network.statistics().empty(),
+                      "mollify train: --optimizer: {} given with {}, whose batch norm would have statistics of other "
+                      "weights than are evaluated; needs a model without",
+                      settings.run().optimizer, task.network.name());
   settings.objective().prepare(setting);
   if (settings.smoothing().active()) settings.smoothing().prepare(setting);
   if (!settings.mask().exists()) return;
@@ -29,6 +33,11 @@ void TrainingStep::set_active(Positions active) {
   active_.emplace(std::move(active));
   trained_ = take(weights_, active_->indices());
   captured_.reset();
+}
+
+Tensor TrainingStep::evaluation_weights() const {
+  const Tensor weights = task_.optimizer->evaluation_weights(trained_);
+  return active_ ? put(weights_, *active_, weights) : weights;
 }
 
 std::map<std::string, Tensor> TrainingStep::kept() const {

@@ -25,6 +25,9 @@ class TrainingStep {
   // where the network cannot be trained as they ask. Settings and task must outlive this.
   TrainingStep(const TrainSettings& settings, const Task& task, const Tensor& weights, const Tensor& state);
 
+  // Of the network: what to evaluate and to save, which the optimizer may keep apart from those it trains.
+  Tensor evaluation_weights() const;
+
   // What a checkpoint keeps, by name: the optimizer's state and the mask's.
   std::map<std::string, Tensor> kept() const;
   void set_kept(const std::map<std::string, Tensor>& kept);

@@ -58,7 +58,9 @@ struct TestRun {
             .loss = nn::mean_cross_entropy,
             .timetable = Timetable(kBatch * kBatches, {kBatch}),
             .device = Device::cpu,
-            .optimizer = optim::sgd(rate, {.momentum = 0.9, .weight_decay = 0.1}, make_gradient(settings, rate))};
+            .optimizer = is_schedule_free(settings.run())
+                             ? optim::schedule_free_sgd(rate, {}, make_gradient(settings, rate))
+                             : optim::sgd(rate, {.momentum = 0.9, .weight_decay = 0.1}, make_gradient(settings, rate))};
   }
 
   std::vector<StepResult> epoch(int64_t number) {
@@ -80,7 +82,8 @@ std::vector<Texts> estimators() {
           {{"gradient", "szo"}, {"probes", "3"}, {"sides", "1"}, {"directions", "signs"}},
           {{"gradient", "pgpe"}, {"probes", "4"}, {"probe-course", "learned"}},
           {{"gradient", "pgpe"}, {"probes", "4"}, {"ranks", "true"}},
-          {{"gradient", "rgs"}, {"probes", "2"}}};
+          {{"gradient", "rgs"}, {"probes", "2"}},
+          {{"gradient", "asam"}, {"sam-rho", "2"}}};
 }
 
 Texts with(Texts texts, const Texts& more) {
@@ -153,6 +156,26 @@ TEST(Masks, ShrinkByTheShareAndNest) {
       EXPECT_TRUE(std::includes(before.list().begin(), before.list().end(), now.list().begin(), now.list().end()));
       before = now;
     }
+  }
+}
+
+// Averages of schedule-free steps go on across changes of the mask: what is evaluated differs from what is trained in
+// active weights alone.
+TEST(Masks, MaskedWeightsAreEvaluatedAsTheyAre) {
+  TestRun run({{"mask", "random"}, {"mask-every", "1"}, {"optimizer", "schedule-free-sgd"}, {"epochs", "3"}}, "linear");
+  EXPECT_EQ(run.step.evaluation_weights().to_vector<float>(), run.weights.to_vector<float>());
+  for (int64_t epoch = 0; epoch < 3; ++epoch) {
+    run.epoch(epoch);
+    const std::vector<float> trained = run.weights.to_vector<float>(),
+                             evaluated = run.step.evaluation_weights().to_vector<float>();
+    const std::vector<int64_t>& active = run.step.mask()->list();
+    int64_t apart = 0;
+    for (size_t i = 0; i < trained.size(); ++i) {
+      if (trained[i] == evaluated[i]) continue;
+      ++apart;
+      EXPECT_TRUE(std::binary_search(active.begin(), active.end(), static_cast<int64_t>(i))) << i;
+    }
+    EXPECT_GT(apart, run.step.active() / 2);
   }
 }
 
@@ -239,6 +262,11 @@ TEST(Estimators, RefuseWhatCannotBe) {
             "mollify train: --ranks: true given with --gradient rgs; it is an option of szo, pgpe");
   EXPECT_EQ(message({{"probes", "4"}}),
             "mollify train: --probes: 4 given with --gradient exact; it is an option of szo, pgpe, rgs");
+  EXPECT_EQ(message({{"sam-rho", "0.1"}}),
+            "mollify train: --sam-rho: 0.1 given with --gradient exact; it is an option of sam, asam");
+  EXPECT_EQ(message({{"optimizer", "schedule-free-sgd"}, {"momentum", "0"}}),
+            "mollify train: --momentum: 0 given with schedule-free-sgd; needs a positive one, of the average");
+  EXPECT_THROW(TestRun({{"optimizer", "schedule-free-sgd"}}, kModel), UsageError);  // batch norm
   EXPECT_EQ(message({{"mask", "held-out"}}),
             "mollify train: --mask: held-out given without --validation; needs images to choose by");
   EXPECT_NE(message({{"mask-every", "2"}}).find("without --mask"), std::string::npos);

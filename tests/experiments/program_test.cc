@@ -29,7 +29,7 @@ TEST_F(Program, RepeatsMetricsToTheLastDigitOnAnyNumberOfThreads) {
 }
 
 TEST_F(Program, GoesOnAfterAnEpochAsIfUnbroken) {
-  for (const std::string optimizer : {"sgd", "adamw"}) {
+  for (const std::string optimizer : {"sgd", "adamw", "schedule-free-adamw", "sgd --gradient asam"}) {
     const std::string options = "--schedule constant --overwrite --optimizer " + optimizer;
     EXPECT_EQ(run(job("unbroken", options + " --epochs 3")).status, 0);
     EXPECT_EQ(run(job("broken", options + " --epochs 1")).status, 0);
@@ -262,15 +262,17 @@ TEST_F(Program, AnInterruptLeavesARunThatGoesOn) {
 }
 
 TEST_F(Program, EvaluationAgreesWithTraining) {
-  ASSERT_EQ(run(job("run", "--epochs 2")).status, 0);
-  const json last = last_line(in("run") / "metrics.jsonl");
   const std::string command = "eval --weights " + (in("run") / "model.safetensors").string();
-  const Outcome outcome = run(command + " --json");
-  ASSERT_EQ(outcome.status, 0) << outcome.error;
-  const json result = json::parse(outcome.out);
-  EXPECT_EQ(result["accuracy"], last["test_accuracy"]);
-  EXPECT_EQ(result["loss"], last["test_loss"]);
-  EXPECT_EQ(result["classes"].size(), 10u);
+  for (const std::string optimizer : {"schedule-free-sgd", "sgd"}) {
+    ASSERT_EQ(run(job("run", "--epochs 2 --overwrite --optimizer " + optimizer)).status, 0);
+    const json last = last_line(in("run") / "metrics.jsonl");
+    const Outcome outcome = run(command + " --json");
+    ASSERT_EQ(outcome.status, 0) << outcome.error;
+    const json result = json::parse(outcome.out);
+    EXPECT_EQ(result["accuracy"], last["test_accuracy"]) << optimizer;
+    EXPECT_EQ(result["loss"], last["test_loss"]) << optimizer;
+    EXPECT_EQ(result["classes"].size(), 10u);
+  }
   const Outcome text = run(command);
   EXPECT_EQ(text.status, 0);
   EXPECT_NE(text.out.find("accuracy"), std::string::npos);
@@ -329,6 +331,9 @@ TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
       {"train --penalty 1e-4", "given without --sigma"},
       {"train --sigma-decay 0.5", "given without --sigma"},
       {"train --optimizer adam --momentum 0.5", "--momentum"},
+      {"train --gradient sam --sam-rho 0", "mollify train: --sam-rho: 0 given; needs above 0\n"},
+      {"train --optimizer schedule-free-sgd --model lenet_300_100 --out " + in("new").string(),
+       "needs a model without"},
       {"train --patience 2", "needs --validation"},
       {"train --limit 100 --validation 100 --out " + in("new").string(), "--validation: 100 given"},
       {"train --data cifar100 --data-dir /nowhere --out " + in("new").string(), "cifar100"},

@@ -33,7 +33,8 @@ class Estimator {
   virtual std::unique_ptr<optim::Gradient> make(const Making& making) const = 0;
   // Factor on the learning rate where `active` weights are trained.
   virtual double rate_factor(int64_t /*active*/) const { return 1; }
-  virtual std::string about() const { return ""; }  // for the user, or nothing
+  virtual bool divides_work() const { return false; }  // among processes
+  virtual std::string about() const { return ""; }     // for the user, or nothing
 };
 
 std::unique_ptr<Estimator> make_estimator(const std::string& name);  // of estimator_names
@@ -44,5 +45,7 @@ std::unique_ptr<Estimator> exact_estimator();
 std::unique_ptr<Estimator> szo_estimator();
 std::unique_ptr<Estimator> pgpe_estimator();
 std::unique_ptr<Estimator> rgs_estimator();
+std::unique_ptr<Estimator> sam_estimator();
+std::unique_ptr<Estimator> asam_estimator();
 
 }  // namespace mollify::experiments

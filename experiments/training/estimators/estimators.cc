@@ -12,8 +12,8 @@ class Exact final : public Estimator {
 const struct {
   const char* name;
   std::unique_ptr<Estimator> (*make)();
-} kEstimators[] = {
-    {"exact", exact_estimator}, {"szo", szo_estimator}, {"pgpe", pgpe_estimator}, {"rgs", rgs_estimator}};
+} kEstimators[] = {{"exact", exact_estimator}, {"szo", szo_estimator}, {"pgpe", pgpe_estimator},
+                   {"rgs", rgs_estimator},     {"sam", sam_estimator}, {"asam", asam_estimator}};
 
 }  // namespace
 

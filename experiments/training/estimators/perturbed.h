@@ -9,6 +9,7 @@ namespace mollify::experiments {
 class PerturbedEstimator : public Estimator {
  public:
   Options options() override;
+  bool divides_work() const override { return true; }
 
  protected:
   PerturbedEstimator(int64_t probes, double scale, const char* help) : probes_(probes), scale_(scale), help_(help) {}
