@@ -56,7 +56,10 @@
 #include <mollify/smoothing/attacks/square.h>
 #include <mollify/smoothing/attacks/suites.h>
 #include <mollify/smoothing/coordinate_noise.h>
+#include <mollify/smoothing/critical_batch.h>
 #include <mollify/smoothing/functions.h>
+#include <mollify/smoothing/gradient_noise.h>
+#include <mollify/smoothing/gradient_tails.h>
 #include <mollify/smoothing/graduated_descent.h>
 #include <mollify/smoothing/gsmooth.h>
 #include <mollify/smoothing/loss/ask_tell.h>
@@ -67,6 +70,7 @@
 #include <mollify/smoothing/loss/perturbed_loss.h>
 #include <mollify/smoothing/loss/population.h>
 #include <mollify/smoothing/loss/population_gradient.h>
+#include <mollify/smoothing/loss/sample_losses.h>
 #include <mollify/smoothing/moments.h>
 #include <mollify/smoothing/monte_carlo.h>
 #include <mollify/smoothing/niceness.h>
