@@ -57,6 +57,7 @@
 #include <mollify/smoothing/attacks/suites.h>
 #include <mollify/smoothing/coordinate_noise.h>
 #include <mollify/smoothing/critical_batch.h>
+#include <mollify/smoothing/curvature.h>
 #include <mollify/smoothing/functions.h>
 #include <mollify/smoothing/gradient_noise.h>
 #include <mollify/smoothing/gradient_tails.h>
@@ -78,6 +79,7 @@
 #include <mollify/smoothing/randomized/noise.h>
 #include <mollify/smoothing/randomized/statistics.h>
 #include <mollify/smoothing/randomized/votes.h>
+#include <mollify/smoothing/sharpness.h>
 #include <mollify/smoothing/sigma.h>
 #include <mollify/smoothing/smooth.h>
 #include <mollify/smoothing/smoothed_functions.h>

@@ -2,47 +2,13 @@
 
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
+#include <mollify/smoothing/attacks/apgd_run.h>
 #include <mollify/smoothing/attacks/search.h>
 
 #include <algorithm>
 
 namespace mollify::smoothing {
 namespace {
-
-Tensor column(const Tensor& list) { return reshape(list, {list.size(), 1}); }
-
-// One row each, of a run: points and gradients [n, d], the others [n].
-struct Run {
-  Tensor x, previous, gradient, loss;
-  Tensor best, best_gradient, best_loss;
-  Tensor step, rises;           // length of steps; how often the loss rose since the last checkpoint
-  Tensor checked_loss, halved;  // the best loss at the last checkpoint, and whether the step was halved there
-
-  std::vector<Tensor*> parts() {
-    return {&x, &previous, &gradient, &loss, &best, &best_gradient, &best_loss, &step, &rises, &checked_loss, &halved};
-  }
-  void evaluated(const Search::Evaluation& at) {
-    if (loss.defined()) rises = rises + cast(greater(at.loss, loss), rises.dtype());
-    loss = at.loss;
-    gradient = at.gradient;
-    const Tensor better = best_loss.defined() ? greater(loss, best_loss) : equal(loss, loss);
-    best = best.defined() ? where(column(better), x, best) : x;
-    best_gradient = best_gradient.defined() ? where(column(better), gradient, best_gradient) : gradient;
-    best_loss = best_loss.defined() ? where(better, loss, best_loss) : loss;
-  }
-  // After `interval` steps.
-  void check(int64_t interval) {
-    const Tensor most = Tensor::scalar(0.75 * static_cast<double>(interval), rises.dtype());
-    const Tensor oscillates = less_equal(rises, most);
-    const Tensor stands = logical_and(logical_not(halved), less_equal(best_loss, checked_loss));
-    halved = logical_or(oscillates, stands);
-    step = where(halved, step / 2, step);
-    x = where(column(halved), best, x);
-    gradient = where(column(halved), best_gradient, gradient);
-    rises = zeros_like(rises);
-    checked_loss = best_loss;
-  }
-};
 
 // From a random direction, at the ball's edge.
 Tensor start(const Search& search, int64_t number) {
@@ -58,28 +24,20 @@ Tensor start(const Search& search, int64_t number) {
 }
 
 void one_run(Search& search, const ApgdOptions& how, int64_t number, int64_t rank) {
-  Run run;
+  ApgdRun run(start(search, number), 2 * search.threat().epsilon);
   search.follow(run.parts());
+  const auto project = [&](const Tensor& x) { return search.project(x); };
   const auto evaluate = [&] {
     const Search::Evaluation at = search.evaluate(run.x, how.objective, rank);
-    run.evaluated(at);
+    run.evaluated(at.loss, at.gradient);
     search.record(Tensor(run.x), at.scores);
   };
-  run.x = run.previous = start(search, number);
-  run.step = full({search.left()}, 2 * search.threat().epsilon, run.x.dtype(), run.x.device());
-  run.rises = zeros_like(run.step);
-  run.halved = ones({search.left()}, DType::u8, run.x.device());  // nothing stands still at the first checkpoint
   evaluate();
-  run.checked_loss = run.best_loss;
 
   const std::vector<int64_t> checkpoints = apgd_checkpoints(how.steps);
   int64_t last = 0;
   for (int64_t step = 1; step <= how.steps && search.left() > 0; ++step) {
-    const double share = step == 1 ? 1 : 0.75;  // of the gradient; the rest is momentum
-    const Tensor ahead = search.project(run.x + search.direction(run.gradient) * column(run.step));
-    const Tensor next = run.x + (ahead - run.x) * share + (run.x - run.previous) * (1 - share);
-    run.previous = run.x;
-    run.x = search.project(next);
+    run.move(search.direction(run.gradient), project, step == 1);
     evaluate();
     if (search.left() == 0 || !std::binary_search(checkpoints.begin(), checkpoints.end(), step)) continue;
     run.check(step - last);
