@@ -176,6 +176,8 @@ struct Line {
   RadiiCommand radii_command;
   AttackCommand attack_command;
   LandscapeCommand landscape_command;
+  NoiseCommand noise_command;
+  SharpnessCommand sharpness_command;
 
   Line() {
     app.set_version_flag("--version", version_text(), "print the version");
@@ -195,6 +197,10 @@ struct Line {
     add_about_network("attack", "Attack a classifier's images, by one attack or a sequence of them", attack_command);
     add_about_network("landscape", "Losses around weights, along a line and over a plane, before and after smoothing",
                       landscape_command);
+    add_about_network("noise", "The noise of minibatch gradients at weights: its variance, what it smooths, its tails",
+                      noise_command);
+    add_about_network("sharpness", "How much the loss rises near weights, and the Hessian's eigenvalues",
+                      sharpness_command);
     app.add_subcommand("info", "Print version, processor, libraries, models and datasets")->allow_extras();
     app.footer("mollify SUBCOMMAND --help tells all options of a subcommand.");  // last: subcommands would take it over
     reproduce->footer("mollify reproduce EXPERIMENT --help tells all options of an experiment.");

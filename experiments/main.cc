@@ -30,6 +30,8 @@ struct Runner {
   int operator()(const AttackCommand& command) const { return attack_command(command); }
   int operator()(const RadiiCommand& command) const { return radii_command(command); }
   int operator()(const LandscapeCommand& command) const { return landscape_command(command); }
+  int operator()(const NoiseCommand& command) const { return noise_command(command); }
+  int operator()(const SharpnessCommand& command) const { return sharpness_command(command); }
 };
 
 // `alike`: every process of a run meets the same fault, and the first one tells.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <optional>
 
 namespace mollify::smoothing {
@@ -12,6 +13,7 @@ namespace {
 
 constexpr uint64_t kStream = stream_of(Purpose::active_weights, uint64_t{1} << 48);  // below it lie a run's rounds
 
+constexpr size_t kParts = 10;    // of the draws, for an error
 constexpr double kLeast = 1e-6;  // of a coordinate's squares, at least this share is left to the other draws
 
 std::vector<double> normal_quantiles(const std::vector<double>& p) {
@@ -44,9 +46,9 @@ class DrawnNoise {
     found.kept = positions_->count();
     moments(draws, found);
     standardise();
+    hill(found);
     std::sort(numbers_.begin(), numbers_.end());
     quantiles(found);
-    hill(found);
     return found;
   }
 
@@ -114,29 +116,50 @@ class DrawnNoise {
     for (const double x : falling) sum += std::log(x / falling.back());
     return static_cast<double>(falling.size() - 1) / sum;
   }
+  size_t extremes_of(size_t count) const {
+    const size_t most = count - 1;
+    return std::clamp<size_t>(static_cast<size_t>(how_.share * static_cast<double>(count)), std::min<size_t>(2, most),
+                              most);
+  }
+  static std::vector<double> largest(std::vector<double> numbers, size_t count) {
+    for (double& x : numbers) x = std::abs(x);
+    std::partial_sort(numbers.begin(), numbers.begin() + static_cast<std::ptrdiff_t>(count), numbers.end(),
+                      std::greater<>());
+    numbers.resize(count);
+    return numbers;
+  }
+  // Numbers of one draw depend on each other: the error is that of the mean over parts of the draws.
   void hill(Tails& found) const {
-    const double n = static_cast<double>(numbers_.size());
-    const size_t most = numbers_.size() - 1;
-    const size_t k = std::clamp<size_t>(static_cast<size_t>(how_.share * n), std::min<size_t>(2, most), most);
-    std::vector<double> falling, p;
-    size_t low = 0, high = numbers_.size();  // the largest magnitudes are at the ends
-    for (size_t i = 0; i <= k; ++i) {
-      falling.push_back(-numbers_[low] > numbers_[high - 1] ? -numbers_[low++] : numbers_[--high]);
-      p.push_back((static_cast<double>(i) + 0.5) / n / 2);
-    }
+    const size_t count = numbers_.size(), k = extremes_of(count);
+    found.extremes = static_cast<int64_t>(k);
+    found.hill = hill_of(largest(numbers_, k + 1));
+    std::vector<double> p;
+    for (size_t i = 0; i <= k; ++i) p.push_back((static_cast<double>(i) + 0.5) / static_cast<double>(count) / 2);
     std::vector<double> normal = normal_quantiles(p);
     for (double& z : normal) z = -z;
-    found.extremes = static_cast<int64_t>(k);
-    found.hill = hill_of(falling);
-    found.hill_error = found.hill / std::sqrt(static_cast<double>(k));
     found.normal_hill = hill_of(normal);
+
+    const size_t draws = static_cast<size_t>(how_.draws), parts = std::min<size_t>(kParts, draws);
+    const size_t of_draw = count / draws;
+    double sum = 0, squares = 0;
+    for (size_t part = 0; part < parts; ++part) {
+      const auto at = [&](size_t i) {
+        return numbers_.begin() + static_cast<std::ptrdiff_t>(i * draws / parts * of_draw);
+      };
+      const std::vector<double> some(at(part), at(part + 1));
+      const double hill = some.size() < 2 ? NAN : hill_of(largest(some, extremes_of(some.size()) + 1));
+      sum += hill;
+      squares += hill * hill;
+    }
+    const double n = static_cast<double>(parts);
+    found.hill_error = std::sqrt(std::max(0.0, squares - sum * sum / n) / (n - 1) / n);
   }
 
   const TailOptions how_;
   Tensor squares_, fourths_;
   std::optional<Positions> positions_;
-  std::vector<float> kept_;  // by draw
-  std::vector<double> numbers_;
+  std::vector<float> kept_;      // by draw
+  std::vector<double> numbers_;  // likewise, then in order
 };
 
 }  // namespace

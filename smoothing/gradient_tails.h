@@ -25,7 +25,8 @@ struct Tails {
   double kurtosis = 0;             // excess, the mean over all coordinates; its expectation is 0 of normal draws
   double raw_kurtosis = 0;         // of all numbers pooled as they are
   int64_t kept = 0, extremes = 0;  // coordinates, and the numbers of theirs that Hill's index counts
-  // Hill's α of the kept numbers, its error where they are independent, and the α that normal numbers would have there.
+  // Hill's α of the kept numbers, its error from the spread over ten parts of the draws (numbers of one draw depend on
+  // each other), and the α that normal numbers would have there.
   double hill = 0, hill_error = 0, normal_hill = 0;
   std::vector<double> normal, empirical;  // quantiles: of the normal distribution, equally spaced, and of the kept
 

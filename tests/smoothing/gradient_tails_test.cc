@@ -39,7 +39,7 @@ TEST(Tails, OfNormalCoordinatesOfAnyScaleAreLight) {
   // The mean over 400 coordinates of a kurtosis of 300 draws, each with deviation √(24/300).
   EXPECT_NEAR(found.kurtosis, 0, 4 * std::sqrt(24.0 / 300 / kWeights));
   EXPECT_EQ(found.extremes, 120);
-  EXPECT_NEAR(found.hill, found.normal_hill, 4 * found.hill_error);
+  EXPECT_NEAR(found.hill, found.normal_hill, 4 * found.hill / std::sqrt(120));
   ASSERT_EQ(found.normal.size(), 101u);
   ASSERT_EQ(found.empirical.size(), 101u);
   EXPECT_EQ(found.normal[50], 0);
@@ -67,9 +67,19 @@ TEST(Tails, HillsIndexIsThatOfAParetoDistribution) {
     };
     const Tails found = tails_of(pareto, {.draws = 2000, .share = 0.25});
     EXPECT_EQ(found.extremes, 500);
-    EXPECT_NEAR(found.hill, alpha, 4 * found.hill_error);
-    EXPECT_NEAR(found.hill_error, found.hill / std::sqrt(500), 1e-12);
+    // Of independent numbers the error is α/√k, as far as ten parts tell it.
+    EXPECT_NEAR(found.hill, alpha, 4 * alpha / std::sqrt(500));
+    EXPECT_GT(found.hill_error, alpha / std::sqrt(500) / 3);
+    EXPECT_LT(found.hill_error, alpha / std::sqrt(500) * 2);
   }
+}
+
+// Where all coordinates of a draw are one number, there are as many numbers as draws, and the error says so.
+TEST(Tails, ErrorsSeeThatCoordinatesDepend) {
+  const auto same = [](int64_t number) { return ones({50}, DType::f64) * student(number)[0]; };
+  const auto apart = [](int64_t number) { return student(number)(Slice{0, 50}); };
+  const TailOptions how{.draws = 1000, .share = 0.05};
+  EXPECT_GT(tails_of(same, how).hill_error, 2.5 * tails_of(apart, how).hill_error);
 }
 
 TEST(Tails, LeaveOutWhatDoesNotVaryAndKeepSome) {

@@ -1,0 +1,77 @@
+#include <mollify/experiments/weights_on_data.h>
+
+#include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/training/task.h>
+
+namespace mollify::experiments {
+namespace {
+
+// What the weights' file says under `key`, or `otherwise`.
+std::string said(const nn::SafeTensors& file, const std::string& key, const std::string& otherwise) {
+  const auto found = file.metadata.find(key);
+  return found == file.metadata.end() || found->second.empty() ? otherwise : found->second;
+}
+
+Tensor squared_errors(const Tensor& outputs, const Tensor& labels) {
+  return sum(square(outputs - one_hot(labels, outputs.dim(-1), outputs.dtype())), -1);
+}
+
+}  // namespace
+
+WeightsOnData::WeightsOnData(const char* command, const WeightsOnDataRequest& request, Device device)
+    : WeightsOnData(command, request,
+                    (require_given(request.weights, command, "--weights", "a file .safetensors of a run"),
+                     nn::read_safetensors(request.weights)),
+                    device) {}
+
+WeightsOnData::WeightsOnData(const char* command, const WeightsOnDataRequest& request, const nn::SafeTensors& file,
+                             Device device)
+    : network_(nn::described_network(request.weights, file.metadata)),
+      preparation_(preparation_of(request.weights, file.metadata)),
+      data_(request.data.empty() ? said(file, "data", "") : request.data),
+      loss_(said(file, "loss", "cross_entropy")) {
+  require<UsageError>(!data_.empty(), "mollify {}: --data: not given, and {} does not name its data", command,
+                      request.weights);
+  require<FormatError>(loss_ == "cross_entropy" || loss_ == "squared_error",
+                       "{}: its metadata names the loss '{}'; needs cross_entropy or squared_error", request.weights,
+                       loss_);
+  images_ = load_images(data_, request.data_dir, request.images, 1, format("mollify {}: --images", command),
+                        image_extent(network_.input()))
+                .train;
+  const Shape shape{images_.height, images_.width, images_.channels};
+  require<UsageError>(network_.input() == shape && network_.output() == Shape{images_.classes},
+                      "mollify {}: --data: {} given, images of {} and {} classes; {} is a network of {} to {}", command,
+                      data_, shape, images_.classes, request.weights, network_.input(), network_.output());
+  const nn::Loaded loaded = nn::load(request.weights, network_);
+  weights_ = to(loaded.weights, device);
+  state_ = to(loaded.state, device);
+}
+
+smoothing::SampleLosses WeightsOnData::losses(smoothing::NetworkLosses how,
+                                              std::function<void(int64_t)> on_take) const {
+  how.losses = loss_ == "squared_error" ? squared_errors : cross_entropy;
+  const auto take = [this, on_take = std::move(on_take)](std::span<const int32_t> which) {
+    stop_if_interrupted();
+    const datasets::Batch batch = datasets::make_batch(images_, which, preparation_);
+    on_take(batch.size());
+    return Tensors{to(batch.images, weights_.device()), to(batch.labels, weights_.device())};
+  };
+  return smoothing::losses_of(network_, state_, images_.size(), take, how);
+}
+
+std::string WeightsOnData::about() const {
+  return format("{} ({} weights), {} on {} training images of {}", network_.name(), weights_.size(), loss_,
+                images_.size(), data_);
+}
+
+Options weights_on_data_options(WeightsOnDataRequest& r) {
+  Options all;
+  add(all,
+      {{{"weights", "Data", "weights, such as a run's model.safetensors", ""}, &r.weights, {}},
+       {{"data", "Data", "dataset", "the one that the weights were trained on"}, &r.data, one_of(data_names())},
+       data_dir_option(r.data_dir, "Data"),
+       {{"images", "Data", "the first N training images", nullptr}, &r.images, Rule{.low = 2, .high = 10'000'000}}});
+  return all;
+}
+
+}  // namespace mollify::experiments
