@@ -23,8 +23,8 @@ class WeightsOnData {
   WeightsOnData(const WeightsOnData&) = delete;
 
   // The loss that the weights were trained with, of images without augmentation, in evaluation mode unless said
-  // otherwise. Taking images throws Interrupted after an interrupt; `on_take` hears how many are taken. This object must
-  // outlive the losses.
+  // otherwise. Taking images throws Interrupted after an interrupt; `on_take` hears how many are taken. This object
+  // must outlive the losses.
   smoothing::SampleLosses losses(smoothing::NetworkLosses how, std::function<void(int64_t images)> on_take) const;
 
   const nn::Network& network() const { return network_; }

@@ -64,8 +64,8 @@ class Krylov {
     }
   }
 
-  // Of the tridiagonal matrix: its eigenvalues, rising, the first numbers of their vectors, and how far each may be from
-  // the matrix's.
+  // Of the tridiagonal matrix: its eigenvalues, rising, the first numbers of their vectors, and how far each may be
+  // from the matrix's.
   struct Ritz {
     std::vector<double> values, first, errors;
   };

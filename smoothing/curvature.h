@@ -31,8 +31,8 @@ struct Eigenvalues {
   int64_t products;  // that it took
 };
 
-// The `count` largest, by Lanczos with full reorthogonalisation: as many vectors as products are kept. Throws ValueError
-// unless 1 ≤ count ≤ size and count ≤ products.
+// The `count` largest, by Lanczos with full reorthogonalisation: as many vectors as products are kept. Throws
+// ValueError unless 1 ≤ count ≤ size and count ≤ products.
 Eigenvalues largest_eigenvalues(const SymmetricMatrix& matrix, int64_t count, const LanczosOptions& how = {});
 
 // A measure that stands for the eigenvalues: Σ weight·f(node) ≈ (1/d) Σ f(λ).

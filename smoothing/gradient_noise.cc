@@ -84,8 +84,8 @@ GradientNoise::GradientNoise(SampleLosses losses, const Tensor& weights, uint64_
       seed_(seed),
       batches_([of = losses_](const Tensors& in) -> Tensors { return of_batch(of, in); }) {}
 
-// Without replacement, in a random order: the first of a shuffle (Fisher & Yates). Orders of epochs draw from index 0 of
-// this purpose alone.
+// Without replacement, in a random order: the first of a shuffle (Fisher & Yates). Orders of epochs draw from index 0
+// of this purpose alone.
 std::vector<int32_t> GradientNoise::drawn(int64_t size, int64_t number) const {
   std::vector<int32_t> which = samples_from(0, losses_.count, losses_.count);
   const uint64_t index = static_cast<uint64_t>(size) << 32 | static_cast<uint64_t>(number);

@@ -24,8 +24,8 @@ struct Sharpness {
 };
 
 // E_batches max_u L(w + c ⊙ u) − L(w), by Auto-PGD in u from the ball's edge: a lower bound on the maximum, and at
-// least 0. Batches are samples in succession, and captured. Throws ValueError unless there are two batches, for ρ that is not
-// above 0, and for other numbers out of range.
+// least 0. Batches are samples in succession, and captured. Throws ValueError unless there are two batches, for ρ that
+// is not above 0, and for other numbers out of range.
 Sharpness worst_case_sharpness(const SampleLosses& losses, const Tensor& weights, const SharpnessOptions& how = {});
 
 // E L(w + c ⊙ u) − L(w) over u ~ N(0, ρ²I), with L the mean over all samples: `samples` of the noise in antithetic

@@ -6,9 +6,13 @@
 #include <mollify/nn/losses.h>
 #include <mollify/smoothing/attacks/pgd.h>
 #include <mollify/smoothing/attacks/falsify.h>
+#include <mollify/smoothing/curvature.h>
+#include <mollify/smoothing/gradient_noise.h>
+#include <mollify/smoothing/gradient_tails.h>
 #include <mollify/smoothing/gsmooth.h>
 #include <mollify/smoothing/moments.h>
 #include <mollify/smoothing/monte_carlo.h>
+#include <mollify/smoothing/sharpness.h>
 #include <mollify/smoothing/smooth.h>
 
 #include <gtest/gtest.h>
@@ -50,6 +54,43 @@ class OnCuda : public testing::Test {
   void SetUp() override { MOLLIFY_SKIP_WITHOUT_CUDA(); }
   static Tensor there(const Tensor& x) { return to(x, Device::cuda); }
 };
+
+// Of ten images; a network without statistics of batches.
+TEST_F(OnCuda, MeasuresAroundWeightsAreTheCpus) {
+  const Network network(
+      "small", {6, 6, 2},
+      sequential(conv2d({.filters = 2, .kernel = 3}), activation("gelu"), nn::max_pool(2, 2), nn::flatten(), dense(3)));
+  const Tensor x = drawn({10, 6, 6, 2}, 1),
+               w = network.initial_weights(nn::Initialization::fan_in_uniform, 3, DType::f64),
+               labels = list({0, 2, 1, 1, 0, 2, 2, 1, 0, 0});
+  const auto losses = [&](Device device) {
+    return losses_of(network, {}, 10, [&, device](std::span<const int32_t> which) {
+      const Tensor rows = Tensor::from(which, {static_cast<int64_t>(which.size())});
+      return Tensors{to(take(x, rows), device), to(take(labels, rows), device)};
+    });
+  };
+  const auto measured = [&](Device device) {
+    const Tensor weights = to(w, device);
+    GradientNoise noise(losses(device), weights);
+    std::vector<double> found{noise.from_singles().c2, noise.from_batches(3, 6).c2,
+                              noise.from_two_batches(2, 5, 6).standard_error};
+    const Tails tails = tails_of([&](int64_t draw) { return noise.deviation(3, draw); }, {.draws = 20});
+    for (const double number : {tails.kurtosis, tails.raw_kurtosis, tails.hill}) found.push_back(number);
+    for (const Norm norm : {Norm::linf, Norm::l2})
+      found.push_back(
+          worst_case_sharpness(losses(device), weights, {.norm = norm, .rho = 0.02, .adaptive = true, .batch = 5})
+              .value);
+    found.push_back(average_sharpness(losses(device), weights, {.rho = 0.05, .samples = 6}).value);
+    const SymmetricMatrix hessian = hessian_of(losses(device), weights, 4);
+    found.push_back(trace_of(hessian, 4).value);
+    try {
+      found.push_back(largest_eigenvalues(hessian, 2, {.products = 12}).values[1]);
+    } catch (const Error&) { found.push_back(0); }  // without LAPACK
+    return found;
+  };
+  const std::vector<double> cpu = measured(Device::cpu), gpu = measured(Device::cuda);
+  for (size_t i = 0; i < cpu.size(); ++i) EXPECT_NEAR(gpu[i], cpu[i], 1e-8 * (std::abs(cpu[i]) + 1)) << i;
+}
 
 TEST_F(OnCuda, SmoothedNetworksAndTheirGradientsAreTheCpus) {
   const Everything e;
