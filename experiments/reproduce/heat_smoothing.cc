@@ -1,6 +1,7 @@
-// HeatSmoothing (Campbell, Finlay & Oberman 2020, arXiv 2006.06061): networks that are averages of another over Gaussian
-// noise, in one pass, beside networks that are trained for noise and answer by votes. Distances to the average that they
-// stand for, what votes certify of them, radii that they would have if they were exact averages, and how far attacks go.
+// HeatSmoothing (Campbell, Finlay & Oberman 2020, arXiv 2006.06061): networks that are averages of another over
+// Gaussian noise, in one pass, beside networks that are trained for noise and answer by votes. Distances to the average
+// that they stand for, what votes certify of them, radii that they would have if they were exact averages, and how far
+// attacks go.
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/experiment.h>
 #include <mollify/experiments/reproduce/experiments.h>
