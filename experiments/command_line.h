@@ -21,11 +21,12 @@
 namespace mollify::experiments {
 
 struct InfoCommand {};
-struct ShowText { std::string text; };  // help or version
-using Command =
-    std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand, ReproduceCommand, RunCommand, BoundsCommand,
-                 VerifyCommand, CertifyCommand, RadiiCommand, AttackCommand, LandscapeCommand,
-                 NoiseCommand, SharpnessCommand>;
+struct ShowText {
+  std::string text;
+};  // help or version
+using Command = std::variant<ShowText, TrainCommand, EvaluateCommand, InfoCommand, ReproduceCommand, RunCommand,
+                             BoundsCommand, VerifyCommand, CertifyCommand, RadiiCommand, AttackCommand,
+                             LandscapeCommand, NoiseCommand, SharpnessCommand>;
 
 Command parse(int argc, const char* const* argv);  // throws UsageError
 

@@ -13,6 +13,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <tuple>
 
 namespace mollify::experiments {
 namespace {
