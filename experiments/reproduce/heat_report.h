@@ -29,7 +29,7 @@ struct HeatFindings {
   std::map<std::string, Results> results;  // by heat_key; see heat_measures.h
 };
 Report report_of(const HeatFindings& findings);
-void write_csv(const HeatFindings& findings, const std::filesystem::path& folder);  // results.csv and curves.csv
+void write_csv(const HeatFindings& findings, const std::filesystem::path& folder);  // results, timings and curves
 std::string picture(const HeatFindings& findings);
 
 }  // namespace mollify::experiments

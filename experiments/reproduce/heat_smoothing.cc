@@ -26,7 +26,7 @@ class HeatSmoothing final : public Experiment {
   const char* summary() const override {
     return "Networks that are Gaussian averages of others in one pass (Campbell et al. 2020)";
   }
-  std::vector<std::string> files() const override { return {"results.csv", "curves.csv", "curves.svg"}; }
+  std::vector<std::string> files() const override { return {"results.csv", "timings.csv", "curves.csv", "curves.svg"}; }
   Options options() override;
   void resolve() override;
   void load() override;

@@ -69,7 +69,7 @@ TEST_F(PopulationExperiments, AKilledRunGoesOn) {
     const std::string text = fs::exists(file) ? contents(file) : "";
     return std::count(text.begin(), text.end(), '\n');
   };
-  for (int i = 0; i < 6000 && lines_there() < 26; ++i) usleep(5'000);  // past the choice of rates
+  for (int i = 0; i < 6000 && lines_there() < 34; ++i) usleep(5'000);  // past the choice of rates
   kill(child.pid, SIGKILL);
   finish(child);
   ASSERT_FALSE(fs::exists(in("broken") / "results.csv")) << "the run was over before the kill";
