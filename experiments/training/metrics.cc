@@ -37,6 +37,7 @@ ordered_json json_of(const EpochMetrics& m) {
   out["test_loss"] = m.test.loss;
   out["test_accuracy"] = m.test.accuracy;
   out["learning_rate"] = m.learning_rate;
+  if (m.course) out.update({{"batch", m.course->batch}, {"samples", m.course->samples}, {"degree", m.course->degree}});
   if (m.ball.epsilon) out["epsilon"] = *m.ball.epsilon;
   if (m.ball.certified_accuracy) out["certified_accuracy"] = *m.ball.certified_accuracy;
   if (m.active_weights) out["active_weights"] = *m.active_weights;
@@ -64,7 +65,9 @@ void read(const ordered_json& line, EpochMetrics& m) {
        {},
        {},
        {},
+       {},
        {}};
+  if (line.contains("degree")) m.course = {line.at("batch"), line.at("samples"), line.at("degree")};
   if (line.contains("epsilon")) m.ball.epsilon = line.at("epsilon").get<double>();
   if (line.contains("certified_accuracy")) m.ball.certified_accuracy = line.at("certified_accuracy").get<double>();
   if (line.contains("active_weights")) m.active_weights = line.at("active_weights").get<int64_t>();

@@ -28,6 +28,11 @@ struct EpochMetrics {
   } ball = {};
   std::optional<Score> noisy_test = {};  // of test images under one draw of noise each, where that is trained for
   std::vector<std::pair<std::string, double>> terms = {};  // of the loss, means over the epoch's images
+  struct Course {
+    int64_t batch = 0, samples = 0;  // images in a batch; seen since the run's start
+    double degree = 0;               // δ/C = η/√b, at the epoch's last step
+  };
+  std::optional<Course> course = {};           // of runs with --degree
   std::optional<int64_t> active_weights = {};  // of runs with a mask
   std::optional<int64_t> pairs_left_out = {};  // of the epoch, where gradients come from pairs of losses
 };

@@ -244,7 +244,8 @@ Options RunOptions::options() {
 TrainSettings::TrainSettings(const Texts& given)
     : run_(std::make_unique<RunOptions>()),
       smoothing_(std::make_unique<ClosedFormSmoothing>()),
-      mask_(std::make_unique<Mask>()) {
+      mask_(std::make_unique<Mask>()),
+      degree_(std::make_unique<Degree>()) {
   if (const auto named = given.find("objective"); named != given.end()) run_->objective = named->second;
   if (const auto named = given.find("gradient"); named != given.end()) run_->gradient = named->second;
   objective_ = make_objective(run_->objective);
@@ -267,12 +268,14 @@ Options TrainSettings::options() const {
   add(all, smoothing_->options());
   add(all, estimator_->options());
   add(all, mask_->options());
+  add(all, degree_->options());
   return all;
 }
 
 void TrainSettings::resolve() {
   RunOptions& o = *run_;
   if (is_schedule_free(o) && o.schedule.empty()) o.schedule = "constant";
+  degree_->resolve(o);
   estimator_->resolve(o);
   objective_->resolve(o);
   if (o.batch == 0) o.batch = 64;
@@ -313,8 +316,10 @@ const Options& all_train_options() {
     static std::vector<std::unique_ptr<Objective>> objectives;
     static std::vector<std::unique_ptr<Estimator>> estimators;
     static Mask mask;
+    static Degree degree;
     Options options = data_options(run);
     add(options, optimizer_options(run));
+    add(options, degree.options());
     add(options, objective_options(run));
     for (const std::string& name : objective_names()) {
       objectives.push_back(make_objective(name));
@@ -349,6 +354,9 @@ TrainSettings resumed(TrainSettings stored, const TrainCommand& command, const s
   if (!given.count("steps")) run.steps = 0;
   require<UsageError>(run.schedule != "cosine" || run.epochs == epochs,
                       "mollify train: --epochs: {} given; the cosine schedule of the run in {} ends with epoch {}",
+                      run.epochs, run.out, epochs);
+  require<UsageError>(!stored.degree().exists() || run.epochs == epochs,
+                      "mollify train: --epochs: {} given; the course of --degree of the run in {} ends with epoch {}",
                       run.epochs, run.out, epochs);
   require_validation(run);
   stored.objective().require_epochs(run);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <mollify/experiments/training/closed_form.h>
+#include <mollify/experiments/training/degree.h>
 #include <mollify/experiments/training/estimators/estimator.h>
 #include <mollify/experiments/training/mask.h>
 
@@ -51,6 +52,7 @@ class TrainSettings {
   ClosedFormSmoothing& smoothing() const { return *smoothing_; }
   Estimator& estimator() const { return *estimator_; }
   Mask& mask() const { return *mask_; }
+  Degree& degree() const { return *degree_; }
 
   // Of the run and of the methods that it names; fields are these settings'.
   Options options() const;
@@ -66,6 +68,7 @@ class TrainSettings {
   std::unique_ptr<ClosedFormSmoothing> smoothing_;
   std::unique_ptr<Estimator> estimator_;
   std::unique_ptr<Mask> mask_;
+  std::unique_ptr<Degree> degree_;
 };
 
 // The run's options and those of every method, each name once: for the command line. Fields are nobody's.

@@ -40,6 +40,25 @@ optim::Schedule make_schedule(const RunOptions& options, const Timetable& timeta
   return options.warmup > 0 ? optim::linear_warmup(options.warmup, schedule) : schedule;
 }
 
+// Batches of every epoch, and the rate of every step.
+std::pair<Timetable, optim::Schedule> course_of(const TrainSettings& settings, int64_t images) {
+  const RunOptions& options = settings.run();
+  if (!settings.degree().exists()) {
+    const Timetable timetable(images, {options.batch});
+    return {timetable, make_schedule(options, timetable)};
+  }
+  std::vector<int64_t> batches;
+  std::vector<double> rates;
+  for (const optim::GraduatedRound& epoch : settings.degree().epochs(options, images)) {
+    batches.push_back(epoch.batch);
+    rates.push_back(epoch.learning_rate);
+  }
+  const Timetable timetable(images, batches);
+  return {timetable, [timetable, rates](int64_t step) {
+            return rates[std::min(static_cast<size_t>(timetable.epoch_of(step)), rates.size() - 1)];
+          }};
+}
+
 std::unique_ptr<optim::Optimizer> make_optimizer(const RunOptions& options, const optim::Schedule& rate,
                                                  std::unique_ptr<optim::Gradient> gradient) {
   if (options.optimizer == "clipup") return optim::clip_up(rate, {.momentum = *options.momentum}, std::move(gradient));
@@ -157,8 +176,8 @@ Task make_task(const TrainSettings& settings, datasets::Splits all,
   training.seed = seed;
 
   nn::Network network = network_for(options.model, parts.train);
-  Timetable timetable(parts.train.size(), {options.batch});
-  const optim::Schedule rate = make_schedule(options, timetable);
+  const auto [timetable_of_run, rate] = course_of(settings, parts.train.size());
+  Timetable timetable = timetable_of_run;
   timetable.learning_rate = with_rate_factor(rate, settings, network, timetable);
   auto optimizer = make_optimizer(options, timetable.learning_rate, make_gradient(settings, rate, std::move(exchange)));
   return {.train = std::move(parts.train),

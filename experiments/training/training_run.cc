@@ -32,6 +32,7 @@ class Training {
   void count_all();
   bool evaluate_epoch();  // false: interrupted
   std::vector<std::pair<std::string, double>> term_means() const;
+  std::optional<EpochMetrics::Course> course() const;
   void finish_epoch(const EpochMetrics& metrics, double evaluation_seconds);
   bool certifies() const { return *options_.epsilon_test > 0; }
   bool all_steps_done() const { return options_.steps > 0 && task_.optimizer->steps() >= options_.steps; }
@@ -205,11 +206,20 @@ bool Training::evaluate_epoch() {
                 .ball = ball,
                 .noisy_test = noisy,
                 .terms = term_means(),
+                .course = course(),
                 .active_weights = settings_.mask().exists() ? std::optional(step_->active()) : std::nullopt,
                 .pairs_left_out = task_.optimizer->source().evaluations().pairs > 0 ? std::optional(position_.left_out)
                                                                                     : std::nullopt},
                seconds_since(start));
   return true;
+}
+
+std::optional<EpochMetrics::Course> Training::course() const {
+  if (!settings_.degree().exists()) return std::nullopt;
+  const int64_t batch = task_.timetable.batch(position_.epoch);
+  const double rate = task_.timetable.learning_rate(task_.optimizer->steps() - 1);
+  return EpochMetrics::Course{batch, (position_.epoch + 1) * task_.train.size(),
+                              optim::sgd_degree(rate, batch, /*deviation=*/1)};
 }
 
 std::vector<std::pair<std::string, double>> Training::term_means() const {
@@ -301,7 +311,7 @@ std::string Training::about() {
                         nn::bounds::to_string(settings_.objective().certifying()), *options_.epsilon_test);
   }
   if (!objective.empty()) text += objective + "\n";
-  for (const std::string& line : {cost(), settings_.mask().about(task_.network)})
+  for (const std::string& line : {cost(), settings_.mask().about(task_.network), settings_.degree().about()})
     if (!line.empty()) text += line + "\n";
   if (device_ == Device::cuda) text += format("on {}, {}\n", cuda::description(), options_.device.precision);
   if (const std::string steps = step_->uncaptured(); !steps.empty()) text += steps + "\n";
