@@ -93,8 +93,8 @@ Report claims(const HeatFindings& findings) {
         "%.1f");
   report.add(table);
   report.add(
-      format("One pass an answer: as the paper says, where votes take {}. In training HeatSmoothing takes {} times the "
-             "baseline's steps, as the paper says, and each step has {} passes.\n",
+      format("One pass an answer, as the paper says, where votes take {}. In training HeatSmoothing takes {} times the "
+             "baseline's steps, as the paper says, but each step has {} passes.\n",
              findings.trials, findings.rounds, findings.repeats + 2));
   return report;
 }
@@ -126,7 +126,7 @@ Report report_of(const HeatFindings& findings) {
   for (const auto& [name, title] : rows()) {
     const bool votes = std::any_of(heat_methods().begin(), heat_methods().end(),
                                    [&](const HeatMethod& m) { return m.stochastic && m.name == name; });
-    averages.add({title, with_deviation(scaled(number(findings, name, "distance"), 100), "%.2f"),
+    averages.add({title, with_deviation(scaled(number(findings, name, "distance"), 100), "%.3g"),
                   with_deviation(number(findings, name, "natural"), "%.2f"),
                   votes                  ? std::to_string(findings.trials)
                   : name == kHeatMoments ? "256"
@@ -138,11 +138,11 @@ Report report_of(const HeatFindings& findings) {
       "class comes from one pass, or from votes where answers are votes. It is the smoothed network's, of all "
       "methods.\n");
   std::vector<std::string> heading = {"l2 radius"};
-  for (int i = 0; i <= 5; ++i) heading.push_back(number_text(findings.noise * i / 2, "%.3g"));
+  for (int i = 0; i <= 4; ++i) heading.push_back(number_text(findings.noise * i / 2, "%.3g"));
   Table certified_table(heading);
   for (const HeatMethod& method : heat_methods()) {
     std::vector<std::string> row = {method.title};
-    for (int i = 0; i <= 5; ++i)
+    for (int i = 0; i <= 4; ++i)
       row.push_back(with_deviation(certified(findings, method.name, findings.noise * i / 2), "%.1f"));
     certified_table.add(row);
   }
