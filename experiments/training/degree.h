@@ -1,5 +1,5 @@
-// `mollify train --degree`: a course of the smoothing δ = ηC/√b that SGD's own noise does (Sato & Iiduka), by which each
-// epoch has its learning rate η and batch b.
+// `mollify train --degree`: a course of the smoothing δ = ηC/√b that SGD's own noise does (Sato & Iiduka), by which
+// each epoch has its learning rate η and batch b.
 #pragma once
 
 #include <mollify/experiments/options.h>

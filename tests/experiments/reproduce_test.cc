@@ -185,10 +185,12 @@ TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
   std::ofstream(in("torn") / "cells.jsonl") << "no JSON\n";
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"reproduce",
-       "mollify reproduce: no experiment given; there are black-box, gls, gsmooth-heatmap, gsmooth-svrg, heat, paradox, "
+       "mollify reproduce: no experiment given; there are black-box, gls, gsmooth-heatmap, gsmooth-svrg, "
+       "heat, paradox, "
        "sparse-szo"},
       {"reproduce nonsense --scale tiny",
-       "mollify reproduce: nonsense given; there are black-box, gls, gsmooth-heatmap, gsmooth-svrg, heat, paradox, "
+       "mollify reproduce: nonsense given; there are black-box, gls, gsmooth-heatmap, gsmooth-svrg, "
+       "heat, paradox, "
        "sparse-szo"},
       {"reproduce gsmooth-svrg --scale huge",
        "mollify reproduce gsmooth-svrg: --scale: huge given; needs tiny, quick or paper"},
