@@ -89,14 +89,20 @@ class Probed {
 
   // One epoch of one step, at whose end the radius is full.
   static TrainSettings settings_of(const LandscapeCommand& command, const nn::SafeTensors& file) {
-    const std::string trained = said(file, "objective"), loss = said(file, "loss"), radius = said(file, "radius");
+    const std::string trained = said(file, "objective"), loss = said(file, "loss"), radius = said(file, "radius"),
+                      noise = said(file, "noise");
     TrainSettings::Texts texts{{"epochs", "1"}, {"seed", std::to_string(command.seed)}};
     texts["objective"] = !command.objective.empty() ? command.objective : trained.empty() ? "natural" : trained;
     require<FormatError>(known(texts["objective"], objective_names()),
                          "{}: its metadata names the objective '{}'; needs one of --objective's", command.weights,
                          trained);
     const std::optional<double> grown = number_of(radius);
-    const bool has_ball = make_objective(texts["objective"])->options().size() > 0;
+    const Options own = make_objective(texts["objective"])->options();
+    if (find(own, "teacher") && command.objective.empty())
+      texts["objective"] = "natural";  // no file keeps a teacher
+    else if (find(own, "noise") && !noise.empty())
+      texts["noise"] = noise;
+    const bool has_ball = find(own, "eps");
     if (command.epsilon)
       texts["eps"] = format("{}", *command.epsilon);
     else if (has_ball && grown && *grown > 0 && *grown <= 1)

@@ -96,6 +96,22 @@ TEST_F(Landscape, KnowsWhatTheWeightsWereTrainedFor) {
   EXPECT_FALSE(fs::exists(in("own") / "plane.csv"));
 }
 
+TEST_F(Landscape, KnowsTheNoiseThatWeightsWereTrainedFor) {
+  const std::string weights = trained("--objective gaussian --noise 0.2");
+  const Outcome own = look(weights, "own", "");
+  EXPECT_EQ(own.status, 0) << own.error;
+  EXPECT_NE(own.out.find("gaussian loss on 6 training images"), std::string::npos) << own.out;
+  // An average's teacher is not in its file: the natural loss is looked at.
+  ASSERT_EQ(run("train --data digits --limit 200 --model cnn3_tiny --epochs 1 --objective heat --noise 0.2 --lr 0.001 "
+                "--heat-rounds 1 --heat-repeats 1 --teacher " +
+                weights + " --out " + in("heat").string())
+                .status,
+            0);
+  const Outcome average = look((in("heat") / "model.safetensors").string(), "average", "");
+  EXPECT_EQ(average.status, 0) << average.error;
+  EXPECT_NE(average.out.find("natural loss on 6 training images"), std::string::npos) << average.out;
+}
+
 // Without noise the smoothed loss is the loss.
 TEST_F(Landscape, WithoutNoiseSmoothsNothing) {
   const std::string weights = trained();
