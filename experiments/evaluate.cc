@@ -21,12 +21,6 @@ double share(int64_t part, int64_t whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
-// What the weights' file says under `key`, or `otherwise`.
-std::string said(const nn::SafeTensors& file, const std::string& key, const std::string& otherwise) {
-  const auto found = file.metadata.find(key);
-  return found == file.metadata.end() ? otherwise : found->second;
-}
-
 // Of the smoothing that the weights were trained with; 0: none.
 double trained_sigma(const std::string& path, const nn::SafeTensors& file) {
   const std::string text = said(file, "sigma", "0");
@@ -131,20 +125,16 @@ int evaluate_command(const EvaluateCommand& command) {
   const Device device = use_device("eval", command.device);
   const std::string& path = request.weights;
   const nn::SafeTensors file = nn::read_safetensors(path);
-  const std::string data = request.data.empty() ? said(file, "data", "") : request.data;
+  const std::string data = request.data.empty() ? said(file, "data") : request.data;
   const nn::Network network = nn::described_network(path, file.metadata);
   const datasets::Preparation preparation = preparation_of(path, file.metadata);
-  require<UsageError>(!data.empty(), "mollify eval: --data: not given, and {} does not name its data", path);
+  require_data("eval", path, data);
   const bool training = request.split == "train";
   const datasets::Splits splits =
       load_images(data, request.data_dir, training ? request.images : 1, training ? 1 : request.images,
                   "mollify eval: --images", image_extent(network.input()));
   const datasets::Dataset& dataset = training ? splits.train : splits.test;
-  require<UsageError>(network.input() == Shape{dataset.height, dataset.width, dataset.channels} &&
-                          network.output() == Shape{dataset.classes},
-                      "mollify eval: --data: {} given, images of {} and {} classes; {} is a network of {} to {}", data,
-                      Shape{dataset.height, dataset.width, dataset.channels}, dataset.classes, path, network.input(),
-                      network.output());
+  require_fits("eval", path, network, data, dataset);
   const nn::Loaded loaded = nn::load(path, network);
   const Tensor weights = to(loaded.weights, device), state = to(loaded.state, device);
   std::vector<double> sigmas = {command.sigma.value_or(0)};

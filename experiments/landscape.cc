@@ -23,12 +23,6 @@ using smoothing::Losses;
 
 constexpr int64_t kHalvings = 14;  // of intervals on the line; beyond them f32 weights hardly move
 
-// What the weights' file says under `key`; empty: nothing.
-std::string said(const nn::SafeTensors& file, const std::string& key) {
-  const auto found = file.metadata.find(key);
-  return found == file.metadata.end() ? "" : found->second;
-}
-
 // What training's settings and objectives refuse is refused by this command: they start with its name.
 template <class F>
 auto for_landscape(const F& f) {
@@ -121,15 +115,11 @@ class Probed {
   }
 
   void take_batch(const LandscapeCommand& command, Device device) {
-    require<UsageError>(!data_.empty(), "mollify landscape: --data: not given, and {} does not name its data",
-                        command.weights);
+    require_data("landscape", command.weights, data_);
     const datasets::Dataset images = load_images(data_, command.data_dir, command.batch, 1,
                                                  "mollify landscape: --batch", image_extent(network_.input()))
                                          .train;
-    const Shape shape{images.height, images.width, images.channels};
-    require<UsageError>(network_.input() == shape && network_.output() == Shape{images.classes},
-                        "mollify landscape: --data: {} given, images of {} and {} classes; {} is a network of {} to {}",
-                        data_, shape, images.classes, command.weights, network_.input(), network_.output());
+    require_fits("landscape", command.weights, network_, data_, images);
     std::vector<int32_t> indices(static_cast<size_t>(command.batch));
     std::iota(indices.begin(), indices.end(), 0);
     const datasets::Batch batch = datasets::make_batch(images, indices, preparation_);

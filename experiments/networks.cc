@@ -84,6 +84,23 @@ NamedNetwork read_network(const std::string& command, const std::filesystem::pat
   return named;
 }
 
+std::string said(const nn::SafeTensors& file, const std::string& key, const std::string& otherwise) {
+  const auto found = file.metadata.find(key);
+  return found == file.metadata.end() ? otherwise : found->second;
+}
+
+void require_data(const char* command, const std::string& weights, const std::string& data) {
+  require<UsageError>(!data.empty(), "mollify {}: --data: not given, and {} does not name its data", command, weights);
+}
+
+void require_fits(const char* command, const std::string& weights, const nn::Network& network, const std::string& data,
+                  const datasets::Dataset& dataset) {
+  const Shape shape{dataset.height, dataset.width, dataset.channels};
+  require<UsageError>(network.input() == shape && network.output() == Shape{dataset.classes},
+                      "mollify {}: --data: {} given, images of {} and {} classes; {} is a network of {} to {}", command,
+                      data, shape, dataset.classes, weights, network.input(), network.output());
+}
+
 int64_t image_extent(const Shape& input) {
   if (input.rank() != 3) return 0;
   return input[0] == input[1] ? input[0] : input[1] == input[2] ? input[1] : 0;

@@ -5,6 +5,7 @@
 #include <mollify/engine/ops.h>
 #include <mollify/experiments/options.h>
 #include <mollify/nn/network.h>
+#include <mollify/nn/weights_file.h>
 
 #include <filesystem>
 #include <functional>
@@ -28,6 +29,14 @@ struct NamedNetwork {
 // What weights files say of the preparation of images, and back; throws FormatError, which starts with `file`.
 std::map<std::string, std::string> metadata_of(const datasets::Preparation& preparation);
 datasets::Preparation preparation_of(const std::string& file, const std::map<std::string, std::string>& metadata);
+
+// What a weights file says under `key`, or `otherwise` where it does not.
+std::string said(const nn::SafeTensors& file, const std::string& key, const std::string& otherwise = "");
+// Throws UsageError, which starts with "mollify COMMAND", for a `data` that is empty.
+void require_data(const char* command, const std::string& weights, const std::string& data);
+// Likewise unless the network in the file `weights` takes the dataset's images and has an output for each class.
+void require_fits(const char* command, const std::string& weights, const nn::Network& network, const std::string& data,
+                  const datasets::Dataset& dataset);
 
 // By the name's end: .onnx, .onnx.gz or .safetensors. Throws UsageError, which starts with `command`, for another one,
 // FormatError for files that are not what they claim to be.

@@ -6,12 +6,6 @@
 namespace mollify::experiments {
 namespace {
 
-// What the weights' file says under `key`, or `otherwise`.
-std::string said(const nn::SafeTensors& file, const std::string& key, const std::string& otherwise) {
-  const auto found = file.metadata.find(key);
-  return found == file.metadata.end() || found->second.empty() ? otherwise : found->second;
-}
-
 Tensor squared_errors(const Tensor& outputs, const Tensor& labels) {
   return sum(square(outputs - one_hot(labels, outputs.dim(-1), outputs.dtype())), -1);
 }
@@ -28,20 +22,16 @@ WeightsOnData::WeightsOnData(const char* command, const WeightsOnDataRequest& re
                              Device device)
     : network_(nn::described_network(request.weights, file.metadata)),
       preparation_(preparation_of(request.weights, file.metadata)),
-      data_(request.data.empty() ? said(file, "data", "") : request.data),
+      data_(request.data.empty() ? said(file, "data") : request.data),
       loss_(said(file, "loss", "cross_entropy")) {
-  require<UsageError>(!data_.empty(), "mollify {}: --data: not given, and {} does not name its data", command,
-                      request.weights);
+  require_data(command, request.weights, data_);
   require<FormatError>(loss_ == "cross_entropy" || loss_ == "squared_error",
                        "{}: its metadata names the loss '{}'; needs cross_entropy or squared_error", request.weights,
                        loss_);
   images_ = load_images(data_, request.data_dir, request.images, 1, format("mollify {}: --images", command),
                         image_extent(network_.input()))
                 .train;
-  const Shape shape{images_.height, images_.width, images_.channels};
-  require<UsageError>(network_.input() == shape && network_.output() == Shape{images_.classes},
-                      "mollify {}: --data: {} given, images of {} and {} classes; {} is a network of {} to {}", command,
-                      data_, shape, images_.classes, request.weights, network_.input(), network_.output());
+  require_fits(command, request.weights, network_, data_, images_);
   const nn::Loaded loaded = nn::load(request.weights, network_);
   weights_ = to(loaded.weights, device);
   state_ = to(loaded.state, device);

@@ -17,8 +17,7 @@ Classifier::Classifier(const char* command, const ClassifierRequest& request, De
               read_network(format("mollify {}: --weights", command), request.weights, device))),
       data_(request.data.empty() ? named_.data : request.data),
       normalize_(!named_.onnx || request.normalize) {
-  require<UsageError>(!data_.empty(), "mollify {}: --data: not given, and {} does not name its data", command,
-                      request.weights);
+  require_data(command, request.weights, data_);
   const bool training = request.split == "train";
   datasets::Splits splits =
       load_images(data_, request.data_dir, training ? request.images : 1, training ? 1 : request.images,
