@@ -2,6 +2,8 @@
 
 #include <mollify/engine/error.h>
 #include <mollify/engine/file.h>
+#include <mollify/experiments/reproduce/report.h>
+#include <mollify/experiments/robustness/noise_request.h>
 #include <mollify/experiments/training/metrics.h>
 
 #include <algorithm>
@@ -63,6 +65,13 @@ std::vector<CertifiedImage> read_certified(const std::filesystem::path& file) {
   require<FormatError>(!images.empty(), "{}: no image; needs a line for each below the heading", file.string());
   return images;
 }
+
+std::string columns_of(const CertifiedImage& image, double seconds) {
+  return format("{}\t{}\t{}\t{}\t{}\t{}", image.index, image.label, image.predicted, radius_text(image.radius),
+                image.correct ? 1 : 0, time_text(seconds));
+}
+
+std::string radius_text(double radius) { return number_text(std::floor(radius * 1e6) / 1e6, "%.6f"); }
 
 int64_t count_abstained(const Images& images) {
   return std::count_if(images.begin(), images.end(), [](const CertifiedImage& i) { return i.predicted < 0; });

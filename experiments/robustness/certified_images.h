@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 namespace mollify::experiments {
@@ -16,6 +17,12 @@ struct CertifiedImage {
 
 // A log: tabs between columns, of which the first line names idx, label, predict, radius and correct in any order.
 std::vector<CertifiedImage> read_certified(const std::filesystem::path& file);  // throws FormatError, with the line
+
+// How they are written: the first columns' names, an image's own, and a radius to six decimals, rounded down: what is
+// written is certified.
+inline constexpr const char* kCertifiedColumns = "idx\tlabel\tpredict\tradius\tcorrect\ttime";
+std::string columns_of(const CertifiedImage& image, double seconds);
+std::string radius_text(double radius);
 
 int64_t count_abstained(const std::vector<CertifiedImage>& images);
 // Of all images: an abstention is wrong. 0 without images.

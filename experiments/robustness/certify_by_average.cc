@@ -55,13 +55,10 @@ Averaged averaged(const Tensor& outputs, int64_t index, int32_t label, int64_t k
           right ? smoothing::tighter_average_radius(own, other, sigma) : 0};
 }
 
-std::string radius_text(double radius) { return number_text(std::floor(radius * 1e6) / 1e6, "%.6f"); }
-
 void write_tsv(const std::filesystem::path& file, const std::vector<Averaged>& all) {
-  std::string text = "idx\tlabel\tpredict\tradius\tcorrect\ttime\ttighter\n";
+  std::string text = format("{}\ttighter\n", kCertifiedColumns);
   for (const Averaged& a : all)
-    text += format("{}\t{}\t{}\t{}\t{}\t{}\t{}\n", a.index, a.label, a.predicted, radius_text(a.radius),
-                   a.correct ? 1 : 0, time_text(a.seconds), std::isfinite(a.tighter) ? radius_text(a.tighter) : "inf");
+    text += format("{}\t{}\n", columns_of(a, a.seconds), std::isfinite(a.tighter) ? radius_text(a.tighter) : "inf");
   write_text(file, text);
 }
 

@@ -59,14 +59,9 @@ std::vector<Voted> all_of(const ImageLog& log, int64_t images) {
   return all;
 }
 
-// Six decimals, rounded down: what is written is certified.
-std::string radius_text(double radius) { return number_text(std::floor(radius * 1e6) / 1e6, "%.6f"); }
-
 void write_tsv(const std::filesystem::path& file, const std::vector<Voted>& all) {
-  std::string text = "idx\tlabel\tpredict\tradius\tcorrect\ttime\tcount\tn\n";
-  for (const Voted& v : all)
-    text += format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", v.index, v.label, v.predicted, radius_text(v.radius),
-                   v.correct ? 1 : 0, time_text(v.seconds), v.successes, v.draws);
+  std::string text = format("{}\tcount\tn\n", kCertifiedColumns);
+  for (const Voted& v : all) text += format("{}\t{}\t{}\n", columns_of(v, v.seconds), v.successes, v.draws);
   write_text(file, text);
 }
 
