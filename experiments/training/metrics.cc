@@ -54,19 +54,11 @@ ordered_json json_of(const EpochTimings& t) {
 }
 
 void read(const ordered_json& line, EpochMetrics& m) {
-  m = {line.at("epoch"),
-       line.at("steps"),
-       {line.at("train_loss"), line.at("train_accuracy")},
-       {},
-       {line.at("test_loss"), line.at("test_accuracy")},
-       {},
-       line.at("learning_rate"),
-       {},
-       {},
-       {},
-       {},
-       {},
-       {}};
+  m.epoch = line.at("epoch");
+  m.steps = line.at("steps");
+  m.train = {line.at("train_loss"), line.at("train_accuracy")};
+  m.test = {line.at("test_loss"), line.at("test_accuracy")};
+  m.learning_rate = line.at("learning_rate");
   if (line.contains("degree")) m.course = {line.at("batch"), line.at("samples"), line.at("degree")};
   if (line.contains("epsilon")) m.ball.epsilon = line.at("epsilon").get<double>();
   if (line.contains("certified_accuracy")) m.ball.certified_accuracy = line.at("certified_accuracy").get<double>();
