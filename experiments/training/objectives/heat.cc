@@ -57,13 +57,8 @@ class Heat final : public NoisyObjective {
          {{"heat-distance", "Objective", "to the teacher: squared, or the divergence of probabilities", nullptr},
           &distance_,
           one_of({"squared", "kl"})},
-         {{"heat-outputs", "Objective", "what is averaged", nullptr}, &outputs_, one_of({"logits", "probabilities"})},
-         {{"l2-eps", "Objective",
-           "l2 radius of attacked images, of pixels from 0 to 1: of smoothadv's, and of heat's, where 0 is none",
-           "0.25 of smoothadv, else 0"},
-          &epsilon_,
-          at_least(0)},
-         {{"l2-steps", "Objective", "gradient steps of those attacks", nullptr}, &steps_, at_least(1)}});
+         {{"heat-outputs", "Objective", "what is averaged", nullptr}, &outputs_, one_of({"logits", "probabilities"})}});
+    add(all, attack_options(epsilon_, steps_));
     return all;
   }
   void resolve(RunOptions& run) override {
@@ -142,20 +137,17 @@ class Heat final : public NoisyObjective {
   }
 
   Tensor projection(const Tensor& v, const Tensor& indices, const Tensor& number, int64_t i) const {
-    const auto scalar = [](int64_t value) { return Tensor::scalar(static_cast<double>(value), DType::i32); };
     if (projections_ == "basis")
-      return expand(reshape(one_hot(reshape(scalar(i), {1}), v.dim(1), v.dtype()), {1, v.dim(1)}), v.shape());
+      return expand(reshape(one_hot(reshape(whole(i), {1}), v.dim(1), v.dtype()), {1, v.dim(1)}), v.shape());
     return smoothing::gaussian_noise(v.shape(), {1, setting().seed}, smoothing::NoiseUse::projection, indices,
-                                     number * scalar(repeats_) + scalar(i), v.dtype());
+                                     number * whole(repeats_) + whole(i), v.dtype());
   }
 
-  // The unit vector in pixels along the gradient of each row's number, as a way of prepared images; 0 without one.
+  // Along the gradient of each row's number, a constant.
   Tensor direction(const Tensor& along, const Tensor& x) const {
     const Tensor gradient =
         vjp_of(Tensors{along}, Tensors{ones_like(along).detach()}, Tensors{x}, /*create_graph=*/false)[0].detach();
-    const Tensor in_pixels = gradient * unit_like(x), length = norm(in_pixels, {1, 2, 3}, /*keep=*/true);
-    const Tensor scaled = in_pixels / where(greater(length, zeros_like(length)), length, ones_like(length));
-    return (scaled * unit_like(x)).detach();
+    return unit_way(gradient).detach();
   }
 
   std::string teacher_file_, student_ = "fresh", projections_ = "gaussian", distance_ = "squared", outputs_ = "logits";

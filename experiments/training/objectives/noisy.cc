@@ -73,8 +73,7 @@ Tensor NoisyObjective::under_noise(const Tensor& images, const Tensor& numbers) 
 Tensor NoisyObjective::noisy(const Tensor& images, const Tensor& indices, const Tensor& number, NoiseUse use) const {
   std::vector<Tensor> parts;
   for (int64_t draw = 0; draw < draws_; ++draw) {
-    const auto scalar = [](int64_t value) { return Tensor::scalar(static_cast<double>(value), DType::i32); };
-    const Tensor which = number * scalar(draws_) + scalar(draw);
+    const Tensor which = number * whole(draws_) + whole(draw);
     const Tensor z =
         smoothing::gaussian_noise(images.shape(), {sigma_, setting().seed}, use, indices, which, images.dtype());
     parts.push_back(images + z * unit_like(images));
@@ -125,6 +124,21 @@ Tensor NoisyObjective::attacked(const Tensor& weights, const Tensor& state, cons
                             .stop_at_success = false})
                 .inputs;
   return found * unit_like(sample.images) + range_->low;
+}
+
+Options NoisyObjective::attack_options(double& epsilon, int64_t& steps) const {
+  return {{{"l2-eps", "Objective",
+            "l2 radius of attacked images, of pixels from 0 to 1: of smoothadv's, and of heat's, where 0 is none",
+            "0.25 of smoothadv, else 0"},
+           &epsilon,
+           at_least(0)},
+          {{"l2-steps", "Objective", "gradient steps of those attacks", nullptr}, &steps, at_least(1)}};
+}
+
+Tensor NoisyObjective::unit_way(const Tensor& gradient) const {
+  const Tensor unit = unit_like(gradient), in_pixels = gradient * unit,
+               length = norm(in_pixels, {1, 2, 3}, /*keep=*/true);
+  return in_pixels / where(greater(length, zeros_like(length)), length, ones_like(length)) * unit;
 }
 
 Tensor log_mean_softmax(const Tensor& outputs) {

@@ -53,8 +53,14 @@ class NoisyObjective : public Objective {
   // Prepared images attacked in pixels: by PGD from themselves with steps of 2·epsilon/steps along the gradient, or by
   // DDN, on the network in evaluation mode, under the threat's draws if it has any.
   enum class Attacker { pgd, ddn };
+  Options attack_options(double& epsilon, int64_t& steps) const;  // of those that attack
   Tensor attacked(const Tensor& weights, const Tensor& state, const Sample& sample, smoothing::Threat threat,
                   Attacker attacker, int64_t steps) const;
+  // A number of the host in the arithmetic of steps and draws.
+  static Tensor whole(int64_t value) { return Tensor::scalar(static_cast<double>(value), DType::i32); }
+  // Of gradients by prepared images [B, H, W, C], the unit vectors in pixels along them, as ways of prepared images; 0
+  // where there is none.
+  Tensor unit_way(const Tensor& gradient) const;
   uint64_t seed_of(int64_t step) const { return (setting().seed << 32) + static_cast<uint64_t>(step); }
 
  private:

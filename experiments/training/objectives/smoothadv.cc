@@ -17,13 +17,8 @@ class SmoothAdv final : public NoisyObjective {
 
   Options options() override {
     Options all = NoisyObjective::options();
-    add(all, {{{"l2-eps", "Objective",
-                "l2 radius of attacked images, of pixels from 0 to 1: of smoothadv's, and of heat's, where 0 is none",
-                "0.25 of smoothadv, else 0"},
-               &epsilon_,
-               at_least(0)},
-              {{"l2-steps", "Objective", "gradient steps of those attacks", nullptr}, &steps_, at_least(1)},
-              {{"smoothadv-attack", "Objective", "how smoothadv attacks", nullptr}, &attack_, one_of({"pgd", "ddn"})},
+    add(all, attack_options(epsilon_, steps_));
+    add(all, {{{"smoothadv-attack", "Objective", "how smoothadv attacks", nullptr}, &attack_, one_of({"pgd", "ddn"})},
               {{"smoothadv-warmup", "Objective", "epochs over which smoothadv's radius grows", nullptr},
                &warmup_,
                at_least(0)},

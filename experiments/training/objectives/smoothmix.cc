@@ -72,12 +72,7 @@ class SmoothMix final : public NoisyObjective {
       return sum(cross_entropy(log_mean_softmax(by_draw(outputs)), labels));
     };
     Tensor x = images.detach();
-    for (int64_t step = 0; step < steps_; ++step) {
-      const Tensor in_pixels = grad(loss)(x).detach() * unit_like(x);
-      const Tensor length = norm(in_pixels, {1, 2, 3}, /*keep=*/true);
-      const Tensor along = in_pixels / maximum(length, Tensor::scalar(1e-12, length.dtype()));
-      x = x + along * unit_like(x) * step_size_;
-    }
+    for (int64_t step = 0; step < steps_; ++step) x = x + unit_way(grad(loss)(x).detach()) * step_size_;
     return x;
   }
 
