@@ -87,17 +87,10 @@ double highest(Around& around, const Tensors& taken, const SharpnessOptions& how
   const auto evaluate = [&] {
     const Around::Evaluation at = around.evaluate(flatten(run.x), taken);
     run.evaluated(reshape(at.loss, {1}), reshape(at.gradient, {1, -1}));
+    return true;
   };
-  evaluate();
-  const std::vector<int64_t> checkpoints = apgd_checkpoints(how.steps);
-  int64_t last = 0;
-  for (int64_t step = 1; step <= how.steps; ++step) {
-    run.move(direction(run.gradient, how.norm), into_ball, step == 1);
-    evaluate();
-    if (!std::binary_search(checkpoints.begin(), checkpoints.end(), step)) continue;
-    run.check(step - last);
-    last = step;
-  }
+  run.climb(
+      how.steps, evaluate, [&](const Tensor& gradient) { return direction(gradient, how.norm); }, into_ball);
   return run.best_loss.item();
 }
 

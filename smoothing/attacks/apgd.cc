@@ -26,23 +26,15 @@ Tensor start(const Search& search, int64_t number) {
 void one_run(Search& search, const ApgdOptions& how, int64_t number, int64_t rank) {
   ApgdRun run(start(search, number), 2 * search.threat().epsilon);
   search.follow(run.parts());
-  const auto project = [&](const Tensor& x) { return search.project(x); };
   const auto evaluate = [&] {
     const Search::Evaluation at = search.evaluate(run.x, how.objective, rank);
     run.evaluated(at.loss, at.gradient);
     search.record(Tensor(run.x), at.scores);
+    return search.left() > 0;
   };
-  evaluate();
-
-  const std::vector<int64_t> checkpoints = apgd_checkpoints(how.steps);
-  int64_t last = 0;
-  for (int64_t step = 1; step <= how.steps && search.left() > 0; ++step) {
-    run.move(search.direction(run.gradient), project, step == 1);
-    evaluate();
-    if (search.left() == 0 || !std::binary_search(checkpoints.begin(), checkpoints.end(), step)) continue;
-    run.check(step - last);
-    last = step;
-  }
+  run.climb(
+      how.steps, evaluate, [&](const Tensor& gradient) { return search.direction(gradient); },
+      [&](const Tensor& x) { return search.project(x); });
 }
 
 }  // namespace

@@ -1,14 +1,11 @@
 #include <mollify/smoothing/attacks/apgd_run.h>
 
-#include <mollify/engine/ops.h>
+#include <mollify/smoothing/attacks/apgd.h>
+#include <mollify/smoothing/rows.h>
+
+#include <algorithm>
 
 namespace mollify::smoothing {
-namespace {
-
-Tensor column(const Tensor& list) { return reshape(list, {list.size(), 1}); }
-
-}  // namespace
-
 ApgdRun::ApgdRun(const Tensor& start, double first_step)
     : x(start),
       previous(start),
@@ -35,6 +32,21 @@ void ApgdRun::evaluated(const Tensor& loss_at_x, const Tensor& gradient_at_x) {
   best = where(column(better), x, best);
   best_gradient = where(column(better), gradient, best_gradient);
   best_loss = where(better, loss, best_loss);
+}
+
+void ApgdRun::climb(int64_t steps, const std::function<bool()>& evaluate,
+                    const std::function<Tensor(const Tensor& gradient)>& direction,
+                    const std::function<Tensor(const Tensor&)>& project) {
+  const std::vector<int64_t> checkpoints = apgd_checkpoints(steps);
+  int64_t last = 0;
+  if (!evaluate()) return;
+  for (int64_t step = 1; step <= steps; ++step) {
+    move(direction(gradient), project, step == 1);
+    if (!evaluate()) return;
+    if (!std::binary_search(checkpoints.begin(), checkpoints.end(), step)) continue;
+    check(step - last);
+    last = step;
+  }
 }
 
 void ApgdRun::move(const Tensor& direction, const std::function<Tensor(const Tensor&)>& project, bool first) {

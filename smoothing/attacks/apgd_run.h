@@ -20,6 +20,13 @@ struct ApgdRun {
 
   std::vector<Tensor*> parts();  // all of them, for rows that leave
   void evaluated(const Tensor& loss_at_x, const Tensor& gradient_at_x);
+  // A whole run of `steps` from x, by apgd_checkpoints. `evaluate` calls evaluated() and says whether
+  // any row is left.
+  void climb(int64_t steps, const std::function<bool()>& evaluate,
+             const std::function<Tensor(const Tensor& gradient)>& direction,
+             const std::function<Tensor(const Tensor&)>& project);
+
+ private:
   // From x along `direction`, of length 1 in the ball's norm, into the ball; three quarters of that, but for the first
   // step, and a quarter of the move before.
   void move(const Tensor& direction, const std::function<Tensor(const Tensor&)>& project, bool first);

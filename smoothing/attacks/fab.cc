@@ -3,6 +3,7 @@
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 #include <mollify/smoothing/attacks/search.h>
+#include <mollify/smoothing/rows.h>
 
 #include <cmath>
 
@@ -13,8 +14,6 @@ constexpr double kMostToX = 0.1;     // alpha_max: of the weight of x's own proj
 constexpr double kOvershoot = 1.05;  // eta
 constexpr double kBackward = 0.9;    // beta
 constexpr int kNewtonSteps = 100;    // mostly fewer than ten are taken
-
-Tensor column(const Tensor& list) { return reshape(list, {list.size(), 1}); }
 
 // A linearised boundary per row: gap + gradient·(z − x) = 0, gap < 0 where the goal is not reached.
 struct Plane {

@@ -43,9 +43,9 @@ Adversarial pgd(const Function& f, const Tensor& x, const Tensor& labels, const 
   check_attack(f, x, labels, threat, /*needs_ball=*/true);
   check(how);
   const NoGrad guard;
-  const bool targeted = how.objective == Objective::targeted_margins || how.objective == Objective::targeted_dlr;
   Search search(f, x, labels, threat, how.stop_at_success ? Keep::worst_until_success : Keep::worst);
-  const int64_t targets = how.stop_at_success || targeted ? search.start(how.objective, how.targets) : 1;
+  const int64_t targets =
+      how.stop_at_success || is_targeted(how.objective) ? search.start(how.objective, how.targets) : 1;
   for (int64_t number = 0; number < how.restarts * targets && search.left() > 0; ++number)
     one_run(search, how, number, number % targets);
   return search.result();

@@ -2,6 +2,7 @@
 
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
+#include <mollify/smoothing/rows.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,7 +15,6 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int64_t kConfirmations = 40;
 constexpr int64_t kVerdictDraws = int64_t{1} << 30;  // from here on draws decide what counts; searches use those below
 
-Tensor column(const Tensor& list) { return reshape(list, {list.size(), 1}); }
 Tensor lengths(const Tensor& rows) { return sqrt(sum(square(rows), {1}, /*keep=*/true)); }  // of [n, d]: [n, 1]
 
 RandomKey key_of(const Threat& threat, AttackDraw kind) {
@@ -90,6 +90,10 @@ Tensor distances_of(const Tensor& x, const Tensor& center, Norm norm) {
 }
 
 }  // namespace
+
+bool is_targeted(Objective objective) {
+  return objective == Objective::targeted_margins || objective == Objective::targeted_dlr;
+}
 
 void check_attack(const Function& f, const Tensor& x, const Tensor& labels, const Threat& threat, bool needs_ball) {
   require<ValueError>(static_cast<bool>(f), "attack: an empty function given; needs a function of the inputs");
@@ -178,7 +182,7 @@ Tensor Search::margins(const Tensor& scores) const { return margins_of(scores, l
 
 // What is climbed, per row of outputs.
 Tensor Search::objective(Objective objective, const Tensor& outputs, const Tensor& labels, const Tensor& target) const {
-  const bool targeted = objective == Objective::targeted_margins || objective == Objective::targeted_dlr;
+  const bool targeted = is_targeted(objective);
   if (objective == Objective::cross_entropy) {
     const Tensor loss = cross_entropy(outputs, labels);
     return threat_.goal.targeted ? -loss : loss;
@@ -214,7 +218,7 @@ Search::Evaluation Search::evaluate(const Tensor& x, Objective objective, int64_
 }
 
 int64_t Search::start(Objective objective, int64_t targets) {
-  const bool targeted = objective == Objective::targeted_margins || objective == Objective::targeted_dlr;
+  const bool targeted = is_targeted(objective);
   const Tensor at_x = scores(center_);
   const int64_t needed = objective == Objective::targeted_dlr ? 4 : objective == Objective::dlr ? 3 : 2;
   require<ValueError>(classes_ >= needed, "attack: {} classes; this objective needs at least {}", classes_, needed);
@@ -260,10 +264,8 @@ void Search::release(const Tensor& stays) {
   std::vector<int32_t> stay, go;
   for (size_t i = 0; i < staying.size(); ++i) (staying[i] ? stay : go).push_back(static_cast<int32_t>(i));
   if (go.empty()) return;
-  const auto list = [&](const std::vector<int32_t>& places) {
-    return to(Tensor::from(places, {static_cast<int64_t>(places.size())}), center_.device());
-  };
-  const Tensor gone = list(go), kept = list(stay);
+  const Device device = center_.device();
+  const Tensor gone = index_list(go, device), kept = index_list(stay, device);
   released_numbers_.push_back(take(numbers_, gone));
   released_.push_back(take(best_, gone));
   std::vector<Tensor*> parts = {&numbers_, &streams_, &labels_, &center_,  &low_,      &high_,
@@ -317,7 +319,7 @@ Tensor Search::best_of_all() const {
   const std::vector<int32_t> order = concat(numbers).to_vector<int32_t>();
   std::vector<int32_t> place(order.size());
   for (size_t i = 0; i < order.size(); ++i) place[static_cast<size_t>(order[i])] = static_cast<int32_t>(i);
-  return take(concat(rows), to(Tensor::from(place, {static_cast<int64_t>(place.size())}), all_centers_.device()));
+  return take(concat(rows), index_list(place, all_centers_.device()));
 }
 
 // By the draws of the `number`-th verdict, of rows of the whole batch.

@@ -13,6 +13,8 @@ namespace mollify::smoothing {
 // under noise.
 enum class Keep { worst, worst_until_success, nearest };
 
+bool is_targeted(Objective objective);  // climbs one wrong class after another
+
 // What an attack draws, so that one kind of draws never moves another.
 enum class AttackDraw : uint8_t { direction, distance, restart, fallback, windows };
 
@@ -30,7 +32,6 @@ class Search {
   const Tensor& low() const { return low_; }  // of ball and box
   const Tensor& high() const { return high_; }
   const Tensor& streams() const { return streams_; }      // numbers among the data
-  const Tensor& best() const { return best_; }            // what is kept
   const Tensor& distances() const { return distances_; }  // f64 [n], of `nearest`; infinite without success
 
   // Tensors of an attack's own whose rows leave with their row. Each call replaces the last one's list.

@@ -4,14 +4,13 @@
 #include <mollify/engine/ops.h>
 #include <mollify/engine/random.h>
 #include <mollify/smoothing/attacks/search.h>
+#include <mollify/smoothing/rows.h>
 
 #include <algorithm>
 #include <cmath>
 
 namespace mollify::smoothing {
 namespace {
-
-Tensor column(const Tensor& list) { return reshape(list, {list.size(), 1}); }
 
 // Halved at each of these tries of 10,000; with fewer queries in proportion.
 double share_at(const SquareOptions& how, int64_t query) {

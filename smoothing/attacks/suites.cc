@@ -7,6 +7,7 @@
 #include <mollify/smoothing/attacks/fab.h>
 #include <mollify/smoothing/attacks/pgd.h>
 #include <mollify/smoothing/attacks/square.h>
+#include <mollify/smoothing/rows.h>
 
 #include <numeric>
 
@@ -109,10 +110,6 @@ const Row kRows[] = {
        return std::vector<Attack>{attacks_named("apgd-ce", given)[0], attacks_named("apgd-dlr", given)[0]};
      }},
 };
-
-Tensor index_list(const std::vector<int32_t>& places, Device device) {
-  return to(Tensor::from(places, {static_cast<int64_t>(places.size())}), device);
-}
 
 // Of the rows `places` what was found now, where it succeeds or has the larger margin.
 void keep_better(Adversarial& kept, const Adversarial& found, const std::vector<int32_t>& places) {

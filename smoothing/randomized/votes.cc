@@ -4,6 +4,7 @@
 #include <mollify/engine/ops.h>
 #include <mollify/engine/plan.h>
 #include <mollify/smoothing/randomized/statistics.h>
+#include <mollify/smoothing/rows.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,10 +13,6 @@
 
 namespace mollify::smoothing {
 namespace {
-
-Tensor index_list(const std::vector<int32_t>& numbers, Device device) {
-  return to(Tensor::from(numbers, {static_cast<int64_t>(numbers.size())}), device);
-}
 
 Tensor outputs_of(const Function& f, const Tensor& rows) {
   const Tensor outputs = f(rows);
