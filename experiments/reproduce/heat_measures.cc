@@ -41,8 +41,8 @@ void for_parts(const Tensor& pixels, const Tensor& labels, F&& visit) {
   }
 }
 
-void certify_by_votes(const smoothing::Function& f, const Part& part, const HeatMeasuring& how, Results& results) {
-  const smoothing::NoisyClassifier g{f, {how.noise, 0}, 250};
+void certify_by_votes(const smoothing::NoisyClassifier& g, const Part& part, const HeatMeasuring& how,
+                      Results& results) {
   const smoothing::CertifyOptions options{.clean_class = !how.stochastic, .trials = how.trials};
   const std::vector<int32_t> labels = part.labels.to_vector<int32_t>();
   const auto found = smoothing::certify(g, {part.pixels, part.numbers}, options);
@@ -133,8 +133,9 @@ void measure(const smoothing::Function& f, const Tensor& pixels, const Tensor& l
   results.numbers["l_bound"] = mean_of(bounds);
   results.numbers["tighter"] = mean_of(tighter);
   results.numbers["right"] = 0;
+  const smoothing::NoisyClassifier voters = smoothing::captured({f, {how.noise, 0}, 250});
   for_parts(pixels, labels, [&](const Part& part) {
-    certify_by_votes(f, part, how, results);
+    certify_by_votes(voters, part, how, results);
     attack(f, part, how, results);
   });
   results.numbers["right"] *= 100 / static_cast<double>(pixels.dim(0));

@@ -10,10 +10,9 @@
 namespace mollify::experiments {
 
 struct HeatMeasuring {
-  double noise;     // standard deviation, of pixels from 0 to 1
-  int64_t trials;   // votes that count
-  int64_t average;  // draws of the average that networks are compared with
-  int64_t draws;    // of attacks through noise
+  double noise;    // standard deviation, of pixels from 0 to 1
+  int64_t trials;  // votes that count
+  int64_t draws;   // of attacks through noise
   int64_t attack_steps;
   double attack_epsilon;  // l2, of PGD
   bool stochastic;        // what is attacked, and decides, are answers under noise; else one plain pass

@@ -9,6 +9,7 @@
 #include <mollify/experiments/reproduce/heat_report.h>
 #include <mollify/experiments/reproduce/training.h>
 #include <mollify/experiments/robustness/pixel_ball.h>
+#include <mollify/nn/formats/npy.h>
 #include <mollify/nn/models.h>
 #include <mollify/nn/weights_file.h>
 #include <mollify/smoothing/moments.h>
@@ -19,6 +20,9 @@
 
 namespace mollify::experiments {
 namespace {
+
+// Files of the baseline's folder.
+constexpr const char *kWeights = "model.safetensors", *kAverage = "average.npy";
 
 class HeatSmoothing final : public Experiment {
  public:
@@ -33,13 +37,13 @@ class HeatSmoothing final : public Experiment {
   Report run(Grid& grid, const std::filesystem::path& folder) override;
 
  private:
-  TrainSettings settings(const HeatMethod& method, int64_t seed) const;
-  nn::Loaded trained(const HeatMethod& method, int64_t seed, const std::string& teacher,
+  TrainSettings settings(const HeatMethod& method, int64_t seed, const std::filesystem::path& baseline) const;
+  nn::Loaded trained(const HeatMethod& method, int64_t seed, const std::filesystem::path& baseline,
                      const std::filesystem::path& folder, double& seconds) const;
-  Results cell(const HeatMethod& method, int64_t seed, const std::string& baseline,
+  Results cell(const HeatMethod& method, int64_t seed, const std::filesystem::path& baseline,
                const std::filesystem::path& folder) const;
-  Results moments(const std::string& baseline) const;
-  smoothing::Function function_of(const std::string& file) const;
+  Results moments(const std::filesystem::path& baseline) const;
+  Tensor average_of(const std::filesystem::path& baseline) const;
   HeatMeasuring measuring(bool stochastic) const;
   std::string heading() const;
 
@@ -116,7 +120,8 @@ void HeatSmoothing::load() {
   labels_ = to(batch.labels, device);
 }
 
-TrainSettings HeatSmoothing::settings(const HeatMethod& method, int64_t seed) const {
+TrainSettings HeatSmoothing::settings(const HeatMethod& method, int64_t seed,
+                                      const std::filesystem::path& baseline) const {
   TrainSettings::Texts texts{{"data", data},
                              {"data-dir", data_dir},
                              {"model", model_},
@@ -138,29 +143,30 @@ TrainSettings HeatSmoothing::settings(const HeatMethod& method, int64_t seed) co
   }
   if (method.lambda > 0)
     texts.insert({{"heat-lambda", format("{}", method.lambda)},
-                  {"heat-rounds", "1"},
-                  {"heat-time", format("{}", 1.0 / static_cast<double>(rounds_))},
+                  {"heat-rounds", std::to_string(rounds_)},
                   {"heat-repeats", std::to_string(repeats_)},
                   {"heat-student", student_},
-                  {"teacher", "none yet"}});
+                  {"teacher", (baseline / kWeights).string()}});
   return TrainSettings(texts);
 }
 
 // The network that the method ends with, from rounds in folders of their own.
-nn::Loaded HeatSmoothing::trained(const HeatMethod& method, int64_t seed, const std::string& teacher,
+nn::Loaded HeatSmoothing::trained(const HeatMethod& method, int64_t seed, const std::filesystem::path& baseline,
                                   const std::filesystem::path& folder, double& seconds) const {
-  std::string last = teacher;
-  const int64_t rounds = method.lambda > 0 ? rounds_ : 1;
+  TrainSettings all = settings(method, seed, baseline);
+  all.resolve();
+  const int64_t rounds = all.objective().rounds();
+  std::string last;
   for (int64_t round = 1; round <= rounds; ++round) {
     const std::filesystem::path own = rounds == 1 ? folder : folder / format("round-{}", round);
     std::filesystem::create_directories(own);
-    TrainSettings how = settings(method, seed);
-    if (method.lambda > 0) set(*find(how.options(), "teacher"), last);
+    TrainSettings how = settings(method, seed, baseline);
+    for (const auto& [name, text] : all.objective().round_options(last)) set(*find(how.options(), name), text);
     how.resolve();
-    Task task = make_task(how, {datasets::take(images_.train, 0, limit_), images_.test});
+    Task task = make_task(how, {images_.train, images_.test});
     if (!trained_weights(std::move(how), std::move(task), own).defined()) return {};
     for (const EpochTimings& epoch : read_history(own, epochs_).timings) seconds += epoch.training_seconds;
-    last = (own / "model.safetensors").string();
+    last = (own / kWeights).string();
   }
   return nn::load(last, network_);
 }
@@ -168,19 +174,14 @@ nn::Loaded HeatSmoothing::trained(const HeatMethod& method, int64_t seed, const 
 HeatMeasuring HeatSmoothing::measuring(bool stochastic) const {
   return {.noise = noise_,
           .trials = trials_,
-          .average = average_,
           .draws = draws_,
           .attack_steps = attack_steps_,
           .attack_epsilon = attack_epsilon_,
           .stochastic = stochastic};
 }
 
-smoothing::Function HeatSmoothing::function_of(const std::string& file) const {
-  const nn::Loaded loaded = nn::load(file, network_);
-  return pixel_function(network_, to(loaded.weights, device), to(loaded.state, device), preparation_);
-}
-
-Results HeatSmoothing::cell(const HeatMethod& method, int64_t seed, const std::string& baseline,
+// The baseline's own cell keeps its average, which the others are compared with.
+Results HeatSmoothing::cell(const HeatMethod& method, int64_t seed, const std::filesystem::path& baseline,
                             const std::filesystem::path& folder) const {
   Results results;
   double seconds = 0;
@@ -190,16 +191,20 @@ Results HeatSmoothing::cell(const HeatMethod& method, int64_t seed, const std::s
   const smoothing::Function f =
       pixel_function(network_, to(loaded.weights, device), to(loaded.state, device), preparation_);
   measure(f, pixels_, labels_, measuring(method.stochastic), results);
-  const bool own = method.objective == std::string("natural");
+  if (folder == baseline)
+    nn::formats::write_npy(folder / kAverage, to(average_over_noise(f, pixels_, noise_, average_), Device::cpu));
   const NoGrad quiet;
-  const Tensor average = average_over_noise(own ? f : function_of(baseline), pixels_, noise_, average_);
-  results.numbers["distance"] = relative_distance(f(pixels_), average);
+  results.numbers["distance"] = relative_distance(f(pixels_), average_of(baseline));
   return results;
 }
 
-Results HeatSmoothing::moments(const std::string& baseline) const {
+Tensor HeatSmoothing::average_of(const std::filesystem::path& baseline) const {
+  return to(nn::formats::read_npy(baseline / kAverage), device);
+}
+
+Results HeatSmoothing::moments(const std::filesystem::path& baseline) const {
   const NoGrad quiet;
-  const nn::Loaded loaded = nn::load(baseline, network_);
+  const nn::Loaded loaded = nn::load(baseline / kWeights, network_);
   const Tensor weights = to(loaded.weights, device), state = to(loaded.state, device);
   const PixelRange range(preparation_, device);
   const Tensor x = pixels_ * range.unit + range.low;
@@ -213,10 +218,9 @@ Results HeatSmoothing::moments(const std::string& baseline) const {
                         .mean);
   }
   const Tensor means = concat(parts, 0);
-  const Tensor average = average_over_noise(function_of(baseline), pixels_, noise_, average_);
   return {.numbers = {{"diverged", 0},
                       {"natural", 100 * mean(cast(equal(argmax(means), labels_), DType::f64)).item()},
-                      {"distance", relative_distance(means, average)}}};
+                      {"distance", relative_distance(means, average_of(baseline))}}};
 }
 
 std::string HeatSmoothing::heading() const {
@@ -233,7 +237,7 @@ Report HeatSmoothing::run(Grid& grid, const std::filesystem::path& folder) {
   std::vector<Cell> cells;
   for (int64_t seed = 0; seed < seeds_; ++seed) {
     const std::string first = heat_key("baseline", seed);
-    const std::string baseline = (grid.folder_of(first) / "model.safetensors").string();
+    const std::filesystem::path baseline = grid.folder_of(first);
     for (const HeatMethod& method : heat_methods()) {
       const bool own = method.name == std::string("baseline");
       cells.push_back({.key = heat_key(method.name, seed),
