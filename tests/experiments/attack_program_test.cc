@@ -1,5 +1,5 @@
 // `mollify attack` as its user meets it.
-#include "program.h"
+#include "votes_program.h"
 
 #include <mollify/engine/tensor.h>
 #include <mollify/nn/formats/npy.h>
@@ -12,13 +12,7 @@ using namespace program_tests;
 
 class AttackProgram : public ProgramTest {
  protected:
-  std::string trained() {
-    EXPECT_EQ(
-        run("train --data digits --limit 3000 --model cnn3_tiny --epochs 4 --batch 50 --out " + in("run").string())
-            .status,
-        0);
-    return (in("run") / "model.safetensors").string();
-  }
+  std::string trained() { return train_small(in("run")); }
   json result_of(const std::string& command) {
     const Outcome outcome = run(command + " --json");
     EXPECT_EQ(outcome.status, 0) << outcome.error;

@@ -1,4 +1,4 @@
-// What the tests of votes under noise share: a small trained network, and logs in Cohen's columns.
+// What the tests of votes under noise and of attacks share: a small trained network, and logs in Cohen's columns.
 #pragma once
 
 #include "program.h"

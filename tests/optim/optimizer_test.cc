@@ -1,4 +1,5 @@
 #include "../devices.h"
+#include "rosenbrock.h"
 
 #include <mollify/engine/plan.h>
 #include <mollify/optim/optimizer.h>
@@ -11,17 +12,6 @@
 
 namespace mollify::optim {
 namespace {
-
-// Rosenbrock's function, and its gradient by hand.
-Tensor rosenbrock(const Tensor& w) {
-  const Tensor x = slice(w, 0, 0, 1), y = slice(w, 0, 1, 2);
-  return sum(square(1.0 - x) + square(y - square(x)) * 100.0);
-}
-std::vector<double> rosenbrock_gradient(const std::vector<double>& w) {
-  return {-2 * (1 - w[0]) - 400 * w[0] * (w[1] - w[0] * w[0]), 200 * (w[1] - w[0] * w[0])};
-}
-
-const std::vector<double> kStart{-0.5, 0.7};
 
 std::vector<double> run(Optimizer& optimizer, int steps, Tensor weights = Tensor::from(kStart, {2})) {
   for (int i = 0; i < steps; ++i) optimizer.step(weights, rosenbrock);

@@ -1,5 +1,7 @@
 // Schedule-free methods against their three sequences x, y, z by hand; captured steps and resumed ones have the same
 // bits.
+#include "rosenbrock.h"
+
 #include <mollify/engine/plan.h>
 #include <mollify/optim/optimizer.h>
 
@@ -12,14 +14,6 @@
 namespace mollify::optim {
 namespace {
 
-Tensor rosenbrock(const Tensor& w) {
-  const Tensor x = slice(w, 0, 0, 1), y = slice(w, 0, 1, 2);
-  return sum(square(1.0 - x) + square(y - square(x)) * 100.0);
-}
-std::vector<double> rosenbrock_gradient(const std::vector<double>& w) {
-  return {-2 * (1 - w[0]) - 400 * w[0] * (w[1] - w[0] * w[0]), 200 * (w[1] - w[0] * w[0])};
-}
-const std::vector<double> kStart{-0.5, 0.7};
 Tensor there(const std::vector<double>& w) { return Tensor::from(w, {static_cast<int64_t>(w.size())}); }
 
 struct Sequences {

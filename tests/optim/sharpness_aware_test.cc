@@ -1,5 +1,6 @@
 // SAM and ASAM by hand, on exact and on estimated gradients; captured steps and resumed ones have the same bits.
-#include <mollify/engine/plan.h>
+#include "captured_and_resumed.h"
+
 #include <mollify/optim/optimizer.h>
 #include <mollify/optim/sharpness_aware.h>
 
@@ -123,23 +124,9 @@ TEST(SharpnessAware, IsCapturedAndResumes) {
   const std::function<std::unique_ptr<Optimizer>()> makes[] = {
       [] { return sgd(cosine(0.05, 10), {.momentum = 0.9, .clip_norm = 1}, sam()); },
       [] { return adam(constant(0.01), {}, asam()); }};
-  for (const auto& make : makes) {
-    const auto eager = make(), replayed = make(), resumed = make();
-    const Tensor w = there(kStart), v = there(kStart), u = there(kStart);
-    Captured captured = capture([&](const Tensors&) -> Tensors { return replayed->update(v, bent); });
-    for (int step = 0; step < 8; ++step) {
-      if (step == 4) {
-        resumed->set_state(eager->state());
-        assign(u, w);
-      }
-      if (step >= 4) resumed->step(u, bent);
-      const Tensor loss = eager->step(w, bent);
-      replayed->advance(DType::f64);
-      ASSERT_EQ(captured(Tensors{})[0].item(), loss.item());
-      ASSERT_EQ(v.to_vector<double>(), w.to_vector<double>());
-    }
-    EXPECT_EQ(u.to_vector<double>(), w.to_vector<double>());
-  }
+  for (const auto& make : makes)
+    expect_captured_and_resumed(
+        make, [] { return there(kStart); }, bent, 8);
 }
 
 // ½(1 + v²)u² is least wherever u = 0, flattest at v = 0: plain descent stops where it first meets u = 0, and SAM,

@@ -1,4 +1,6 @@
 // Explicit graduated optimisation reaches Rastrigin's minimum; one step of SGD is a step on the smoothed function.
+#include "../optim/captured_and_resumed.h"
+
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 #include <mollify/engine/plan.h>
@@ -66,23 +68,9 @@ TEST(GraduatedDescent, IsCapturedAndResumes) {
   const std::function<std::unique_ptr<optim::Optimizer>()> makes[] = {
       [&] { return graduated_descent(0.01, s, gradient_from_form(gaussian_form(test_function("rastrigin")), s)); },
       [&] { return graduated_descent(0.01, s, gradient_from_rows(rastrigin, s, 4, 1)); }};
-  for (const auto& make : makes) {
-    const auto eager = make(), replayed = make(), resumed = make();
-    const Tensor w = start(1), v = start(1), u = start(1);
-    auto captured = capture([&](const Tensors&) -> Tensors { return replayed->update(v, rastrigin); });
-    for (int step = 0; step < 6; ++step) {
-      if (step == 3) {
-        resumed->set_state(eager->state());
-        assign(u, w);
-      }
-      if (step >= 3) resumed->step(u, rastrigin);
-      const Tensor loss = eager->step(w, rastrigin);
-      replayed->advance(DType::f64);
-      ASSERT_EQ(captured(Tensors{})[0].item(), loss.item());
-      ASSERT_EQ(v.to_vector<double>(), w.to_vector<double>());
-    }
-    EXPECT_EQ(u.to_vector<double>(), w.to_vector<double>());
-  }
+  for (const auto& make : makes)
+    optim::expect_captured_and_resumed(
+        make, [] { return start(1); }, rastrigin, 6);
 }
 
 TEST(GraduatedDescent, HasLevelsAndRefusesOthers) {
