@@ -12,6 +12,18 @@ Tensor squared_errors(const Tensor& outputs, const Tensor& labels) {
 
 }  // namespace
 
+smoothing::SampleLosses losses_on(const datasets::Dataset& images, const datasets::Preparation& preparation,
+                                  const nn::Network& network, const Tensor& state, const std::string& loss,
+                                  smoothing::NetworkLosses how, std::function<void(int64_t)> on_take, Device device) {
+  how.losses = loss == "squared_error" ? squared_errors : cross_entropy;
+  const auto take = [&images, preparation, device, on_take = std::move(on_take)](std::span<const int32_t> which) {
+    on_take(static_cast<int64_t>(which.size()));
+    const datasets::Batch batch = datasets::make_batch(images, which, preparation);
+    return Tensors{to(batch.images, device), to(batch.labels, device)};
+  };
+  return smoothing::losses_of(network, state, images.size(), take, how);
+}
+
 WeightsOnData::WeightsOnData(const char* command, const WeightsOnDataRequest& request, Device device)
     : WeightsOnData(command, request,
                     (require_given(request.weights, command, "--weights", "a file .safetensors of a run"),
@@ -39,14 +51,11 @@ WeightsOnData::WeightsOnData(const char* command, const WeightsOnDataRequest& re
 
 smoothing::SampleLosses WeightsOnData::losses(smoothing::NetworkLosses how,
                                               std::function<void(int64_t)> on_take) const {
-  how.losses = loss_ == "squared_error" ? squared_errors : cross_entropy;
-  const auto take = [this, on_take = std::move(on_take)](std::span<const int32_t> which) {
+  const auto before = [on_take = std::move(on_take)](int64_t images) {
     stop_if_interrupted();
-    const datasets::Batch batch = datasets::make_batch(images_, which, preparation_);
-    on_take(batch.size());
-    return Tensors{to(batch.images, weights_.device()), to(batch.labels, weights_.device())};
+    on_take(images);
   };
-  return smoothing::losses_of(network_, state_, images_.size(), take, how);
+  return losses_on(images_, preparation_, network_, state_, loss_, std::move(how), before, weights_.device());
 }
 
 std::string WeightsOnData::about() const {

@@ -10,6 +10,13 @@
 
 namespace mollify::experiments {
 
+// Losses, by their name for --loss, of a dataset's images on the device. `on_take` hears how many are taken each time
+// and may throw. Network and dataset must outlive them.
+smoothing::SampleLosses losses_on(const datasets::Dataset& images, const datasets::Preparation& preparation,
+                                  const nn::Network& network, const Tensor& state, const std::string& loss,
+                                  smoothing::NetworkLosses how, std::function<void(int64_t images)> on_take,
+                                  Device device);
+
 struct WeightsOnDataRequest {
   std::string weights, data, data_dir;  // data empty: what the weights were trained on
   int64_t images = 2000;                // the first training images

@@ -18,6 +18,27 @@ namespace {
 
 using nlohmann::ordered_json;
 
+using Interval = EpochMetrics::Interval;
+using GradientNoise = EpochMetrics::GradientNoise;
+constexpr const char *kDegree = "delta", *kDegreeBound = "delta_upper_bound";
+
+ordered_json json_of(const Interval& i) { return {{"value", i.value}, {"low", i.low}, {"high", i.high}}; }
+
+ordered_json json_of(const GradientNoise& noise) {
+  ordered_json out = {{"c2", json_of(noise.c2)}};
+  if (noise.degree) out[noise.is_bound ? kDegreeBound : kDegree] = json_of(*noise.degree);
+  return out;
+}
+
+Interval interval_of(const ordered_json& json) { return {json.at("value"), json.at("low"), json.at("high")}; }
+
+GradientNoise gradient_noise_of(const ordered_json& json) {
+  GradientNoise noise{interval_of(json.at("c2")), {}, json.contains(kDegreeBound)};
+  if (noise.is_bound || json.contains(kDegree))
+    noise.degree = interval_of(json.at(noise.is_bound ? kDegreeBound : kDegree));
+  return noise;
+}
+
 ordered_json json_of(const EpochMetrics& m) {
   ordered_json out = {
       {"epoch", m.epoch}, {"steps", m.steps}, {"train_loss", m.train.loss}, {"train_accuracy", m.train.accuracy}};
@@ -38,6 +59,7 @@ ordered_json json_of(const EpochMetrics& m) {
   out["test_accuracy"] = m.test.accuracy;
   out["learning_rate"] = m.learning_rate;
   if (m.course) out.update({{"batch", m.course->batch}, {"samples", m.course->samples}, {"degree", m.course->degree}});
+  if (m.gradient_noise) out["gradient_noise"] = json_of(*m.gradient_noise);
   if (m.ball.epsilon) out["epsilon"] = *m.ball.epsilon;
   if (m.ball.certified_accuracy) out["certified_accuracy"] = *m.ball.certified_accuracy;
   if (m.active_weights) out["active_weights"] = *m.active_weights;
@@ -60,6 +82,7 @@ void read(const ordered_json& line, EpochMetrics& m) {
   m.test = {line.at("test_loss"), line.at("test_accuracy")};
   m.learning_rate = line.at("learning_rate");
   if (line.contains("degree")) m.course = {line.at("batch"), line.at("samples"), line.at("degree")};
+  if (line.contains("gradient_noise")) m.gradient_noise = gradient_noise_of(line.at("gradient_noise"));
   if (line.contains("epsilon")) m.ball.epsilon = line.at("epsilon").get<double>();
   if (line.contains("certified_accuracy")) m.ball.certified_accuracy = line.at("certified_accuracy").get<double>();
   if (line.contains("active_weights")) m.active_weights = line.at("active_weights").get<int64_t>();

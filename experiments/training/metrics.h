@@ -33,6 +33,17 @@ struct EpochMetrics {
     double degree = 0;               // δ/C = η/√b, at the epoch's last step
   };
   std::optional<Course> course = {};           // of runs with --degree
+  struct Interval {
+    double value, low, high;
+  };
+  // Of the weights at the epoch's end: C² of the gradients' noise, and SGD's degree of smoothing δ = ηC/√b at the
+  // epoch's last rate and batch, which under momentum is an upper bound; 95 % intervals.
+  struct GradientNoise {
+    Interval c2;
+    std::optional<Interval> degree;  // none for other optimizers
+    bool is_bound = false;
+  };
+  std::optional<GradientNoise> gradient_noise = {};  // of runs with --noise-batches
   std::optional<int64_t> active_weights = {};  // of runs with a mask
   std::optional<int64_t> pairs_left_out = {};  // of the epoch, where gradients come from pairs of losses
 };

@@ -186,6 +186,11 @@ Options run_options(RunOptions& o) {
         true},
        &o.checkpoint_minutes,
        at_least(0)},
+      {{"noise-batches", "Run",
+        "after each epoch, tell the gradients' noise C² by N batches, and SGD's degree of smoothing, in metrics.jsonl",
+        "none", true},
+       &o.noise_batches,
+       at_least(2)},
       {{"patience", "Run", "stop after N epochs without a lower validation loss; needs --validation", "never", true},
        &o.patience,
        at_least(1)},
@@ -282,6 +287,9 @@ void TrainSettings::resolve() {
   resolve_optimizer(o);
   smoothing_->resolve(o, *objective_);
   mask_->resolve(o);
+  require<UsageError>(o.noise_batches == 0 || (o.objective == "natural" && !smoothing_->active()),
+                      "mollify train: --noise-batches: {} given with {}; needs --objective natural without --sigma",
+                      o.noise_batches, smoothing_->active() ? "--sigma" : "--objective " + o.objective);
   require_folder(o);
   require_validation(o);
   if (!o.out.empty()) return;

@@ -18,7 +18,7 @@ struct RunOptions {
   std::string initialization, optimizer, schedule, milestones;
   std::optional<double> learning_rate, momentum, weight_decay, clip_norm, step_factor, epsilon_test;
   bool nesterov = false;
-  int64_t warmup = 0, step_every = 10, certify_limit = 0;
+  int64_t warmup = 0, step_every = 10, certify_limit = 0, noise_batches = 0;
   std::string objective = "natural", gradient = "exact";
   int64_t epochs = 0, batch = 0, rows = 0, steps = 0, seed = 0;
   double checkpoint_minutes = 2;

@@ -7,6 +7,7 @@
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/robustness/pixel_ball.h>
 #include <mollify/experiments/training/curves.h>
+#include <mollify/experiments/training/noise_measure.h>
 #include <mollify/experiments/training/training_step.h>
 #include <mollify/nn/weights_file.h>
 
@@ -195,6 +196,10 @@ bool Training::evaluate_epoch() {
     ball.certified_accuracy = *share;
   }
   ball.epsilon = settings_.objective().radius(task_.optimizer->steps() - 1);
+  std::optional<EpochMetrics::GradientNoise> noise;
+  if (options_.noise_batches > 0 &&
+      !(noise = gradient_noise(options_, task_, weights, state_, position_.epoch, events_.stop)))
+    return false;
   const double images = static_cast<double>(position_.images);
   finish_epoch({.epoch = position_.epoch + 1,
                 .steps = task_.optimizer->steps(),
@@ -207,6 +212,7 @@ bool Training::evaluate_epoch() {
                 .noisy_test = noisy,
                 .terms = term_means(),
                 .course = course(),
+                .gradient_noise = noise,
                 .active_weights = settings_.mask().exists() ? std::optional(step_->active()) : std::nullopt,
                 .pairs_left_out = task_.optimizer->source().evaluations().pairs > 0 ? std::optional(position_.left_out)
                                                                                     : std::nullopt},

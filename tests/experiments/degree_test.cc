@@ -67,6 +67,44 @@ TEST_F(Degree, GoesOnAsIfUnbrokenCapturedOrNot) {
   EXPECT_NE(longer.error.find("--epochs: 9 given; the course of --degree"), std::string::npos) << longer.error;
 }
 
+// δ/C times C, whose interval holds what all single images give; the same numbers after a break.
+TEST_F(Degree, IsToldInFullByTheNoiseOfGradients) {
+  const std::string course = "--degree step --batch-share 0.5 --noise-batches 40 --overwrite ";
+  ASSERT_EQ(run(job("run", course)).status, 0);
+  ASSERT_EQ(run(job("broken", course + "--steps 60")).status, 0);
+  ASSERT_EQ(run("train --resume --out " + in("broken").string()).status, 0);
+  EXPECT_EQ(contents(in("run") / "metrics.jsonl"), contents(in("broken") / "metrics.jsonl"));
+  const std::vector<json> all = epochs("run");
+  for (const json& at : all) {
+    const double batch = at["batch"].get<double>(), degree = at["degree"].get<double>();
+    const json &c2 = at["gradient_noise"]["c2"], &delta = at["gradient_noise"]["delta"];
+    for (const char* end : {"value", "low", "high"})
+      EXPECT_NEAR(delta[end].get<double>() / (degree * std::sqrt(c2[end].get<double>() * (600 - batch) / 599)), 1,
+                  1e-9);
+    EXPECT_LT(c2["low"], c2["value"]);
+    EXPECT_LT(c2["value"], c2["high"]);
+  }
+  const Outcome exact = run("noise --single --images 600 --batch 64 --batches 2 --json --weights " +
+                            (in("run") / "model.safetensors").string());
+  ASSERT_EQ(exact.status, 0) << exact.error;
+  const json found = json::parse(exact.out);
+  double single = 0;
+  for (const json& estimate : found["estimates"])
+    if (estimate["from"].get<std::string>().find("single") != std::string::npos) single = estimate["c2"];
+  const json& c2 = all.back()["gradient_noise"]["c2"];
+  const double value = c2["value"], error = (c2["high"].get<double>() - value) / 1.96;
+  EXPECT_NEAR(value, single, 4 * error);
+}
+
+TEST_F(Degree, OfMomentumIsCalledABound) {
+  ASSERT_EQ(run(job("run", "--epochs 1 --lr 0.02 --momentum 0.9 --schedule constant --noise-batches 10")).status, 0);
+  const json at = epochs("run").back()["gradient_noise"];
+  EXPECT_FALSE(at.contains("delta"));
+  EXPECT_GT(at["delta_upper_bound"]["value"].get<double>(), 0.02 * std::sqrt(at["c2"]["value"].get<double>() / 16));
+  ASSERT_EQ(run(job("adam", "--epochs 1 --optimizer adam --noise-batches 10")).status, 0);
+  EXPECT_EQ(epochs("adam").back()["gradient_noise"].size(), 1);
+}
+
 TEST_F(Degree, RefusesInOneLine) {
   expect_refused({
       {job("x", "--degree step --schedule cosine"), "--degree: step given with --schedule cosine"},
@@ -75,6 +113,11 @@ TEST_F(Degree, RefusesInOneLine) {
       {job("x", "--degree step --batch-share 1.5"), "--batch-share: 1.5 given; needs from 0 to 1"},
       {job("x", "--degree step --batch-max 601"), "--batch-max: 601 given; needs at most the 600 training images"},
       {job("x", "--batch-share 0.5"), "--batch-share: given without --degree"},
+      {job("x", "--noise-batches 1"), "--noise-batches: 1 given; needs"},
+      {job("x", "--noise-batches 4 --sigma 0.1 --loss squared_error"),
+       "--noise-batches: 4 given with --sigma; needs --objective natural"},
+      {job("x", "--noise-batches 4 --objective pgd --eps 0.1"),
+       "--noise-batches: 4 given with --objective pgd; needs --objective natural"},
       {job("x", "--degree linear"), "--degree: linear given"},
   });
 }
