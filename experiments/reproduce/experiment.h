@@ -16,6 +16,7 @@ class Experiment {
   virtual const char* name() const = 0;
   virtual const char* summary() const = 0;  // one line
   virtual Options options() = 0;
+  virtual std::vector<std::string> datasets() const { return {"mnist", "digits", "cifar10"}; }
 
   virtual void resolve() = 0;  // fills in what depends on other options; throws UsageError
   virtual void load() = 0;     // reads the data

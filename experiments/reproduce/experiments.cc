@@ -13,7 +13,7 @@ Options Experiment::shared_options() {
       {{"scale", "Run", "tiny: seconds, to see it run; quick: minutes; paper: all of it", nullptr},
        &scale,
        one_of({"tiny", "quick", "paper"})},
-      {{"data", "Run", "dataset", "digits at tiny, else mnist"}, &data, one_of({"mnist", "digits", "cifar10"})},
+      {{"data", "Run", "dataset", "digits at tiny, else mnist"}, &data, one_of(datasets())},
       {{"data-dir", "Run", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", true}, &data_dir, Rule{}},
       {{"jobs", "Run", "cells at once, each on one thread; results do not depend on it",
         "$MOLLIFY_NUM_THREADS, else all processors; 1 on cuda", true},

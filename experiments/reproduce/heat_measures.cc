@@ -3,6 +3,8 @@
 #include <mollify/engine/grad.h>
 #include <mollify/engine/ops.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/reproduce/report.h>
+#include <mollify/experiments/robustness/certify_by_average.h>
 #include <mollify/smoothing/attacks/ddn.h>
 #include <mollify/smoothing/attacks/pgd.h>
 #include <mollify/smoothing/randomized/statistics.h>
@@ -18,12 +20,6 @@ constexpr int64_t kTogether = 50;  // images between two looks at interrupts
 
 Tensor per_channel(const std::vector<float>& values, Device device) {
   return to(Tensor::from(values, {static_cast<int64_t>(values.size())}), device);
-}
-
-double mean_of(const std::vector<double>& all) {
-  double sum = 0;
-  for (const double one : all) sum += one;
-  return all.empty() ? NAN : sum / static_cast<double>(all.size());
 }
 
 // Some images, with their numbers.
@@ -43,31 +39,35 @@ void for_parts(const Tensor& pixels, const Tensor& labels, F&& visit) {
 
 void certify_by_votes(const smoothing::NoisyClassifier& g, const Part& part, const HeatMeasuring& how,
                       Results& results) {
-  const smoothing::CertifyOptions options{.clean_class = !how.stochastic, .trials = how.trials};
+  smoothing::CertifyOptions options{.clean_class = !how.stochastic, .trials = how.trials};
+  if (how.top > 1) options = {.claim = smoothing::Claim::in_top, .k = how.top, .trials = how.trials};
   const std::vector<int32_t> labels = part.labels.to_vector<int32_t>();
-  const auto found = smoothing::certify(g, {part.pixels, part.numbers}, options);
+  const auto found = smoothing::certify(g, {part.pixels, part.numbers}, options, how.top > 1 ? part.labels : Tensor());
   for (size_t i = 0; i < found.size(); ++i)
     results.series["certified"].push_back(found[i].predicted == labels[i] ? found[i].radius : -1);
 }
 
-void add_average_radii(const Tensor& outputs, const Tensor& labels, double noise, std::vector<double>& bounds,
-                       std::vector<double>& tighter) {
-  const Tensor p = softmax(cast(outputs, DType::f64)), column = reshape(labels, {labels.size(), 1});
-  const Tensor is_own = equal(arange(p.dim(1), DType::i32, p.device()), column);
-  const std::vector<double> own = flatten(gather(p, column)).to_vector<double>(),
-                            other = max(where(is_own, zeros_like(p), p), {1}).to_vector<double>();
-  for (size_t i = 0; i < own.size(); ++i)
-    if (own[i] > other[i]) {
-      bounds.push_back(smoothing::average_radius(std::min(1.0, own[i]), other[i], noise));
-      tighter.push_back(
-          smoothing::tighter_average_radius(std::min(1 - 1e-16, own[i]), std::max(1e-300, other[i]), noise));
-    }
+void add_average_radii(const Tensor& outputs, const Tensor& labels, const HeatMeasuring& how, Results& results) {
+  const std::vector<int32_t> all = labels.to_vector<int32_t>();
+  std::vector<double> bounds, tighter;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const auto [own, rival] = label_and_rival(outputs[static_cast<int64_t>(i)], all[i], how.top);
+    if (!(own > rival)) continue;
+    bounds.push_back(smoothing::average_radius(own, rival, how.noise));
+    // Probabilities that round to 1 and 0 would make the mean infinite.
+    tighter.push_back(smoothing::tighter_average_radius(std::min(1 - 1e-16, own), std::max(1e-300, rival), how.noise));
+  }
+  results.numbers["l_bound"] = summary_of(bounds).mean;
+  results.numbers["tighter"] = summary_of(tighter).mean;
+  std::sort(bounds.begin(), bounds.end());
+  results.numbers["l_bound_median"] = bounds.empty() ? NAN : bounds[bounds.size() / 2];
 }
 
 void attack(const smoothing::Function& f, const Part& part, const HeatMeasuring& how, Results& results) {
   smoothing::Threat threat{.norm = smoothing::Norm::l2,
                            .epsilon = INFINITY,
                            .box = {Tensor::scalar(0), Tensor::scalar(1)},
+                           .goal = {.top = how.top},
                            .rows = part.numbers};
   if (how.stochastic)
     threat.draws = smoothing::NoiseDraws{{how.noise, 1}, how.draws, smoothing::Average::mean_of_losses};
@@ -118,6 +118,12 @@ Tensor average_over_noise(const smoothing::Function& f, const Tensor& pixels, do
   return sum / static_cast<double>(draws);
 }
 
+double share_in_top(const Tensor& outputs, const Tensor& labels, int64_t k) {
+  const Tensor largest = top_k(outputs, k).indices;
+  const double found = sum(cast(equal(largest, reshape(labels, {labels.size(), 1})), DType::f64)).item();
+  return 100 * found / static_cast<double>(labels.size());
+}
+
 double relative_distance(const Tensor& v, const Tensor& average) {
   const Tensor exact = cast(average, DType::f64);
   return (sum(square(cast(v, DType::f64) - exact)) / sum(square(exact))).item();
@@ -127,11 +133,9 @@ void measure(const smoothing::Function& f, const Tensor& pixels, const Tensor& l
              Results& results) {
   const NoGrad quiet;
   const Tensor outputs = f(pixels);
-  results.numbers["natural"] = 100 * mean(cast(equal(argmax(outputs), labels), DType::f64)).item();
-  std::vector<double> bounds, tighter;
-  add_average_radii(outputs, labels, how.noise, bounds, tighter);
-  results.numbers["l_bound"] = mean_of(bounds);
-  results.numbers["tighter"] = mean_of(tighter);
+  results.numbers["natural"] = share_in_top(outputs, labels, 1);
+  results.numbers["in_top"] = share_in_top(outputs, labels, how.top);
+  add_average_radii(outputs, labels, how, results);
   results.numbers["right"] = 0;
   const smoothing::NoisyClassifier voters = smoothing::captured({f, {how.noise, 0}, 250});
   for_parts(pixels, labels, [&](const Part& part) {

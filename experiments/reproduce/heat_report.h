@@ -24,7 +24,7 @@ std::string heat_key(const std::string& method, int64_t seed);  // of its cell
 
 struct HeatFindings {
   std::string heading, title;  // of the report and the picture
-  int64_t seeds, rounds, repeats, trials;
+  int64_t seeds, rounds, repeats, trials, top;
   double noise;
   std::map<std::string, Results> results;  // by heat_key; see heat_measures.h
 };

@@ -32,6 +32,7 @@ class HeatSmoothing final : public Experiment {
   }
   std::vector<std::string> files() const override { return {"results.csv", "timings.csv", "curves.csv", "curves.svg"}; }
   Options options() override;
+  std::vector<std::string> datasets() const override { return {"mnist", "digits", "cifar10", "folder"}; }
   void resolve() override;
   void load() override;
   Report run(Grid& grid, const std::filesystem::path& folder) override;
@@ -48,7 +49,7 @@ class HeatSmoothing final : public Experiment {
   std::string heading() const;
 
   int64_t seeds_ = 0, limit_ = 0, test_limit_ = 0, epochs_ = 0, rounds_ = 5, trials_ = 0, draws_ = 25, average_ = 0,
-          attack_steps_ = 0, repeats_ = 10;
+          attack_steps_ = 0, repeats_ = 10, image_size_ = 0, top_ = 0;
   double noise_ = 0, rate_ = 0, attack_epsilon_ = 4, l2_epsilon_ = 0;
   std::string model_, student_;
   datasets::Splits images_;
@@ -60,7 +61,12 @@ class HeatSmoothing final : public Experiment {
 Options HeatSmoothing::options() {
   Options all = shared_options();
   add(all, {{{"seeds", "Run", "networks of each kind", "3, 1 at tiny"}, &seeds_, at_least(1)},
-            {{"model", "Training", "network", "cnn3; heat_resnet34 at paper; cnn3_tiny at tiny"},
+            {{"image-size", "Run", "height and width to which the images of a folder are brought",
+              "64 for TinyImageNet's layout, else 224"},
+             &image_size_,
+             Rule{.low = 1, .high = 4096}},
+            {{"model", "Training", "network",
+              "cnn3; heat_resnet34 at paper; cnn3_tiny at tiny; folder resnet18, resnet50 at paper"},
              &model_,
              one_of(nn::model_names())},
             {{"noise", "Training", "standard deviation of the noise, of pixels from 0 to 1", "0.25; 0.1 for cifar10"},
@@ -79,6 +85,12 @@ Options HeatSmoothing::options() {
              one_of({"fresh", "warm"})},
             {{"lr", "Training", "Adam's learning rate; at paper SGD's", "0.002, paper 0.1"}, &rate_, above(0)},
             {{"l2-eps", "Training", "radius of SmoothAdv's attacks", "1, cifar10 0.25"}, &l2_epsilon_, above(0)},
+            {{"top", "Measures",
+              "k: an answer is right where the label is among its k most likely classes, as in certificates, radii and "
+              "attacks",
+              "folder 5, else 1"},
+             &top_,
+             at_least(1)},
             {{"n", "Measures", "votes that count", "tiny 100, quick 1000, paper 10000"}, &trials_, at_least(1)},
             {{"average", "Measures", "draws of the average that networks are compared with", "tiny 20, else 1000"},
              &average_,
@@ -95,10 +107,19 @@ void HeatSmoothing::resolve() {
   if (data.empty() && is("paper")) data = "cifar10";
   resolve_shared();
   const bool colour = data == "cifar10";
-  if (model_.empty()) model_ = is("tiny") ? "cnn3_tiny" : is("paper") ? "heat_resnet34" : "cnn3";
+  const bool folder = data == "folder";
+  require<UsageError>(folder || image_size_ == 0,
+                      "mollify reproduce {}: --image-size: {} given with {}; needs --data "
+                      "folder",
+                      name(), image_size_, data);
+  if (model_.empty())
+    model_ = is("tiny")    ? "cnn3_tiny"
+             : is("paper") ? (folder ? "resnet50" : "heat_resnet34")
+                           : (folder ? "resnet18" : "cnn3");
   if (student_.empty()) student_ = is("paper") ? "fresh" : "warm";
   choose(seeds_, 1, 3, 3);
-  choose(limit_, 200, 6000, colour ? 50000 : 60000);
+  choose(limit_, 200, 6000, folder ? 0 : colour ? 50000 : 60000);  // 0: all
+  if (top_ == 0) top_ = folder ? 5 : 1;
   choose(test_limit_, 20, 500, 1000);
   choose(epochs_, 1, 20, 200);
   choose(trials_, 100, 1000, 10000);
@@ -110,7 +131,12 @@ void HeatSmoothing::resolve() {
 }
 
 void HeatSmoothing::load() {
-  images_ = load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()));
+  images_ =
+      load_images(data, data_dir, limit_, test_limit_, format("mollify reproduce {}: --limit", name()), image_size_);
+  require<UsageError>(top_ < images_.test.classes,
+                      "mollify reproduce {}: --top: {} given; needs fewer than the {} "
+                      "classes",
+                      name(), top_, images_.test.classes);
   network_ = network_for(model_, images_.test);
   preparation_ = plain_preparation(data);
   std::vector<int32_t> all(static_cast<size_t>(test_limit_));
@@ -127,7 +153,6 @@ TrainSettings HeatSmoothing::settings(const HeatMethod& method, int64_t seed,
                              {"model", model_},
                              {"objective", method.objective},
                              {"epochs", std::to_string(epochs_)},
-                             {"limit", std::to_string(limit_)},
                              {"seed", std::to_string(seed)},
                              {"lr", format("{}", rate_)},
                              {"batch", is("paper") ? "100" : "64"},
@@ -175,6 +200,7 @@ HeatMeasuring HeatSmoothing::measuring(bool stochastic) const {
   return {.noise = noise_,
           .trials = trials_,
           .draws = draws_,
+          .top = top_,
           .attack_steps = attack_steps_,
           .attack_epsilon = attack_epsilon_,
           .stochastic = stochastic};
@@ -219,7 +245,8 @@ Results HeatSmoothing::moments(const std::filesystem::path& baseline) const {
   }
   const Tensor means = concat(parts, 0);
   return {.numbers = {{"diverged", 0},
-                      {"natural", 100 * mean(cast(equal(argmax(means), labels_), DType::f64)).item()},
+                      {"natural", share_in_top(means, labels_, 1)},
+                      {"in_top", share_in_top(means, labels_, top_)},
                       {"distance", relative_distance(means, average_of(baseline))}}};
 }
 
@@ -229,8 +256,8 @@ std::string HeatSmoothing::heading() const {
       "Scale {}, {} on {}: {} training images, {} test images; noise {} of pixels from 0 to 1; {} epochs, "
       "HeatSmoothing {} rounds of them with {} students, {} Gaussian projections; {} votes at "
       "alpha 0.001; attacks of {} steps, through {} draws where answers are votes; {} seeds.\n",
-      scale, model_, data, limit_, test_limit_, noise_, epochs_, rounds_, student_, repeats_, trials_, attack_steps_,
-      draws_, seeds_);
+      scale, model_, data, images_.train.size(), test_limit_, noise_, epochs_, rounds_, student_, repeats_, trials_,
+      attack_steps_, draws_, seeds_);
 }
 
 Report HeatSmoothing::run(Grid& grid, const std::filesystem::path& folder) {
@@ -253,7 +280,8 @@ Report HeatSmoothing::run(Grid& grid, const std::filesystem::path& folder) {
   HeatFindings findings{heading(), format("HeatSmoothing: {} on {}, noise {}, {} seeds", model_, data, noise_, seeds_),
                         seeds_,    rounds_,
                         repeats_,  trials_,
-                        noise_,    {}};
+                        top_,      noise_,
+                        {}};
   for (size_t i = 0; i < cells.size(); ++i) findings.results[cells[i].key] = found[i];
   write_csv(findings, folder);
   write_text(folder / "curves.svg", picture(findings));

@@ -40,19 +40,13 @@ Averaged averaged_of(const ordered_json& line) {
           tighter.is_null() ? INFINITY : tighter.get<double>()};
 }
 
-// The label stays among the k largest while it is above the k-th of the others.
 Averaged averaged(const Tensor& outputs, int64_t index, int32_t label, int64_t k, double sigma) {
-  const std::vector<double> p = softmax(cast(outputs, DType::f64)).to_vector<double>();
-  std::vector<double> others = p;
-  others.erase(others.begin() + label);
-  std::nth_element(others.begin(), others.begin() + k - 1, others.end(), std::greater<>());
-  const double own = std::min(1.0, p[static_cast<size_t>(label)]),
-               other = std::min(1.0, others[static_cast<size_t>(k - 1)]);
-  const auto predicted = static_cast<int32_t>(std::max_element(p.begin(), p.end()) - p.begin());
-  const bool right = own > other;
-  return {{index, label, predicted, right ? smoothing::average_radius(own, other, sigma) : 0, right},
+  const auto [own, rival] = label_and_rival(outputs, label, k);
+  const auto predicted = static_cast<int32_t>(argmax(flatten(outputs)).item());
+  const bool right = own > rival;
+  return {{index, label, predicted, right ? smoothing::average_radius(own, rival, sigma) : 0, right},
           0,
-          right ? smoothing::tighter_average_radius(own, other, sigma) : 0};
+          right ? smoothing::tighter_average_radius(own, rival, sigma) : 0};
 }
 
 void write_tsv(const std::filesystem::path& file, const std::vector<Averaged>& all) {
@@ -112,6 +106,14 @@ void print(const CertifyCommand& command, const Classifier& classifier, const st
 }
 
 }  // namespace
+
+LabelAndRival label_and_rival(const Tensor& outputs, int32_t label, int64_t k) {
+  std::vector<double> others = softmax(flatten(cast(outputs, DType::f64))).to_vector<double>();
+  const double own = std::min(1.0, others[static_cast<size_t>(label)]);
+  others.erase(others.begin() + label);
+  std::nth_element(others.begin(), others.begin() + k - 1, others.end(), std::greater<>());
+  return {own, std::min(1.0, others[static_cast<size_t>(k - 1)])};
+}
 
 void check_averaged(const ordered_json& line) { averaged_of(line); }
 

@@ -8,6 +8,13 @@
 
 namespace mollify::experiments {
 
+// Of the outputs for one image: the label's probability, and the k-th largest of the others'. The label is among the k
+// largest while it has more.
+struct LabelAndRival {
+  double label, rival;
+};
+LabelAndRival label_and_rival(const Tensor& outputs, int32_t label, int64_t k);
+
 void check_averaged(const nlohmann::ordered_json& line);  // throws JSON's exceptions for what is no line of this
 
 // Writes certify.tsv, in the columns of Cohen's logs and one more, beside the log. The exit status.

@@ -40,7 +40,7 @@ TEST_F(HeatSmoothing, MeasuresEveryMethod) {
   std::istringstream lines(contents(in("run") / "results.csv"));
   std::string line;
   std::getline(lines, line);
-  EXPECT_EQ(line, "method,seed,natural,distance,l_bound,tighter,right,diverged");
+  EXPECT_EQ(line, "method,seed,natural,in_top,distance,l_bound,l_bound_median,tighter,right,diverged");
   std::vector<std::string> methods;
   while (std::getline(lines, line)) {
     methods.push_back(line.substr(0, line.find(',')));
@@ -55,6 +55,37 @@ TEST_F(HeatSmoothing, MeasuresEveryMethod) {
     for (size_t at = series.find(start); at != std::string::npos; at = series.find(start, at + 1)) ++count;
     EXPECT_EQ(count, 12) << method;
   }
+}
+
+// What holds of the label's being first holds of its being among the first k, for the same networks.
+TEST_F(HeatSmoothing, CountsTheFirstClassesOnRequest) {
+  const Outcome one = run(job("1", "")), three = run(job("3", "--top 3"));
+  ASSERT_EQ(one.status, 0) << one.error;
+  ASSERT_EQ(three.status, 0) << three.error;
+  EXPECT_NE(three.out.find("among the first 3"), std::string::npos);
+  const auto columns = [&](const std::string& name) {
+    std::vector<std::vector<std::string>> lines;
+    std::istringstream text(contents(in(name) / "results.csv"));
+    for (std::string line; std::getline(text, line);) {
+      std::istringstream cells(line);
+      lines.emplace_back();
+      for (std::string cell; std::getline(cells, cell, ',');) lines.back().push_back(cell);
+    }
+    return lines;
+  };
+  const auto first = columns("1"), among = columns("3");
+  ASSERT_EQ(first.size(), among.size());
+  bool differs = false;
+  for (size_t i = 1; i < first.size(); ++i) {
+    EXPECT_EQ(first[i][2], among[i][2]) << "natural of " << first[i][0];
+    EXPECT_EQ(first[i][2], first[i][3]) << "in_top of " << first[i][0];
+    EXPECT_LE(std::stod(among[i][2]), std::stod(among[i][3]));
+    differs = differs || among[i][2] != among[i][3];
+  }
+  EXPECT_TRUE(differs);
+  expect_refused(
+      {{"reproduce heat --scale tiny --top 10", "--top: 10 given; needs fewer than the 10 classes"},
+       {"reproduce heat --scale tiny --image-size 32", "--image-size: 32 given with digits; needs --data folder"}});
 }
 
 }  // namespace

@@ -63,6 +63,18 @@ TEST_F(ImageFolder, RunsAreTheSameOnAnyNumberOfThreadsAndAfterAnInterruption) {
   EXPECT_FALSE(weights == contents(in("still") / "model.safetensors"));
 }
 
+TEST_F(ImageFolder, IsWhatHeatSmoothingIsReproducedOn) {
+  const Outcome outcome =
+      run("reproduce heat --scale tiny --data folder --image-size 16 --limit 12 --test-limit 6 --top 1 "
+          "--rounds 1 --repeats 1 --draws 2 --out " +
+          in("heat").string() + images());
+  ASSERT_EQ(outcome.status, 0) << outcome.error;
+  EXPECT_NE(outcome.out.find("cnn3_tiny on folder: 12 training images, 6 test images"), std::string::npos);
+  expect_refused(
+      {{"reproduce heat --scale tiny --data folder --limit 12 --test-limit 6 --out " + in("no").string() + images(),
+        "--top: 5 given; needs fewer than the 2 classes"}});
+}
+
 TEST_F(ImageFolder, FaultsAreOneLineThatNamesTheFile) {
   expect_refused({{"train --image-size 32", "mollify train: --image-size: 32 given with digits; needs --data folder"},
                   {"train --data folder --image-size 0", "--image-size: 0 given; needs from 1 to 4096"},
