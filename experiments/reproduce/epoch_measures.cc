@@ -20,6 +20,15 @@ ordered_json number_or_null(double number) { return std::isfinite(number) ? orde
 
 }  // namespace
 
+const std::vector<Decade>& gradient_decades() {
+  static const std::vector<Decade> all = [] {
+    std::vector<Decade> decades;
+    for (int k = -9; k <= -1; ++k) decades.push_back({k, format("decade_{}", k)});
+    return decades;
+  }();
+  return all;
+}
+
 EpochMeasures::EpochMeasures(std::filesystem::path file, const Task& task, const smoothing::Population& population,
                              double scale, double rate)
     : file_(std::move(file)),
@@ -55,7 +64,7 @@ void EpochMeasures::add(int64_t epoch, const Tensor& weights, const Tensor& stat
   const smoothing::Closeness all = smoothing::closeness(estimated, gradient),
                              masked = smoothing::closeness(estimated, gradient, trained);
   const NoGrad recording(/*record=*/true);
-  const ordered_json line = {
+  ordered_json line = {
       {"epoch", epoch},
       {"distance", number_or_null(all.distance * all.distance)},
       {"masked_distance", number_or_null(masked.distance * masked.distance)},
@@ -64,6 +73,13 @@ void EpochMeasures::add(int64_t epoch, const Tensor& weights, const Tensor& stat
       {"local", number_or_null(smoothing::local_lipschitz(loss, weights, weights - estimated * rate_))},
       {"neighbor", number_or_null(smoothing::neighbor_lipschitz(loss, weights, {.step = epoch}))},
       {"small", number_or_null(smoothing::sparsity(gradient, kSmall))}};
+  double below = 0;
+  for (const Decade& decade : gradient_decades()) {
+    const bool last = &decade == &gradient_decades().back();
+    const double end = last ? 1 : smoothing::sparsity(gradient, std::pow(10.0, decade.exponent + 1));
+    line[decade.name] = end - below;
+    below = end;
+  }
   append_line(file_, line.dump());
 }
 

@@ -11,6 +11,14 @@
 
 namespace mollify::experiments {
 
+// A histogram of the magnitudes of the gradient's numbers: the share from 10^k to below 10^(k + 1), of the first decade
+// all below its end, of the last one all from its start on.
+struct Decade {
+  int exponent;  // k
+  std::string name;
+};
+const std::vector<Decade>& gradient_decades();
+
 // On the first batch of the training images, in the mode that is trained in. The local measures follow the paper of
 // sparse zeroth-order optimisation; distances are squared norms.
 class EpochMeasures {
@@ -24,7 +32,8 @@ class EpochMeasures {
 
   // By name, a number for each of the epochs: distance, masked_distance and predicted, what it is on average for a
   // quadratic loss; cosine, of the active weights; local, ‖Δ∇f‖/‖Δw‖ of a step; neighbor, the largest of 10 points
-  // within ½ of each weight; small, the share of |∂f| below 1e-4.
+  // within ½ of each weight; small, the share of |∂f| below 1e-4; the
+  // gradient's decades.
   std::map<std::string, std::vector<double>> series(int64_t epochs) const;
 
  private:

@@ -76,6 +76,7 @@ class SparseSzo final : public Experiment {
   Summary summary_of_final(const std::string& variant, bool best, const std::string& number) const;
   Report report() const;
   void write_csv(const std::filesystem::path& file) const;
+  Summary summary_at(const std::string& variant, const std::string& series, size_t epoch) const;
   std::string picture() const;
   std::vector<std::string> variants() const;
 
@@ -281,15 +282,18 @@ Report SparseSzo::report() const {
 
 void SparseSzo::write_csv(const std::filesystem::path& file) const {
   std::string csv = "variant,rate,seed,tuning,epoch";
-  for (const auto& series : kSeries) csv += std::string(",") + series.name;
+  std::vector<std::string> columns;
+  for (const auto& series : kSeries) columns.push_back(series.name);
+  for (const Decade& decade : gradient_decades()) columns.push_back(decade.name);
+  for (const std::string& column : columns) csv += "," + column;
   csv += "\n";
   for (const auto& [training, results] : finished_) {
     const size_t epochs = results.series_at("test_accuracy").size();
     for (size_t epoch = 0; epoch < epochs; ++epoch) {
       csv += format("{},{},{},{},{}", training.variant, training.factor * rate_ * (training.variant == kSgd ? 200 : 1),
                     training.seed, training.tuning ? 1 : 0, epoch + 1);
-      for (const auto& series : kSeries) {
-        const std::vector<double>& values = results.series_at(series.name);
+      for (const std::string& column : columns) {
+        const std::vector<double>& values = results.series_at(column);
         csv += "," + (epoch < values.size() ? csv_number(values[epoch]) : "");
       }
       csv += "\n";
@@ -298,33 +302,56 @@ void SparseSzo::write_csv(const std::filesystem::path& file) const {
   write_text(file, csv);
 }
 
-// Every series over the rounds, at the constant rate: means over the seeds, with their deviations.
-std::string SparseSzo::picture() const {
-  std::vector<CurvePanel> panels;
-  for (const auto& series : kSeries) {
-    CurvePanel panel{.title = series.title, .x_title = "epoch", .unit = "", .curves = {}, .low = 0, .high = 1};
-    size_t number = 0;
-    for (const std::string& variant : variants()) {
-      Curve curve{variant, number++, {}, {}};
-      for (size_t epoch = 0; epoch < static_cast<size_t>(rounds_ * epochs_of_round_); ++epoch) {
-        std::vector<double> values;
-        for (const auto& [training, results] : finished_) {
-          const std::vector<double>& all = results.series_at(series.name);
-          if (training.variant == variant && !training.tuning && training.factor == 1 && epoch < all.size())
-            values.push_back(all[epoch]);
-        }
-        if (values.empty()) continue;
-        const Summary summary = summary_of(values);
-        curve.x.push_back(static_cast<double>(epoch + 1));
-        curve.y.push_back(summary.mean);
-        curve.deviation.push_back(summary.count > 1 ? summary.deviation : 0);
-      }
-      if (!curve.x.empty()) panel.curves.push_back(std::move(curve));
-    }
-    std::tie(panel.low, panel.high) = range_of(panel.curves);
-    panel.logarithmic = series.logarithmic;
-    panels.push_back(std::move(panel));
+// Over the seeds, at the constant rate; of none, the count is 0.
+Summary SparseSzo::summary_at(const std::string& variant, const std::string& series, size_t epoch) const {
+  std::vector<double> values;
+  for (const auto& [training, results] : finished_) {
+    const std::vector<double>& all = results.series_at(series);
+    if (training.variant == variant && !training.tuning && training.factor == 1 && epoch < all.size())
+      values.push_back(all[epoch]);
   }
+  return summary_of(values);
+}
+
+// Every series over the epochs, and the histogram of the last gradient: means over the seeds, with their deviations.
+std::string SparseSzo::picture() const {
+  const auto epochs = static_cast<size_t>(rounds_ * epochs_of_round_);
+  std::vector<CurvePanel> panels;
+  for (const auto& series : kSeries)
+    panels.push_back({.title = series.title,
+                      .x_title = "epoch",
+                      .unit = "",
+                      .curves = {},
+                      .low = 0,
+                      .high = 1,
+                      .logarithmic = series.logarithmic});
+  panels.push_back({.title = "histogram of the last gradient's numbers: share of a decade",
+                    .x_title = "its start",
+                    .unit = "",
+                    .curves = {},
+                    .low = 0,
+                    .high = 1,
+                    .logarithmic_x = true});
+  const auto add = [](Curve& curve, double x, const Summary& summary) {
+    if (summary.count == 0) return;
+    curve.x.push_back(x);
+    curve.y.push_back(summary.mean);
+    curve.deviation.push_back(summary.count > 1 ? summary.deviation : 0);
+  };
+  for (size_t v = 0; v < variants().size(); ++v) {
+    const std::string variant = variants()[v];
+    for (size_t p = 0; p < panels.size(); ++p) {
+      Curve curve{variant, v, {}, {}};
+      if (p < std::size(kSeries))
+        for (size_t epoch = 0; epoch < epochs; ++epoch)
+          add(curve, static_cast<double>(epoch + 1), summary_at(variant, kSeries[p].name, epoch));
+      else
+        for (const Decade& decade : gradient_decades())
+          add(curve, std::pow(10.0, decade.exponent), summary_at(variant, decade.name, epochs - 1));
+      if (!curve.x.empty()) panels[p].curves.push_back(std::move(curve));
+    }
+  }
+  for (CurvePanel& panel : panels) std::tie(panel.low, panel.high) = range_of(panel.curves);
   return curves_svg(format("Sparse zeroth-order optimisation: {} on {}, {} seeds", model_, data, seeds_), panels);
 }
 

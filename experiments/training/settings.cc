@@ -187,7 +187,7 @@ Options run_options(RunOptions& o) {
        &o.checkpoint_minutes,
        at_least(0)},
       {{"noise-batches", "Run",
-        "after each epoch, tell the gradients' noise C² by N batches, and SGD's degree of smoothing, in metrics.jsonl",
+        "after each epoch, tell the gradients' noise C^2 by N batches, and SGD's degree of smoothing, in metrics.jsonl",
         "none", true},
        &o.noise_batches,
        at_least(2)},

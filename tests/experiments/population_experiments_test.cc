@@ -50,14 +50,43 @@ TEST_F(PopulationExperiments, SparseSzoMeasuresEveryEpoch) {
   std::getline(lines, line);
   EXPECT_EQ(line,
             "variant,rate,seed,tuning,epoch,test_accuracy,train_loss,active,distance,masked_distance,cosine,local,"
-            "neighbor,small");
+            "neighbor,small,decade_-9,decade_-8,decade_-7,decade_-6,decade_-5,decade_-4,decade_-3,decade_-2,decade_-1");
   int64_t measured = 0;
   while (std::getline(lines, line)) {
-    const auto commas = std::count(line.begin(), line.end(), ',');
-    EXPECT_EQ(commas, 13) << line;
-    measured += line.find(",0,2,") != std::string::npos && line.find(",,") == std::string::npos;
+    std::vector<std::string> cells;
+    std::istringstream text(line);
+    for (std::string cell; std::getline(text, cell, ',');) cells.push_back(cell);
+    if (line.find(",0,2,") == std::string::npos || line.find(",,") != std::string::npos) continue;
+    ASSERT_EQ(cells.size(), 23u) << line;
+    ++measured;
+    double all = 0, small = 0;
+    for (size_t decade = 0; decade < 9; ++decade) {
+      const double share = std::stod(cells[14 + decade]);
+      EXPECT_GE(share, 0) << line;
+      all += share;
+      if (decade < 5) small += share;
+    }
+    EXPECT_NEAR(all, 1, 1e-12) << line;
+    EXPECT_NEAR(small, std::stod(cells[13]), 1e-12) << "below 1e-4: " << line;
   }
   EXPECT_GE(measured, 8);  // the second epoch of each variant
+}
+
+TEST_F(PopulationExperiments, ARunGoesOnWithItsOwnMask) {
+  ASSERT_EQ(run("train --data digits --limit 100 --model linear --gradient szo --mask random --mask-every 1 --epochs 2 "
+                "--out " +
+                in("run").string())
+                .status,
+            0);
+  for (const auto& [option, message] :
+       {std::pair<std::string, std::string>{"--mask magnitude", "--mask: \"magnitude\""},
+        {"--mask random --masked prune", "--masked: \"prune\""},
+        {"--mask-every 2", "--mask-every: 2"}}) {
+    const Outcome outcome = run("train --resume --epochs 3 " + option + " --out " + in("run").string());
+    EXPECT_EQ(outcome.status, 2) << option;
+    EXPECT_NE(outcome.error.find(message + " given; the run in"), std::string::npos) << outcome.error;
+  }
+  EXPECT_EQ(run("train --resume --epochs 3 --mask random --out " + in("run").string()).status, 0);
 }
 
 // A kill within a cell; checkpoints as often as there can be.
