@@ -29,6 +29,12 @@ for example in "$source"/examples/*.cc; do
   LD_LIBRARY_PATH="$libdir" "$work/$name" "$work/$name.file" > "$work/log" ||
     { cat "$work/log"; echo "$name fails"; exit 1; }
 done
+
+echo "== the README's ten lines"
+sed -n '/^```cpp$/,/^```$/p' "$source/README.md" | sed '/^```/d' > "$work/readme.cc"
+compile "$work/readme.cc" "$work/readme" "$flags"
+LD_LIBRARY_PATH="$libdir" "$work/readme"
+
 case "$flags" in *hwy*|*jpeg*|*protobuf*) echo "pkg-config links what the shared library hides: $flags"; exit 1 ;; esac
 
 echo "== the reader of ONNX files, which alone loads protobuf"
