@@ -1,6 +1,7 @@
 #include <mollify/experiments/command_line.h>
 
 #include <mollify/experiments/info.h>
+#include <mollify/experiments/manual.h>
 #include <mollify/experiments/terminal.h>
 
 #include <CLI/CLI.hpp>
@@ -127,6 +128,32 @@ CLI::Option* add(CLI::App& app, const Option& option) {
   return add(app, option, [option](const std::string& text) { set(option, text); });
 }
 
+// What the manual and completions say of an option. CLI11 keeps its name, value and help, not the choices.
+OptionText text_of(const CLI::Option& option) {
+  OptionText text{.name = option.get_positional() ? option.get_name(true) : "--" + option.get_lnames().back(),
+                  .value = option.get_type_size() == 0 ? "" : option.get_type_name(),
+                  .help = option.get_description(),
+                  .otherwise = option.get_default_str(),
+                  .group = option.get_group(),
+                  .choices = {},
+                  .positional = option.get_positional()};
+  const std::string list = text.value == "NAME" ? text.help.substr(text.help.rfind(": ") + 2) : text.value;
+  const char between = text.value == "NAME" ? ',' : '|';
+  if (list.find(between) == std::string::npos) return text;
+  for (const std::string& choice : CLI::detail::split(list, between))
+    text.choices.push_back(CLI::detail::trim_copy(choice));
+  return text;
+}
+
+CommandText text_of(const CLI::App& app) {
+  CommandText text{app.get_name(), app.get_description(), app.get_footer(), {}, {}};
+  for (const CLI::Option* option : app.get_options())
+    if (option != app.get_help_ptr()) text.options.push_back(text_of(*option));
+  for (const CLI::App* below : app.get_subcommands([](const CLI::App*) { return true; }))
+    text.commands.push_back(text_of(*below));
+  return text;
+}
+
 // Adds what the file gives and the command line does not.
 void read_config(const std::string& file, std::map<std::string, std::string>& given) {
   std::vector<CLI::ConfigItem> items;
@@ -163,7 +190,8 @@ struct Line {
   CLI::App app{
       "Trains, evaluates, attacks and certifies image classifiers, and verifies networks, on the mollify library.",
       "mollify"};
-  CLI::App *train, *reproduce;
+  CLI::App *train, *reproduce, *manual, *completion;
+  std::string shell = "bash";
   TrainCommand train_command;
   std::string train_config;
   EvaluateCommand evaluate_command;
@@ -202,6 +230,10 @@ struct Line {
     add_about_network("sharpness", "How much the loss rises near weights, and the Hessian's eigenvalues",
                       sharpness_command);
     app.add_subcommand("info", "Print version, processor, libraries, models and datasets")->allow_extras();
+    manual = app.add_subcommand("manual", "Print the manual page, for man -l -")->allow_extras();
+    completion = app.add_subcommand("completion", "Print what completes command lines in a shell")->allow_extras();
+    add(*completion,
+        {{"shell", "Arguments", "shell; zsh takes bash's", nullptr, false, true}, &shell, one_of({"bash", "fish"})});
     app.footer("mollify SUBCOMMAND --help tells all options of a subcommand.");  // last: subcommands would take it over
     reproduce->footer("mollify reproduce EXPERIMENT --help tells all options of an experiment.");
   }
@@ -306,6 +338,9 @@ struct Line {
         r.command.given = given_of(r.options);
         return r.command;
       }
+    if (manual->parsed()) return ShowText{manual_page(text_of(app), version_text())};
+    if (completion->parsed())
+      return ShowText{shell == "fish" ? fish_completion(text_of(app)) : bash_completion(text_of(app))};
     return path().size() == 1 ? Command(ShowText{app.help()}) : Command(InfoCommand{});
   }
 };

@@ -365,6 +365,41 @@ TEST_F(Program, TellsAboutItself) {
   EXPECT_NE(train.out.find("--weight-decay"), std::string::npos) << train.out;
 }
 
+// The shell itself is asked what it would complete.
+TEST_F(Program, CompletesCommandLinesInBash) {
+  std::ofstream(in("ask.sh")) << "source <($1 completion bash)\nshift\nCOMP_WORDS=(\"$@\" '')\nCOMP_CWORD=$#\n"
+                                 "[[ ${*: -1} != *- ]] || { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); }\n"
+                                 "_mollify\necho \" ${COMPREPLY[*]} \"\n";
+  const auto completed = [&](const std::string& line) {
+    return finish(start_command("bash " + in("ask.sh").string() + " " + program() + " " + line)).out;
+  };
+  EXPECT_NE(completed("mollify").find(" train "), std::string::npos);
+  EXPECT_NE(completed("mollify reproduce").find(" gls "), std::string::npos);
+  EXPECT_NE(completed("mollify train -").find(" --optimizer "), std::string::npos);
+  EXPECT_EQ(completed("mollify train -").find(" --points "), std::string::npos) << "an option of landscape";
+  EXPECT_NE(completed("mollify train --optimizer").find(" schedule-free-sgd "), std::string::npos);
+  EXPECT_NE(completed("mollify attack --norm").find(" l2 "), std::string::npos);
+}
+
+// Every option of every command, in requests that troff has.
+TEST_F(Program, PrintsAManualOfEveryOption) {
+  const std::string page = run("manual").out, fish = run("completion fish").out;
+  std::istringstream lines(page);
+  for (std::string line; std::getline(lines, line);)
+    if (line[0] == '.') {
+      const std::string request = line.substr(0, line.find(' '));
+      const std::vector<std::string> known = {".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".I"};
+      EXPECT_EQ(std::count(known.begin(), known.end(), request), 1) << line;
+    }
+  for (const char* option : {"optimizer", "noise-batches", "probe-scale", "eigenvalues", "attack-steps"}) {
+    std::string escaped = std::string("\\-\\-") + option;
+    for (size_t at = 4; (at = escaped.find('-', at + 1)) != std::string::npos; ++at) escaped.replace(at, 1, "\\-");
+    EXPECT_NE(page.find(escaped), std::string::npos) << option;
+    EXPECT_NE(fish.find(std::string(" -l ") + option + " "), std::string::npos) << option;
+  }
+  EXPECT_NE(page.find("mollify reproduce gls"), std::string::npos);
+}
+
 TEST_F(Program, CurvesAreWellFormed) {
   ASSERT_EQ(run(job("run", "--epochs 2")).status, 0);
   const std::string svg = contents(in("run") / "curves.svg");
