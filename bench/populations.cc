@@ -1,4 +1,5 @@
 // Steps of optimisation from loss values: a population's directions, losses and update.
+#include <bench/peak.h>
 #include <bench/steps.h>
 
 #include <mollify/engine/plan.h>
@@ -42,6 +43,40 @@ void szo_step(benchmark::State& state, int64_t active) {
 }
 BENCHMARK_CAPTURE(szo_step, dense, 0)->UseRealTime();
 BENCHMARK_CAPTURE(szo_step, active3844, 3844)->UseRealTime();
+
+// Where the dense step's time goes: the draw of its ten directions, of which the step makes each once for the losses
+// and once for the update; its twenty-one losses without draws, a first layer each; and the update from given losses.
+enum class Part { directions, losses, update };
+void szo_part(benchmark::State& state, Part part) {
+  const Problem problem("lenet_300_100", {28, 28, 1}, 64);
+  const int64_t pairs = 10, weights = problem.weights.size();
+  const bench::StepLoss loss = bench::cross_entropy_of(problem);
+  const Tensor losses = uniform({pairs}, {1, 3}, Tensor::scalar(0, DType::i32));
+  Captured work = capture([&](const Tensors& in) -> Tensors {
+    const smoothing::PopulationEstimate estimate({.pairs = pairs}, in[0], weights, Tensor::scalar(0.05));
+    if (part == Part::directions) {
+      Tensor sum = estimate.direction(0);
+      for (int64_t j = 1; j < pairs; ++j) sum = sum + estimate.direction(j);
+      return sum;
+    }
+    if (part == Part::update) return problem.weights - estimate.gradient({losses, losses * 0.9, {}}) * 1e-4;
+    Tensor sum = Tensor::scalar(0);
+    for (int64_t j = 0; j < 2 * pairs + 1; ++j) {
+      Tensor statistics;
+      sum = sum + loss(problem.weights, problem.images, problem.labels, statistics);
+    }
+    return sum;
+  });
+  for (auto _ : state) benchmark::DoNotOptimize(work({Tensor::scalar(0, DType::i32)}));
+  const double numbers = static_cast<double>(pairs * weights);
+  if (part == Part::losses)
+    bench::report_flops(state, 2.0 * 64 * 266200 * static_cast<double>(2 * pairs + 1));
+  else
+    bench::report(state, "draws/s", numbers, 0);
+}
+BENCHMARK_CAPTURE(szo_part, directions, Part::directions)->UseRealTime();
+BENCHMARK_CAPTURE(szo_part, losses, Part::losses)->UseRealTime();
+BENCHMARK_CAPTURE(szo_part, update, Part::update)->UseRealTime();
 
 // PGPE with 64 members on IBP's certified loss of CNN3.
 void pgpe_step(benchmark::State& state) {
