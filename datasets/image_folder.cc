@@ -120,21 +120,30 @@ int32_t label_of(const std::vector<std::string>& classes, const std::string& nam
   return static_cast<int32_t>(found - classes.begin());
 }
 
-// <split>/<class>/*.jpeg or <split>/<class>/images/*.jpeg.
+// <split>/<class>/*.jpeg or <split>/<class>/images/*.jpeg. The first image of every class, then the second of every
+// class, and so on: any number of first images has all classes alike.
 Files files_by_folder(const fs::path& root, const std::string& split, const std::vector<std::string>& classes) {
   const std::vector<std::string> folders = sorted_names(root / split, is_folder);
   require<FormatError>(!folders.empty(), "{}: {} holds no folder; needs one for each class", kRead,
                        (root / split).string());
-  Files files;
+  std::vector<Files> by_class;
+  size_t most = 0;
   for (const std::string& folder : folders) {
     const int32_t label = label_of(classes, folder, (root / split).string());
     fs::path place = fs::path(split) / folder;
     if (is_folder(root / place / "images")) place /= "images";
-    for (const std::string& name : images_in(root / place)) {
-      files.names.push_back((place / name).string());
-      files.labels.push_back(label);
-    }
+    Files& own = by_class.emplace_back();
+    for (const std::string& name : images_in(root / place)) own.names.push_back((place / name).string());
+    own.labels.assign(own.names.size(), label);
+    most = std::max(most, own.names.size());
   }
+  Files files;
+  for (size_t i = 0; i < most; ++i)
+    for (const Files& own : by_class)
+      if (i < own.names.size()) {
+        files.names.push_back(own.names[i]);
+        files.labels.push_back(own.labels[i]);
+      }
   return files;
 }
 

@@ -66,8 +66,8 @@ TEST_F(ImageFolder, ReadsImageNetsLayoutInOrder) {
   const Splits splits = load("folder", folder.path());
   check("test", splits.train);
   check("test", splits.test);
-  EXPECT_EQ(splits.train.labels, (std::vector<int32_t>{0, 0, 1, 2, 2}));
-  EXPECT_EQ(greys_of(splits.train), (std::vector<int>{10, 20, 40, 50, 60}));
+  EXPECT_EQ(splits.train.labels, (std::vector<int32_t>{0, 1, 2, 0, 2})) << "round the classes";
+  EXPECT_EQ(greys_of(splits.train), (std::vector<int>{10, 40, 50, 20, 60}));
   EXPECT_EQ(splits.test.labels, (std::vector<int32_t>{0, 2}));
   EXPECT_EQ(greys_of(splits.test), (std::vector<int>{80, 70}));
   EXPECT_EQ(splits.train.class_names, (std::vector<std::string>{"n01", "n02", "tench, Tinca tinca"}));
@@ -214,11 +214,11 @@ TEST_F(ImageFolder, KeepsNamesOnly) {
   write_imagenet();
   folder.write("train/n01/n01_10.jpg", text("no JPEG until it is asked for"));
   const Dataset dataset = read_image_folder(folder.path(), 8).train;
-  EXPECT_EQ(grey_of(dataset, 2), 40);
+  EXPECT_EQ(grey_of(dataset, 1), 40);
   folder.write("train/n02/n02_7.JPEG", grey_square(99));
-  EXPECT_EQ(grey_of(dataset, 2), 99);
+  EXPECT_EQ(grey_of(dataset, 1), 99);
   fs::remove(folder / "train/n02/n02_7.JPEG");
-  expect_error<FormatError>([&] { dataset.image(2); }, {"train/n02/n02_7.JPEG is no file"});
+  expect_error<FormatError>([&] { dataset.image(1); }, {"train/n02/n02_7.JPEG is no file"});
   expect_error<FormatError>([&] { dataset.image(0); }, {"train/n01/n01_10.jpg: ", "Not a JPEG file"});
   Loader loader(dataset, {.batch_size = 5});
   loader.start_epoch(0);
