@@ -5,7 +5,7 @@
 #include <bench/convolution.h>
 #include <bench/peak.h>
 
-#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/cuda/gpu.h>
 #include <mollify/engine/grad.h>
 #include <mollify/nn/losses.h>
 #include <mollify/smoothing/ops.h>

@@ -1,6 +1,6 @@
 #include <bench/measure.h>
 
-#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/cuda/gpu.h>
 
 #include <algorithm>
 #include <chrono>

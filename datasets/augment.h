@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#pragma GCC visibility push(default)
 namespace mollify::datasets {
 
 struct Augmentation {
@@ -40,3 +41,4 @@ struct Region {
 Region draw_region(int64_t height, int64_t width, RandomSequence random);
 
 }  // namespace mollify::datasets
+#pragma GCC visibility pop

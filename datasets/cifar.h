@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::datasets {
 
 enum class Cifar { ten, hundred };  // of CIFAR-100 the fine labels are used
@@ -23,3 +24,4 @@ Splits read_cifar10(const std::filesystem::path& folder);
 Splits read_cifar100(const std::filesystem::path& folder);
 
 }  // namespace mollify::datasets
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::datasets {
 
 struct Dataset {
@@ -38,3 +39,4 @@ Dataset take(const Dataset& dataset, int64_t first, int64_t count);
 Splits split(const Dataset& dataset, int64_t count, uint64_t seed);
 
 }  // namespace mollify::datasets
+#pragma GCC visibility pop

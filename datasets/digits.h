@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 
+#pragma GCC visibility push(default)
 namespace mollify::datasets {
 
 inline constexpr int64_t kDigitExtent = 28;
@@ -23,3 +24,4 @@ int32_t draw_digit(uint64_t seed, Split split, int64_t index, std::span<uint8_t,
 Dataset digits(int64_t count, uint64_t seed, Split split, int64_t first = 0);
 
 }  // namespace mollify::datasets
+#pragma GCC visibility pop

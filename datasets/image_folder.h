@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#pragma GCC visibility push(default)
 namespace mollify::datasets {
 
 // Either split's images are RGB, `size` by `size` pixels; memory holds their names only. The layouts:
@@ -21,3 +22,4 @@ namespace mollify::datasets {
 Splits read_image_folder(const std::filesystem::path& folder, int64_t size = 0);
 
 }  // namespace mollify::datasets
+#pragma GCC visibility pop

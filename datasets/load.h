@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace mollify::datasets {
 
 // Files that are in none of the folders where they were looked for; the text lists those and says where to download.
@@ -24,3 +25,4 @@ Splits load(const std::string& name, const std::filesystem::path& data_dir = {},
 std::optional<std::filesystem::path> find(const std::string& name, const std::filesystem::path& data_dir = {});
 
 }  // namespace mollify::datasets
+#pragma GCC visibility pop

@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::datasets {
 
 struct Batch {
@@ -78,3 +79,4 @@ class Loader {
 };
 
 }  // namespace mollify::datasets
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#pragma GCC visibility push(default)
 namespace mollify::datasets {
 
 // An image file (magic 0x803: count, rows, columns) and its label file (magic 0x801: count) of the ten digits.
@@ -16,3 +17,4 @@ Dataset read_mnist(const std::filesystem::path& images, const std::filesystem::p
 Splits read_mnist(const std::filesystem::path& folder);
 
 }  // namespace mollify::datasets
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#pragma GCC visibility push(default)
 namespace mollify::datasets {
 
 struct Noise {
@@ -20,3 +21,4 @@ void add_noise(const Noise& noise, int64_t index, std::span<float> image);
 int32_t noisy_label(const Noise& noise, int64_t index, int32_t label, int64_t classes);
 
 }  // namespace mollify::datasets
+#pragma GCC visibility pop

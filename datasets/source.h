@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::datasets {
 
 class ImageSource {
@@ -35,3 +36,4 @@ std::shared_ptr<const ImageSource> in_memory(std::vector<uint8_t> pixels, int64_
 std::shared_ptr<const ImageSource> chosen(std::shared_ptr<const ImageSource> source, std::vector<int64_t> indices);
 
 }  // namespace mollify::datasets
+#pragma GCC visibility pop

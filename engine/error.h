@@ -7,6 +7,7 @@
 #include <string_view>
 #include <type_traits>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // Base of every exception thrown here. The text reads "operation: what was given; what is needed".
@@ -64,3 +65,4 @@ void require(bool condition, std::string_view pattern, const Args&... args) {
 }
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 class Fetch {
@@ -26,3 +27,4 @@ class Fetch {
 };
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // The system refuses to write: the disk is full, or the folder is not to be written to.
@@ -43,3 +44,4 @@ std::string excerpt(std::string_view text);
 std::optional<double> parse_number(std::string_view text);
 
 }  // namespace mollify
+#pragma GCC visibility pop

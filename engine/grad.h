@@ -7,6 +7,7 @@
 #include <functional>
 #include <tuple>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // Vector–Jacobian product over the record: Σ_j seeds[j]ᵀ ∂outputs[j]/∂inputs[i] for each i, zeros where nothing depends
@@ -115,3 +116,4 @@ auto detail::value_and_gradients(const F& f, const Tensor& x, const Rest&... res
 }
 
 }  // namespace mollify
+#pragma GCC visibility pop

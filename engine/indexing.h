@@ -8,6 +8,7 @@
 #include <optional>
 #include <variant>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // As in Python: negative ends count from the back, what is left out is an end of the axis.
@@ -59,3 +60,4 @@ class Tensor::Rows {
 };
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 
 #include <mollify/engine/tensor.h>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // L of a = L·Lᵀ, lower triangular, for the symmetric part of a. ValueError where that is not positive definite.
@@ -21,3 +22,4 @@ struct Eigen {
 Eigen eigh(const Tensor& a);
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 enum class Device : uint8_t { cpu, cuda };
@@ -93,3 +94,4 @@ class Scratch {
 };
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -3,6 +3,7 @@
 
 #include <mollify/engine/op.h>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // A recorded application of an op. Output tensors own their node and nodes own their inputs: no cycle.
@@ -24,3 +25,4 @@ uint64_t version_sum(const Op& op, Inputs in);
 Tensor variable(const Tensor& value);
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -10,6 +10,7 @@
 
 #include <mollify/engine/op_arguments.h>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 struct KernelArguments {
@@ -120,3 +121,4 @@ auto no_grad(F&& f) {
 }
 
 }  // namespace mollify
+#pragma GCC visibility pop

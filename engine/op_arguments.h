@@ -8,6 +8,7 @@
 #include <memory>
 #include <type_traits>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // The inputs of an operation, as passed in a call: apply(op, {a, b}). Refers to tensors, and lives no longer than they
@@ -122,3 +123,4 @@ class Layouts {
 };
 
 }  // namespace mollify
+#pragma GCC visibility pop

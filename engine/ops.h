@@ -10,6 +10,7 @@
 #include <mollify/engine/positions.h>
 #include <mollify/engine/random.h>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // ---- Making tensors
@@ -246,5 +247,6 @@ void adam_step(const Tensor& weights, const Tensor& gradient, const Tensor& firs
                const AdamStep& how);
 
 }  // namespace mollify
+#pragma GCC visibility pop
 
 #include <mollify/engine/shortcuts.h>  // other ways to write some of them: x > 0.5, sum(x, 1), x(0, all)

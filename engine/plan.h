@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // What a plan holds, for those who want to see.
@@ -60,3 +61,4 @@ void require_no_capture(const char* operation);
 inline Captured capture(Captured::Function function) { return Captured(std::move(function)); }
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 class Positions {
@@ -26,3 +27,4 @@ class Positions {
 };
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // fp32: IEEE multiply-adds. tf32: operands rounded to 10 bits of fraction, f32 sums. bf16: operands rounded to 7 bits,
@@ -17,3 +18,4 @@ Precision precision();
 void set_precision(Precision precision);
 
 }  // namespace mollify
+#pragma GCC visibility pop

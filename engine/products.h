@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // own: every number of a product is bias + a[i, 0]·b[0, j] + … in that order, so that a row's bits depend neither on
@@ -23,3 +24,4 @@ Products products();
 void set_products(Products products);
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -11,6 +11,7 @@
 #define MOLLIFY_HOST_DEVICE
 #endif
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 struct RandomWords { uint32_t word[4]; };
@@ -118,3 +119,4 @@ class RandomSequence {
 };
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 #include <mollify/engine/indexing.h>
 #include <mollify/engine/ops.h>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // Comparisons, element by element: u8 ones and zeros.
@@ -36,3 +37,4 @@ Tensor stack(std::initializer_list<Tensor> parts, int axis = 0);
 Tensor reshape(const Tensor& x, std::initializer_list<int64_t> shape);
 
 }  // namespace mollify
+#pragma GCC visibility pop

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 enum class DType : uint8_t { f32, f64, i32, u8 };
@@ -259,3 +260,4 @@ class Tensors {
 };
 
 }  // namespace mollify
+#pragma GCC visibility pop

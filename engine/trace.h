@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // One operation that depends on the traced input.
@@ -82,3 +83,4 @@ void add_constant(const Op& op, Inputs in, const Attributes& attributes, std::sp
 
 }  // namespace detail
 }  // namespace mollify
+#pragma GCC visibility pop

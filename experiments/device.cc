@@ -1,7 +1,7 @@
 #include <mollify/experiments/device.h>
 
 #include <mollify/engine/cpu/threads.h>
-#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/cuda/gpu.h>
 #include <mollify/engine/products.h>
 
 #include <cstdio>

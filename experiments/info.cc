@@ -2,7 +2,7 @@
 
 #include <mollify/datasets/load.h>
 #include <mollify/engine/cpu/threads.h>
-#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/cuda/gpu.h>
 #include <mollify/nn/models.h>
 
 #include <hwy/targets.h>

@@ -4,6 +4,7 @@
 
 #include <mollify/nn/network.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn {
 
 // y = x·Wᵀ + b, W [outputs, inputs]
@@ -49,3 +50,4 @@ LayerPointer sequential(LayerPointer first, Layers... rest) {
 LayerPointer residual(LayerPointer body, LayerPointer shortcut = nullptr, LayerPointer before = nullptr);
 
 }  // namespace mollify::nn
+#pragma GCC visibility pop

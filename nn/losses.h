@@ -3,6 +3,7 @@
 
 #include <mollify/engine/ops.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn {
 
 // Mean cross-entropy of logits [B, classes] and labels i32 [B].
@@ -16,3 +17,4 @@ Tensor mean_squared_error(const Tensor& outputs, const Tensor& labels_or_targets
 double accuracy(const Tensor& outputs, const Tensor& labels);
 
 }  // namespace mollify::nn
+#pragma GCC visibility pop

@@ -3,6 +3,7 @@
 
 #include <mollify/nn/network.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn {
 
 // `input` is [H, W, C]. Throws ValueError with the names there are. Weight counts are for MNIST (28, 28, 1), from
@@ -24,3 +25,4 @@ Network make(const std::string& name, const Shape& input, int64_t classes);
 std::vector<std::string> model_names();
 
 }  // namespace mollify::nn
+#pragma GCC visibility pop

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn {
 
 // frozen: as in training, but batch norm uses its running statistics and leaves them.
@@ -125,3 +126,4 @@ class Network {
 };
 
 }  // namespace mollify::nn
+#pragma GCC visibility pop

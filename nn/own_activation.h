@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn {
 
 using Function = std::function<Tensor(const Tensor&)>;
@@ -38,3 +39,4 @@ Function find_own_activation(const std::string& name);
 std::vector<std::string> own_activation_names();
 
 }  // namespace mollify::nn
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 
 #include <functional>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn {
 
 struct PerSample {
@@ -20,3 +21,4 @@ PerSample per_sample_gradients(const Network& network, const Tensor& weights, co
                                const std::function<Tensor(const Tensor& outputs)>& loss);
 
 }  // namespace mollify::nn
+#pragma GCC visibility pop

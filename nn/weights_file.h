@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn {
 
 struct SafeTensors {
@@ -37,3 +38,4 @@ struct Loaded { Tensor weights, state; std::map<std::string, std::string> metada
 Loaded load(const std::filesystem::path& path, const Network& network);
 
 }  // namespace mollify::nn
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 
 #include <functional>
 
+#pragma GCC visibility push(default)
 namespace mollify::optim {
 
 Positions all_weights(int64_t count, Device device = Device::cpu);
@@ -24,3 +25,4 @@ Positions best_drawn_weights(const Positions& among, int64_t count, RandomKey ke
 Tensor moved_values(const Tensor& values, const Positions& from, const Positions& to, double filler = 0);
 
 }  // namespace mollify::optim
+#pragma GCC visibility pop

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::optim {
 
 // The loss of the step's batch at some weights: a scalar. First-order methods differentiate it once; zeroth-order and
@@ -58,3 +59,4 @@ class Gradient {
 std::unique_ptr<Gradient> exact_gradient();
 
 }  // namespace mollify::optim
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <limits>
 
+#pragma GCC visibility push(default)
 namespace mollify::optim {
 
 struct ImplicitGraduation {
@@ -41,3 +42,4 @@ double normalized_heavy_ball_degree_bound(double learning_rate, int64_t batch, d
                                           double gradient_bound);
 
 }  // namespace mollify::optim
+#pragma GCC visibility pop

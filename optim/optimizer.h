@@ -13,6 +13,7 @@
 #include <string>
 #include <type_traits>
 
+#pragma GCC visibility push(default)
 namespace mollify::optim {
 
 class Optimizer {
@@ -133,3 +134,4 @@ std::unique_ptr<Optimizer> schedule_free_adamw(Schedule learning_rate, const Sch
                                                std::unique_ptr<Gradient> gradient = nullptr);
 
 }  // namespace mollify::optim
+#pragma GCC visibility pop

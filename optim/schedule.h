@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::optim {
 
 using Schedule = std::function<double(int64_t step)>;
@@ -23,3 +24,4 @@ Schedule polynomial(double value, int64_t steps, double power);
 Schedule linear_warmup(int64_t steps, Schedule then);
 
 }  // namespace mollify::optim
+#pragma GCC visibility pop

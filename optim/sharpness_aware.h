@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#pragma GCC visibility push(default)
 namespace mollify::optim {
 
 // SAM (Foret et al. 2021): the gradient at w + e, e = ρ·g/‖g‖ for the gradient g at w, both by `inner`; empty: exact.
@@ -20,3 +21,4 @@ struct AsamOptions {
 std::unique_ptr<Gradient> asam(const AsamOptions& options = {}, std::unique_ptr<Gradient> inner = nullptr);
 
 }  // namespace mollify::optim
+#pragma GCC visibility pop

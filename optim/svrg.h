@@ -3,6 +3,7 @@
 
 #include <mollify/optim/optimizer.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::optim {
 
 struct SvrgOptions {
@@ -50,3 +51,4 @@ class Svrg final : public Optimizer {
 };
 
 }  // namespace mollify::optim
+#pragma GCC visibility pop

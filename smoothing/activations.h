@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // ---- Closed forms
@@ -75,3 +76,4 @@ Moments moments_of(const Activation& activation, Inputs in, const Attributes& at
 Moments total_of(const Activation& activation, Inputs in, const Attributes& attributes, const Tensor& s);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // Their standard forms: N(0, 1), on (−1, 1), of mean 1, of mode 1, with P(v > t) = 1/t from 1, of half-width 1, and
@@ -55,3 +56,4 @@ class CoordinateNoise {
 };
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 struct CriticalBatchSearch {
@@ -39,3 +40,4 @@ CriticalBatch critical_batch(const Tensor& start, const Minibatch& minibatch,
                              const std::function<Tensor(const Tensor& x)>& full, const CriticalBatchSearch& how);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

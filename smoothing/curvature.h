@@ -4,6 +4,7 @@
 #include <mollify/smoothing/loss/landscape.h>
 #include <mollify/smoothing/loss/sample_losses.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // A symmetric matrix that is known by its products with vectors [size]. Eigenvalues of small matrices are eigh's:
@@ -51,3 +52,4 @@ Spectrum spectral_density(const SymmetricMatrix& matrix, int64_t probes = 10, in
 Measured trace_of(const SymmetricMatrix& matrix, int64_t probes = 30, uint64_t seed = 0);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

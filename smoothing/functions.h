@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 Tensor sphere(const Tensor& x);  // Σ x²
@@ -28,3 +29,4 @@ std::span<const TestFunction> test_functions();
 const TestFunction& test_function(const std::string& name);  // throws ValueError, naming those there are
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

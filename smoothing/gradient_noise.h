@@ -5,6 +5,7 @@
 #include <mollify/engine/plan.h>
 #include <mollify/smoothing/loss/sample_losses.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 struct NoiseEstimate {
@@ -54,3 +55,4 @@ class GradientNoise {
 };
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 #include <functional>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 struct TailOptions {
@@ -39,3 +40,4 @@ struct Tails {
 Tails tails_of(const std::function<Tensor(int64_t number)>& noise, const TailOptions& how = {});
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 
 #include <memory>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // s of each step: geometric from `first` to `last` over the levels, `last` from then on; other courses are schedules of
@@ -37,3 +38,4 @@ std::unique_ptr<optim::Optimizer> graduated_descent(double rate, const Sigma& s,
                                                     std::unique_ptr<optim::Gradient> gradient);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

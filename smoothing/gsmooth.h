@@ -8,6 +8,7 @@
 
 #include <optional>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // The loss of the step's batch at some weights, smoothed with a scale: of a smoothed network, by Monte Carlo, or a
@@ -76,3 +77,4 @@ class GSmoothSvrg {
 };
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 
 #include <limits>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // Noise of each input number, and of each weight of dense layers and convolutions, biases included.
@@ -44,3 +45,4 @@ Moments propagate_moments(const nn::Network& network, const Tensor& weights, con
                           const NoiseScales& noise, const Correlations& correlations = {});
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 #include <mollify/smoothing/activations.h>
 #include <mollify/smoothing/gsmooth.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // How the noise z of E f(x + s z) is drawn.
@@ -47,3 +48,4 @@ ValueAndGradient smoothed_value_and_grad(const optim::Loss& loss, const Tensor& 
 SmoothedLoss sampled(optim::Loss loss, const MonteCarlo& how);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // Of one δ of a falling sequence.
@@ -25,3 +26,4 @@ struct NicenessLevel {
 std::vector<NicenessLevel> niceness(const SmoothedFunction& f, const std::vector<double>& deltas, double reach = 3);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

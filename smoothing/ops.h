@@ -11,6 +11,7 @@
 
 #include <mollify/engine/ops.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // n-th derivative in x of relu_s, n >= −1; relative. −1: the antiderivative, half of relu²'s; 0: relu_s = xΦ(a) +
@@ -54,3 +55,4 @@ Tensor checked_scale(const Tensor& s);
 Tensor widened_scale(const Tensor& s, double h);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 #include <mollify/smoothing/attacks/attack.h>
 #include <mollify/smoothing/loss/sample_losses.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // The neighbourhood: w + c ⊙ u with ‖u‖ ≤ ρ in the norm, c = |w| where it is adaptive, which makes it the same for
@@ -39,3 +40,4 @@ struct AverageSharpnessOptions {
 Sharpness average_sharpness(const SampleLosses& losses, const Tensor& weights, const AverageSharpnessOptions& how = {});
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 
 #include <variant>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // Each coordinate's noise is N(0, s²). Made from a number, a schedule of the step, or a 0-d tensor that may carry a
@@ -48,3 +49,4 @@ class Sigma {
 };
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

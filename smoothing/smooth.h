@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // joint: an activation that only feeds a dense layer or a convolution is one term with it (Theorem 6.1),
@@ -94,3 +95,4 @@ SmoothedNetwork smooth(const nn::Network&& network, const Sigma& sigma,
 Tensor smoothed_squared_error(const SmoothedNetwork::Result& result, const Tensor& labels, double weight = 1);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 #include <mollify/smoothing/monte_carlo.h>
 #include <mollify/smoothing/coordinate_noise.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // A function of one number with its first two derivatives.
@@ -52,3 +53,4 @@ class SmoothedFunction {
 SmoothedLoss gaussian_form(const TestFunction& function);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -12,6 +12,7 @@
 
 #include <mollify/engine/ops.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 inline constexpr int64_t kSobolDimensions = 21200;
@@ -24,3 +25,4 @@ Tensor sobol_points(int64_t first, int64_t count, int64_t dimensions, RandomKey 
 Tensor sobol_normals(int64_t first, int64_t count, int64_t dimensions, RandomKey key, DType dtype = DType::f32);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -1,7 +1,8 @@
 // The devices that tests run on: the CPU, and CUDA where this build has kernels and a device (or emulates one).
 #pragma once
 
-#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/cuda/gpu.h>
+#include <mollify/engine/tensor.h>
 
 #include <gtest/gtest.h>
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#pragma GCC visibility push(default)
 namespace mollify {
 
 // Threads that kernels may use, the caller included. Default: $MOLLIFY_NUM_THREADS, else the size of the process's
@@ -36,3 +37,4 @@ class RangeFunction {
 void parallel_for(int64_t count, int64_t grain, RangeFunction f);
 
 }  // namespace mollify::cpu
+#pragma GCC visibility pop

@@ -1,22 +1,12 @@
 // What the rest of the engine asks of the GPU. Builds without CUDA answer from absent.cc: there is none.
 #pragma once
 
+#include <mollify/engine/cuda/gpu.h>
 #include <mollify/engine/tensor.h>
 
 #include <functional>
-#include <string>
 
 namespace mollify::cuda {
-
-// Whether this build has CUDA kernels and a device to run them; if not, `unavailable_reason` says why.
-bool available();
-std::string unavailable_reason();
-std::string description();  // "NVIDIA H200, 132 multiprocessors, 139.8 GiB"; throws DeviceError without a device
-
-// How large matrix products are computed: "cuBLASLt; tf32 is served as tf32, bf16 as tf32", or why by this library's
-// own kernel. What is missing alone: empty where cuBLASLt is there.
-std::string products();
-std::string missing_products();
 
 // Device memory, uninitialised and 256-byte aligned, from a cache of freed blocks. One stream orders all work, so that
 // a freed block serves again at once. Throws MemoryError with what was asked, what is live and what is cached;
@@ -67,8 +57,5 @@ class Graph {
   void* executable_;
   int64_t nodes_;
 };
-
-// Waits for all work; throws what kernels found.
-void synchronize();
 
 }  // namespace mollify::cuda

@@ -1,7 +1,7 @@
 #include <mollify/experiments/training/training_run.h>
 
 #include <mollify/engine/cpu/threads.h>
-#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/cuda/gpu.h>
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/networks.h>
 #include <mollify/experiments/progress.h>

@@ -3,8 +3,10 @@
 
 #include <mollify/datasets/datasets.h>
 #include <mollify/engine/cpu/threads.h>
+#include <mollify/engine/cuda/gpu.h>
 #include <mollify/engine/error.h>
 #include <mollify/engine/fetch.h>
+#include <mollify/engine/file.h>
 #include <mollify/engine/grad.h>
 #include <mollify/engine/indexing.h>
 #include <mollify/engine/linear_algebra.h>

@@ -6,6 +6,7 @@
 
 #include <map>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::bounds {
 
 struct AlphaBound {
@@ -17,3 +18,4 @@ struct AlphaBound {
 AlphaBound alpha_crown(const Bounds& bounds, const Tensor& rows, const AlphaOptions& options);
 
 }  // namespace mollify::nn::bounds
+#pragma GCC visibility pop

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::bounds {
 
 enum class Method {
@@ -114,3 +115,4 @@ Substitute substitute_for(const Graph& graph, int node, const Box& input, LowerL
                           double roundoff);
 
 }  // namespace mollify::nn::bounds
+#pragma GCC visibility pop

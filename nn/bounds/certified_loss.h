@@ -3,6 +3,7 @@
 
 #include <mollify/nn/bounds/bounds.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::bounds {
 
 // Mean of log(1 + Σ_t e^{−m_t}) over lower bounds m [B, classes − 1] of the margins o_y − o_t: the cross-entropy of
@@ -33,3 +34,4 @@ Tensor weight_norm_l1(const Network& network, const Tensor& weights);
 double smooth_ramp(double step, double steps, double last);
 
 }  // namespace mollify::nn::bounds
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 #include <map>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::bounds {
 
 class Graph {
@@ -63,3 +64,4 @@ class Graph {
 };
 
 }  // namespace mollify::nn::bounds
+#pragma GCC visibility pop

@@ -11,6 +11,7 @@
 
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::bounds {
 
 struct Interval { Tensor center, radius; };
@@ -32,3 +33,4 @@ Tensor magnitude_through_linear(const Graph& graph, int node, const std::vector<
 Tensor magnitude_of(const Box& box);
 
 }  // namespace mollify::nn::bounds
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 
 #include <mollify/engine/op.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::bounds {
 
 // Which of shared rows [1, K, d…] are wanted for which samples, instead of all for all: R pairs, i32 [R], the samples
@@ -45,3 +46,4 @@ Tensor choose_sum(const Tensor& rows, const Tensor& nonnegative, const Tensor& n
                   const Window* window = nullptr);
 
 }  // namespace mollify::nn::bounds
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::bounds {
 
 struct Box { Tensor lower, upper; };  // of equal or broadcastable shapes, lower ≤ upper
@@ -78,3 +79,4 @@ void add_curve(const char* operation, const CurveFeatures& features);
 const Relaxation* find_relaxation(const char* operation);
 
 }  // namespace mollify::nn::bounds
+#pragma GCC visibility pop

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::bounds {
 
 // unsat: no input of the property's boxes gives an unsafe output of the network in real arithmetic. sat: the witness
@@ -59,3 +60,4 @@ struct Outcome {
 Outcome verify(const Graph& graph, const formats::Property& property, const VerifyOptions& options = {});
 
 }  // namespace mollify::nn::bounds
+#pragma GCC visibility pop

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::bounds {
 
 // Inputs [N, …] within a box and, where there is one, within an l2 ball as well.
@@ -64,3 +65,4 @@ Tensor walk_to_rules(const Graph& graph, const Start& start, const std::vector<B
                      const Magnitudes& magnitudes);
 
 }  // namespace mollify::nn::bounds
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::formats {
 
 // '<f4' gives f32, '<f8' f64, '<i4' and '<i8' i32, '|u1' and '|b1' (0 and 1) u8; C and Fortran order; row-major
@@ -29,3 +30,4 @@ void write_npy(const std::filesystem::path& path, const Tensor& values);
 void write_npz(const std::filesystem::path& path, const std::map<std::string, Tensor>& arrays);
 
 }  // namespace mollify::nn::formats
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::formats {
 
 // The network is a pure function of (weights, x) in f32 or f64 for any number of rows, and each row's output is what
@@ -44,3 +45,4 @@ OnnxModel read_onnx(const std::filesystem::path& path);
 OnnxModel parse_onnx(const std::string& name, std::span<const uint8_t> bytes);
 
 }  // namespace mollify::nn::formats
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::nn::formats {
 
 // Row r is the constraint Σ_j coefficients[r·outputs + j]·y_j ≤ bounds[r]. All rows hold together; without rows every y
@@ -51,3 +52,4 @@ Property parse_vnnlib(const std::string& name, std::string_view text);
 bool violates(const Property& property, std::span<const double> x, std::span<const double> y);
 
 }  // namespace mollify::nn::formats
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 struct ApgdOptions {
@@ -25,3 +26,4 @@ Adversarial apgd(const Function& f, const Tensor& x, const Tensor& labels, const
 std::vector<int64_t> apgd_checkpoints(int64_t steps);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

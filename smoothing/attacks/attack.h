@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 enum class Norm { linf, l2 };
@@ -88,3 +89,4 @@ Adversarial judged(const Function& f, const Tensor& x, const Tensor& labels, con
                    const Threat& threat);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -3,6 +3,7 @@
 
 #include <mollify/smoothing/attacks/attack.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 struct DdnOptions {
@@ -19,3 +20,4 @@ Adversarial ddn(const Function& f, const Tensor& x, const Tensor& labels, const 
                 const DdnOptions& how = {});
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

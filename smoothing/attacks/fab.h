@@ -3,6 +3,7 @@
 
 #include <mollify/smoothing/attacks/attack.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 struct FabOptions {
@@ -20,3 +21,4 @@ Adversarial fab(const Function& f, const Tensor& x, const Tensor& labels, const 
                 const FabOptions& how = {});
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

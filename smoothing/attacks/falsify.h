@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // How far outputs [N, k] are from a condition, [N]: met where ≤ 0. NaN meets nothing.
@@ -42,3 +43,4 @@ Falsified falsify(const Function& f, const Violation& violation, const Tensor& l
                   const FalsifyOptions& options = {});
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -3,6 +3,7 @@
 
 #include <mollify/smoothing/attacks/attack.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 struct PgdOptions {
@@ -29,3 +30,4 @@ Adversarial pgd(const Function& f, const Tensor& x, const Tensor& labels, const 
 Adversarial fgsm(const Function& f, const Tensor& x, const Tensor& labels, const Threat& threat);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -3,6 +3,7 @@
 
 #include <mollify/smoothing/attacks/attack.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 struct SquareOptions {
@@ -18,3 +19,4 @@ Adversarial square_attack(const Function& f, const Tensor& x, const Tensor& labe
                           const SquareOptions& how = {});
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // What names leave open; what is not given is each attack's own.
@@ -36,3 +37,4 @@ SequenceResult in_sequence(const std::vector<Attack>& attacks, const Function& f
 std::vector<std::string> attack_warnings(const Function& f, const Tensor& x, const Tensor& labels);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

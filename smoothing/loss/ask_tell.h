@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 class ToldGradient;
@@ -61,3 +62,4 @@ class AskTell {
 };
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

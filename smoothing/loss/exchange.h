@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 class Exchange {
@@ -29,3 +30,4 @@ struct Share {
 Share share_of(int64_t items, const std::shared_ptr<const Exchange>& exchange);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

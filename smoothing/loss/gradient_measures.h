@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // ‖∇f(v) − ∇f(w)‖/‖v − w‖, along a step from v to w on one minibatch. NaN where both are the same.
@@ -45,3 +46,4 @@ Closeness closeness(const Tensor& estimate, const Tensor& exact, const Positions
 double predicted_distance(const Tensor& exact, const Positions& active, int64_t pairs);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // Sizes of a network's pieces of the flat vector in their order, and of its units: a filter of a convolution, a row of
@@ -62,3 +63,4 @@ struct Measured {
 Measured measured_on_smoothed(const Losses& losses, const std::function<double(std::span<const double>)>& measure);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

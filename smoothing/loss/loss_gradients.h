@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // From loss values alone (Spall 1992; PGPE: Sehnke et al. 2010; sparse zeroth-order optimisation: Ohta et al. 2020,
@@ -37,3 +38,4 @@ struct FromGradients {
 std::unique_ptr<optim::Gradient> gradient_from_gradients(const Sigma& s, const FromGradients& how = {});
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

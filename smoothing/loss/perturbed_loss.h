@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // What the loss computes from its weights by linear operations, such as the products with a network's input, is split
@@ -28,3 +29,4 @@ class PerturbedLoss {
 };
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 #include <mollify/engine/random.h>
 #include <mollify/smoothing/sigma.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // How the directions z of a population are drawn, and what their losses count for. The direction of pair j in a step is
@@ -57,3 +58,4 @@ class PopulationEstimate {
 };
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 
 #include <mollify/smoothing/loss/loss_gradients.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // s of each step as a schedule, which throws ValueError for one that is not above 0; a tensor's is its value. `name`
@@ -43,3 +44,4 @@ class PopulationGradient : public optim::Gradient {
 };
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 #include <functional>
 #include <span>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // f(w) = (1/N) Σ ℓ_i(w).
@@ -45,3 +46,4 @@ Tensors without_first(const Tensors& in);
 std::vector<int32_t> samples_from(int64_t first, int64_t size, int64_t count);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 
 #include <mollify/engine/tensor.h>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 enum class NoiseUse : uint8_t { selection, estimation, prediction, training, attack, projection, evaluation };
@@ -20,3 +21,4 @@ Tensor gaussian_noise(const Shape& shape, const Noise& noise, NoiseUse use, cons
                       DType dtype = DType::f32);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 // One-sided Clopper–Pearson bounds of a share of which `successes` of `trials` draws were seen: with probability at
@@ -39,3 +40,4 @@ double average_radius(double label, double other, double sigma);
 double tighter_average_radius(double label, double other, double sigma);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

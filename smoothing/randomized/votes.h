@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace mollify::smoothing {
 
 class CapturedVotes;
@@ -80,3 +81,4 @@ struct Prediction {
 std::vector<Prediction> predict(const NoisyClassifier& g, const NumberedImages& images, int64_t trials, double alpha);
 
 }  // namespace mollify::smoothing
+#pragma GCC visibility pop

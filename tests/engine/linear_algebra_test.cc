@@ -1,5 +1,4 @@
 // Residuals, gradients against differences and of second order, and matrices that have no answer.
-#include <mollify/engine/cuda/device.h>
 #include <mollify/engine/grad.h>
 #include <mollify/engine/linear_algebra.h>
 #include <mollify/engine/ops.h>

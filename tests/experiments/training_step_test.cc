@@ -1,5 +1,5 @@
 // Steps of a run: captured ones leave the bits of eager ones, results come in order, and devices agree.
-#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/cuda/gpu.h>
 #include <mollify/experiments/training/training_step.h>
 #include <mollify/nn/layers.h>
 #include <mollify/nn/losses.h>
