@@ -65,20 +65,25 @@ class DrawnNoise {
   // The mean of x⁴/(mean of x²)² over n normal numbers is 3n/(n + 2).
   void moments(double n, Tails& found) const {
     const std::vector<double> squares = squares_.to_vector<double>(), fourths = fourths_.to_vector<double>();
-    double ratios = 0, square = 0, fourth = 0;
+    double square = 0, fourth = 0, sum = 0;
+    std::vector<double> ratios;
     for (size_t j = 0; j < squares.size(); ++j) {
       require<ValueError>(std::isfinite(fourths[j]),
                           "tails: number {} of a draw is not finite, or its fourth power; needs finite ones", j);
       if (squares[j] > 0)
-        ratios += n * fourths[j] / (squares[j] * squares[j]);
+        ratios.push_back(n * fourths[j] / (squares[j] * squares[j]) * (n + 2) / n - 3);
       else
         ++found.constant;
       square += squares[j];
       fourth += fourths[j];
     }
-    const double all = static_cast<double>(squares.size()), varying = all - static_cast<double>(found.constant);
-    require<ValueError>(varying > 0, "tails: no number of {} draws differs from 0; needs noise", how_.draws);
-    found.kurtosis = ratios / varying * (n + 2) / n - 3;
+    const double all = static_cast<double>(squares.size());
+    require<ValueError>(!ratios.empty(), "tails: no number of {} draws differs from 0; needs noise", how_.draws);
+    for (const double ratio : ratios) sum += ratio;
+    found.kurtosis = sum / static_cast<double>(ratios.size());
+    const auto middle = ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2);
+    std::nth_element(ratios.begin(), middle, ratios.end());
+    found.median_kurtosis = *middle;
     found.raw_kurtosis = fourth / (n * all) / std::pow(square / (n * all), 2) - 3;
   }
 

@@ -24,6 +24,7 @@ struct TailOptions {
 struct Tails {
   int64_t draws = 0, weights = 0, constant = 0;  // coordinates of all, and those without deviation, which are left out
   double kurtosis = 0;             // excess, the mean over all coordinates; its expectation is 0 of normal draws
+  double median_kurtosis = 0;      // over the coordinates: few draws reach some, which have most of the mean
   double raw_kurtosis = 0;         // of all numbers pooled as they are
   int64_t kept = 0, extremes = 0;  // coordinates, and the numbers of theirs that Hill's index counts
   // Hill's α of the kept numbers, its error from the spread over ten parts of the draws (numbers of one draw depend on

@@ -94,6 +94,15 @@ TEST(Tails, LeaveOutWhatDoesNotVaryAndKeepSome) {
   EXPECT_EQ(some.hill, tails_of(noise, {.draws = 100, .coordinates = 150}).hill);
 }
 
+// Coordinates that one draw alone reaches have the kurtosis (n + 2) − 3 of a single number, and nearly all of the mean.
+TEST(Tails, MedianKurtosisIsThatOfMostCoordinates) {
+  const Tensor rare = cast(less(arange(kWeights, DType::f64), Tensor::scalar(100, DType::f64)), DType::f64);
+  const auto noise = [&](int64_t number) { return mixed(number) * (number == 0 ? 1.0 - rare * 0.0 : 1.0 - rare); };
+  const Tails found = tails_of(noise, {.draws = 300});
+  EXPECT_NEAR(found.median_kurtosis, 0, 0.3);
+  EXPECT_NEAR(found.kurtosis, 299.0 * 100 / kWeights, 4);
+}
+
 TEST(Tails, RefuseWhatHasNone) {
   const auto refused = [](const std::function<Tensor(int64_t)>& noise, const TailOptions& how, const char* text) {
     expect_names(text_of<Error>([&] { tails_of(noise, how); }), text);
