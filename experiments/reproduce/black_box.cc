@@ -22,15 +22,6 @@ constexpr Method kMethods[] = {{"pgpe-adam", Optimizer::adam},
 constexpr size_t kMethodCount = std::size(kMethods);
 constexpr double kLeastShown = 1e-4;  // of the target, in pictures
 
-// The number below which a share of them lies, by linear interpolation; infinite ones count.
-double quantile(std::vector<double> numbers, double share) {
-  if (numbers.empty()) return NAN;
-  std::sort(numbers.begin(), numbers.end());
-  const double place = share * static_cast<double>(numbers.size() - 1), part = place - std::floor(place);
-  const size_t below = static_cast<size_t>(place);
-  return part == 0 ? numbers[below] : numbers[below] + part * (numbers[below + 1] - numbers[below]);
-}
-
 class BlackBox final : public Experiment {
  public:
   const char* name() const override { return "black-box"; }
@@ -60,11 +51,7 @@ class BlackBox final : public Experiment {
 };
 
 Options BlackBox::options() {
-  Options all = shared_options();
-  std::erase_if(all, [](const Option& option) {  // there are no data
-    const std::string name = option.description.name;
-    return name == "data" || name == "data-dir";
-  });
+  Options all = options_without_data();
   std::vector<std::string> names;
   for (const smoothing::TestFunction& function : smoothing::test_functions()) names.push_back(function.name);
   add(all, {

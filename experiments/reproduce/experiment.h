@@ -6,6 +6,7 @@
 #include <mollify/experiments/reproduce/grid.h>
 #include <mollify/experiments/reproduce/report.h>
 
+#include <cmath>
 #include <memory>
 
 namespace mollify::experiments {
@@ -23,6 +24,8 @@ class Experiment {
   // Runs the cells and writes pictures and CSV files to the folder. Throws Interrupted.
   virtual Report run(Grid& grid, const std::filesystem::path& folder) = 0;
   virtual std::vector<std::string> files() const = 0;  // that run writes
+  // Of one processor for all cells, roughly, told before the first one starts; NaN where nobody has measured it.
+  virtual double estimated_seconds() const { return std::nan(""); }
 
   // Shared options.
   std::string scale = "quick", data, data_dir, out;
@@ -33,7 +36,8 @@ class Experiment {
 
  protected:
   Options shared_options();
-  void resolve_shared();  // data and out
+  Options options_without_data();  // the same of experiments that read none
+  void resolve_shared();           // data and out
   void choose(int64_t& field, int64_t tiny, int64_t quick, int64_t paper) const;  // by scale, where not given: 0
   bool is(const char* scale_name) const { return scale == scale_name; }
 };

@@ -5,7 +5,8 @@
 namespace mollify::experiments {
 
 std::vector<std::shared_ptr<Experiment>> all_experiments() {
-  return {black_box(), gls(), gsmooth_heat_map(), gsmooth_svrg(), heat(), paradox(), sparse_szo()};
+  return {black_box(),   gls(),     gsmooth_heat_map(), gsmooth_svrg(),
+          heat(),      paradox(), sparse_szo()};
 }
 
 Options Experiment::shared_options() {
@@ -27,6 +28,15 @@ Options Experiment::shared_options() {
       {{"out", "Run", "folder of the results", "runs/<experiment>-<data>-<scale>", true}, &out, Rule{}},
   };
   add(all, device_options(device_request, "Run"));
+  return all;
+}
+
+Options Experiment::options_without_data() {
+  Options all = shared_options();
+  std::erase_if(all, [](const Option& option) {
+    const std::string name = option.description.name;
+    return name == "data" || name == "data-dir";
+  });
   return all;
 }
 

@@ -88,6 +88,14 @@ Summary scaled(const Summary& summary, double factor) {
   return summary_of(numbers);
 }
 
+double quantile(std::vector<double> numbers, double share) {
+  if (numbers.empty()) return NAN;
+  std::sort(numbers.begin(), numbers.end());
+  const double place = share * static_cast<double>(numbers.size() - 1), part = place - std::floor(place);
+  const size_t below = static_cast<size_t>(place);
+  return part == 0 ? numbers[below] : numbers[below] + part * (numbers[below + 1] - numbers[below]);
+}
+
 std::string number_text(double number, const char* number_format) {
   char text[64];
   std::snprintf(text, sizeof text, number_format, number);

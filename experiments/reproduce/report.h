@@ -19,6 +19,9 @@ struct Summary {
 Summary summary_of(const std::vector<double>& numbers);
 Summary scaled(const Summary& summary, double factor);
 
+// The number below which a share of them lies, by linear interpolation; infinite ones count. NaN of none.
+double quantile(std::vector<double> numbers, double share);
+
 std::string with_deviation(const Summary& summary,
                            const char* number_format);  // "98.31 ± 0.12", "98.31" of one number, "-" of none
 std::string number_text(double number, const char* number_format);              // "-" for NaN

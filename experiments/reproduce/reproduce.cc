@@ -12,6 +12,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <optional>
 
@@ -57,6 +59,16 @@ struct ScratchFolder {
   const fs::path path = fs::temp_directory_path() / format("mollify-{}", getpid());
 };
 
+// What there is to wait for, where the experiment knows it.
+void print_estimate(const Experiment& experiment, double done, int64_t jobs) {
+  const double all = experiment.estimated_seconds();
+  if (!std::isfinite(all)) return;
+  const double left = std::max(0.0, all - done) / static_cast<double>(jobs);
+  std::printf("estimated: %.0f s of one processor for all cells; with %lld at once %.0f s are left\n", all,
+              static_cast<long long>(jobs), left);
+  std::fflush(stdout);
+}
+
 }  // namespace
 
 int reproduce_command(const ReproduceCommand& command) {
@@ -92,11 +104,11 @@ int reproduce_command(const ReproduceCommand& command) {
   }
   processes.wait();  // the folder is as the first one left it
 
-  Grid grid(experiment.out, one_at_a_time         ? 1
-                            : experiment.jobs > 0 ? static_cast<int>(experiment.jobs)
-                                                  : num_threads());
+  const int jobs = one_at_a_time ? 1 : experiment.jobs > 0 ? static_cast<int>(experiment.jobs) : num_threads();
+  Grid grid(experiment.out, jobs);
   const auto start = Clock::now();
   try {
+    if (processes.is_first()) print_estimate(experiment, grid.seconds(), jobs * processes.count());
     std::optional<ScratchFolder> scratch;
     if (!processes.is_first()) scratch.emplace();
     const Report report = experiment.run(grid, scratch ? scratch->path : fs::path(experiment.out));
