@@ -32,19 +32,25 @@ struct Found {
   std::vector<Named> estimates;  // the first one is the most accurate
   double delta = NAN;            // of the learning rate and the batch
   std::optional<Tails> tails;
+  std::optional<CriticalBatchFindings> critical;
 };
+
+constexpr double kLearningRate = 0.1;  // of the search for the critical batch, where none is given
 
 std::string number(double value) { return number_text(value, "%.5g"); }
 ordered_json json_number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(); }
 
 // Measures one after the other, and shows how far each is.
 Found measured(const NoiseCommand& command, const WeightsOnData& on) {
+  std::optional<smoothing::CriticalBatchSearch> search;  // what is wrong with it shows first
+  if (command.critical_batch.asked)
+    search = search_of(command.critical_batch, command.learning_rate.value_or(kLearningRate), on.images());
   std::optional<Progress> progress;
   int64_t done = 0;
   const auto begin = [&](const char* what, int64_t images) { progress.emplace(what, images, done = 0); };
-  smoothing::GradientNoise noise(on.losses({.batch_statistics = command.batch_statistics},
-                                           [&](int64_t images) { progress->update(done += images); }),
-                                 on.weights(), static_cast<uint64_t>(command.seed));
+  const smoothing::SampleLosses losses = on.losses({.batch_statistics = command.batch_statistics},
+                                                   [&](int64_t images) { progress->update(done += images); });
+  smoothing::GradientNoise noise(losses, on.weights(), static_cast<uint64_t>(command.seed));
   const int64_t small = command.batch, large = std::min(command.large_batch, on.images()), count = command.batches;
   Found found;
   if (command.single) {
@@ -64,6 +70,16 @@ Found measured(const NoiseCommand& command, const WeightsOnData& on) {
     found.tails = smoothing::tails_of([&](int64_t draw) { return noise.deviation(small, draw); },
                                       {.draws = command.draws, .seed = static_cast<uint64_t>(command.seed)});
   }
+  if (search) {
+    begin("critical batch, at most", most_images(*search, on.images()));
+    found.critical = critical_batch_of(noise, on.weights(), *search);
+    found.critical->c2 = found.estimates[0].estimate.c2;
+    if (found.critical->found.batch > 0) {
+      smoothing::GradientNoise end(losses, found.critical->found.end, static_cast<uint64_t>(command.seed));
+      begin("where it ended", command.single ? on.images() : small * count);
+      found.critical->c2_at_end = (command.single ? end.from_singles() : end.from_batches(small, count)).c2;
+    }
+  }
   return found;
 }
 
@@ -78,14 +94,15 @@ void print_text(const NoiseCommand& command, const WeightsOnData& on, const Foun
     std::printf("degree of smoothing at learning rate %g, batch %lld: %s, deviation %s on every weight\n",
                 *command.learning_rate, static_cast<long long>(command.batch), number(found.delta).c_str(),
                 number(found.delta / std::sqrt(static_cast<double>(on.weights().size()))).c_str());
+  if (found.critical) std::printf("%s", text_of(*found.critical).c_str());
   if (!found.tails) return;
   const Tails& t = *found.tails;
   std::printf("%s\n",
               format("tails of {} batches of {}: Hill's index {} ± {}, {} of normal noise (below 4: heavy); excess "
-                     "kurtosis {}, {} of all weights pooled as they are ({} of {} weights vary)",
+                     "kurtosis {}, median {}, {} of all weights pooled as they are ({} of {} weights vary)",
                      t.draws, command.batch, number_text(t.hill, "%.3g"), number_text(t.hill_error, "%.2g"),
-                     number_text(t.normal_hill, "%.3g"), number(t.kurtosis), number(t.raw_kurtosis),
-                     t.weights - t.constant, t.weights)
+                     number_text(t.normal_hill, "%.3g"), number(t.kurtosis), number(t.median_kurtosis),
+                     number(t.raw_kurtosis), t.weights - t.constant, t.weights)
                   .c_str());
 }
 
@@ -110,10 +127,12 @@ void print_json(const NoiseCommand& command, const WeightsOnData& on, const Foun
     out["tails"] = {{"draws", found.tails->draws},
                     {"heavy", found.tails->heavy()},
                     {"excess_kurtosis", json_number(found.tails->kurtosis)},
+                    {"median_excess_kurtosis", json_number(found.tails->median_kurtosis)},
                     {"raw_excess_kurtosis", json_number(found.tails->raw_kurtosis)},
                     {"hill", json_number(found.tails->hill)},
                     {"hill_error", json_number(found.tails->hill_error)},
                     {"hill_of_normal", json_number(found.tails->normal_hill)}};
+  if (found.critical) out["critical_batch"] = json_of(*found.critical);
   std::printf("%s\n", out.dump().c_str());
 }
 
@@ -153,6 +172,7 @@ int noise_command(const NoiseCommand& command) {
   if (!command.out.empty()) {
     make_folder("mollify noise: --out", command.out);
     write_estimates(command.out, found);
+    if (found.critical) write(*found.critical, format("Critical batch: {}", on.about()), command.out);
     if (found.tails) write_tails(command.out, format("{}, batches of {}", on.about(), command.batch), *found.tails);
   }
   command.json ? print_json(command, on, found) : print_text(command, on, found);
@@ -168,7 +188,8 @@ Options options_of(NoiseCommand& c) {
         at_least(2)},
        {{"batches", "Noise", "batches of each size", nullptr}, &c.batches, at_least(2)},
        {{"single", "Noise", "also C² itself, from the gradient of every single image", nullptr}, &c.single, {}},
-       {{"lr", "Noise", "learning rate whose degree of smoothing at --batch is told", "none"},
+       {{"lr", "Noise", "learning rate whose degree of smoothing at --batch is told, and that of --critical-batch",
+         "none; 0.1 for --critical-batch"},
         &c.learning_rate,
         at_least(0)},
        {{"batch-statistics", "Noise",
@@ -180,9 +201,13 @@ Options options_of(NoiseCommand& c) {
         {}},
        {{"draws", "Tails", "batches for them", nullptr}, &c.draws, at_least(2)},
        {{"seed", "Run", "seed of the batches", nullptr}, &c.seed, at_least(0)}});
+  add(all, critical_batch_options(c.critical_batch));
   add(all, device_options(c.device, "Run"));
   add(all, {threads_option(c.threads, "Run"),
-            {{"out", "Run", "folder for noise.csv, and of tails quantiles.csv and quantiles.svg", "none"}, &c.out, {}},
+            {{"out", "Run", "folder for noise.csv, of tails quantiles.csv and .svg, and critical_batch.csv and .svg",
+              "none"},
+             &c.out,
+             {}},
             {{"json", "Run", "print one JSON object", nullptr, true}, &c.json, {}}});
   return all;
 }

@@ -1,6 +1,7 @@
 // `mollify noise`: the noise of a network's minibatch gradients at saved weights.
 #pragma once
 
+#include <mollify/experiments/critical_batch.h>
 #include <mollify/experiments/weights_on_data.h>
 
 #include <optional>
@@ -11,6 +12,7 @@ struct NoiseCommand {
   WeightsOnDataRequest request;
   int64_t batch = 16, large_batch = 256, batches = 64, draws = 1000, seed = 0, threads = 0;
   std::optional<double> learning_rate;
+  CriticalBatchRequest critical_batch;
   bool single = false, tails = false, batch_statistics = false, json = false;
   std::string out;
   DeviceRequest device;

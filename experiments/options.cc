@@ -63,6 +63,18 @@ std::optional<double> number_of(const std::string& text) {
   return value && divisor && std::isfinite(*value / *divisor) ? std::optional(*value / *divisor) : std::nullopt;
 }
 
+std::optional<std::vector<int64_t>> rising_numbers(const std::string& text) {
+  std::vector<int64_t> numbers;
+  for (size_t first = 0; first <= text.size();) {
+    const size_t end = std::min(text.find(',', first), text.size());
+    int64_t number = 0;
+    if (!parse(text.substr(first, end - first), number) || number <= (numbers.empty() ? 0 : numbers.back())) return {};
+    numbers.push_back(number);
+    first = end + 1;
+  }
+  return numbers;
+}
+
 std::string fault(const Rule& rule, Kind kind, const std::string& text) {
   std::string need;
   bool good = true;

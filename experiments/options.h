@@ -58,6 +58,9 @@ Kind kind_of(const Option& option);
 // finite.
 std::optional<double> number_of(const std::string& text);
 
+// Whole numbers above 0, rising, between commas; nothing where the text is something else.
+std::optional<std::vector<int64_t>> rising_numbers(const std::string& text);
+
 // Empty where `text` follows the rule, else "<text> given; needs …".
 std::string fault(const Rule& rule, Kind kind, const std::string& text);
 

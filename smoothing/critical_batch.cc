@@ -11,9 +11,14 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// T of one run, whose draws start at `first`; infinite: not within most_steps.
-double steps_to(const Tensor& start, const Minibatch& minibatch, const std::function<Tensor(const Tensor&)>& full,
-                const CriticalBatchSearch& how, int64_t batch, int64_t first) {
+struct Run {
+  double steps;  // T; infinite: not within most_steps
+  Tensor end;
+};
+
+// Its draws start at `first`.
+Run run_from(const Tensor& start, const Minibatch& minibatch, const std::function<Tensor(const Tensor&)>& full,
+             const CriticalBatchSearch& how, int64_t batch, int64_t first) {
   Tensor x = start;
   double sum = 0;
   for (int64_t step = 1; step <= how.most_steps; ++step) {
@@ -22,11 +27,11 @@ double steps_to(const Tensor& start, const Minibatch& minibatch, const std::func
     const bool there = how.stop == CriticalBatchSearch::Stop::gradients
                            ? (sum += sum_of_squares(full(x)).item()) <= taken * how.epsilon * how.epsilon
                            : (sum += norm(g).item()) <= taken * how.epsilon;
-    if (there) return taken;
+    if (there) return {taken, x};
     if (!std::isfinite(sum)) break;
     x = x - g * how.learning_rate;
   }
-  return kInfinity;
+  return {kInfinity, x};
 }
 
 }  // namespace
@@ -43,14 +48,19 @@ CriticalBatch critical_batch(const Tensor& start, const Minibatch& minibatch,
   double fewest = kInfinity;
   for (const int64_t batch : how.batches) {
     double steps = 0;
-    for (int64_t repeat = 0; repeat < how.repeats && std::isfinite(steps); ++repeat)
-      steps += steps_to(start.detach(), minibatch, full, how, batch, repeat * how.most_steps);
+    Tensor end;
+    for (int64_t repeat = 0; repeat < how.repeats && std::isfinite(steps); ++repeat) {
+      const Run run = run_from(start.detach(), minibatch, full, how, batch, repeat * how.most_steps);
+      steps += run.steps;
+      end = run.end;
+    }
     steps /= static_cast<double>(how.repeats);
     found.runs.push_back({batch, steps});
     const double samples = static_cast<double>(batch) * steps;
     if (samples >= fewest) continue;
     fewest = samples;
     found.batch = batch;
+    found.end = end;
   }
   found.bound = static_cast<double>(found.batch) * how.epsilon * how.epsilon / how.learning_rate;
   return found;

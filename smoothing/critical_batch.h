@@ -31,6 +31,7 @@ struct CriticalBatch {
   // ½L‖x‖² with the first stop, it is C²·2L/(2 − Lη), known to the grid's factor, and so flat is b·T(b) near b* that
   // this is a factor of 2. With the second it is about 1/η times as large.
   double bound = 0;
+  Tensor end;  // x_{T−1} of the last run of b*
 };
 
 // Plain SGD, x ← x − ηG, from `start` for each batch. `minibatch` gives the gradient G of `batch` samples at x, draw

@@ -95,22 +95,32 @@ std::vector<int32_t> GradientNoise::drawn(int64_t size, int64_t number) const {
   return which;
 }
 
-Tensor GradientNoise::gradient(std::span<const int32_t> which) {
+Tensor GradientNoise::gradient(const Tensor& weights, std::span<const int32_t> which) {
   const NoGrad quiet;
-  return batches_(with_first(weights_, losses_.take(which)))[0];
+  return batches_(with_first(weights, losses_.take(which)))[0];
 }
 
-Tensor GradientNoise::batch_gradient(int64_t batch, int64_t number) { return gradient(drawn(batch, number)); }
+Tensor GradientNoise::batch_gradient(int64_t batch, int64_t number) {
+  return batch_gradient_at(weights_, batch, number);
+}
+
+Tensor GradientNoise::batch_gradient_at(const Tensor& weights, int64_t batch, int64_t number) {
+  return gradient(weights, drawn(batch, number));
+}
 
 const Tensor& GradientNoise::full_gradient() {
-  if (full_.defined()) return full_;
+  if (!full_.defined()) full_ = full_gradient_at(weights_);
+  return full_;
+}
+
+Tensor GradientNoise::full_gradient_at(const Tensor& weights) {
   const NoGrad quiet;
-  Tensor sum = zeros(weights_.shape(), DType::f64, weights_.device());
+  Tensor sum = zeros(weights.shape(), DType::f64, weights.device());
   for (int64_t first = 0; first < losses_.count; first += kAtOnce) {
     const std::vector<int32_t> which = samples_from(first, kAtOnce, losses_.count);
-    sum += gradient(which) * (static_cast<double>(which.size()) / static_cast<double>(losses_.count));
+    sum += gradient(weights, which) * (static_cast<double>(which.size()) / static_cast<double>(losses_.count));
   }
-  return full_ = sum;
+  return sum;
 }
 
 NoiseEstimate GradientNoise::from_singles(int64_t count) {
@@ -127,7 +137,7 @@ NoiseEstimate GradientNoise::from_singles(int64_t count) {
     const auto which =
         std::span(order).subspan(static_cast<size_t>(first), static_cast<size_t>(std::min(at_once, count - first)));
     if (!together) {
-      spread.add(gradient(which));
+      spread.add(gradient(weights_, which));
       continue;
     }
     const Tensor rows = losses_.gradients(weights_, losses_.take(which));

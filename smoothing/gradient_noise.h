@@ -42,10 +42,13 @@ class GradientNoise {
   Tensor batch_gradient(int64_t batch, int64_t number);
   const Tensor& full_gradient();
   Tensor deviation(int64_t batch, int64_t number) { return batch_gradient(batch, number) - full_gradient(); }
+  // The same at other weights, such as those along a course of SGD.
+  Tensor batch_gradient_at(const Tensor& weights, int64_t batch, int64_t number);
+  Tensor full_gradient_at(const Tensor& weights);
 
  private:
   std::vector<int32_t> drawn(int64_t size, int64_t number) const;
-  Tensor gradient(std::span<const int32_t> which);
+  Tensor gradient(const Tensor& weights, std::span<const int32_t> which);
 
   const SampleLosses losses_;
   const Tensor weights_;

@@ -5,27 +5,18 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <charconv>
 
 namespace mollify::experiments {
 namespace {
 
 using nlohmann::ordered_json;
 
-// Whole numbers above 0, rising, between commas.
 std::vector<int64_t> milestones_of(const std::string& text) {
-  std::vector<int64_t> epochs;
-  for (size_t first = 0; first <= text.size();) {
-    const size_t end = std::min(text.find(',', first), text.size());
-    int64_t epoch = 0;
-    const auto [stop, error] = std::from_chars(text.data() + first, text.data() + end, epoch);
-    const bool good = error == std::errc() && stop == text.data() + end && epoch > (epochs.empty() ? 0 : epochs.back());
-    require<UsageError>(
-        good, "mollify train: --milestones: {} given; needs rising whole numbers between commas, such as 50,60", text);
-    epochs.push_back(epoch);
-    first = end + 1;
-  }
-  return epochs;
+  const auto epochs = rising_numbers(text);
+  require<UsageError>(epochs.has_value(),
+                      "mollify train: --milestones: {} given; needs rising whole numbers between commas, such as 50,60",
+                      text);
+  return *epochs;
 }
 
 void require_folder(const RunOptions& o) {

@@ -64,6 +64,49 @@ TEST_F(AroundWeights, NoiseOfBatchNormHasFrozenStatistics) {
                    "gradients of single images: lenet_300_100 has batch norm with statistics of the batch"}});
 }
 
+TEST_F(AroundWeights, CriticalBatchHasTheFewestSamples) {
+  const std::string command =
+      "noise --weights " + trained("linear", "--steps 1 --optimizer sgd --lr 0.01") +
+      " --images 64 --batch 8 --large-batch 32 --batches 4 --single --lr 0.05 --critical-batch --epsilon 0.6 "
+      "--most-steps 150 --critical-batches 4,16,64";
+  const json all = told(command + " --out " + in("out").string()), found = all["critical_batch"];
+  ASSERT_EQ(found["runs"].size(), 3u);
+  double fewest = INFINITY;
+  int64_t best = 0;
+  for (const json& run : found["runs"]) {
+    if (run["steps"].is_null()) continue;
+    const int64_t batch = run["batch"];
+    const double steps = run["steps"], samples = static_cast<double>(batch) * steps;
+    EXPECT_LE(steps, 150);
+    EXPECT_GT(steps, 20);
+    EXPECT_EQ(run["samples"], samples);
+    if (samples >= fewest) continue;
+    fewest = samples;
+    best = batch;
+  }
+  ASSERT_GT(best, 0);
+  EXPECT_EQ(found["batch"], best);
+  EXPECT_NEAR(found["bound"].get<double>(), static_cast<double>(best) * 0.6 * 0.6 / 0.05, 1e-9);
+  EXPECT_EQ(found["c2"], all["estimates"][0]["c2"]);
+  EXPECT_NEAR(found["bound_by_c2_at_end"].get<double>(),
+              found["bound"].get<double>() / found["c2_at_end"].get<double>(), 1e-9);
+  EXPECT_EQ(found["published"][2]["bound"], 1280);
+  EXPECT_EQ(lines_of(in("out") / "critical_batch.csv"), 4u);
+  expect_well_formed(contents(in("out") / "critical_batch.svg"));
+
+  const Outcome text = run(command + " --threads 1");
+  EXPECT_NE(text.out.find("b* = " + std::to_string(best)), std::string::npos) << text.out;
+  EXPECT_EQ(run(command + " --threads 3").out, text.out);
+  // Batches of all images have no noise, and a mean is at most the root mean square; those of a single image are far
+  // longer than the full gradient.
+  const json published = told(command + " --critical-stop minibatches")["critical_batch"];
+  EXPECT_LE(published["runs"][2]["steps"].get<double>(), found["runs"][2]["steps"].get<double>());
+  EXPECT_NE(run(command + " --epsilon 100").out.find("the saved weights are at 100 already"), std::string::npos);
+  const json none =
+      told(command + " --critical-stop minibatches --critical-batches 1 --epsilon 0.01")["critical_batch"];
+  EXPECT_TRUE(none["batch"].is_null() && none["bound"].is_null() && none["runs"][0]["steps"].is_null()) << none;
+}
+
 TEST_F(AroundWeights, SharpnessAndCurvature) {
   const std::string command =
       "sharpness --weights " + trained() + " --images 96 --batch 32 --steps 8 --samples 8 --rho 0.002";
@@ -105,7 +148,7 @@ TEST_F(AroundWeights, EigenvaluesTraceAndDensity) {
 }
 
 TEST_F(AroundWeights, RefuseInOneLine) {
-  const std::string weights = " --weights " + trained() + " ";
+  const std::string weights = " --weights " + trained() + " ", critical = "noise" + weights + "--critical-batch ";
   expect_refused({{"noise", "mollify noise: --weights: not given"},
                   {"noise --weights " + in("none.safetensors").string(), "none.safetensors"},
                   {"noise" + weights + "--batches 1", "--batches: 1 given"},
@@ -114,6 +157,12 @@ TEST_F(AroundWeights, RefuseInOneLine) {
                   {"noise" + weights + "--batch 16 --large-batch 16 --images 40", "batches of 16 and 16 of 40"},
                   {"noise" + weights + "--lr -1", "--lr: -1 given"},
                   {"noise" + weights + "--data cifar10", "cifar"},
+                  {critical + "--lr 0", "--lr: 0 given with --critical-batch; needs above 0"},
+                  {critical + "--critical-batches 8,4", "--critical-batches: 8,4 given"},
+                  {critical + "--critical-batches 8,300 --images 200", "at most the 200 images"},
+                  {critical + "--epsilon 0", "--epsilon: 0 given"},
+                  {critical + "--repeats 0", "--repeats: 0 given"},
+                  {critical + "--critical-stop never", "needs gradients or minibatches"},
                   {"sharpness", "mollify sharpness: --weights: not given"},
                   {"sharpness" + weights + "--rho 0", "--rho: 0 given; needs above 0"},
                   {"sharpness" + weights + "--rho -1", "--rho: -1 given"},

@@ -61,6 +61,19 @@ TEST(CriticalBatch, OfABowlIsItsExactRelationToTheNoise) {
   }
 }
 
+TEST(CriticalBatch, SaysWhereItsLastRunEnded) {
+  const Bowl bowl{1, 40};
+  CriticalBatchSearch how{.batches = {64}, .learning_rate = 0.1, .epsilon = 0.5, .most_steps = 3000, .repeats = 2};
+  const CriticalBatch found = bowl.search(how);
+  const Minibatch minibatch = bowl.minibatch(1);
+  Tensor x = Bowl::full_start(5);
+  double sum = 0;
+  int64_t step = 0;
+  while ((sum += sum_of_squares(x).item()) > 0.25 * static_cast<double>(step + 1))
+    x = x - minibatch(x, 64, 3000 + step++) * 0.1;
+  EXPECT_LT(max(abs(found.end - x)).item(), 1e-12);
+}
+
 TEST(CriticalBatch, ByThePublishedStopIsManyTimesTheNoise) {
   const Bowl bowl{1, 40};
   CriticalBatchSearch how{

@@ -61,6 +61,15 @@ TEST(GradientNoise, IsTheVarianceOfThePoints) {
   EXPECT_NEAR(sum_of_squares(noise.full_gradient()).item(), squared, 1e-12 * squared);
 }
 
+TEST(GradientNoise, AtOtherWeightsHasTheSameBatches) {
+  Points points(300, 7, 1);
+  const Tensor w = ones({7}, DType::f64), other = w * -2.0;
+  GradientNoise noise(points.losses(), w, 3), there(points.losses(), other, 3);
+  EXPECT_EQ(noise.batch_gradient_at(other, 5, 2).to_vector<double>(), there.batch_gradient(5, 2).to_vector<double>());
+  EXPECT_EQ(noise.full_gradient_at(other).to_vector<double>(), there.full_gradient().to_vector<double>());
+  EXPECT_LT(max(abs(noise.batch_gradient_at(other, 5, 2) - noise.batch_gradient(5, 2) + 3.0)).item(), 1e-12);
+}
+
 TEST(GradientNoise, DrawsWithoutReplacement) {
   Points points(20, 2, 1);
   GradientNoise noise(points.losses(), zeros({2}, DType::f64));
