@@ -5,7 +5,7 @@
 namespace mollify::experiments {
 
 std::vector<std::shared_ptr<Experiment>> all_experiments() {
-  return {black_box(),   gls(),     gsmooth_heat_map(), gsmooth_svrg(),
+  return {black_box(), functions(),   gls(),     gsmooth_heat_map(), gsmooth_svrg(),
           heat(),      paradox(), sparse_szo()};
 }
 

@@ -8,6 +8,7 @@ namespace mollify::experiments {
 class Experiment;
 
 std::shared_ptr<Experiment> black_box();         // PGPE and ClipUp (Toklu et al. 2020): evaluations on test functions
+std::shared_ptr<Experiment> functions();         // Sato & Iiduka: test functions under seven noises
 std::shared_ptr<Experiment> gsmooth_heat_map();  // Starnes & Webster 2023: accuracy under noise, by optimizer and σ
 std::shared_ptr<Experiment>
 gsmooth_svrg();  // the same: deviation of the update's norm with and without variance reduction
