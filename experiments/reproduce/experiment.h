@@ -35,7 +35,8 @@ class Experiment {
   Device device = Device::cpu;  // where cells compute: set before load
 
  protected:
-  Options shared_options();
+  // default_data is for the help; whoever chooses another dataset does so before resolve_shared.
+  Options shared_options(const char* default_data = "digits at tiny, else mnist");
   Options options_without_data();  // the same of experiments that read none
   void resolve_shared();           // data and out
   void choose(int64_t& field, int64_t tiny, int64_t quick, int64_t paper) const;  // by scale, where not given: 0

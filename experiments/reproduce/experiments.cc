@@ -5,16 +5,15 @@
 namespace mollify::experiments {
 
 std::vector<std::shared_ptr<Experiment>> all_experiments() {
-  return {black_box(), functions(),   gls(),     gsmooth_heat_map(), gsmooth_svrg(),
-          heat(),      paradox(), sparse_szo()};
+  return {black_box(), functions(), gls(), graduated(), gsmooth_heat_map(), gsmooth_svrg(), heat(), paradox(), sparse_szo()};
 }
 
-Options Experiment::shared_options() {
+Options Experiment::shared_options(const char* default_data) {
   Options all = {
       {{"scale", "Run", "tiny: seconds, to see it run; quick: minutes; paper: all of it", nullptr},
        &scale,
        one_of({"tiny", "quick", "paper"})},
-      {{"data", "Run", "dataset", "digits at tiny, else mnist"}, &data, one_of(datasets())},
+      {{"data", "Run", "dataset", default_data}, &data, one_of(datasets())},
       {{"data-dir", "Run", "folder above the dataset's", "$MOLLIFY_DATA, then ./data", true}, &data_dir, Rule{}},
       {{"jobs", "Run", "cells at once, each on one thread; results do not depend on it",
         "$MOLLIFY_NUM_THREADS, else all processors; 1 on cuda", true},

@@ -17,5 +17,6 @@ paradox();  // Jovanović et al. 2022: networks trained through looser and tight
 std::shared_ptr<Experiment> sparse_szo();  // Ohta et al. 2020: training from loss values, of fewer and fewer weights
 std::shared_ptr<Experiment> heat();        // Campbell et al. 2020: networks that are averages of others over noise
 std::shared_ptr<Experiment> gls();         // Balauca et al. 2025: certified training through a smoothed loss
+std::shared_ptr<Experiment> graduated();   // Sato & Iiduka 2023: courses of the smoothing that SGD's noise does
 
 }  // namespace mollify::experiments

@@ -185,11 +185,11 @@ TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
   std::ofstream(in("torn") / "cells.jsonl") << "no JSON\n";
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"reproduce",
-       "mollify reproduce: no experiment given; there are black-box, gls, gsmooth-heatmap, gsmooth-svrg, "
+       "mollify reproduce: no experiment given; there are black-box, gls, graduated, gsmooth-heatmap, gsmooth-svrg, "
        "heat, paradox, "
        "sparse-szo"},
       {"reproduce nonsense --scale tiny",
-       "mollify reproduce: nonsense given; there are black-box, gls, gsmooth-heatmap, gsmooth-svrg, "
+       "mollify reproduce: nonsense given; there are black-box, gls, graduated, gsmooth-heatmap, gsmooth-svrg, "
        "heat, paradox, "
        "sparse-szo"},
       {"reproduce gsmooth-svrg --scale huge",
