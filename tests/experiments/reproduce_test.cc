@@ -186,11 +186,11 @@ TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"reproduce",
        "mollify reproduce: no experiment given; there are black-box, gls, graduated, gsmooth-heatmap, gsmooth-svrg, "
-       "heat, paradox, "
+       "heat, paradox, sharpness, "
        "sparse-szo"},
       {"reproduce nonsense --scale tiny",
        "mollify reproduce: nonsense given; there are black-box, gls, graduated, gsmooth-heatmap, gsmooth-svrg, "
-       "heat, paradox, "
+       "heat, paradox, sharpness, "
        "sparse-szo"},
       {"reproduce gsmooth-svrg --scale huge",
        "mollify reproduce gsmooth-svrg: --scale: huge given; needs tiny, quick or paper"},
