@@ -14,7 +14,8 @@ namespace mollify::datasets {
 // Files are those that end in .jpg or .jpeg in any case; names that begin with a dot are passed over. Classes are the
 // names of train's folders in order. The first image of each class by name comes first, then the second of each, so
 // that the first N images have all classes alike; TinyImageNet's test images stand by name. Class names are those that
-// words.txt (lines "<class><tab><name>") has for them, else the folders'. `size` 0: 64 for TinyImageNet, 224 for others.
+// words.txt (lines "<class><tab><name>") has for them, else the folders'. `size` 0: 64 for TinyImageNet, 224 for
+// others.
 // read() gives resize.h's centre_view, read_crop() a random region, each resized with antialiasing. A region's border
 // is weighted with what lies around it.
 // Throws MissingData where a split is not there, FormatError naming the folder or file for a folder without images, a

@@ -1,6 +1,6 @@
-// Implicit graduated optimisation (Sato & Iiduka, arXiv 2311.08745, and AAAI 2025, 2412.11501): courses of the smoothing
-// δ = ηC/√b that SGD's noise is said to do, by smaller learning rates, larger batches or both, and by several decays of
-// the rate; and SGD beside descent on the loss that is smoothed explicitly.
+// Implicit graduated optimisation (Sato & Iiduka, arXiv 2311.08745, and AAAI 2025, 2412.11501): courses of the
+// smoothing δ = ηC/√b that SGD's noise is said to do, by smaller learning rates, larger batches or both, and by several
+// decays of the rate; and SGD beside descent on the loss that is smoothed explicitly.
 #include <mollify/experiments/evaluate.h>
 #include <mollify/experiments/interrupt.h>
 #include <mollify/experiments/reproduce/experiment.h>

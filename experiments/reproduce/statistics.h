@@ -27,8 +27,8 @@ Parabola parabola_through(std::span<const double> x, std::span<const double> y);
 
 // A statistic of all points; the standard deviation of those of `draws` resamples, as many groups with repetition as
 // there are; and the range of the middle 95 % of them. Points of a group, such as seeds of one setting, stay together.
-// Draws that give no finite number are left out; where that is more than a twentieth, or there is a single group, there is
-// no error.
+// Draws that give no finite number are left out; where that is more than a twentieth, or there is a single group, there
+// is no error.
 struct Bootstrapped {
   double value, error, low, high;
 };
