@@ -33,14 +33,6 @@ double mean_of(const std::vector<double>& numbers) {
   return std::accumulate(numbers.begin(), numbers.end(), 0.0) / static_cast<double>(numbers.size());
 }
 
-// Linear between the two nearest of the sorted numbers.
-double quantile(const std::vector<double>& sorted, double share) {
-  const double at = share * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<size_t>(at);
-  const size_t next = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (at - static_cast<double>(below)) * (sorted[next] - sorted[below]);
-}
-
 }  // namespace
 
 double kendall_tau(std::span<const double> x, std::span<const double> y) {
@@ -101,7 +93,6 @@ Bootstrapped bootstrap(const PointStatistic& statistic, const std::vector<std::v
     if (const double value = statistic(points); std::isfinite(value)) values.push_back(value);
   }
   if (values.size() < 2 || static_cast<double>(values.size()) < kFinite * static_cast<double>(draws)) return result;
-  std::sort(values.begin(), values.end());
   result.error = summary_of(values).deviation;
   result.low = quantile(values, 0.025);
   result.high = quantile(values, 0.975);
