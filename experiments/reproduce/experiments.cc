@@ -5,8 +5,8 @@
 namespace mollify::experiments {
 
 std::vector<std::shared_ptr<Experiment>> all_experiments() {
-  return {black_box(), functions(), gls(), graduated(), gsmooth_heat_map(), gsmooth_svrg(), heat(), paradox(),
-          sharpness_grid(), sparse_szo()};
+  return {black_box(), functions(),   gls(),     graduated(),      gsmooth_heat_map(), gsmooth_svrg(),
+          heat(),      noise_tails(), paradox(), sharpness_grid(), sparse_szo()};
 }
 
 Options Experiment::shared_options(const char* default_data) {

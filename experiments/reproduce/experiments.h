@@ -16,6 +16,7 @@ std::shared_ptr<Experiment>
 paradox();  // Jovanović et al. 2022: networks trained through looser and tighter relaxations
 std::shared_ptr<Experiment> sparse_szo();  // Ohta et al. 2020: training from loss values, of fewer and fewer weights
 std::shared_ptr<Experiment> heat();        // Campbell et al. 2020: networks that are averages of others over noise
+std::shared_ptr<Experiment> noise_tails();  // Sato & Iiduka: tails of minibatch gradients' noise
 std::shared_ptr<Experiment> gls();         // Balauca et al. 2025: certified training through a smoothed loss
 std::shared_ptr<Experiment> graduated();   // Sato & Iiduka 2023: courses of the smoothing that SGD's noise does
 std::shared_ptr<Experiment> sharpness_grid();  // the same: sharpness and accuracy over that smoothing

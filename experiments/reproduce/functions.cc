@@ -35,6 +35,7 @@ class Functions final : public Experiment {
  private:
   Setting setting(const TestFunction& function) const;
   std::vector<Cell> cells() const;
+  bool has_niceness(const SmoothedFunction& f) const;
   std::string heading() const;
 
   int64_t seeds_ = 0, dimension_ = 0, levels_ = 0, steps_ = 0, gradients_ = 0, nice_levels_ = 0, chains_ = 0;
@@ -102,13 +103,19 @@ Setting Functions::setting(const TestFunction& function) const {
   return {lasting, published->rate, dimension_, levels_, steps_, gradients_};
 }
 
+// By quadrature it takes seconds a level: not at tiny.
+bool Functions::has_niceness(const SmoothedFunction& f) const {
+  using Way = SmoothedFunction::Way;
+  return is_of_one_number(f.function()) && (f.way() == Way::form || (f.way() == Way::quadrature && !is("tiny")));
+}
+
 std::vector<Cell> Functions::cells() const {
   std::vector<Cell> all;
   for (const TestFunction& function : functions_) {
     for (const NamedNoise& noise : noises()) {
       const SmoothedFunction f(function, noise.noise);
       all.push_back({smoothed_key(function, noise), [=, this](const auto&) { return smoothed(f, profiling_); }});
-      if (is_of_one_number(function) && f.way() != SmoothedFunction::Way::infinite)
+      if (has_niceness(f))
         all.push_back({niceness_key(function, noise),
                        [=, this](const auto&) { return nice_levels(f, nice_deltas(nice_levels_)); }});
     }
@@ -152,7 +159,7 @@ double Functions::estimated_seconds() const {
                d = static_cast<double>(dimension_);
   const double points =
       static_cast<double>(static_cast<int64_t>(noises().size() * profiling_.deltas.size()) * profiling_.points);
-  const double nice = static_cast<double>(static_cast<int64_t>(noises().size()) * nice_levels_);
+  const double nice = is("tiny") ? 0 : static_cast<double>(static_cast<int64_t>(noises().size()) * nice_levels_);
   double seconds = 0;
   for (const TestFunction& function : functions_) {
     const std::string of = function.name;

@@ -185,13 +185,11 @@ TEST_F(Reproduce, ErrorsAreOneLineAndStatusTwo) {
   std::ofstream(in("torn") / "cells.jsonl") << "no JSON\n";
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"reproduce",
-       "mollify reproduce: no experiment given; there are black-box, gls, graduated, gsmooth-heatmap, gsmooth-svrg, "
-       "heat, paradox, sharpness, "
-       "sparse-szo"},
+       "mollify reproduce: no experiment given; there are black-box, functions, gls, graduated, gsmooth-heatmap, "
+       "gsmooth-svrg, heat, noise-tails, paradox, sharpness, sparse-szo"},
       {"reproduce nonsense --scale tiny",
-       "mollify reproduce: nonsense given; there are black-box, gls, graduated, gsmooth-heatmap, gsmooth-svrg, "
-       "heat, paradox, sharpness, "
-       "sparse-szo"},
+       "mollify reproduce: nonsense given; there are black-box, functions, gls, graduated, gsmooth-heatmap, "
+       "gsmooth-svrg, heat, noise-tails, paradox, sharpness, sparse-szo"},
       {"reproduce gsmooth-svrg --scale huge",
        "mollify reproduce gsmooth-svrg: --scale: huge given; needs tiny, quick or paper"},
       {heat_map("new", "--settings published --validation 5"),
