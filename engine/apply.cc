@@ -80,6 +80,7 @@ void assign(const Op& op, Inputs in, Device device, std::span<Tensor> out) {
                       "{}: an input has a history; overwriting is refused while recording (use no_grad or detach)",
                       op.name);
   for (size_t i = 0; i < out.size(); ++i) {
+    require_writable(op.name, in[i]);
     out[i] = in[i].detach();
     out[i].buffer().changed();
   }
@@ -138,7 +139,7 @@ class Operands {
     const auto targets = static_cast<size_t>(op.assigns);
     const auto overlaps = [&](size_t i) {
       for (size_t t = 0; t < targets; ++t)
-        if (&in_[i].buffer() == &in_[t].buffer() && !same_places(in_[i].layout(), in_[t].layout())) return true;
+        if (share_memory(in_[i].buffer(), in_[t].buffer()) && !same_places(in_[i], in_[t])) return true;
       return false;
     };
     Tensors staged(in_.size());
@@ -152,8 +153,8 @@ class Operands {
     made_ = std::move(staged);
     in_ = made_;
   }
-  static bool same_places(const Layout& a, const Layout& b) {
-    return a.offset == b.offset && a.shape == b.shape && a.strides == b.strides;
+  static bool same_places(const Tensor& a, const Tensor& b) {
+    return a.first_byte() == b.first_byte() && a.shape() == b.shape() && a.strides() == b.strides();
   }
 
   void bring_numbers(Recorder* recorder) {

@@ -1,6 +1,7 @@
 #include <mollify/engine/indexing.h>
 
 #include <mollify/engine/ops.h>
+#include <mollify/engine/ops/rules.h>
 
 namespace mollify {
 namespace {
@@ -9,9 +10,7 @@ Tensor place(const Tensor& x, int axis, int64_t i) {
   const int64_t extent = x.shape()[axis], resolved = i < 0 ? i + extent : i;
   require(resolved >= 0 && resolved < extent, "index: {} along axis {} of {}; needs {} to {}", i, axis, x.shape(),
           -extent, extent - 1);
-  Shape rest = x.shape();
-  rest.erase(axis);
-  return reshape(slice(x, axis, resolved, resolved + 1), rest);
+  return without_axis(slice(x, axis, resolved, resolved + 1), axis);
 }
 
 Tensor run(const Tensor& x, int axis, const Slice& s) {

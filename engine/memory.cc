@@ -239,14 +239,24 @@ Buffer* Buffer::allocate(int64_t bytes, Device device) {
   return buffer;
 }
 
-Buffer* Buffer::borrowed(int64_t bytes, Device device, Buffer* owner) {
+Buffer* Buffer::foreign(void* data, int64_t bytes, Device device, bool read_only, void (*release)(void* owner),
+                        void* owner) {
   auto* buffer = new (allocate_small(sizeof(Buffer))) Buffer;
+  buffer->data_ = data;
   buffer->bytes_ = bytes;
   buffer->device_ = device;
-  buffer->kind_ = Kind::borrowed;
+  buffer->kind_ = Kind::head_alone;
+  buffer->read_only_ = read_only;
+  buffer->release_ = release;
   buffer->owner_ = owner;
-  if (owner) owner->retain();
   return buffer;
+}
+
+Buffer* Buffer::borrowed(int64_t bytes, Device device, Buffer* owner) {
+  if (owner) owner->retain();
+  return foreign(
+      nullptr, bytes, device, owner && owner->read_only(),
+      owner ? [](void* held) { static_cast<Buffer*>(held)->release(); } : static_cast<void (*)(void*)>(nullptr), owner);
 }
 
 Buffer& Buffer::without_values() {
@@ -260,7 +270,7 @@ void Buffer::destroy() {
   const int64_t bytes = bytes_;
   const Kind kind = kind_;
   void* const data = data_;
-  if (owner_) owner_->release();
+  if (release_) release_(owner_);
   this->~Buffer();
   if (kind == Kind::pooled) {
     live.fetch_sub(bytes, std::memory_order_relaxed);

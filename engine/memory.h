@@ -39,6 +39,11 @@ class Buffer {
   static Buffer* borrowed(int64_t bytes, Device device, Buffer* owner = nullptr);
   void rebind(void* data) { data_ = data; }
 
+  // Memory that another library owns, aligned to its numbers: given back by release(owner), on whichever thread drops
+  // the last reference. What is read_only is refused by the operations that overwrite.
+  static Buffer* foreign(void* data, int64_t bytes, Device device, bool read_only, void (*release)(void* owner),
+                         void* owner);
+
   // Stands behind tensors of a trace, which have a layout only.
   static Buffer& without_values();
 
@@ -51,6 +56,7 @@ class Buffer {
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
   Device device() const { return device_; }
+  bool read_only() const { return read_only_; }
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void changed() { version_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -62,16 +68,18 @@ class Buffer {
   CaptureTag tag;
 
  private:
-  enum class Kind : uint8_t { pooled, device, borrowed };
+  enum class Kind : uint8_t { pooled, device, head_alone };
   void destroy();
 
   std::atomic<int32_t> references_{1};
   std::atomic<uint32_t> version_{0};
   void* data_ = nullptr;
   int64_t bytes_ = 0;
-  Buffer* owner_ = nullptr;
+  void* owner_ = nullptr;
+  void (*release_)(void* owner) = nullptr;
   Device device_ = Device::cpu;
   Kind kind_ = Kind::pooled;
+  bool read_only_ = false;
 };
 
 // Small objects of the engine (tensor bodies, nodes, buffers' heads) from the same cache: about 10 ns each.

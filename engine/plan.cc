@@ -65,7 +65,7 @@ class Captured::State {
   static bool aliases_a_copied_input(const Tensors& given, const Tensors& packed) {
     for (size_t i = 0; i < given.size(); ++i)
       for (size_t j = 0; j < given.size(); ++j)
-        if (i != j && &given[i].buffer() == &given[j].buffer() && &packed[i].buffer() != &given[i].buffer())
+        if (i != j && share_memory(given[i].buffer(), given[j].buffer()) && &packed[i].buffer() != &given[i].buffer())
           return true;
     return false;
   }

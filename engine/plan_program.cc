@@ -145,6 +145,8 @@ void Program::make_instructions(const PlanLayout& layout) {
 }
 
 Tensors Program::run(const Tensors& inputs, Arenas& arenas) {
+  for (size_t i = 0; i < inputs_.size(); ++i)
+    if (inputs_[i].assigned) require_writable("capture", inputs[i]);
   bind_arenas(arenas);
   for (size_t i = 0; i < inputs_.size(); ++i) bind_input(inputs_[i], inputs[i]);
   bind_results();
@@ -184,14 +186,14 @@ void Program::give_back(const Input& input, const Tensor& given) const {
 
 bool Program::overwrites_by_another_name(const Tensors& inputs) const {
   for (size_t i = 0; i < inputs.size(); ++i) {
-    const Buffer* memory = &inputs[i].buffer();
+    const Buffer& memory = inputs[i].buffer();
     for (const Tensor& t : assigned_)
-      if (&t.buffer() == memory) return true;
+      if (share_memory(t.buffer(), memory)) return true;
     if (!inputs_[i].assigned) continue;
     for (const Tensor& t : held_)
-      if (&t.buffer() == memory) return true;
+      if (share_memory(t.buffer(), memory)) return true;
     for (size_t j = 0; j < inputs.size(); ++j)
-      if (j != i && &inputs[j].buffer() == memory) return true;
+      if (j != i && share_memory(inputs[j].buffer(), memory)) return true;
   }
   return false;
 }

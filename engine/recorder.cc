@@ -8,6 +8,11 @@
 #include <mutex>
 
 namespace mollify {
+
+bool share_memory(const Buffer& a, const Buffer& b) {
+  const auto *first = static_cast<const char*>(a.data()), *second = static_cast<const char*>(b.data());
+  return &a == &b || (first && second && first < second + b.bytes() && second < first + a.bytes());
+}
 namespace {
 
 thread_local Recorder* active = nullptr;
@@ -74,13 +79,14 @@ Recorder::InKernel::~InKernel() {
 }
 
 Tensor Recorder::input(const Tensor& x, int number) {
-  Buffer* buffer = Buffer::borrowed(x.buffer().bytes(), x.device(), &x.buffer());
+  const int64_t bytes = x.size() * size_of(x.dtype());
+  Buffer* buffer = Buffer::borrowed(bytes, x.device(), &x.buffer());
   buffer->rebind(x.first_byte());
   const Tensor made = Tensor::on(buffer, Layout::packed(x.shape(), x.dtype(), x.device()));
   buffer->release();
   buffer->tag = {number_, static_cast<int32_t>(buffers.size())};
   buffers.push_back({.kind = RecordedBuffer::Kind::input,
-                     .bytes = x.size() * size_of(x.dtype()),
+                     .bytes = bytes,
                      .device = x.device(),
                      .holder = {},
                      .input = number});

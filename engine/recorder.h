@@ -9,6 +9,9 @@
 
 namespace mollify {
 
+// Whether buffers have memory in common: they are one, or others lent the same memory twice (Buffer::foreign).
+bool share_memory(const Buffer& a, const Buffer& b);
+
 // A tensor of a recording: part of one of its buffers.
 struct RecordedTensor {
   int slot = -1;

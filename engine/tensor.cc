@@ -134,6 +134,12 @@ void Tensor::throw_empty() { throw GraphError("tensor: it is empty; needs one wi
 
 Tensor Tensor::detach() const { return on(body_->buffer, layout()); }
 
+void require_writable(const char* operation, const Tensor& x) {
+  require<ValueError>(!x.buffer().read_only(),
+                      "{}: a tensor {} in memory for reading only would be overwritten; needs a copy of it", operation,
+                      x.shape());
+}
+
 void* Tensor::typed_data(DType wanted) const {
   require<TypeError>(dtype() == wanted, "data: the tensor is {}; read as {}; needs its own type, or cast(x, DType::{})",
                      dtype(), wanted, wanted);

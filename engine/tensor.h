@@ -223,6 +223,9 @@ class Tensor {
   Body* body_ = nullptr;
 };
 
+// Throws ValueError where the tensor lies in memory of others that is for reading only (Buffer::foreign).
+void require_writable(const char* operation, const Tensor& x);
+
 template <Element T>
 T* Tensor::data() const {
   return static_cast<T*>(typed_data(dtype_of<T>));

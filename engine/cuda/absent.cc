@@ -37,5 +37,6 @@ void Graph::launch() const {
 }
 int64_t Graph::nodes() const { return nodes_; }
 void synchronize() {}
+void* work_stream() { return nullptr; }
 
 }  // namespace mollify::cuda

@@ -19,5 +19,8 @@ std::string missing_products();
 // Waits for all work; throws what kernels found.
 void synchronize();
 
+// The stream that all work is on, a cudaStream_t, for libraries that hand memory over; null where there is no GPU.
+void* work_stream();
+
 }  // namespace mollify::cuda
 #pragma GCC visibility pop

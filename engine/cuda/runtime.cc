@@ -86,6 +86,8 @@ std::string description() {
                 static_cast<const char*>(memory));
 }
 
+void* work_stream() { return stream(); }
+
 cudaStream_t stream() { return recording_stream ? recording_stream : context().stream; }
 
 RecordingStream::RecordingStream() {

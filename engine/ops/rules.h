@@ -22,6 +22,9 @@ void require_same_dtype(const char* operation, const Tensor& a, const Tensor& b)
 // Throws ValueError where an integer dtype cannot hold the value; fractions go toward zero, as in cast.
 void require_fits(const char* operation, double value, DType dtype);
 
+// A view without an axis of extent 1, whatever the strides.
+Tensor without_axis(const Tensor& x, int axis);
+
 // Row-major values of x: itself, or a copy where it is strided.
 inline Tensor packed_operand(const Tensor& x) { return x.is_packed() ? x : packed(x.detach()); }
 

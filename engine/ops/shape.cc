@@ -13,7 +13,21 @@
 namespace mollify {
 namespace {
 
-// ---- reshape: only of packed tensors; the public function packs first
+// ---- reshape: of packed tensors; of others only where axes of extent 1 come or go. The public function packs first
+
+// Strides of a shape that differs from the layout's in axes of extent 1 only.
+Shape strides_without_units(const Op& op, const Layout& from, const Shape& shape) {
+  Shape strides = shape;
+  int next = 0;
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    if (shape[axis] == 1) continue;
+    while (next < from.shape.rank() && from.shape[next] == 1) ++next;
+    require(next < from.shape.rank() && from.shape[next] == shape[axis],
+            "{}: from {}, which is not packed, to {}; only axes of extent 1 can come or go", op.name, from.shape, shape);
+    strides[axis] = from.strides[next++];
+  }
+  return strides;
+}
 
 Layouts reshape_shape(const Op& op, Inputs in, const Attributes& attributes) {
   const Shape& shape = attributes.as<Shape>();
@@ -21,6 +35,7 @@ Layouts reshape_shape(const Op& op, Inputs in, const Attributes& attributes) {
           shape);
   Layout layout = Layout::packed(shape, in[0].dtype(), in[0].device());
   layout.offset = in[0].layout().offset;
+  if (shape.size() > 0 && !in[0].is_packed()) layout.strides = strides_without_units(op, in[0].layout(), shape);
   return layout;
 }
 
@@ -343,6 +358,12 @@ Tensor packed(const Tensor& x) { return x.is_packed() ? x : apply(packed_op, {x}
 Tensor reshape(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   return apply(reshape_op, {packed(x)}, shape);
+}
+
+Tensor without_axis(const Tensor& x, int axis) {
+  Shape rest = x.shape();
+  rest.erase(axis);
+  return apply(reshape_op, {x}, rest);
 }
 
 Tensor flatten(const Tensor& x, int first_axis) {

@@ -2,6 +2,7 @@
 #include <mollify/engine/grad.h>
 #include <mollify/engine/memory.h>
 #include <mollify/engine/ops.h>
+#include <mollify/engine/plan.h>
 
 #include <gtest/gtest.h>
 
@@ -111,6 +112,89 @@ TEST(Memory, FreedOnAnotherThread) {
   Tensor x = zeros({1000});
   std::thread([moved = std::move(x)]() mutable { moved = {}; }).join();
   EXPECT_EQ(live(), before);
+}
+
+// What another library lends: seen in place, given back once, and never overwritten where it is for reading only.
+struct Lent {
+  float numbers[6] = {1, 2, 3, 4, 5, 6};
+  int returned = 0;
+
+  Tensor tensor(const Layout& layout, bool read_only) {
+    const auto give_back = [](void* owner) { ++static_cast<Lent*>(owner)->returned; };
+    Buffer* buffer = Buffer::foreign(numbers, sizeof numbers, Device::cpu, read_only, give_back, this);
+    const Tensor made = Tensor::on(buffer, layout);
+    buffer->release();
+    return made;
+  }
+};
+
+Layout backwards(const Shape& shape, int64_t step, int64_t first) {
+  Layout layout = Layout::packed(shape, DType::f32);
+  layout.strides[0] = -step;
+  layout.offset = first;
+  return layout;
+}
+
+TEST(Memory, OfOthersIsSeenInPlaceAndGivenBackOnce) {
+  Lent lent;
+  const int64_t before = live();
+  Tensor x = lent.tensor(Layout::packed({2, 3}, DType::f32), false);
+  EXPECT_EQ(live(), before);  // it is theirs
+  EXPECT_EQ(x.data<float>(), lent.numbers);
+  x += 1.0;
+  EXPECT_EQ(lent.numbers[5], 7);
+  lent.numbers[0] = 10;
+  EXPECT_EQ(x(0, 0).item(), 10);
+  Tensor view = x[1];
+  x = {};
+  EXPECT_EQ(lent.returned, 0);  // a view holds it
+  EXPECT_EQ(view(2).item(), 7);
+  view = {};
+  EXPECT_EQ(lent.returned, 1);
+}
+
+TEST(Memory, OfOthersMayRunBackwards) {
+  Lent lent;
+  const Tensor x = lent.tensor(backwards({3}, 2, 5), false);
+  EXPECT_EQ(x.to_vector<float>(), (std::vector<float>{6, 4, 2}));
+  EXPECT_EQ(sum(x).item(), 12);
+}
+
+TEST(Memory, OfOthersMayBeLentTwice) {
+  Lent lent;
+  const Tensor forward = lent.tensor(Layout::packed({6}, DType::f32), false);
+  const Tensor backward = lent.tensor(backwards({6}, 1, 5), false);
+  assign(forward, backward);
+  EXPECT_EQ(forward.to_vector<float>(), (std::vector<float>{6, 5, 4, 3, 2, 1}));
+  const auto steps = [](const Tensor& x, const Tensor& y) {
+    assign(x, y * 2.0);
+    assign(x, y + x);
+  };
+  Captured captured([&](const Tensors& in) {
+    steps(in[0], in[1]);
+    return Tensors();
+  });
+  for (int call = 0; call < 4; ++call) {
+    std::fill(lent.numbers, lent.numbers + 6, 1.0f);
+    captured({forward, backward});
+    EXPECT_EQ(forward(3).item(), 4);
+  }
+}
+
+TEST(Memory, ForReadingOnlyIsNotOverwritten) {
+  Lent lent;
+  Tensor x = lent.tensor(Layout::packed({6}, DType::f32), true);
+  EXPECT_THROW(x += 1.0, ValueError);
+  EXPECT_THROW(assign(x(Slice{1, 3}), 0.0), ValueError);
+  Captured twice([](const Tensors& in) -> Tensors {
+    assign(in[0], in[0] * 2.0);
+    return in[0] + 0.0;
+  });
+  for (int call = 0; call < 3; ++call) EXPECT_THROW(twice({x}), ValueError);
+  for (int call = 0; call < 3; ++call) EXPECT_EQ(twice({ones({6})})[0](0).item(), 2);
+  EXPECT_THROW(twice({x}), ValueError);  // a replay, too
+  EXPECT_EQ(lent.numbers[0], 1);
+  EXPECT_EQ(sum(x).item(), 21);
 }
 
 }  // namespace

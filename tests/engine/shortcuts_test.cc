@@ -113,6 +113,12 @@ TEST(InPlace, ChangesWhoeverSharesTheMemory) {
   EXPECT_EQ(x.to_vector<float>(), (std::vector<float>{10, 11, 12}));
   assign(row, 7.0);
   EXPECT_EQ(x.to_vector<float>(), (std::vector<float>{7, 7, 12}));
+  const Tensor table = {{1, 2, 3}, {4, 5, 6}};
+  Tensor column = table(all, 1);
+  column *= 10.0;
+  EXPECT_EQ(table.to_vector<float>(), (std::vector<float>{1, 20, 3, 4, 50, 6}));
+  EXPECT_EQ(grad([](const Tensor& t) { return sum(t(all, 1) * Tensor{1, 2}); })(table).to_vector<float>(),
+            (std::vector<float>{0, 1, 0, 0, 2, 0}));
   EXPECT_THROW(grad([](const Tensor& t) {
                  Tensor y = t * 1.0;
                  y += 1.0;
