@@ -66,14 +66,14 @@ Key read(const Tensor& x, nb::handle key) {
     if (item.is_none()) {
       read.new_axes.push_back(axis++);
     } else if (item.ptr() == Py_Ellipsis) {
-      for (int whole = named; whole < x.rank(); ++whole, ++axis) read.indices.push_back(all);
+      for (int whole = named; whole < x.rank(); ++whole, ++axis) read.indices.emplace_back(all);
     } else if (is_place(item)) {
-      read.indices.push_back(integer(item));
+      read.indices.emplace_back(integer(item));
     } else if (nb::isinstance<nb::slice>(item)) {
-      read.indices.push_back(slice_of(item));
+      read.indices.emplace_back(slice_of(item));
       ++axis;
     } else if (nb::isinstance<Tensor>(item) || nb::isinstance<nb::list>(item) || is_foreign(item)) {
-      read.indices.push_back(places_of(item));
+      read.indices.emplace_back(places_of(item));
       read.chooses = true;
       ++axis;
     } else {

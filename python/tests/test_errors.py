@@ -50,7 +50,9 @@ def test_classes():
         (lambda: ml.full(2**43, 0, "f64"), ml.OutOfMemoryError, "memory: "),
     ],
 )
-def test_texts(call, error, text):
+def test_texts(call, error, text, monkeypatch, tmp_path):
+    monkeypatch.delenv("MOLLIFY_DATA", raising=False)  # no dataset is found
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(error) as caught:
         call()
     assert text in str(caught.value)
