@@ -2,7 +2,7 @@
 
 #include "dlpack.h"
 
-#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/cuda/gpu.h>
 
 #include <cstring>
 #include <memory>

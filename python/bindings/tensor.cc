@@ -2,7 +2,7 @@
 #include "bindings.h"
 
 #include <mollify/engine/cpu/threads.h>
-#include <mollify/engine/cuda/device.h>
+#include <mollify/engine/cuda/gpu.h>
 #include <mollify/engine/node.h>
 #include <mollify/engine/precision.h>
 #include <mollify/engine/products.h>
