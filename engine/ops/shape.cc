@@ -23,7 +23,8 @@ Shape strides_without_units(const Op& op, const Layout& from, const Shape& shape
     if (shape[axis] == 1) continue;
     while (next < from.shape.rank() && from.shape[next] == 1) ++next;
     require(next < from.shape.rank() && from.shape[next] == shape[axis],
-            "{}: from {}, which is not packed, to {}; only axes of extent 1 can come or go", op.name, from.shape, shape);
+            "{}: from {}, which is not packed, to {}; only axes of extent 1 can come or go", op.name, from.shape,
+            shape);
     strides[axis] = from.strides[next++];
   }
   return strides;

@@ -15,9 +15,9 @@ struct Findings {
   std::string heading, title;  // of the report and the pictures
   int64_t seeds;
   std::vector<int64_t> stages, batches;  // epochs after which the noise was measured, rising from 0; rising
-  // By key. Of measured noise: kurtosis, median_kurtosis, raw_kurtosis and mixture_kurtosis (of normal noise with each weight's own
-  // deviation, pooled likewise), hill, hill_error, normal_hill, c2, c2_error, squared_gradient, weights, constant;
-  // series normal and empirical, quantiles.
+  // By key. Of measured noise: kurtosis, median_kurtosis, raw_kurtosis and mixture_kurtosis (of normal noise with each
+  // weight's own deviation, pooled likewise), hill, hill_error, normal_hill, c2, c2_error, squared_gradient, weights,
+  // constant; series normal and empirical, quantiles.
   std::map<std::string, Results> results;
 };
 std::string training_key(int64_t seed);

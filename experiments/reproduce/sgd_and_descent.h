@@ -23,10 +23,10 @@ struct SgdAndDescent {
 
 // δ = ηC/√b·√((N − b)/(N − 1)), as normal noise of deviation δ/√d on each of the d weights, with C² of the descent's
 // own weights, exact and new each epoch. Series at twenty places along the way, the start and the end among them:
-// "step"; "loss_sgd", f at the runs' weights, the mean; "spread", the root mean square of their distance from their mean
-// point, unbiased; "loss_i", f at descent i; "apart_i", the root mean square of the runs' distance from it; "mean_i",
-// the distance of the runs' mean point from it; "moved_i", of itself from the start; "deviation_i", δ/√d. A number with
-// each of these names is its last one. Throws Interrupted.
+// "step"; "loss_sgd", f at the runs' weights, the mean; "spread", the root mean square of their distance from their
+// mean point, unbiased; "loss_i", f at descent i; "apart_i", the root mean square of the runs' distance from it;
+// "mean_i", the distance of the runs' mean point from it; "moved_i", of itself from the start; "deviation_i", δ/√d. A
+// number with each of these names is its last one. Throws Interrupted.
 Results sgd_and_descent(const SgdAndDescent& how, CellCheckpoint checkpoint);
 
 }  // namespace mollify::experiments
