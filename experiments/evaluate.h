@@ -24,9 +24,7 @@ inline constexpr int64_t kEvaluationBatch = 500;
 // That many images, or as many as hold no more numbers than that many RGB images of 64 by 64.
 int64_t evaluation_batch(const datasets::Dataset& dataset);
 
-// What is evaluated: outputs of images, whose numbers in the dataset are i32 [N], on the device. The network in
-// evaluation mode, or smoothed with the paper's sigma.
-using OutputsOf = std::function<Tensor(const Tensor& images, const Tensor& numbers)>;
+// What is evaluated: the network in evaluation mode, or smoothed with the paper's sigma.
 OutputsOf outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state);
 OutputsOf smoothed_outputs_of(const nn::Network& network, const Tensor& weights, const Tensor& state, double sigma);
 

@@ -238,10 +238,7 @@ Options RunOptions::options() {
 }
 
 TrainSettings::TrainSettings(const Texts& given)
-    : run_(std::make_unique<RunOptions>()),
-      smoothing_(std::make_unique<ClosedFormSmoothing>()),
-      mask_(std::make_unique<Mask>()),
-      degree_(std::make_unique<Degree>()) {
+    : run_(std::make_unique<RunOptions>()), mask_(std::make_unique<Mask>()), degree_(std::make_unique<Degree>()) {
   if (const auto named = given.find("objective"); named != given.end()) run_->objective = named->second;
   if (const auto named = given.find("gradient"); named != given.end()) run_->gradient = named->second;
   objective_ = make_objective(run_->objective);
@@ -261,7 +258,6 @@ TrainSettings::TrainSettings(const Texts& given)
 Options TrainSettings::options() const {
   Options all = run_->options();
   add(all, objective_->options());
-  add(all, smoothing_->options());
   add(all, estimator_->options());
   add(all, mask_->options());
   add(all, degree_->options());
@@ -276,11 +272,11 @@ void TrainSettings::resolve() {
   objective_->resolve(o);
   if (o.batch == 0) o.batch = 64;
   resolve_optimizer(o);
-  smoothing_->resolve(o, *objective_);
   mask_->resolve(o);
-  require<UsageError>(o.noise_batches == 0 || (o.objective == "natural" && !smoothing_->active()),
+  const bool smoothed = objective_->metadata(0).contains("sigma");
+  require<UsageError>(o.noise_batches == 0 || (o.objective == "natural" && !smoothed),
                       "mollify train: --noise-batches: {} given with {}; needs --objective natural without --sigma",
-                      o.noise_batches, smoothing_->active() ? "--sigma" : "--objective " + o.objective);
+                      o.noise_batches, smoothed ? "--sigma" : "--objective " + o.objective);
   require_folder(o);
   require_validation(o);
   if (!o.out.empty()) return;
@@ -311,7 +307,6 @@ TrainSettings TrainSettings::from_json(const std::string& file, const std::strin
 const Options& all_train_options() {
   static const Options all = [] {
     static RunOptions run;
-    static ClosedFormSmoothing smoothing;
     static std::vector<std::unique_ptr<Objective>> objectives;
     static std::vector<std::unique_ptr<Estimator>> estimators;
     static Mask mask;
@@ -324,7 +319,6 @@ const Options& all_train_options() {
       objectives.push_back(make_objective(name));
       add_new(options, objectives.back()->options());
     }
-    add(options, smoothing.options());
     add(options, gradient_options(run));
     for (const std::string& name : estimator_names()) {
       estimators.push_back(make_estimator(name));

@@ -1,10 +1,10 @@
 // What `mollify train` is asked to do: the run's own options, and those of the methods that it names.
 #pragma once
 
-#include <mollify/experiments/training/closed_form.h>
 #include <mollify/experiments/training/degree.h>
 #include <mollify/experiments/training/estimators/estimator.h>
 #include <mollify/experiments/training/mask.h>
+#include <mollify/experiments/training/objectives/objective.h>
 
 #include <map>
 #include <memory>
@@ -49,7 +49,6 @@ class TrainSettings {
   RunOptions& run() { return *run_; }
   const RunOptions& run() const { return *run_; }
   Objective& objective() const { return *objective_; }
-  ClosedFormSmoothing& smoothing() const { return *smoothing_; }
   Estimator& estimator() const { return *estimator_; }
   Mask& mask() const { return *mask_; }
   Degree& degree() const { return *degree_; }
@@ -65,7 +64,6 @@ class TrainSettings {
  private:
   std::unique_ptr<RunOptions> run_;  // all on the heap: lists of options point into them
   std::unique_ptr<Objective> objective_;
-  std::unique_ptr<ClosedFormSmoothing> smoothing_;
   std::unique_ptr<Estimator> estimator_;
   std::unique_ptr<Mask> mask_;
   std::unique_ptr<Degree> degree_;

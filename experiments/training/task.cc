@@ -127,7 +127,7 @@ datasets::Splits load_images(const std::string& data, const std::string& data_di
 std::unique_ptr<optim::Gradient> make_gradient(const TrainSettings& settings, const optim::Schedule& learning_rate,
                                                std::shared_ptr<const smoothing::Exchange> exchange) {
   const RunOptions& run = settings.run();
-  const bool traceable = run.rows == 0 && !settings.smoothing().active() && settings.objective().is_traceable();
+  const bool traceable = run.rows == 0 && settings.objective().is_traceable();
   const optim::Schedule share = [rate = learning_rate, first = *run.learning_rate](int64_t step) {
     return rate(step) / first;
   };

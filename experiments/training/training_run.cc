@@ -130,7 +130,7 @@ Training::End Training::train_batches() {
     });
   loader.start_epoch(position_.epoch, position_.batch);
   while (const auto batch = loader.next()) {
-    step_->launch(*batch, position_.epoch);
+    step_->launch(*batch);
     ++position_.batch;
     count(step_->results(/*all=*/false));
     if (events_.progress) events_.progress(position_.epoch, position_.images, last_loss_);
@@ -177,10 +177,8 @@ bool Training::evaluate_epoch() {
   const std::optional<Score> test = score(task_.test, plain);
   if (!test) return false;
   std::optional<Score> smoothed;
-  if (settings_.smoothing().active()) {
-    const double sigma = settings_.smoothing().sigma(position_.epoch);
-    if (!(smoothed = score(task_.test, smoothed_outputs_of(task_.network, weights, state_, sigma)))) return false;
-  }
+  if (const OutputsOf outputs = settings_.objective().smoothed_outputs(weights, state_, position_.epoch))
+    if (!(smoothed = score(task_.test, outputs))) return false;
   std::optional<Score> noisy;
   if (settings_.objective().noise()) {
     const auto outputs = [&](const Tensor& images, const Tensor& numbers) {
@@ -285,8 +283,7 @@ void Training::save_weights(const char* file) const {
   if (const auto radius = settings_.objective().radius(task_.optimizer->steps()))
     about["radius"] = format("{}", *radius);
   if (const auto noise = settings_.objective().noise()) about["noise"] = format("{}", *noise);
-  if (settings_.smoothing().active())  // of the last epoch
-    about["sigma"] = format("{}", settings_.smoothing().sigma(std::max<int64_t>(0, position_.epoch - 1)));
+  about.merge(settings_.objective().metadata(std::max<int64_t>(0, position_.epoch - 1)));  // of the last epoch
   nn::save(folder_ / file, task_.network, to(step_->evaluation_weights(), Device::cpu), to(state_, Device::cpu), about);
 }
 

@@ -22,7 +22,6 @@ TrainingStep::TrainingStep(const TrainSettings& settings, const Task& task, cons
                       "weights than are evaluated; needs a model without",
                       settings.run().optimizer, task.network.name());
   settings.objective().prepare(setting);
-  if (settings.smoothing().active()) settings.smoothing().prepare(setting);
   if (!settings.mask().exists()) return;
   settings.mask().active(task.network, settings.run().epochs);  // throws where none would be left
   set_active(settings.mask().first(task.network, weights.device()));
@@ -90,8 +89,7 @@ std::string TrainingStep::uncaptured() const {
 bool TrainingStep::captures() const { return settings_.run().capture && settings_.objective().can_be_captured(); }
 
 Objective::Result TrainingStep::loss(const Tensor& weights, const Tensors& in, const Tensor& number) const {
-  return settings_.smoothing().active() ? settings_.smoothing()(weights, state_, in)
-                                        : settings_.objective()(weights, state_, in, number);
+  return settings_.objective()(weights, state_, in, number);
 }
 
 // The loss's gradient, the update, and new statistics of batch norm, which are those of the evaluation at the weights
@@ -143,11 +141,10 @@ Tensors TrainingStep::inputs(const datasets::Batch& batch) {
                                       {to(batch.images, device), to(batch.labels, device), to(indices, device)});
 }
 
-void TrainingStep::launch(const datasets::Batch& batch, int64_t epoch) {
+void TrainingStep::launch(const datasets::Batch& batch) {
   const int64_t before = task_.optimizer->steps();
   Objective& objective = settings_.objective();
   assign(number_, static_cast<double>(before));
-  if (settings_.smoothing().active()) settings_.smoothing().advance(epoch);
   objective.advance(before);
   task_.optimizer->advance(weights_.dtype());
   const Tensors in = inputs(batch);

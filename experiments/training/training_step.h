@@ -39,7 +39,7 @@ class TrainingStep {
 
   // Of a batch, without an update: for measuring how long it takes.
   double loss_of(const datasets::Batch& batch);
-  void launch(const datasets::Batch& batch, int64_t epoch);
+  void launch(const datasets::Batch& batch);
 
   // Of steps that were launched, in order and once each. Waiting for the last one would leave the device idle until the
   // next batch arrives: it is left for the next time unless `all` are asked for.

@@ -67,7 +67,7 @@ struct TestRun {
     step.start_epoch(number, [](const Tensor& w) { return sum(w).item(); });
     std::vector<StepResult> all;
     for (int64_t i = 0; i < kBatches; ++i) {
-      step.launch(batch_of(task.network.input(), number * kBatches + i), number);
+      step.launch(batch_of(task.network.input(), number * kBatches + i));
       for (const StepResult& result : step.results(/*all=*/true)) all.push_back(result);
     }
     return all;
@@ -130,11 +130,11 @@ TEST(Estimators, GiveTheSameBitsHoweverTheyRun) {
 // Loss, accuracy and running statistics of a step are those of the evaluation at the weights themselves.
 TEST(Estimators, ProbesChangeNothing) {
   TestRun exact({}, kModel);
-  exact.step.launch(batch_of({6, 6, 1}, 0), 0);
+  exact.step.launch(batch_of({6, 6, 1}, 0));
   const StepResult expected = exact.step.results(true).at(0);
   for (const Texts& estimator : estimators()) {
     TestRun run(estimator, kModel);
-    run.step.launch(batch_of({6, 6, 1}, 0), 0);
+    run.step.launch(batch_of({6, 6, 1}, 0));
     const StepResult result = run.step.results(true).at(0);
     EXPECT_EQ(result.loss, expected.loss) << estimator.at("gradient");
     EXPECT_EQ(result.correct, expected.correct);

@@ -329,6 +329,7 @@ TEST_F(Program, ErrorsAreOneLineAndStatusTwo) {
       {"train --schedule milestones --milestones 3,x", "--milestones: 3,x given"},
       {"train extra", "mollify train: extra given"},
       {"train --penalty 1e-4", "given without --sigma"},
+      {"train --objective ibp --sigma 0.1", "--sigma: 0.1 given with --objective ibp; it is an option of natural"},
       {"train --sigma-decay 0.5", "given without --sigma"},
       {"train --optimizer adam --momentum 0.5", "--momentum"},
       {"train --gradient sam --sam-rho 0", "mollify train: --sam-rho: 0 given; needs above 0\n"},

@@ -77,7 +77,7 @@ struct Job {
       }
     };
     for (int64_t i = 0; i < steps; ++i) {
-      step.launch(batch_of(task.network.input(), i), i / kBatches);
+      step.launch(batch_of(task.network.input(), i));
       note(step.results(/*all=*/false));
     }
     EXPECT_LT(static_cast<int64_t>(out.losses.size()), steps);
@@ -215,8 +215,7 @@ TEST(TrainingStep, CapturesBatchesOfEverySize) {
         const int64_t rows = task.timetable.batch(epoch);
         std::vector<int32_t> indices(static_cast<size_t>(rows), 1);
         step.launch({uniform({rows, 12, 12, 1}, {3, 1}, Tensor::scalar(static_cast<double>(losses.size()), DType::i32)),
-                     Tensor::from(indices, {rows}), indices},
-                    epoch);
+                     Tensor::from(indices, {rows}), indices});
         losses.push_back(step.results(/*all=*/true).at(0).loss);
       }
     return losses;

@@ -8,6 +8,7 @@
 #include <mollify/nn/bounds/bounds.h>
 #include <mollify/nn/network.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,6 +19,9 @@ struct RunOptions;
 
 // Mean over a batch, of outputs [B, classes] and labels i32 [B].
 using LossFunction = Tensor (*)(const Tensor& outputs, const Tensor& labels);
+
+// Outputs of images, whose numbers in the dataset are i32 [N], on the device.
+using OutputsOf = std::function<Tensor(const Tensor& images, const Tensor& numbers)>;
 
 // What an objective trains with.
 struct Setting {
@@ -85,6 +89,13 @@ class Objective {
     Tensor weights, state;
   };
   virtual std::optional<Start> start() const { return std::nullopt; }
+
+  // Of objectives that train another network than the plain one: what it answers in an epoch, counted from 0, evaluated
+  // beside the plain one; else empty. And what files of weights say of it.
+  virtual OutputsOf smoothed_outputs(const Tensor& /*weights*/, const Tensor& /*state*/, int64_t /*epoch*/) const {
+    return {};
+  }
+  virtual std::map<std::string, std::string> metadata(int64_t /*epoch*/) const { return {}; }
 
   // Of objectives that train for noise: prepared images, whose numbers are i32 [N], under one draw of it each, as the
   // test images are evaluated beside the plain ones; and the noise's standard deviation, of pixels from 0 to 1.

@@ -1,4 +1,4 @@
-// Training the network smoothed in closed form, in place of the network itself (`--sigma`).
+// The network smoothed in closed form, which the natural objective trains in place of the network itself (`--sigma`).
 #pragma once
 
 #include <mollify/experiments/training/objectives/objective.h>
@@ -11,11 +11,11 @@ namespace mollify::experiments {
 class ClosedFormSmoothing {
  public:
   Options options();
-  void resolve(const RunOptions& run, const Objective& objective);  // throws UsageError
+  void resolve(const RunOptions& run);  // throws UsageError
   bool active() const { return sigma_ > 0; }
   double sigma(int64_t epoch) const;  // the paper's; epochs count from 0
 
-  // As an objective's.
+  // As an objective's; of an epoch.
   void prepare(const Setting& setting);
   void advance(int64_t epoch);
   Objective::Result operator()(const Tensor& weights, const Tensor& state, const Tensors& inputs) const;

@@ -1,4 +1,4 @@
-#include <mollify/experiments/training/closed_form.h>
+#include <mollify/experiments/training/objectives/closed_form.h>
 
 #include <mollify/experiments/training/settings.h>
 
@@ -23,10 +23,7 @@ Options ClosedFormSmoothing::options() {
            one_of({"joint", "split"})}};
 }
 
-void ClosedFormSmoothing::resolve(const RunOptions& run, const Objective& objective) {
-  require<UsageError>(!active() || objective.name() == std::string("natural"),
-                      "mollify train: --sigma: {} given with --objective {}; needs --objective natural", sigma_,
-                      objective.name());
+void ClosedFormSmoothing::resolve(const RunOptions& run) {
   require<UsageError>(!active() || run.loss == "squared_error",
                       "mollify train: --sigma: {} given with --loss {}; needs --loss squared_error, which smooths in "
                       "closed form",
