@@ -2,12 +2,11 @@
 
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/device.h>
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/networks.h>
 #include <mollify/experiments/robustness/predict_by_votes.h>
 #include <mollify/nn/weights_file.h>
 #include <mollify/smoothing/smooth.h>
-
-#include <nlohmann/json.hpp>
 
 #include <cstdio>
 #include <numeric>

@@ -2,14 +2,13 @@
 
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/run_folder.h>
 #include <mollify/experiments/training/curves.h>
 #include <mollify/smoothing/gradient_noise.h>
 #include <mollify/smoothing/gradient_tails.h>
-
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <cstdio>

@@ -1,8 +1,7 @@
 #include <mollify/experiments/options.h>
 
 #include <mollify/engine/file.h>
-
-#include <nlohmann/json.hpp>
+#include <mollify/experiments/json.h>
 
 #include <algorithm>
 #include <charconv>

@@ -2,14 +2,13 @@
 
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/run_folder.h>
 #include <mollify/experiments/training/curves.h>
 #include <mollify/smoothing/curvature.h>
 #include <mollify/smoothing/sharpness.h>
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstdio>

@@ -1,8 +1,7 @@
 #include <mollify/experiments/reproduce/cell_checkpoint.h>
 
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/training/checkpoint.h>
-
-#include <nlohmann/json.hpp>
 
 namespace mollify::experiments {
 

@@ -1,11 +1,10 @@
 #include <mollify/experiments/reproduce/epoch_measures.h>
 
 #include <mollify/engine/grad.h>
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/training/metrics.h>
 #include <mollify/smoothing/loss/gradient_measures.h>
 #include <mollify/smoothing/loss/population.h>
-
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 

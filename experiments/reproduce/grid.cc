@@ -2,11 +2,10 @@
 
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/processes.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/training/metrics.h>
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <condition_variable>

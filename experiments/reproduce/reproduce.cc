@@ -3,12 +3,11 @@
 #include <mollify/engine/cpu/threads.h>
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/processes.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/run_folder.h>
 #include <mollify/experiments/training/metrics.h>
-
-#include <nlohmann/json.hpp>
 
 #include <unistd.h>
 

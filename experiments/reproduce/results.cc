@@ -1,6 +1,6 @@
 #include <mollify/experiments/reproduce/results.h>
 
-#include <nlohmann/json.hpp>
+#include <mollify/experiments/json.h>
 
 #include <cmath>
 

@@ -2,8 +2,7 @@
 #pragma once
 
 #include <mollify/engine/tensor.h>
-
-#include <nlohmann/json.hpp>
+#include <mollify/experiments/json.h>
 
 #include <filesystem>
 #include <optional>

@@ -1,10 +1,9 @@
 #include <mollify/experiments/robustness/bounds.h>
 
 #include <mollify/experiments/device.h>
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/networks.h>
 #include <mollify/nn/bounds/bounds.h>
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

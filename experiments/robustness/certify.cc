@@ -2,13 +2,12 @@
 
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/robustness/cascade.h>
 #include <mollify/experiments/robustness/certify_by_average.h>
 #include <mollify/experiments/robustness/certify_by_votes.h>
-
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <cstdio>

@@ -1,10 +1,9 @@
 // What a long command finds of each image: a line of JSON an image, kept in a folder in which the same command goes on.
 #pragma once
 
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/options.h>
 #include <mollify/experiments/run_folder.h>
-
-#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <functional>

@@ -4,13 +4,12 @@
 #include <mollify/engine/grad.h>
 #include <mollify/experiments/device.h>
 #include <mollify/experiments/interrupt.h>
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/processes.h>
 #include <mollify/experiments/progress.h>
 #include <mollify/experiments/training/metrics.h>
 #include <mollify/smoothing/randomized/statistics.h>
 #include <mollify/smoothing/randomized/votes.h>
-
-#include <nlohmann/json.hpp>
 
 #include <cstdio>
 

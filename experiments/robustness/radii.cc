@@ -1,12 +1,11 @@
 #include <mollify/experiments/robustness/radii.h>
 
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/robustness/certified_images.h>
 #include <mollify/experiments/run_folder.h>
 #include <mollify/experiments/training/curves.h>
 #include <mollify/experiments/training/metrics.h>
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstdio>

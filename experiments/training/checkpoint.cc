@@ -1,8 +1,7 @@
 #include <mollify/experiments/training/checkpoint.h>
 
 #include <mollify/engine/ops.h>
-
-#include <nlohmann/json.hpp>
+#include <mollify/experiments/json.h>
 
 namespace mollify::experiments {
 namespace {

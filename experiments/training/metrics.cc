@@ -2,8 +2,7 @@
 
 #include <mollify/engine/error.h>
 #include <mollify/engine/file.h>
-
-#include <nlohmann/json.hpp>
+#include <mollify/experiments/json.h>
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,8 +1,7 @@
 #include <mollify/experiments/training/settings.h>
 
+#include <mollify/experiments/json.h>
 #include <mollify/nn/models.h>
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 

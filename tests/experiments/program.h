@@ -3,8 +3,9 @@
 
 #include "../cases.h"
 
+#include <mollify/experiments/json.h>
+
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -27,7 +28,7 @@ namespace program_tests {
 
 namespace fs = std::filesystem;
 using mollify::cases;
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 struct Outcome {
   int status = -1;
