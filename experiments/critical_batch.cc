@@ -1,11 +1,10 @@
 #include <mollify/experiments/critical_batch.h>
 
 #include <mollify/engine/ops.h>
+#include <mollify/experiments/json.h>
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/training/curves.h>
 #include <mollify/experiments/training/metrics.h>
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
