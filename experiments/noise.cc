@@ -7,6 +7,7 @@
 #include <mollify/experiments/reproduce/report.h>
 #include <mollify/experiments/run_folder.h>
 #include <mollify/experiments/training/curves.h>
+#include <mollify/optim/graduated.h>
 #include <mollify/smoothing/gradient_noise.h>
 #include <mollify/smoothing/gradient_tails.h>
 
@@ -30,6 +31,8 @@ struct Named {
 struct Found {
   std::vector<Named> estimates;  // the first one is the most accurate
   double delta = NAN;            // of the learning rate and the batch
+  // Upper bounds of it under momentum, with the gradient's norm here for its largest (optim/graduated.h).
+  double heavy_ball = NAN, normalized_heavy_ball = NAN;
   std::optional<Tails> tails;
   std::optional<CriticalBatchFindings> critical;
 };
@@ -61,9 +64,14 @@ Found measured(const NoiseCommand& command, const WeightsOnData& on) {
   begin("batches of two sizes", (small + large) * count);
   found.estimates.push_back(
       {format("{} batches each of {} and {}", count, small, large), noise.from_two_batches(small, large, count)});
-  if (command.learning_rate)
-    found.delta = smoothing::degree_of_smoothing(*command.learning_rate, std::max(0.0, found.estimates[0].estimate.c2),
-                                                 small, on.images());
+  if (command.learning_rate) {
+    const NoiseEstimate& best = found.estimates[0].estimate;
+    const double rate = *command.learning_rate, c2 = std::max(0.0, best.c2), c = std::sqrt(c2),
+                 norm = std::sqrt(std::max(0.0, best.squared_gradient));
+    found.delta = smoothing::degree_of_smoothing(rate, c2, small, on.images());
+    found.heavy_ball = optim::heavy_ball_degree_bound(rate, small, command.momentum, c, norm);
+    found.normalized_heavy_ball = optim::normalized_heavy_ball_degree_bound(rate, small, command.momentum, c, norm);
+  }
   if (command.tails) {
     begin("tails", on.images() + small * command.draws);
     found.tails = smoothing::tails_of([&](int64_t draw) { return noise.deviation(small, draw); },
@@ -93,6 +101,9 @@ void print_text(const NoiseCommand& command, const WeightsOnData& on, const Foun
     std::printf("degree of smoothing at learning rate %g, batch %lld: %s, deviation %s on every weight\n",
                 *command.learning_rate, static_cast<long long>(command.batch), number(found.delta).c_str(),
                 number(found.delta / std::sqrt(static_cast<double>(on.weights().size()))).c_str());
+  if (command.learning_rate && command.momentum > 0)
+    std::printf("under momentum %g at most %s, normalized momentum at most %s: upper bounds\n", command.momentum,
+                number(found.heavy_ball).c_str(), number(found.normalized_heavy_ball).c_str());
   if (found.critical) std::printf("%s", text_of(*found.critical).c_str());
   if (!found.tails) return;
   const Tails& t = *found.tails;
@@ -122,6 +133,11 @@ void print_json(const NoiseCommand& command, const WeightsOnData& on, const Foun
   if (command.learning_rate)
     out["degree_of_smoothing"] = {
         {"learning_rate", *command.learning_rate}, {"batch", command.batch}, {"delta", json_number(found.delta)}};
+  if (command.learning_rate && command.momentum > 0)
+    out["degree_of_smoothing"].update(
+        {{"momentum", command.momentum},
+         {"heavy_ball_upper_bound", json_number(found.heavy_ball)},
+         {"normalized_heavy_ball_upper_bound", json_number(found.normalized_heavy_ball)}});
   if (found.tails)
     out["tails"] = {{"draws", found.tails->draws},
                     {"heavy", found.tails->heavy()},
@@ -158,6 +174,8 @@ void write_tails(const fs::path& folder, const std::string& title, const Tails& 
 }  // namespace
 
 int noise_command(const NoiseCommand& command) {
+  require<UsageError>(command.momentum == 0 || command.learning_rate,
+                      "mollify noise: --momentum: {} given without --lr; needs the learning rate", command.momentum);
   use_threads(command.threads);
   catch_interrupts();
   const WeightsOnData on("noise", command.request, use_device("noise", command.device));
@@ -191,6 +209,9 @@ Options options_of(NoiseCommand& c) {
          "none; 0.1 for --critical-batch"},
         &c.learning_rate,
         at_least(0)},
+       {{"momentum", "Noise", "momentum, under which the degree of --lr is known as an upper bound", "none"},
+        &c.momentum,
+        Rule{.low = 0, .high = 1, .below_high = true}},
        {{"batch-statistics", "Noise",
          "batch norm by the batch's own statistics, as in training; else by those of the weights' file", nullptr},
         &c.batch_statistics,

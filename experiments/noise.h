@@ -12,6 +12,7 @@ struct NoiseCommand {
   WeightsOnDataRequest request;
   int64_t batch = 16, large_batch = 256, batches = 64, draws = 1000, seed = 0, threads = 0;
   std::optional<double> learning_rate;
+  double momentum = 0;
   CriticalBatchRequest critical_batch;
   bool single = false, tails = false, batch_statistics = false, json = false;
   std::string out;

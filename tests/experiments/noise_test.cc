@@ -42,6 +42,11 @@ TEST_F(AroundWeights, NoiseIsTheSameByThreeWays) {
     EXPECT_NEAR(e["c2"].get<double>(), c2, 4 * e["standard_error"].get<double>()) << e;
   }
   EXPECT_NEAR(all["degree_of_smoothing"]["delta"].get<double>(), 0.5 * std::sqrt(c2 * (120.0 - 8) / (8 * 119)), 1e-9);
+  EXPECT_FALSE(all["degree_of_smoothing"].contains("momentum"));
+  const json bounded = told(command + " --single --lr 0.5 --momentum 0.5")["degree_of_smoothing"];
+  const double step = c2 / 8, most = step + all["estimates"][0]["squared_gradient"].get<double>();  // C²/b + K²
+  EXPECT_NEAR(bounded["heavy_ball_upper_bound"].get<double>(), 0.5 * std::sqrt(step + 1.5 * most), 1e-9);
+  EXPECT_NEAR(bounded["normalized_heavy_ball_upper_bound"].get<double>(), 0.5 * std::sqrt(step + most), 1e-9);
   EXPECT_GT(all["tails"]["hill"].get<double>(), 0);
   EXPECT_EQ(lines_of(in("out") / "noise.csv"), 4u);
   EXPECT_EQ(lines_of(in("out") / "quantiles.csv"), 102u);
@@ -150,6 +155,7 @@ TEST_F(AroundWeights, EigenvaluesTraceAndDensity) {
 TEST_F(AroundWeights, RefuseInOneLine) {
   const std::string weights = " --weights " + trained() + " ", critical = "noise" + weights + "--critical-batch ";
   expect_refused({{"noise", "mollify noise: --weights: not given"},
+                  {"noise --momentum 0.9", "--momentum: 0.9 given without --lr; needs the learning rate"},
                   {"noise --weights " + in("none.safetensors").string(), "none.safetensors"},
                   {"noise" + weights + "--batches 1", "--batches: 1 given"},
                   {"noise" + weights + "--images 10", "batches of 16 of 10 samples"},
